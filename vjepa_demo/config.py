@@ -1,0 +1,115 @@
+"""What the program measures, on which scale, with which models: every default lives here."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+# The five mean opinion scores, always in this order (VQualA 2025, GenAI-Bench AIGC video quality track).
+DIMENSIONS = ("Traditional", "Alignment", "Aesthetic", "Temporal", "Overall")
+DIMENSION_MEANINGS = {
+    "Traditional": "blur, noise, compression",
+    "Alignment": "does the video show what the prompt says",
+    "Aesthetic": "visual appeal: exposure, contrast, colour",
+    "Temporal": "smooth motion, consistent from frame to frame",
+    "Overall": "the video as a whole",
+}
+
+# The absolute category rating scale of ITU-T P.910 (2023), section 7.1.
+SCORE_MIN, SCORE_MAX = 1.0, 5.0
+ACR_WORDS = ("Bad", "Poor", "Fair", "Good", "Excellent")
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+ASSETS = PROJECT_ROOT / "assets"
+
+# Learning rates of the three parameter groups, as multiples of one base rate (the seed's discriminative learning).
+BASE_LEARNING_RATE = 1e-4
+LEARNING_RATE_FACTORS = {"text_encoder": 0.1, "video_encoder": 0.5, "prediction_head": 2.0}
+
+HEAD_HIDDEN = 512
+FREEZE_RATIO = 0.85
+MAX_TEXT_TOKENS = 512  # what BGE was trained with; a longer prompt is cut
+
+MAX_PROMPT_CHARACTERS = 2000
+FEATURE_CACHE_CLIPS = 32  # clips whose features and frames a running scorer remembers
+
+Pooling = Literal["mean", "attentive", "cls"]
+
+
+def acr_word(score: float) -> str:
+    """The ACR word nearest to `score`: 1 Bad, 2 Poor, 3 Fair, 4 Good, 5 Excellent."""
+    nearest = int(min(max(score, SCORE_MIN), SCORE_MAX) - SCORE_MIN + 0.5)
+    return ACR_WORDS[nearest]
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """How a video becomes the pixels a model sees.
+
+    `num_frames` frames, uniform in time; the shortest edge resized to `resize_edge`, then the centre
+    `crop_size` square kept; scaled to 0..1 and normalised with `image_mean` and `image_std` per RGB channel.
+    The same steps, with the same constants, as transformers' `VJEPA2VideoProcessor`.
+    """
+
+    num_frames: int = 64
+    crop_size: int = 256
+    image_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    image_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    @property
+    def resize_edge(self) -> int:
+        """Pixels of the shortest edge before cropping (VJEPA2VideoProcessor.__init__)."""
+        return int(self.crop_size * 256 / 224)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which encoders a model is made of and how their outputs are joined.
+
+    An encoder is a Hub id, or a folder in the Hub's layout; one that begins with `./` lies inside the checkpoint.
+    `num_frames` None means as many as the video encoder was trained with.
+    """
+
+    video_encoder: str = "facebook/vjepa2-vitg-fpc64-384-ssv2"
+    text_encoder: str = "BAAI/bge-large-en-v1.5"
+    freeze_ratio: float = FREEZE_RATIO
+    pooling: Pooling = "mean"
+    head_hidden: int = HEAD_HIDDEN
+    num_frames: int | None = None
+    video_encoder_revision: str | None = None
+    text_encoder_revision: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class ModelPreset:
+    """A model that can be chosen by name: what it is made of, and the checkpoint that holds its trained head."""
+
+    name: str
+    summary: str
+    config: ModelConfig
+    checkpoint: Path
+
+
+def checkpoint_folder() -> Path:
+    """Where heads trained on this machine are kept: $VJEPA_DEMO_CHECKPOINTS, or a folder in the user's cache."""
+    default = Path.home() / ".cache" / "vjepa_demo" / "checkpoints"
+    return Path(os.environ.get("VJEPA_DEMO_CHECKPOINTS", default))
+
+
+def model_presets() -> dict[str, ModelPreset]:
+    """The models a person can choose by name, smallest first."""
+    local = ModelConfig(video_encoder="./video_encoder", text_encoder="./text_encoder")
+    vitl = ModelConfig(video_encoder="facebook/vjepa2-vitl-fpc64-256")
+    folder = checkpoint_folder()
+    presets = (
+        ModelPreset("demo", "small, ships with the program, runs on every machine", local, ASSETS / "demo"),
+        ModelPreset("vitl", "V-JEPA 2 ViT-L + BGE-Large, one small GPU", vitl, folder / "vitl"),
+        ModelPreset("vitg", "V-JEPA 2 ViT-g + BGE-Large, a large GPU", ModelConfig(), folder / "vitg"),
+    )
+    return {preset.name: preset for preset in presets}
