@@ -1,0 +1,409 @@
+"""V-JEPA 2 + BGE + a small head: five mean opinion scores from a video and its prompt.
+
+The interface is the seed's (QualiVision, VQualA 2025). What differs inside: only the encoder of V-JEPA 2 is run
+(no predictor, no stored hidden states), it is split at the freeze line so that fine-tuning can keep the frozen
+part's output, and pooling is a setting because V-JEPA 2 has no CLS token.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, cast, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    BertModel,
+    PreTrainedModel,
+    VJEPA2Config,
+    VJEPA2ForVideoClassification,
+    VJEPA2Model,
+)
+from transformers.utils import cached_file
+
+from vjepa_demo.config import (
+    BASE_LEARNING_RATE,
+    DIMENSIONS,
+    FREEZE_RATIO,
+    HEAD_HIDDEN,
+    LEARNING_RATE_FACTORS,
+    MAX_TEXT_TOKENS,
+    ClipConfig,
+    ModelConfig,
+    Pooling,
+)
+from vjepa_demo.schema import ModelError
+
+logger = logging.getLogger(__name__)
+
+# Where VJEPA2VideoProcessor keeps its settings: now, and in repositories saved before transformers 4.53.
+PROCESSOR_FILES = ("video_preprocessor_config.json", "preprocessor_config.json")
+
+
+@dataclass(frozen=True)
+class ParameterStatistics:
+    """Counts and sizes of a model's parameters, measured on the model itself."""
+
+    total: int
+    trainable: int
+    total_bytes: int
+    trainable_bytes: int
+
+    @property
+    def frozen(self) -> int:
+        return self.total - self.trainable
+
+
+class OptimizedMOSHead(nn.Module):
+    """The head that turns video and text features into five scores; `dv`, `dt` are their widths, `h` its own."""
+
+    def __init__(self, dv: int, dt: int, h: int = HEAD_HIDDEN) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.LayerNorm(dv + dt),
+            nn.Linear(dv + dt, h),
+            nn.GELU(),
+            nn.Dropout(0.1),
+            nn.Linear(h, h // 2),
+            nn.GELU(),
+            nn.Dropout(0.1),
+            nn.Linear(h // 2, len(DIMENSIONS)),
+        )
+
+    def forward(self, v: Tensor, t: Tensor) -> Tensor:
+        """Scores (B, 5) in the order of `DIMENSIONS`, from video features `v` (B, dv) and text features `t` (B, dt)."""
+        return self.net(torch.cat([v, t], dim=-1))  # (B, dv + dt) -> (B, 5)
+
+
+class VJEPAModel(nn.Module):
+    """V-JEPA 2 encoder and BGE text encoder, joined by an `OptimizedMOSHead`.
+
+    Args:
+        vjepa_model_id: Hub id or folder of a `VJEPA2Model` or a `VJEPA2ForVideoClassification` checkpoint.
+        text_model_id: Hub id or folder of a BERT sentence encoder that is read at its CLS token.
+        freeze_ratio: share of the video encoder's layers, from the bottom, that never train.
+        device: "cuda" on a machine without CUDA falls back to the CPU, with one logged line.
+        pooling: "mean" over all tokens, "attentive" (the classification checkpoint's own pooler),
+            or "cls" (token 0, which is one corner patch: only for weights that were trained that way).
+        dtype: of the matrix products. Norms, patch embedding, residual stream and head stay in float32.
+        head_hidden: width of the head's first hidden layer.
+        num_frames: frames of a clip; None for as many as the video encoder was trained with.
+
+    Raises:
+        ModelError: if a checkpoint cannot be had, lacks weights, or lacks the pooler that was asked for.
+    """
+
+    def __init__(
+        self,
+        vjepa_model_id: str = "facebook/vjepa2-vitg-fpc64-384-ssv2",
+        text_model_id: str = "BAAI/bge-large-en-v1.5",
+        freeze_ratio: float = FREEZE_RATIO,
+        device: str | torch.device = "cuda",
+        *,
+        pooling: Pooling = "mean",
+        dtype: torch.dtype = torch.float32,
+        head_hidden: int = HEAD_HIDDEN,
+        num_frames: int | None = None,
+        video_encoder_revision: str | None = None,
+        text_encoder_revision: str | None = None,
+    ) -> None:
+        super().__init__()
+        if pooling not in get_args(Pooling):
+            raise ModelError(f"pooling is {pooling!r}; choose one of {', '.join(get_args(Pooling))}")
+        if not 0.0 <= freeze_ratio <= 1.0:
+            raise ModelError(f"freeze_ratio is {freeze_ratio}; it is a share from 0 to 1")
+        self.config = ModelConfig(
+            video_encoder=str(vjepa_model_id),
+            text_encoder=str(text_model_id),
+            freeze_ratio=freeze_ratio,
+            pooling=pooling,
+            head_hidden=head_hidden,
+            num_frames=num_frames,
+            video_encoder_revision=video_encoder_revision,
+            text_encoder_revision=text_encoder_revision,
+        )
+        self.device = resolve_device(device)
+        self.dtype = dtype
+        self.venc, self.pooler = _load_video_encoder(self.config)
+        self.tenc, self.tokenizer = _load_text_encoder(self.config)
+        self.clip_config = _read_clip_config(self.config, self.venc.config)
+        self.head = OptimizedMOSHead(self.venc.config.hidden_size, self.tenc.config.hidden_size, h=head_hidden)
+        self.unfreeze_video_encoder()
+        _keep_matrices_in(dtype, self.venc.layer, self.pooler, self.tenc)
+        self.to(self.device)
+        self.eval()
+
+    # ---- scoring -------------------------------------------------------------------------------------------------
+
+    def forward(self, pixel_values_videos: Tensor, text_emb: Tensor) -> Tensor:
+        """Scores (B, 5) float32 from normalised pixels (B, C, T, H, W) and text features (B, text_dim)."""
+        video_features = self.encode_tail(self.encode_prefix(pixel_values_videos))
+        return self.predict_with_features(video_features, text_emb)
+
+    @torch.no_grad()
+    def encode_video(self, pixel_values_videos: Tensor) -> Tensor:
+        """Pooled features (B, hidden) float32 of normalised pixels (B, C, T, H, W); no gradient."""
+        return self.encode_tail(self.encode_prefix(pixel_values_videos))
+
+    @torch.no_grad()
+    def encode_text(self, prompts: Sequence[str]) -> Tensor:
+        """Text features (B, text_dim) float32 of unit length, one row a prompt; no gradient."""
+        return self.embed_text(prompts)
+
+    def extract_features(self, pixel_values_videos: Tensor, prompts: Sequence[str]) -> dict[str, Tensor]:
+        """`{"video_features": (B, hidden), "text_features": (B, text_dim)}`: all that the head needs."""
+        return {
+            "video_features": self.encode_video(pixel_values_videos),
+            "text_features": self.encode_text(prompts),
+        }
+
+    def predict_with_features(self, video_features: Tensor, text_features: Tensor) -> Tensor:
+        """Scores (B, 5) float32 from features (B, hidden) and (B, text_dim), in the order of `DIMENSIONS`."""
+        with torch.autocast(self.device.type, enabled=False):
+            return self.head(video_features.to(self.device).float(), text_features.to(self.device).float())
+
+    # ---- the parts that scoring and training are made of -----------------------------------------------------------
+
+    @property
+    def num_frozen_layers(self) -> int:
+        """Layers below the freeze line: `int(layers * freeze_ratio)`, as in the seed."""
+        return int(len(self.venc.layer) * self.config.freeze_ratio)
+
+    @torch.no_grad()
+    def encode_prefix(self, pixel_values_videos: Tensor) -> Tensor:
+        """The hidden state at the freeze line (B, N, hidden) float32: a constant of the clip, so without gradient."""
+        self._check_video(pixel_values_videos)
+        frames = pixel_values_videos.to(self.device, torch.float32).transpose(1, 2)  # (B, T, C, H, W)
+        with torch.autocast(self.device.type, enabled=False):
+            hidden = self.venc.embeddings(frames)  # (B, N, hidden), N = T/tubelet * H/patch * W/patch
+        with self._autocast():
+            for layer in self.venc.layer[: self.num_frozen_layers]:
+                hidden = layer(hidden, None)[0]
+        return hidden
+
+    def encode_tail(self, hidden: Tensor) -> Tensor:
+        """Pooled features (B, hidden) float32 from the hidden state at the freeze line (B, N, hidden)."""
+        with self._autocast():
+            for layer in self.venc.layer[self.num_frozen_layers :]:
+                hidden = layer(hidden, None)[0]
+            return self._pool(self.venc.layernorm(hidden)).float()
+
+    def embed_text(self, prompts: Sequence[str]) -> Tensor:
+        """Text features (B, text_dim) float32 of unit length, with gradient: BGE's CLS token, L2-normalised.
+
+        A prompt is cut at the text encoder's limit (512 tokens for BGE).
+        """
+        limit = min(MAX_TEXT_TOKENS, self.tenc.config.max_position_embeddings)
+        tokens = self.tokenizer(
+            list(prompts), padding=True, truncation=True, max_length=limit, return_tensors="pt"
+        ).to(self.device)
+        with self._autocast():
+            hidden = self.tenc(**tokens).last_hidden_state  # (B, L, text_dim)
+        return F.normalize(hidden[:, 0].float(), dim=-1)
+
+    def _pool(self, hidden: Tensor) -> Tensor:
+        """(B, N, hidden) -> (B, hidden)."""
+        if self.config.pooling == "cls":
+            return hidden[:, 0]
+        if self.pooler is not None:
+            return self.pooler(hidden)
+        return hidden.mean(dim=1)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        """Matrix products in `self.dtype`; in float32, whatever precision the caller (a trainer) has set."""
+        if self.dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.dtype)
+
+    def _check_video(self, video: Tensor) -> None:
+        config = self.venc.config
+        if video.ndim != 5 or video.shape[1] != config.in_chans:
+            raise ValueError(f"a video tensor is (B, {config.in_chans}, T, H, W), got {tuple(video.shape)}")
+        frames, height, width = video.shape[2:]
+        if frames % config.tubelet_size or height % config.patch_size or width % config.patch_size:
+            raise ValueError(
+                f"T must be a multiple of {config.tubelet_size}, H and W of {config.patch_size}; "
+                f"got T, H, W = {frames}, {height}, {width}"
+            )
+
+    # ---- what trains -----------------------------------------------------------------------------------------------
+
+    def get_discriminative_params(self, base_learning_rate: float = BASE_LEARNING_RATE) -> list[dict[str, Any]]:
+        """Optimizer groups `text_encoder`, `video_encoder`, `prediction_head` with 0.1, 0.5 and 2.0 times the base
+        rate as `lr`; each holds only parameters that train, so a frozen part's group is empty."""
+        parts = {"text_encoder": self.tenc, "video_encoder": self.venc, "prediction_head": self.head}
+        return [
+            {
+                "name": name,
+                "params": [parameter for parameter in part.parameters() if parameter.requires_grad],
+                "lr": base_learning_rate * LEARNING_RATE_FACTORS[name],
+            }
+            for name, part in parts.items()
+        ]
+
+    def freeze_video_encoder(self) -> None:
+        """Nothing of the video encoder trains."""
+        self.venc.requires_grad_(False)
+        if self.pooler is not None:
+            self.pooler.requires_grad_(False)
+
+    def unfreeze_video_encoder(self) -> None:
+        """The layers above the freeze line and the final norm train; embeddings, pooler and the rest never do."""
+        self.freeze_video_encoder()
+        self.venc.layer[self.num_frozen_layers :].requires_grad_(True)
+        self.venc.layernorm.requires_grad_(True)
+
+    def freeze_text_encoder(self) -> None:
+        """Nothing of the text encoder trains."""
+        self.tenc.requires_grad_(False)
+
+    def unfreeze_text_encoder(self) -> None:
+        """All of the text encoder trains (through `embed_text`; `encode_text` takes no gradient)."""
+        self.tenc.requires_grad_(True)
+
+    def parameter_statistics(self) -> ParameterStatistics:
+        """Counts and bytes of all parameters and of those that train, as they are now."""
+        parameters = list(self.parameters())
+        trainable = [parameter for parameter in parameters if parameter.requires_grad]
+        return ParameterStatistics(
+            total=sum(p.numel() for p in parameters),
+            trainable=sum(p.numel() for p in trainable),
+            total_bytes=sum(p.nbytes for p in parameters),
+            trainable_bytes=sum(p.nbytes for p in trainable),
+        )
+
+
+def create_vjepa_model(config: Mapping[str, Any]) -> VJEPAModel:
+    """A `VJEPAModel` from the seed's configuration keys `video_encoder`, `text_encoder`, `freeze_ratio` and `device`
+    (with its defaults), and optionally `pooling`, `dtype`, `head_hidden` and `num_frames`; other keys are ignored."""
+    defaults = ModelConfig()
+    settings = {key: config[key] for key in ("pooling", "dtype", "head_hidden", "num_frames") if key in config}
+    return VJEPAModel(
+        vjepa_model_id=config.get("video_encoder", defaults.video_encoder),
+        text_model_id=config.get("text_encoder", defaults.text_encoder),
+        freeze_ratio=config.get("freeze_ratio", defaults.freeze_ratio),
+        device=config.get("device", "cuda"),
+        **settings,
+    )
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """`device`, or the CPU, with one logged line, where CUDA was asked for and there is none."""
+    wanted = torch.device(device)
+    if wanted.type == "cuda" and not torch.cuda.is_available():
+        logger.warning("no CUDA device here: the model runs on the CPU")
+        return torch.device("cpu")
+    return wanted
+
+
+def default_device() -> str:
+    """"cuda" where there is one, else "cpu"."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def inference_dtype(device: str | torch.device) -> torch.dtype:
+    """bfloat16 where `device` multiplies it faster than float32 (a GPU, AMX, avx512_bf16), else float32."""
+    if torch.device(device).type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    if torch.device(device).type == "cpu":
+        # torch has no public question for these; both are asked of the processor, not of a compiled kernel.
+        fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+        return torch.bfloat16 if fast else torch.float32
+    return torch.float32
+
+
+def _load_video_encoder(config: ModelConfig) -> tuple[nn.Module, nn.Module | None]:
+    """The V-JEPA 2 encoder, and the attentive pooler where the pooling wants it, from either Hub layout."""
+    source, revision = config.video_encoder, config.video_encoder_revision
+    architectures = _read_config(source, revision, "vjepa2").architectures or []
+    if "VJEPA2ForVideoClassification" in architectures:
+        classifier = _load_weights(VJEPA2ForVideoClassification, source, revision)
+        return classifier.vjepa2.encoder, classifier.pooler if config.pooling == "attentive" else None
+    if config.pooling == "attentive":
+        raise ModelError(
+            f"{source} has no attentive pooler: it is a base V-JEPA 2 checkpoint. "
+            "Choose pooling 'mean', or a VJEPA2ForVideoClassification checkpoint (the ssv2 ones)."
+        )
+    return _load_weights(VJEPA2Model, source, revision).encoder, None
+
+
+def _load_text_encoder(config: ModelConfig) -> tuple[PreTrainedModel, Any]:
+    source, revision = config.text_encoder, config.text_encoder_revision
+    _read_config(source, revision, "bert")
+    tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+    return _load_weights(BertModel, source, revision, add_pooling_layer=False), tokenizer
+
+
+def _read_config(source: str, revision: str | None, model_type: str) -> Any:
+    try:
+        config = AutoConfig.from_pretrained(source, revision=revision)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"cannot read a model at {source!r}: {_first_line(error)} "
+            "Give a Hub id and a network, or a folder with config.json and model.safetensors."
+        ) from error
+    if config.model_type != model_type:
+        raise ModelError(f"{source!r} is a {config.model_type!r} model; expected {model_type!r}")
+    return config
+
+
+def _load_weights(cls: type[Any], source: str, revision: str | None, **settings: Any) -> Any:
+    """`cls.from_pretrained` in float32 with SDPA attention; refuses a checkpoint that lacks any weight."""
+    try:
+        model, report = cls.from_pretrained(
+            source,
+            revision=revision,
+            dtype=torch.float32,
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            output_loading_info=True,
+            **settings,
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ModelError(f"cannot load the weights of {source!r}: {_first_line(error)}") from error
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise ModelError(f"{source!r} lacks {len(missing)} of the weights of {cls.__name__}, such as {missing[0]}")
+    return model
+
+
+def _read_clip_config(config: ModelConfig, encoder: VJEPA2Config) -> ClipConfig:
+    """What the video encoder wants to be shown, from its processor's file."""
+    settings = _read_processor(config.video_encoder, config.video_encoder_revision)
+    crop = settings.get("crop_size", encoder.crop_size)
+    defaults = ClipConfig()
+    return ClipConfig(
+        num_frames=config.num_frames or encoder.frames_per_clip,
+        crop_size=crop["height"] if isinstance(crop, dict) else int(crop),
+        image_mean=cast(Any, tuple(settings.get("image_mean", defaults.image_mean))),
+        image_std=cast(Any, tuple(settings.get("image_std", defaults.image_std))),
+    )
+
+
+def _read_processor(source: str, revision: str | None) -> dict[str, Any]:
+    for name in PROCESSOR_FILES:
+        path = cached_file(source, name, revision=revision, _raise_exceptions_for_missing_entries=False)
+        if path is not None:
+            with open(path, encoding="utf-8") as file:
+                return json.load(file)
+    logger.warning("%s has no video processor file: its crop size and ImageNet's colours are used", source)
+    return {}
+
+
+def _keep_matrices_in(dtype: torch.dtype, *parts: nn.Module | None) -> None:
+    """Store the weights of all linear layers of `parts` in `dtype`; everything else stays in float32."""
+    for part in parts:
+        for module in part.modules() if part is not None else ():
+            if isinstance(module, nn.Linear):
+                module.to(dtype)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]

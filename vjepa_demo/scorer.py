@@ -1,0 +1,196 @@
+"""The one cached model, and scoring with it: `path + prompt -> Clip -> features -> head -> VideoScores`."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from vjepa_demo.checkpoint import CONFIG_FILE, Checkpoint, load_checkpoint, read_checkpoint
+from vjepa_demo.config import (
+    DIMENSIONS,
+    FEATURE_CACHE_CLIPS,
+    MAX_PROMPT_CHARACTERS,
+    SCORE_MAX,
+    SCORE_MIN,
+    model_presets,
+)
+from vjepa_demo.features import FeatureCache, FeatureKey, VideoFeatures, content_sha256
+from vjepa_demo.model import VJEPAModel, default_device, inference_dtype, resolve_device
+from vjepa_demo.schema import ModelError, RecordError, TrainedOn, VideoError, VideoScores
+from vjepa_demo.video import load_clip, pixel_values
+
+STEPS = ("decode", "video", "text", "head")
+OnStep = Callable[[str], None]
+
+
+class Scorer:
+    """Scores videos with one model. Safe for many threads; get the shared one from `get_scorer`."""
+
+    def __init__(self, name: str, model: VJEPAModel, trained_on: TrainedOn) -> None:
+        self.name = name
+        self.trained_on = trained_on
+        self._model = model
+        self._cache = FeatureCache(FEATURE_CACHE_CLIPS)
+
+    @property
+    def hardware(self) -> str:
+        """Where and in which precision the model runs, such as "CPU bf16"."""
+        precision = {torch.bfloat16: "bf16", torch.float32: "fp32"}[self._model.dtype]
+        return f"{'GPU' if self._model.device.type == 'cuda' else 'CPU'} {precision}"
+
+    def score(self, video: str | Path, prompt: str, *, on_step: OnStep | None = None) -> VideoScores:
+        """Five scores of the file `video` for `prompt`; the features of a video seen before are not computed again.
+
+        `on_step` is called with each of `STEPS` as it begins; what is remembered does not begin.
+        Scores are cut to the scale, 1 to 5, and rounded to four decimals.
+
+        Raises:
+            VideoError: if the file cannot be read as a video.
+            RecordError: if the prompt is empty or too long.
+        """
+        prompt = check_prompt(prompt)
+        watch = _Stopwatch(on_step)
+        with torch.inference_mode():
+            features = self._video_features(Path(video), watch)
+            with watch.step("text"):
+                text = self._model.encode_text([prompt])  # (1, text_dim)
+            with watch.step("head"):
+                output = self._model.predict_with_features(features.pooled[None], text)[0].tolist()
+        return VideoScores(
+            video=str(video),
+            prompt=prompt,
+            model=self.name,
+            trained_on=self.trained_on,
+            scores={name: _on_scale(value) for name, value in zip(DIMENSIONS, output, strict=True)},
+            seconds=watch.seconds,
+            duration_seconds=features.duration_seconds,
+            frames=features.frames,
+            frame_seconds=features.frame_seconds,
+        )
+
+    def _video_features(self, video: Path, watch: _Stopwatch) -> VideoFeatures:
+        return self._cache.get_or_compute(self._key(video), lambda: self._encode(video, watch))
+
+    def _encode(self, video: Path, watch: _Stopwatch) -> VideoFeatures:
+        with watch.step("decode"):
+            clip = load_clip(video, self._model.clip_config)
+        with watch.step("video"):
+            pixels = pixel_values(clip.frames, self._model.clip_config)[None]  # (1, C, T, H, W)
+            pooled = self._model.encode_video(pixels)[0].cpu()  # (hidden,)
+        frames = clip.frames.permute(0, 2, 3, 1).contiguous().numpy()  # (T, H, W, 3)
+        return VideoFeatures(pooled, frames, clip.frame_seconds, clip.duration_seconds)
+
+    def _key(self, video: Path) -> FeatureKey:
+        config = self._model.config
+        try:
+            content = content_sha256(video)
+        except OSError as error:
+            raise VideoError(f"{video}: {error.strerror}") from error
+        return FeatureKey(
+            content_sha256=content,
+            clip=self._model.clip_config,
+            encoder=config.video_encoder,
+            revision=config.video_encoder_revision,
+            pooling=config.pooling,
+            dtype=str(self._model.dtype),
+        )
+
+
+_scorers: dict[tuple[str, str], Scorer] = {}
+_loading: dict[tuple[str, str], threading.Lock] = {}
+_registry_lock = threading.Lock()
+
+
+def get_scorer(name: str | None = None, device: str | None = None) -> Scorer:
+    """The scorer of a preset (`demo`, `vitl`, `vitg`) or a checkpoint folder, loaded once per name and device.
+
+    `name` None is `default_model()`, `device` None a GPU where there is one. Concurrent first calls load it once.
+
+    Raises:
+        ModelError: if there is no such model, or its head was never trained.
+        CheckpointError: if the checkpoint is damaged.
+    """
+    name = name or default_model()
+    place = resolve_device(device or default_device())
+    key = (name, str(place))
+    with _registry_lock:
+        lock = _loading.setdefault(key, threading.Lock())
+    with lock:
+        if key not in _scorers:
+            checkpoint = find_checkpoint(name)
+            model = load_checkpoint(checkpoint, device=place, dtype=inference_dtype(place))
+            _scorers[key] = Scorer(name, model, checkpoint.trained_on)
+        return _scorers[key]
+
+
+def default_model() -> str:
+    """`vitg` on a GPU once its head is trained, else `demo`."""
+    preset = model_presets()["vitg"]
+    return preset.name if default_device() == "cuda" and has_head(preset.checkpoint) else "demo"
+
+
+def has_head(folder: Path) -> bool:
+    """Whether `folder` holds a checkpoint."""
+    return (folder / CONFIG_FILE).is_file()
+
+
+def find_checkpoint(name: str) -> Checkpoint:
+    """The checkpoint that `name`, a preset or a folder, stands for.
+
+    Raises:
+        ModelError: if nothing is there, or only an encoder whose head was never trained.
+        CheckpointError: if what is there is not a checkpoint.
+    """
+    presets = model_presets()
+    if name not in presets:
+        if not Path(name).is_dir():
+            raise ModelError(f"no model {name!r}: choose one of {', '.join(presets)}, or give a checkpoint folder")
+        return read_checkpoint(name)
+    preset = presets[name]
+    if not has_head(preset.checkpoint):
+        raise ModelError(
+            f"{name} cannot score yet: {preset.config.video_encoder} is only an encoder, and no trained head exists "
+            f"for it. Choose demo, or put a checkpoint with a trained head into {preset.checkpoint}"
+        )
+    return read_checkpoint(preset.checkpoint)
+
+
+def check_prompt(prompt: str) -> str:
+    """`prompt` without blanks around it.
+
+    Raises:
+        RecordError: if nothing is left, or too much.
+    """
+    prompt = prompt.strip()
+    if not prompt:
+        raise RecordError("the prompt is empty: type the text the video was made from, Alignment is judged by it")
+    if len(prompt) > MAX_PROMPT_CHARACTERS:
+        raise RecordError(
+            f"the prompt has {len(prompt):,} characters; {MAX_PROMPT_CHARACTERS:,} at most: shorten it"
+        )
+    return prompt
+
+
+class _Stopwatch:
+    """Seconds that each of `STEPS` took; 0 for those that never began."""
+
+    def __init__(self, on_step: OnStep | None) -> None:
+        self.seconds = dict.fromkeys(STEPS, 0.0)
+        self._on_step = on_step
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        if self._on_step is not None:
+            self._on_step(name)
+        begin = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - begin, 4)
+
+
+def _on_scale(value: float) -> float:
+    return round(min(max(value, SCORE_MIN), SCORE_MAX), 4)

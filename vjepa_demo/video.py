@@ -1,0 +1,237 @@
+"""A video file becomes a `Clip`: which frames (arithmetic), decoding and resizing (FFmpeg, through torchcodec),
+and the normalised pixels a V-JEPA 2 encoder expects.
+
+Preprocessing is that of transformers' `VJEPA2VideoProcessor`, without torchvision: shortest edge resized
+(bilinear, antialiased), centre crop, divided by 255, normalised per channel.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vjepa_demo.config import ClipConfig
+from vjepa_demo.schema import VideoError
+
+if TYPE_CHECKING:
+    from torchcodec.decoders import VideoDecoder
+
+FFMPEG_INSTALL = {
+    "Linux": "sudo apt-get install ffmpeg",
+    "Darwin": "brew install ffmpeg",
+    "Windows": "conda install -c conda-forge ffmpeg",
+}
+STILL_IMAGE_CODECS = {"png", "mjpeg", "bmp", "webp", "tiff", "gif", "jpeg2000", "ppm"}
+MAX_ASPECT_RATIO = 20.0  # beyond it, a frame resized to the model's height would not fit into memory
+TRUNCATED_BELOW = 0.95  # share of the frames that the header promises
+DECODER_THREADS = 2  # each FFmpeg thread holds whole frames: more of them cost memory on 4K and gain little
+
+
+class _SeekError(VideoError):
+    """FFmpeg reads the file but does not find its way in it."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The frames of a video that a model sees.
+
+    `frames` is (T, 3, crop, crop) uint8 RGB; `frame_seconds` (T,) when each of them is first shown in the video,
+    whose whole length is `duration_seconds`.
+    """
+
+    frames: Tensor
+    frame_seconds: tuple[float, ...]
+    duration_seconds: float
+
+    def __repr__(self) -> str:
+        return f"Clip(frames={tuple(self.frames.shape)}, duration_seconds={self.duration_seconds:.2f})"
+
+
+def frame_times(begin_seconds: float, end_seconds: float, num_frames: int) -> list[float]:
+    """The centres of `num_frames` equal parts of [begin, end): uniform in time, never on a frame's edge.
+
+    A video with fewer frames than asked for gets its frames repeated, each about equally often.
+    """
+    step = (end_seconds - begin_seconds) / num_frames
+    return [begin_seconds + (index + 0.5) * step for index in range(num_frames)]
+
+
+def resized_shape(height: int, width: int, shortest_edge: int) -> tuple[int, int]:
+    """(height, width) after scaling so that the shorter side is `shortest_edge`, the longer one rounded down
+    (transformers, `get_resize_output_image_size`)."""
+    if height <= width:
+        return shortest_edge, int(shortest_edge * width / height)
+    return int(shortest_edge * height / width), shortest_edge
+
+
+def load_clip(path: str | Path, config: ClipConfig) -> Clip:
+    """Decode the frames of `path` that `config` asks for, and no others; rotation in the file is honoured.
+
+    Raises:
+        VideoError: if the file is missing, empty, cut off, without a video stream, or not a video, or if FFmpeg
+            is not installed.
+    """
+    path = Path(path)
+    _check_file(path)
+    try:
+        return _load(path, config)
+    except _SeekError as error:
+        return _load_copy(path, config, error)
+
+
+def _load(path: Path, config: ClipConfig) -> Clip:
+    decoder = _open(path)
+    metadata = decoder.metadata
+    _check_stream(path, decoder)
+    times = frame_times(metadata.begin_stream_seconds, metadata.end_stream_seconds, config.num_frames)
+    shape = resized_shape(metadata.height, metadata.width, config.resize_edge)
+    batch = _decode(path, times, shape, config.crop_size)
+    return Clip(
+        frames=batch.data,  # (T, 3, crop, crop) uint8
+        frame_seconds=tuple(batch.pts_seconds.tolist()),
+        duration_seconds=metadata.end_stream_seconds - metadata.begin_stream_seconds,
+    )
+
+
+def resize_and_crop(frames: Tensor, config: ClipConfig) -> Tensor:
+    """Frames (T, 3, H, W) uint8 as `load_clip` would have decoded them: (T, 3, crop, crop) uint8."""
+    height, width = resized_shape(*frames.shape[-2:], config.resize_edge)
+    frames = F.interpolate(frames, size=(height, width), mode="bilinear", antialias=True)
+    top, left = round((height - config.crop_size) / 2), round((width - config.crop_size) / 2)
+    return frames[..., top : top + config.crop_size, left : left + config.crop_size]
+
+
+def pixel_values(frames: Tensor, config: ClipConfig) -> Tensor:
+    """Normalised pixels (C, T, H, W) float32 from frames (T, C, H, W) uint8; add a batch axis for the model."""
+    mean = torch.tensor(config.image_mean).view(1, 3, 1, 1)
+    std = torch.tensor(config.image_std).view(1, 3, 1, 1)
+    return ((frames / 255 - mean) / std).transpose(0, 1)  # (T, C, H, W) -> (C, T, H, W)
+
+
+def write_video(path: str | Path, frames: Tensor, *, frames_per_second: float, crf: int = 18) -> None:
+    """Write frames (T, 3, H, W) uint8 RGB as an H.264 MP4 that browsers play; whole or not at all."""
+    from torchcodec.encoders import VideoEncoder
+
+    path = Path(path)
+    partial = path.with_name(f".{path.stem}.partial.mp4")
+    try:
+        VideoEncoder(frames, frame_rate=frames_per_second).to_file(
+            partial, codec="libx264", pixel_format="yuv420p", crf=crf, extra_options={"movflags": "+faststart"}
+        )
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _load_copy(path: Path, config: ClipConfig, problem: VideoError) -> Clip:
+    """Load a copy of `path` in a container that has an index; where that does not help, `problem` stands.
+
+    MPEG transport streams have no index, and torchcodec 0.13 cannot seek in them. The copy is not re-encoded.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "copy.mkv"
+        source = ["-i", f"file:{path}", "-map", "0:v:0", "-c", "copy"]
+        try:
+            subprocess.run(["ffmpeg", "-v", "error", "-nostdin", *source, copy], check=True, capture_output=True)
+            return _load(copy, config)
+        except (OSError, subprocess.CalledProcessError, VideoError) as error:
+            raise problem from error
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise VideoError(f"{path}: no such file")
+    if path.stat().st_size == 0:
+        raise VideoError(f"{path.name} is empty (0 bytes); make or upload it again")
+
+
+def _open(path: Path, **settings: Any) -> VideoDecoder:
+    """A decoder that has scanned the file, so that its times are exact for variable frame rates too."""
+    try:
+        from torchcodec.decoders import VideoDecoder
+    except (ImportError, OSError, RuntimeError) as error:
+        install = FFMPEG_INSTALL.get(platform.system(), "see https://ffmpeg.org/download.html")
+        raise VideoError(f"FFmpeg's libraries are missing or do not load. Install them: {install}") from error
+    try:
+        return VideoDecoder(str(path), seek_mode="exact", num_ffmpeg_threads=DECODER_THREADS, **settings)
+    except ValueError as error:  # torchcodec: "The best video stream is unknown"
+        raise VideoError(f"{path.name} has no video stream (is it audio only?); a video was expected") from error
+    except (RuntimeError, AssertionError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _check_stream(path: Path, decoder: VideoDecoder) -> None:
+    metadata = decoder.metadata
+    if metadata.num_frames == 1 and metadata.codec in STILL_IMAGE_CODECS:
+        raise VideoError(f"{path.name} is a still image ({metadata.codec}); a video was expected")
+    if not metadata.height or not metadata.width or not metadata.num_frames:
+        raise VideoError(f"{path.name} holds no frames; a video was expected")
+    ratio = max(metadata.height, metadata.width) / min(metadata.height, metadata.width)
+    if ratio > MAX_ASPECT_RATIO:
+        raise VideoError(
+            f"{path.name} is {metadata.width} x {metadata.height} pixels; "
+            f"sides may differ {MAX_ASPECT_RATIO:.0f} times at most: crop it first"
+        )
+    _check_complete(path, decoder)
+
+
+def _check_complete(path: Path, decoder: VideoDecoder) -> None:
+    """Refuse a file that ends before its header says: half a clip must not pass for the whole.
+
+    MP4, MOV and AVI promise a number of frames, less what an edit list hides, which shortens the stream's promised
+    duration too: both must fall short. Matroska and WebM promise only the length of the longest stream, which is
+    the video's where there is no sound.
+    """
+    metadata = decoder.metadata
+    found = metadata.end_stream_seconds_from_content or 0.0
+    promised = metadata.duration_seconds_from_header
+    if metadata.num_frames_from_header is not None:
+        if metadata.num_frames_from_content >= TRUNCATED_BELOW * metadata.num_frames_from_header:
+            return
+    elif promised is None:
+        promised = _container_seconds(decoder)
+    if promised is not None and found < TRUNCATED_BELOW * promised:
+        raise VideoError(
+            f"{path.name} is cut off: {found:.1f} s of the {promised:.1f} s that its header promises are there; "
+            "download or export it again"
+        )
+
+
+def _container_seconds(decoder: VideoDecoder) -> float | None:
+    """Length that the container promises, where video is all that it holds, else None."""
+    from torchcodec._core import AudioStreamMetadata, get_container_metadata  # the public metadata is per stream
+
+    container = get_container_metadata(decoder._decoder)
+    if any(isinstance(stream, AudioStreamMetadata) for stream in container.streams):
+        return None
+    return container.duration_seconds_from_header
+
+
+def _decode(path: Path, times: list[float], shape: tuple[int, int], crop: int) -> Any:
+    """The frames shown at `times`, resized and cropped inside FFmpeg: a torchcodec FrameBatch."""
+    from torchcodec.transforms import CenterCrop, Resize
+
+    decoder = _open(path, transforms=[Resize(shape), CenterCrop((crop, crop))])
+    try:
+        return decoder.get_frames_played_at(times)
+    except (RuntimeError, IndexError) as error:
+        raise _SeekError(str(_unreadable(path, error))) from error
+
+
+def _unreadable(path: Path, error: Exception) -> VideoError:
+    reason = str(error).strip().split("\n")[0]
+    if ".cpp:" in reason:  # torchcodec puts its source file and line before FFmpeg's own words
+        reason = reason.rpartition(".cpp:")[2].partition(", ")[2]
+    reason = reason.replace(f"Could not open input file: {path}", "").strip(" .")
+    return VideoError(
+        f"{path.name} cannot be read as a video: {reason}. It is damaged, incomplete, or not a video file"
+    )
