@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
-from vjepa_demo.config import DIMENSIONS, SCORE_MAX, SCORE_MIN, ModelConfig
+from vjepa_demo.config import CHECKPOINT_CONFIG_FILE, DIMENSIONS, SCORE_MAX, SCORE_MIN, ModelConfig
 from vjepa_demo.model import VJEPAModel
 from vjepa_demo.schema import CheckpointError, TrainedOn
 
 FORMAT = "vjepa-demo-checkpoint"
 FORMAT_VERSION = 1
-CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
+WEIGHTS_FILE, CARD_FILE = "model.safetensors", "README.md"
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def save_checkpoint(
     }
     _write(folder / WEIGHTS_FILE, weights)
     _write(folder / CARD_FILE, model_card(model_config or model.config, trained_on).encode())
-    _write(folder / CONFIG_FILE, json.dumps(config, indent=2).encode())
+    _write(folder / CHECKPOINT_CONFIG_FILE, json.dumps(config, indent=2).encode())
 
 
 def read_checkpoint(folder: str | Path) -> Checkpoint:
@@ -78,7 +77,7 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
             weights_sha256=config["weights_sha256"],
         )
     except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder / CONFIG_FILE} does not describe a model: {error}") from error
+        raise CheckpointError(f"{folder / CHECKPOINT_CONFIG_FILE} does not describe a model: {error}") from error
 
 
 def load_checkpoint(
@@ -152,17 +151,17 @@ def _encoder_source(folder: Path, source: str) -> str:
         return source
     path = (folder / source).resolve()
     if not path.is_relative_to(folder.resolve()):
-        raise CheckpointError(f"{folder / CONFIG_FILE} names an encoder outside the checkpoint: {source!r}")
+        raise CheckpointError(f"{folder / CHECKPOINT_CONFIG_FILE} names an encoder outside the checkpoint: {source!r}")
     return str(path)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG_FILE
+    path = folder / CHECKPOINT_CONFIG_FILE
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise CheckpointError(
-            f"{folder} is not a checkpoint: it has no {CONFIG_FILE}. Give the folder that training wrote"
+            f"{folder} is not a checkpoint: it has no {CHECKPOINT_CONFIG_FILE}. Give the folder that training wrote"
         ) from error
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
@@ -187,7 +186,9 @@ def _read_weights(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
     if hashlib.sha256(data).hexdigest() != checkpoint.weights_sha256:
-        raise CheckpointError(f"{path} is not the file that {CONFIG_FILE} was written with: copy the whole folder again")
+        raise CheckpointError(
+            f"{path} is not the file that {CHECKPOINT_CONFIG_FILE} was written with: copy the whole folder again"
+        )
     try:
         return load_safetensors(data)
     except SafetensorError as error:
@@ -198,4 +199,4 @@ def _write(path: Path, data: bytes) -> None:
     """Write `data` to `path`, whole or not at all."""
     partial = path.with_name(f".{path.name}.partial")
     partial.write_bytes(data)
-    os.replace(partial, path)
+    partial.replace(path)

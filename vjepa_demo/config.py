@@ -32,6 +32,8 @@ HEAD_HIDDEN = 512
 FREEZE_RATIO = 0.85
 MAX_TEXT_TOKENS = 512  # what BGE was trained with; a longer prompt is cut
 
+CHECKPOINT_CONFIG_FILE = "config.json"  # a folder that holds it is a checkpoint
+
 MAX_PROMPT_CHARACTERS = 2000
 FEATURE_CACHE_CLIPS = 32  # clips whose features and frames a running scorer remembers
 
@@ -95,6 +97,16 @@ class ModelPreset:
     config: ModelConfig
     checkpoint: Path
 
+    @property
+    def refusal(self) -> str | None:
+        """Why this model cannot score on this machine, and what to do; None where its head is trained."""
+        if (self.checkpoint / CHECKPOINT_CONFIG_FILE).is_file():
+            return None
+        return (
+            f"{self.name} cannot score yet: {self.config.video_encoder} is only an encoder, and no trained head "
+            f"exists for it here. Choose demo, or put a checkpoint with a trained head into {self.checkpoint}"
+        )
+
 
 def checkpoint_folder() -> Path:
     """Where heads trained on this machine are kept: $VJEPA_DEMO_CHECKPOINTS, or a folder in the user's cache."""
@@ -108,8 +120,8 @@ def model_presets() -> dict[str, ModelPreset]:
     vitl = ModelConfig(video_encoder="facebook/vjepa2-vitl-fpc64-256")
     folder = checkpoint_folder()
     presets = (
-        ModelPreset("demo", "small, ships with the program, runs on every machine", local, ASSETS / "demo"),
-        ModelPreset("vitl", "V-JEPA 2 ViT-L + BGE-Large, one small GPU", vitl, folder / "vitl"),
-        ModelPreset("vitg", "V-JEPA 2 ViT-g + BGE-Large, a large GPU", ModelConfig(), folder / "vitg"),
+        ModelPreset("demo", "small, runs on every machine", local, ASSETS / "demo"),
+        ModelPreset("vitl", "ViT-L + BGE-Large, a small GPU", vitl, folder / "vitl"),
+        ModelPreset("vitg", "ViT-g + BGE-Large, a large GPU", ModelConfig(), folder / "vitg"),
     )
     return {preset.name: preset for preset in presets}

@@ -86,5 +86,5 @@ class FeatureCache:
 
 def content_sha256(path: str | Path) -> str:
     """SHA-256 of the file's bytes, in hexadecimal."""
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

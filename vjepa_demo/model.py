@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, cast, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -21,12 +22,12 @@ from transformers import (
     AutoConfig,
     AutoTokenizer,
     BertModel,
-    PreTrainedModel,
     VJEPA2Config,
     VJEPA2ForVideoClassification,
     VJEPA2Model,
 )
 from transformers.utils import cached_file
+from transformers.utils import logging as transformers_logging
 
 from vjepa_demo.config import (
     BASE_LEARNING_RATE,
@@ -40,6 +41,9 @@ from vjepa_demo.config import (
     Pooling,
 )
 from vjepa_demo.schema import ModelError
+
+if TYPE_CHECKING:
+    from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2Encoder
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +103,10 @@ class VJEPAModel(nn.Module):
     Raises:
         ModelError: if a checkpoint cannot be had, lacks weights, or lacks the pooler that was asked for.
     """
+
+    venc: VJEPA2Encoder
+    tenc: BertModel
+    pooler: nn.Module | None
 
     def __init__(
         self,
@@ -201,9 +209,9 @@ class VJEPAModel(nn.Module):
         A prompt is cut at the text encoder's limit (512 tokens for BGE).
         """
         limit = min(MAX_TEXT_TOKENS, self.tenc.config.max_position_embeddings)
-        tokens = self.tokenizer(
-            list(prompts), padding=True, truncation=True, max_length=limit, return_tensors="pt"
-        ).to(self.device)
+        tokens = self.tokenizer(list(prompts), padding=True, truncation=True, max_length=limit, return_tensors="pt").to(
+            self.device
+        )
         with self._autocast():
             hidden = self.tenc(**tokens).last_hidden_state  # (B, L, text_dim)
         return F.normalize(hidden[:, 0].float(), dim=-1)
@@ -223,7 +231,7 @@ class VJEPAModel(nn.Module):
         return torch.autocast(self.device.type, self.dtype)
 
     def _check_video(self, video: Tensor) -> None:
-        config = self.venc.config
+        config: Any = self.venc.config
         if video.ndim != 5 or video.shape[1] != config.in_chans:
             raise ValueError(f"a video tensor is (B, {config.in_chans}, T, H, W), got {tuple(video.shape)}")
         frames, height, width = video.shape[2:]
@@ -304,7 +312,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
 
 
 def default_device() -> str:
-    """"cuda" where there is one, else "cpu"."""
+    """ "cuda" where there is one, else "cpu"."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -319,7 +327,7 @@ def inference_dtype(device: str | torch.device) -> torch.dtype:
     return torch.float32
 
 
-def _load_video_encoder(config: ModelConfig) -> tuple[nn.Module, nn.Module | None]:
+def _load_video_encoder(config: ModelConfig) -> tuple[VJEPA2Encoder, nn.Module | None]:
     """The V-JEPA 2 encoder, and the attentive pooler where the pooling wants it, from either Hub layout."""
     source, revision = config.video_encoder, config.video_encoder_revision
     architectures = _read_config(source, revision, "vjepa2").architectures or []
@@ -334,7 +342,7 @@ def _load_video_encoder(config: ModelConfig) -> tuple[nn.Module, nn.Module | Non
     return _load_weights(VJEPA2Model, source, revision).encoder, None
 
 
-def _load_text_encoder(config: ModelConfig) -> tuple[PreTrainedModel, Any]:
+def _load_text_encoder(config: ModelConfig) -> tuple[BertModel, Any]:
     source, revision = config.text_encoder, config.text_encoder_revision
     _read_config(source, revision, "bert")
     tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
@@ -357,21 +365,37 @@ def _read_config(source: str, revision: str | None, model_type: str) -> Any:
 def _load_weights(cls: type[Any], source: str, revision: str | None, **settings: Any) -> Any:
     """`cls.from_pretrained` in float32 with SDPA attention; refuses a checkpoint that lacks any weight."""
     try:
-        model, report = cls.from_pretrained(
-            source,
-            revision=revision,
-            dtype=torch.float32,
-            attn_implementation="sdpa",
-            use_safetensors=True,
-            output_loading_info=True,
-            **settings,
-        )
+        with _less_talk(hide_bars=Path(source).is_dir()):
+            model, report = cls.from_pretrained(
+                source,
+                revision=revision,
+                dtype=torch.float32,
+                attn_implementation="sdpa",
+                use_safetensors=True,
+                output_loading_info=True,
+                **settings,
+            )
     except (OSError, RuntimeError, ValueError) as error:
         raise ModelError(f"cannot load the weights of {source!r}: {_first_line(error)}") from error
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise ModelError(f"{source!r} lacks {len(missing)} of the weights of {cls.__name__}, such as {missing[0]}")
     return model
+
+
+@contextmanager
+def _less_talk(*, hide_bars: bool) -> Iterator[None]:
+    """No report on weights that were left out on purpose; no bar either, unless gigabytes may have to come."""
+    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    if hide_bars:
+        transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
 
 
 def _read_clip_config(config: ModelConfig, encoder: VJEPA2Config) -> ClipConfig:
@@ -391,8 +415,7 @@ def _read_processor(source: str, revision: str | None) -> dict[str, Any]:
     for name in PROCESSOR_FILES:
         path = cached_file(source, name, revision=revision, _raise_exceptions_for_missing_entries=False)
         if path is not None:
-            with open(path, encoding="utf-8") as file:
-                return json.load(file)
+            return json.loads(Path(path).read_text(encoding="utf-8"))
     logger.warning("%s has no video processor file: its crop size and ImageNet's colours are used", source)
     return {}
 

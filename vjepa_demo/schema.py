@@ -34,8 +34,8 @@ class ModelError(DemoError):
 class TrainedOn:
     """What a head learned from, and how well it did on clips it had not seen.
 
-    `kind` says where the labels came from: the generator of procedural clips, or people. `srocc` maps a dimension to its held-out Spearman correlation.
-    A dimension whose correlation is undefined is absent.
+    `kind` says where the labels came from: the generator of procedural clips, or people. `srocc` maps a
+    dimension to its held-out Spearman correlation; a dimension for which it is undefined is absent.
     """
 
     kind: Literal["procedural", "human"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from vjepa_demo.checkpoint import CONFIG_FILE, Checkpoint, load_checkpoint, read_checkpoint
+from vjepa_demo.checkpoint import Checkpoint, load_checkpoint, read_checkpoint
 from vjepa_demo.config import (
     DIMENSIONS,
     FEATURE_CACHE_CLIPS,
@@ -130,13 +131,7 @@ def get_scorer(name: str | None = None, device: str | None = None) -> Scorer:
 
 def default_model() -> str:
     """`vitg` on a GPU once its head is trained, else `demo`."""
-    preset = model_presets()["vitg"]
-    return preset.name if default_device() == "cuda" and has_head(preset.checkpoint) else "demo"
-
-
-def has_head(folder: Path) -> bool:
-    """Whether `folder` holds a checkpoint."""
-    return (folder / CONFIG_FILE).is_file()
+    return "vitg" if default_device() == "cuda" and model_presets()["vitg"].refusal is None else "demo"
 
 
 def find_checkpoint(name: str) -> Checkpoint:
@@ -152,11 +147,8 @@ def find_checkpoint(name: str) -> Checkpoint:
             raise ModelError(f"no model {name!r}: choose one of {', '.join(presets)}, or give a checkpoint folder")
         return read_checkpoint(name)
     preset = presets[name]
-    if not has_head(preset.checkpoint):
-        raise ModelError(
-            f"{name} cannot score yet: {preset.config.video_encoder} is only an encoder, and no trained head exists "
-            f"for it. Choose demo, or put a checkpoint with a trained head into {preset.checkpoint}"
-        )
+    if preset.refusal is not None:
+        raise ModelError(preset.refusal)
     return read_checkpoint(preset.checkpoint)
 
 
@@ -170,9 +162,7 @@ def check_prompt(prompt: str) -> str:
     if not prompt:
         raise RecordError("the prompt is empty: type the text the video was made from, Alignment is judged by it")
     if len(prompt) > MAX_PROMPT_CHARACTERS:
-        raise RecordError(
-            f"the prompt has {len(prompt):,} characters; {MAX_PROMPT_CHARACTERS:,} at most: shorten it"
-        )
+        raise RecordError(f"the prompt has {len(prompt):,} characters; {MAX_PROMPT_CHARACTERS:,} at most: shorten it")
     return prompt
 
 
@@ -193,4 +183,6 @@ class _Stopwatch:
 
 
 def _on_scale(value: float) -> float:
+    if not math.isfinite(value):
+        raise ModelError(f"the model answered {value}, which is no score: its weights are damaged, load them again")
     return round(min(max(value, SCORE_MIN), SCORE_MAX), 4)

@@ -7,7 +7,6 @@ Preprocessing is that of transformers' `VJEPA2VideoProcessor`, without torchvisi
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 import tempfile
@@ -38,6 +37,16 @@ DECODER_THREADS = 2  # each FFmpeg thread holds whole frames: more of them cost 
 
 class _SeekError(VideoError):
     """FFmpeg reads the file but does not find its way in it."""
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """Pixels of a frame as it is shown (rotation applied), and the times between which there are frames."""
+
+    height: int
+    width: int
+    begin_seconds: float
+    end_seconds: float
 
 
 @dataclass(frozen=True)
@@ -89,22 +98,20 @@ def load_clip(path: str | Path, config: ClipConfig) -> Clip:
 
 
 def _load(path: Path, config: ClipConfig) -> Clip:
-    decoder = _open(path)
-    metadata = decoder.metadata
-    _check_stream(path, decoder)
-    times = frame_times(metadata.begin_stream_seconds, metadata.end_stream_seconds, config.num_frames)
-    shape = resized_shape(metadata.height, metadata.width, config.resize_edge)
+    stream = _inspect(path, _open(path))
+    times = frame_times(stream.begin_seconds, stream.end_seconds, config.num_frames)
+    shape = resized_shape(stream.height, stream.width, config.resize_edge)
     batch = _decode(path, times, shape, config.crop_size)
     return Clip(
         frames=batch.data,  # (T, 3, crop, crop) uint8
         frame_seconds=tuple(batch.pts_seconds.tolist()),
-        duration_seconds=metadata.end_stream_seconds - metadata.begin_stream_seconds,
+        duration_seconds=stream.end_seconds - stream.begin_seconds,
     )
 
 
 def resize_and_crop(frames: Tensor, config: ClipConfig) -> Tensor:
     """Frames (T, 3, H, W) uint8 as `load_clip` would have decoded them: (T, 3, crop, crop) uint8."""
-    height, width = resized_shape(*frames.shape[-2:], config.resize_edge)
+    height, width = resized_shape(frames.shape[-2], frames.shape[-1], config.resize_edge)
     frames = F.interpolate(frames, size=(height, width), mode="bilinear", antialias=True)
     top, left = round((height - config.crop_size) / 2), round((width - config.crop_size) / 2)
     return frames[..., top : top + config.crop_size, left : left + config.crop_size]
@@ -125,9 +132,13 @@ def write_video(path: str | Path, frames: Tensor, *, frames_per_second: float, c
     partial = path.with_name(f".{path.stem}.partial.mp4")
     try:
         VideoEncoder(frames, frame_rate=frames_per_second).to_file(
-            partial, codec="libx264", pixel_format="yuv420p", crf=crf, extra_options={"movflags": "+faststart"}
+            partial,
+            codec="libx264",
+            pixel_format="yuv420p",
+            crf=crf,
+            extra_options={"movflags": "+faststart"},
         )
-        os.replace(partial, path)
+        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -169,19 +180,22 @@ def _open(path: Path, **settings: Any) -> VideoDecoder:
         raise _unreadable(path, error) from error
 
 
-def _check_stream(path: Path, decoder: VideoDecoder) -> None:
+def _inspect(path: Path, decoder: VideoDecoder) -> _Stream:
+    """What the scan found, if it is a whole video that can be shown to a model."""
     metadata = decoder.metadata
     if metadata.num_frames == 1 and metadata.codec in STILL_IMAGE_CODECS:
         raise VideoError(f"{path.name} is a still image ({metadata.codec}); a video was expected")
-    if not metadata.height or not metadata.width or not metadata.num_frames:
+    height, width = metadata.height, metadata.width
+    begin, end = metadata.begin_stream_seconds, metadata.end_stream_seconds
+    if not height or not width or begin is None or end is None:
         raise VideoError(f"{path.name} holds no frames; a video was expected")
-    ratio = max(metadata.height, metadata.width) / min(metadata.height, metadata.width)
-    if ratio > MAX_ASPECT_RATIO:
+    if max(height, width) > MAX_ASPECT_RATIO * min(height, width):
         raise VideoError(
-            f"{path.name} is {metadata.width} x {metadata.height} pixels; "
-            f"sides may differ {MAX_ASPECT_RATIO:.0f} times at most: crop it first"
+            f"{path.name} is {width} x {height} pixels; "
+            f"one side may be {MAX_ASPECT_RATIO:.0f} times the other at most: crop it first"
         )
     _check_complete(path, decoder)
+    return _Stream(height, width, begin, end)
 
 
 def _check_complete(path: Path, decoder: VideoDecoder) -> None:
@@ -195,7 +209,7 @@ def _check_complete(path: Path, decoder: VideoDecoder) -> None:
     found = metadata.end_stream_seconds_from_content or 0.0
     promised = metadata.duration_seconds_from_header
     if metadata.num_frames_from_header is not None:
-        if metadata.num_frames_from_content >= TRUNCATED_BELOW * metadata.num_frames_from_header:
+        if (metadata.num_frames_from_content or 0) >= TRUNCATED_BELOW * metadata.num_frames_from_header:
             return
     elif promised is None:
         promised = _container_seconds(decoder)
@@ -208,7 +222,10 @@ def _check_complete(path: Path, decoder: VideoDecoder) -> None:
 
 def _container_seconds(decoder: VideoDecoder) -> float | None:
     """Length that the container promises, where video is all that it holds, else None."""
-    from torchcodec._core import AudioStreamMetadata, get_container_metadata  # the public metadata is per stream
+    from torchcodec._core import (
+        AudioStreamMetadata,
+        get_container_metadata,
+    )  # the public metadata is per stream
 
     container = get_container_metadata(decoder._decoder)
     if any(isinstance(stream, AudioStreamMetadata) for stream in container.streams):

@@ -1,0 +1,34 @@
+"""The Space's entry point: builds the page and serves it; the first visit loads the model."""
+
+import logging
+from typing import TYPE_CHECKING
+
+from vjepa_demo.config import model_presets
+from vjepa_demo.ui import build_app, launch
+
+if TYPE_CHECKING:
+    from vjepa_demo.scorer import Scorer
+
+
+def load_scorer(name: str) -> "Scorer":
+    from vjepa_demo.scorer import get_scorer  # loads torch: not before the page is painted
+
+    return get_scorer(name)
+
+
+def default_model() -> str:
+    """The best model that can score here; torch is only asked where a large one could."""
+    if model_presets()["vitg"].refusal is not None:
+        return "demo"
+    from vjepa_demo.scorer import default_model
+
+    return default_model()
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    launch(build_app(load_scorer, default_model=default_model()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""`python -m vjepa_demo`: the command line."""
+
+from vjepa_demo.cli import main
+
+raise SystemExit(main())

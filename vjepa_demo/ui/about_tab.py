@@ -1,0 +1,47 @@
+"""The About tab: what the scores are, which models there are, and what not to read into a number."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from vjepa_demo.config import ACR_WORDS, DIMENSION_MEANINGS, model_presets
+
+TEXT = """
+### What the scores are
+Mean opinion scores on the absolute category rating scale of ITU-T P.910: {scale}.
+
+{dimensions}
+
+**Overall** is predicted by itself; in human ratings it is not the mean of the others.
+
+### How they are made
+The video encoder of [V-JEPA 2](https://arxiv.org/abs/2506.09985) reads frames spread evenly over the clip,
+[BGE](https://huggingface.co/BAAI/bge-large-en-v1.5) reads the prompt, and a small head turns both into five scores
+(QualiVision, VQualA 2025). Everything between two frames that were seen is guesswork, and the model sees the centre
+square of a shrunken frame: fine compression noise in a large video can escape it.
+
+### Models
+{models}
+
+No public weights exist for the head, so an encoder alone cannot score: a model whose head was never trained refuses.
+
+### What not to read into a number
+A score ranks clips; it is no certificate. The `demo` model learned from clips that this project drew and degraded
+itself: it has never seen a human rating. Compare versions of the same clip rather than clips of different kinds.
+
+Your videos stay on this server for at most a day, for the page itself; nothing else is kept.
+"""
+
+
+def add_about_tab() -> None:
+    """Fill the current tab."""
+    gr.Markdown(
+        TEXT.format(
+            scale=", ".join(f"{number} {word}" for number, word in enumerate(ACR_WORDS, start=1)),
+            dimensions="\n".join(f"- **{name}**: {meaning}" for name, meaning in DIMENSION_MEANINGS.items()),
+            models="\n".join(
+                f"- `{preset.name}`: {preset.summary} ({'ready' if preset.refusal is None else 'no trained head yet'})"
+                for preset in model_presets().values()
+            ),
+        )
+    )

@@ -1,0 +1,59 @@
+"""The Blocks: header with the model's state, and a tab each from its own file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from vjepa_demo.config import ASSETS
+from vjepa_demo.schema import DemoError
+from vjepa_demo.ui import render
+from vjepa_demo.ui.about_tab import add_about_tab
+from vjepa_demo.ui.score_tab import add_score_tab
+from vjepa_demo.ui.theme import CSS, THEME
+
+if TYPE_CHECKING:
+    from vjepa_demo.scorer import Scorer
+
+TITLE = "V-JEPA 2 Video Quality"
+# An upload is deleted a day after it came; looked for every hour.
+DELETE_CACHE_SECONDS = (3600, 86400)
+
+logger = logging.getLogger(__name__)
+
+
+def build_app(load_scorer: Callable[[str], Scorer], *, default_model: str = "demo") -> gr.Blocks:
+    """The page, not yet served. `load_scorer(name)` gives the scorer of a model, loading it at most once."""
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=DELETE_CACHE_SECONDS) as app:
+        badge = gr.HTML(render.header(TITLE, default_model, "loading"), elem_id="header")
+        with gr.Tabs():
+            with gr.Tab("Score", id="score"):
+                add_score_tab(load_scorer, default_model)
+            with gr.Tab("About", id="about"):
+                add_about_tab()
+
+        def model_state() -> Iterator[str]:
+            """The header while the default model loads, and once it has."""
+            yield render.header(TITLE, default_model, "loading")
+            try:
+                yield render.header(TITLE, default_model, f"{load_scorer(default_model).hardware} · ready")
+            except DemoError as error:
+                logger.error("%s", error)
+                yield render.header(TITLE, default_model, "not available")
+
+        app.load(
+            model_state,
+            outputs=badge,
+            show_progress="hidden",
+            concurrency_limit=None,
+            api_visibility="private",
+        )
+    return app
+
+
+def launch(app: gr.Blocks, **settings: Any) -> None:
+    """Serve `app` with the page's theme; host and port come from GRADIO_SERVER_NAME and GRADIO_SERVER_PORT."""
+    app.launch(theme=THEME, css=CSS, allowed_paths=[str(ASSETS / "examples")], **settings)

@@ -1,0 +1,98 @@
+"""Scores as fragments of HTML. Whatever a person typed or named is escaped."""
+
+from __future__ import annotations
+
+import base64
+import io
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from vjepa_demo.config import DIMENSION_MEANINGS, SCORE_MAX, SCORE_MIN, acr_word
+from vjepa_demo.schema import VideoScores
+
+THUMBNAIL_PIXELS = 176  # twice the size it is shown at, for sharp screens
+STEP_NAMES = {"decode": "decoding", "video": "video encoder", "text": "text encoder", "head": "head"}
+EMPTY = '<div class="empty">The scores appear here.<br>Add a video and its prompt, or click an example.</div>'
+
+
+def header(title: str, model: str, state: str) -> str:
+    """Title, what the page does, links, and the model with its state."""
+    ready = "ready" if state.endswith("ready") else ""
+    return (
+        f'<div class="bar"><h1>{escape(title)}</h1>'
+        "<p>Five mean opinion scores for a generated video · "
+        '<a href="https://arxiv.org/abs/2506.09985" target="_blank">V-JEPA 2 paper</a> · '
+        '<a href="https://huggingface.co/facebook/vjepa2-vitg-fpc64-384-ssv2" target="_blank">encoder</a></p>'
+        f'<span class="badge {ready}" id="model-state">{escape(model)} · {escape(state)}</span></div>'
+    )
+
+
+def score_table(result: VideoScores) -> str:
+    """A row a dimension: its score, the ACR word, and what it looks at."""
+    rows = "".join(_score_row(name, score) for name, score in result.scores.items())
+    return f'<table class="scores"><tbody>{rows}</tbody></table>'
+
+
+def _score_row(name: str, score: float) -> str:
+    percent = 100 * (score - SCORE_MIN) / (SCORE_MAX - SCORE_MIN)
+    return (
+        f"<tr><td>{name}<small>{DIMENSION_MEANINGS[name]}</small></td>"
+        f'<td class="meter"><div><span style="width:{percent:.1f}%"></span></div></td>'
+        f'<td class="value" data-dimension="{name}">{score:.2f}</td><td>{acr_word(score)}</td></tr>'
+    )
+
+
+def frame_strip(result: VideoScores) -> str:
+    """The frames that the model saw, each with its time in the video."""
+    figures = "".join(
+        f'<figure><img src="{_jpeg_url(frame)}" alt="frame at {seconds:.2f} s">{seconds:.2f} s</figure>'
+        for frame, seconds in zip(result.frames, result.frame_seconds, strict=True)
+    )
+    return f'<p class="strip-title">The frames the model saw</p><div class="strip">{figures}</div>'
+
+
+def _jpeg_url(frame: np.ndarray) -> str:
+    """A frame (H, W, 3) uint8 as a data URL of a small JPEG."""
+    image = Image.fromarray(frame)
+    image.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def about_scores(result: VideoScores) -> str:
+    """Which clip and prompt, which model, what it learned from, how far to trust it, and the seconds it took."""
+    return (
+        '<div class="about-scores">'
+        f"<p><b>{escape(Path(result.video).name)}</b> ({result.duration_seconds:.1f} s, {len(result.frames)} frames "
+        f"seen), prompt “{escape(result.prompt)}”</p>"
+        f"<p>Scored by <b>{escape(result.model)}</b>. {escape(trust(result))}</p>"
+        f"<p>{times(result)}</p></div>"
+    )
+
+
+def trust(result: VideoScores) -> str:
+    """What the scores mean with this model, in sentences."""
+    trained_on = result.trained_on
+    sentences = [f"Its head learned from {trained_on}."]
+    if trained_on.srocc:
+        pairs = ", ".join(f"{name} {value:.2f}" for name, value in trained_on.srocc.items())
+        sentences.append(
+            f"On {trained_on.num_held_out:,} unseen clips its ranking agreed with the labels by SROCC {pairs}."
+        )
+    if trained_on.kind == "procedural":
+        sentences.append(
+            "It has seen no human opinion: trust it to compare versions of a clip, not as a verdict on one."
+        )
+    return " ".join(sentences)
+
+
+def times(result: VideoScores) -> str:
+    """Seconds by step; a video seen before costs none for decoding and encoding."""
+    total = sum(result.seconds.values())
+    parts = " · ".join(f"{STEP_NAMES[step]} {seconds:.2f}" for step, seconds in result.seconds.items())
+    remembered = " (video remembered)" if result.seconds["video"] == 0 else ""
+    return f"{total:.2f} s: {parts}{remembered}"

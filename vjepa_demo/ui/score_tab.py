@@ -1,0 +1,256 @@
+"""The Score tab: a video and its prompt in, five scores out; and the `/score` endpoint."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from vjepa_demo.config import ASSETS, MAX_PROMPT_CHARACTERS, model_presets
+from vjepa_demo.plots import radar_chart
+from vjepa_demo.schema import DemoError, ModelError, RecordError, VideoError, VideoScores
+from vjepa_demo.ui import render
+
+if TYPE_CHECKING:
+    from vjepa_demo.scorer import Scorer
+
+STEPS = {
+    "decode": (0.1, "Decoding the frames"),
+    "video": (0.35, "Encoding the video"),
+    "text": (0.8, "Encoding the prompt"),
+    "head": (0.95, "Scoring"),
+}
+ERROR_TITLES = {VideoError: "This video cannot be scored", RecordError: "Prompt", ModelError: "Model"}
+SCORING: dict[str, Any] = {
+    "concurrency_limit": 2,
+    "concurrency_id": "scoring",
+}  # decoding of one runs beside encoding of another
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    video: gr.Video
+    prompt: gr.Textbox
+    model: gr.Dropdown
+    button: gr.Button
+    hint: gr.HTML
+
+    @property
+    def values(self) -> list[Any]:
+        return [self.video, self.prompt, self.model]
+
+
+@dataclass(frozen=True)
+class _Results:
+    empty: gr.HTML
+    panel: gr.Column
+    radar: gr.Plot
+    table: gr.HTML
+    strip: gr.HTML
+    about: gr.HTML
+    json: gr.Code
+
+    @property
+    def all(self) -> list[Any]:
+        return [self.empty, self.panel, self.radar, self.table, self.strip, self.about, self.json]
+
+
+def add_score_tab(load_scorer: Callable[[str], Scorer], default_model: str) -> None:
+    """Fill the current tab and name the `/score` endpoint."""
+
+    def score_on_page(
+        video: str | None,
+        prompt: str,
+        model: str,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio asks for it)
+    ) -> tuple[Any, ...]:
+        return _shown(_score(load_scorer, video, prompt, model, progress))
+
+    def score_endpoint(video: str, prompt: str, model: str = default_model) -> dict[str, Any]:
+        """Score a video and the prompt it was made from on five mean opinion scores, 1 (Bad) to 5 (Excellent).
+
+        Args:
+            video: the video file, anything FFmpeg decodes.
+            prompt: the text the video was made from.
+            model: "demo", "vitl" or "vitg".
+
+        Returns:
+            {"video", "prompt", "model", "trained_on", "scores": {"Traditional", "Alignment", "Aesthetic",
+            "Temporal", "Overall"}, "seconds"}
+        """
+        return _score(load_scorer, video, prompt, model).to_dict()
+
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=2, min_width=320):
+            inputs = _add_inputs(default_model)
+            example_loaded = _add_examples(inputs)
+        with gr.Column(scale=3, min_width=320):
+            results = _add_results()
+    _keep_ready(inputs)
+    for trigger in (inputs.button.click, example_loaded.then):
+        _wire(trigger, score_on_page, inputs, results)
+    _add_endpoint(score_endpoint, inputs)
+
+
+def _add_inputs(default_model: str) -> _Inputs:
+    video = gr.Video(label="Video", sources=["upload"], height=260, elem_id="video")
+    prompt = gr.Textbox(
+        label="Prompt",
+        placeholder="The text the video was made from",
+        lines=2,
+        max_length=MAX_PROMPT_CHARACTERS,
+        elem_id="prompt",
+    )
+    model = gr.Dropdown(
+        choices=[(f"{preset.name}: {preset.summary}", preset.name) for preset in model_presets().values()],
+        value=default_model,
+        label="Model",
+        elem_id="model",
+    )
+    button = gr.Button("Score", variant="primary", interactive=False, elem_id="score-button")
+    hint = gr.HTML(_hint("Add a video and type its prompt."), elem_id="hint")
+    return _Inputs(video, prompt, model, button, hint)
+
+
+def _add_examples(inputs: _Inputs) -> Any:
+    """The event of an example that was clicked and put into the inputs."""
+    examples = gr.Examples(
+        examples=example_rows(),
+        inputs=[inputs.video, inputs.prompt],
+        label="Examples: click one to score it",
+        elem_id="examples",
+        api_visibility="private",
+    )
+    return examples.load_input_event
+
+
+def _add_results() -> _Results:
+    empty = gr.HTML(render.EMPTY, elem_id="empty")
+    with gr.Column(visible=False, elem_id="results") as panel:
+        radar = gr.Plot(label="Mean opinion scores", show_label=False, container=False, elem_id="radar")
+        table = gr.HTML(elem_id="score-table")
+        strip = gr.HTML(elem_id="strip")
+        about = gr.HTML(elem_id="about-scores")
+        with gr.Accordion("JSON", open=False):
+            code = gr.Code(language="json", show_label=False, interactive=False, buttons=["copy"], elem_id="json")
+    return _Results(empty, panel, radar, table, strip, about, code)
+
+
+def _keep_ready(inputs: _Inputs) -> None:
+    """The button can be pressed when a score can be had; else the line under it says what is missing."""
+    gr.on(
+        [inputs.video.change, inputs.prompt.change, inputs.model.change],
+        _readiness,
+        inputs=inputs.values,
+        outputs=[inputs.button, inputs.hint],
+        show_progress="hidden",
+        trigger_mode="always_last",
+        queue=False,
+        api_visibility="private",
+    )
+
+
+def _readiness(video: str | None, prompt: str, model: str) -> tuple[Any, Any]:
+    missing = _missing(video, prompt, model)
+    return gr.Button(interactive=missing is None), gr.HTML(_hint(missing or ""))
+
+
+def _missing(video: str | None, prompt: str, model: str) -> str | None:
+    refusal = model_presets()[model].refusal
+    if refusal is not None:
+        return refusal
+    if not video:
+        return "Add a video." if prompt.strip() else "Add a video and type its prompt."
+    return None if prompt.strip() else "Type the prompt that the video was made from."
+
+
+def _wire(trigger: Callable[..., Any], score: Callable[..., Any], inputs: _Inputs, results: _Results) -> None:
+    """`trigger` switches the button off, scores, shows or, on an error, clears the results, and switches it on."""
+    scoring = trigger(
+        lambda: gr.Button(interactive=False),
+        outputs=inputs.button,
+        queue=False,
+        show_progress="hidden",
+        api_visibility="private",
+    ).then(score, inputs.values, results.all, api_visibility="private", **SCORING)
+    scoring.failure(_cleared, outputs=results.all, queue=False, show_progress="hidden", api_visibility="private")
+    scoring.then(
+        _readiness,
+        inputs.values,
+        [inputs.button, inputs.hint],
+        queue=False,
+        show_progress="hidden",
+        api_visibility="private",
+    )
+
+
+def _add_endpoint(score: Callable[..., Any], inputs: _Inputs) -> None:
+    """`/score`: through the real components, so that Gradio checks that the file was uploaded by the caller."""
+    answer = gr.JSON(visible=False)
+    gr.Button(visible=False).click(score, inputs.values, answer, api_name="score", **SCORING)
+
+
+def _score(
+    load_scorer: Callable[[str], Scorer],
+    video: str | None,
+    prompt: str,
+    model: str,
+    progress: Callable[..., Any] | None = None,
+) -> VideoScores:
+    """Scores, with the file named as the person named it and not by where the server keeps it."""
+    with _shown_errors():
+        if not video:
+            raise VideoError("no video: add one first")
+        if progress is not None:
+            progress(0.0, desc=f"Loading {model}")
+        scorer = load_scorer(model)
+        result = scorer.score(video, prompt, on_step=lambda step: progress and progress(*_described(step)))
+    return replace(result, video=Path(video).name)
+
+
+def _described(step: str) -> tuple[float, str]:
+    return STEPS[step]
+
+
+@contextmanager
+def _shown_errors() -> Iterator[None]:
+    """What a person can mend, as a message on the page; Gradio renders it as HTML, so it is escaped."""
+    try:
+        yield
+    except DemoError as error:
+        title = ERROR_TITLES.get(type(error), "Error")
+        raise gr.Error(escape(str(error)), title=title, print_exception=False) from error
+
+
+def _shown(result: VideoScores) -> tuple[Any, ...]:
+    return (
+        gr.HTML(visible=False),
+        gr.Column(visible=True),
+        radar_chart(result),
+        render.score_table(result),
+        render.frame_strip(result),
+        render.about_scores(result),
+        json.dumps(result.to_dict(), indent=2, ensure_ascii=False),
+    )
+
+
+def _cleared() -> tuple[Any, ...]:
+    return gr.HTML(visible=True), gr.Column(visible=False), None, "", "", "", ""
+
+
+def _hint(text: str) -> str:
+    return f"<p>{escape(text)}</p>"
+
+
+def example_rows() -> list[list[str]]:
+    """[path of the clip, prompt] of each example that ships with the program."""
+    folder = ASSETS / "examples"
+    with (folder / "examples.csv").open(encoding="utf-8", newline="") as file:
+        return [[str(folder / row["video_name"]), row["Prompt"]] for row in csv.DictReader(file)]

@@ -1,0 +1,41 @@
+"""Colours, spacing and the few rules of style that Gradio's components do not have."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+THEME = gr.themes.Soft(primary_hue="orange", neutral_hue="slate", font=["system-ui", "sans-serif"])
+
+CSS = """
+.gradio-container { max-width: 1240px !important; margin: 0 auto !important; }
+#header .bar { display: flex; flex-wrap: wrap; align-items: baseline; gap: .3rem 1rem; padding: .4rem 0; }
+#header h1 { font-size: 1.45rem; margin: 0; }
+#header p { margin: 0; color: var(--body-text-color-subdued); flex: 1 1 16rem; }
+#header a { margin: 0; padding: 0; }
+#header .badge { font-size: .85rem; padding: .15rem .7rem; border-radius: 1rem; white-space: nowrap;
+  border: 1px solid var(--border-color-primary); background: var(--background-fill-secondary); }
+#header .badge::before { content: "●"; margin-right: .4rem; color: var(--body-text-color-subdued); }
+#header .badge.ready::before { color: #16a34a; }
+#hint { min-height: 1.4rem; }
+#hint p { margin: 0; color: var(--body-text-color-subdued); font-size: .9rem; }
+#radar .js-plotly-plot text { fill: var(--body-text-color) !important; }
+.scores { width: 100%; border-collapse: collapse; border: 0 !important; }
+.scores td, .scores th { padding: .4rem .5rem; text-align: left; border: 0;
+  border-bottom: 1px solid var(--border-color-primary); }
+.scores .value { font-variant-numeric: tabular-nums; font-weight: 600; white-space: nowrap; }
+.scores .meter { width: 34%; min-width: 4rem; }
+.scores .meter div { height: .5rem; border-radius: .25rem; background: var(--border-color-primary); }
+.scores .meter span { display: block; height: 100%; border-radius: .25rem; background: var(--color-accent); }
+.scores small { display: block; color: var(--body-text-color-subdued); }
+.about-scores { color: var(--body-text-color-subdued); font-size: .9rem; overflow-wrap: anywhere; }
+.about-scores b { color: var(--body-text-color); }
+.strip-title { margin: 0 0 .4rem; font-size: .9rem; color: var(--body-text-color-subdued); }
+.strip { contain: inline-size; display: flex; gap: .4rem; overflow-x: auto; padding-bottom: .4rem; }
+.strip figure { flex: 0 0 auto; margin: 0; text-align: center; font-size: .75rem;
+  color: var(--body-text-color-subdued); }
+.strip img { height: 88px; width: 88px; border-radius: .3rem; display: block; }
+.empty { display: grid; place-items: center; min-height: 20rem; text-align: center; padding: 1rem;
+  border: 1px dashed var(--border-color-primary); border-radius: var(--block-radius);
+  color: var(--body-text-color-subdued); }
+@media (max-width: 600px) { .scores .meter { display: none; } }
+"""
