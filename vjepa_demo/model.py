@@ -350,6 +350,8 @@ def _load_text_encoder(config: ModelConfig) -> tuple[BertModel, Any]:
 
 
 def _read_config(source: str, revision: str | None, model_type: str) -> Any:
+    if Path(source).is_absolute() and not Path(source).is_dir():
+        raise ModelError(f"{source}: no such folder")
     try:
         config = AutoConfig.from_pretrained(source, revision=revision)
     except (OSError, ValueError) as error:

@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import gradio.media
+import numpy as np
+import pytest
+import torch
+from conftest import ffmpeg
+from PIL import Image
+
+from vjepa_demo import video
+from vjepa_demo.config import ClipConfig
+from vjepa_demo.schema import VideoError
+from vjepa_demo.video import frame_times, load_clip, pixel_values, resize_and_crop, resized_shape, write_video
+
+CONFIG = ClipConfig(num_frames=8, crop_size=64)
+TEST_PICTURE = ("-f", "lavfi", "-i", "testsrc2=size=320x180:rate=24:duration=2")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("videos")
+
+
+@pytest.fixture(scope="module")
+def plain(folder) -> Path:
+    """Two seconds of FFmpeg's test picture, 320 x 180, 24 frames a second."""
+    ffmpeg(*TEST_PICTURE, "-g", 24, "-movflags", "+faststart", folder / "plain.mp4")
+    return folder / "plain.mp4"
+
+
+def grey_video(path: Path, levels: list[int], *, frames_per_second: float = 10) -> Path:
+    """A video whose frame i is a plain grey of levels[i]: a decoded frame tells its own index."""
+    frames = torch.tensor(levels, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 64, 64).contiguous()
+    write_video(path, frames, frames_per_second=frames_per_second, crf=1)
+    return path
+
+
+def greys(clip) -> list[int]:
+    return clip.frames.float().mean(dim=(1, 2, 3)).round().int().tolist()
+
+
+# ---- which frames ----------------------------------------------------------------------------------------------------
+
+
+def test_frame_times_are_the_centres_of_equal_parts():
+    assert frame_times(0.0, 4.0, 4) == [0.5, 1.5, 2.5, 3.5]
+    assert frame_times(1.4, 1.4, 2) == [1.4, 1.4]
+
+
+def test_every_frame_is_taken_once_when_there_are_as_many_as_asked_for(folder):
+    levels = [20, 50, 80, 110, 140, 170, 200, 230]
+    clip = load_clip(grey_video(folder / "eight.mp4", levels), CONFIG)
+    assert greys(clip) == pytest.approx(levels, abs=2)
+    assert clip.frame_seconds == pytest.approx([index / 10 for index in range(8)])
+
+
+def test_a_clip_with_too_few_frames_repeats_them_equally_often(folder):
+    clip = load_clip(grey_video(folder / "two.mp4", [60, 180]), CONFIG)
+    assert greys(clip) == pytest.approx([60] * 4 + [180] * 4, abs=2)
+
+
+def test_a_single_frame_is_enough(folder):
+    clip = load_clip(grey_video(folder / "one.mp4", [90]), CONFIG)
+    assert greys(clip) == pytest.approx([90] * 8, abs=2)
+
+
+def test_frames_are_uniform_in_time_when_the_frame_rate_is_not(folder):
+    """0..1 s holds 30 frames of rising grey, 1..4 s only 9: half of the frames must come from 1..4 s and not 9/39."""
+    rising = "color=gray:size=64x64:rate=30:duration=4,geq=lum='20+N*1.5':cb=128:cr=128"
+    keep = "select='lt(t,1)+gte(t,1)*not(mod(n,10))'"
+    ffmpeg("-f", "lavfi", "-i", rising, "-vf", keep, "-fps_mode", "vfr", "-crf", 1, folder / "vfr.mkv")
+    clip = load_clip(folder / "vfr.mkv", CONFIG)
+    wanted = frame_times(0.0, clip.duration_seconds, 8)
+    for shown, asked in zip(clip.frame_seconds, wanted, strict=True):
+        assert shown <= asked < shown + 0.34  # the frame on screen at that moment
+    assert sum(second >= 1 for second in clip.frame_seconds) == 6
+
+
+# ---- preprocessing ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "expected"), [(720, 1280, (146, 259)), (1280, 720, (259, 146)), (100, 100, (146, 146))]
+)
+def test_the_shortest_edge_is_resized_and_the_other_rounded_down(height, width, expected):
+    assert resized_shape(height, width, 146) == expected
+
+
+def reference_frame(frame: np.ndarray, config: ClipConfig) -> np.ndarray:
+    """VJEPA2VideoProcessor's resize and centre crop, by Pillow: an implementation that shares nothing with ours."""
+    height, width = frame.shape[:2]
+    scale = config.resize_edge / min(height, width)
+    image = Image.fromarray(frame).resize((int(width * scale), int(height * scale)), Image.Resampling.BILINEAR)
+    left, top = round((image.width - config.crop_size) / 2), round((image.height - config.crop_size) / 2)
+    return np.asarray(image.crop((left, top, left + config.crop_size, top + config.crop_size)))
+
+
+@pytest.mark.parametrize("name", ["world.mp4", "a.mp4", "b.avi"])
+@pytest.mark.parametrize("crop", [64, 256])
+def test_preprocessing_equals_the_processor_on_real_videos(name, crop, tmp_path):
+    """Mean absolute difference at most 1/255 before normalising, against FFmpeg's full frames resized by Pillow."""
+    config = ClipConfig(num_frames=4, crop_size=crop)
+    path = gradio.media.get_video(name)
+    clip = load_clip(path, config)
+    for index, second in enumerate(clip.frame_seconds):
+        ffmpeg("-ss", f"{max(second - 1e-3, 0):.4f}", "-i", path, "-frames:v", 1, tmp_path / "frame.png")
+        expected = reference_frame(np.asarray(Image.open(tmp_path / "frame.png").convert("RGB")), config)
+        difference = np.abs(clip.frames[index].permute(1, 2, 0).numpy().astype(float) - expected).mean()
+        assert difference <= 1.0
+
+
+def test_frames_from_memory_are_prepared_like_frames_from_a_file():
+    frame = np.random.default_rng(0).integers(0, 256, (90, 160, 3), dtype=np.uint8)
+    ours = resize_and_crop(torch.from_numpy(frame).permute(2, 0, 1)[None], CONFIG)[0].permute(1, 2, 0).numpy()
+    assert np.abs(ours.astype(float) - reference_frame(frame, CONFIG)).mean() <= 1.0
+
+
+def test_pixels_are_scaled_normalised_and_put_channels_first():
+    frames = torch.zeros(4, 3, 2, 2, dtype=torch.uint8)
+    frames[1, 0] = 255
+    pixels = pixel_values(frames, CONFIG)
+    assert pixels.shape == (3, 4, 2, 2)
+    assert pixels.dtype == torch.float32
+    assert pixels[0, 1, 0, 0].item() == pytest.approx((1 - 0.485) / 0.229)
+    assert pixels[2, 0, 1, 1].item() == pytest.approx(-0.406 / 0.225)
+
+
+# ---- what FFmpeg decodes ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("h265.mov", ["-c:v", "libx265", "-x265-params", "log-level=none"]),
+        ("vp9.webm", ["-c:v", "libvpx-vp9", "-cpu-used", "8"]),
+        ("mjpeg.avi", ["-c:v", "mjpeg"]),
+        ("mpeg2.mpg", ["-c:v", "mpeg2video"]),
+        ("stream.ts", ["-c:v", "libx264"]),
+        ("moving.gif", []),
+        ("ten_bit.mkv", ["-c:v", "libx264", "-pix_fmt", "yuv420p10le"]),
+    ],
+)
+def test_codecs_and_containers_show_the_same_picture(name, options, plain, folder):
+    ffmpeg("-i", plain, *options, "-q:v", 3, folder / name)
+    clip, expected = load_clip(folder / name, CONFIG), load_clip(plain, CONFIG)
+    assert clip.duration_seconds == pytest.approx(2.0, abs=0.1)
+    assert (clip.frames.float() - expected.frames.float()).abs().mean() < 12  # lossy, one frame's motion off at most
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_rotation_in_the_file_is_honoured(degrees, plain, folder):
+    """Against ffmpeg's own program, which turns the pixels when it encodes anew."""
+    marked, turned = folder / f"marked{degrees}.mp4", folder / f"turned{degrees}.mp4"
+    try:
+        ffmpeg("-display_rotation", degrees, "-i", plain, "-c", "copy", marked)
+    except subprocess.CalledProcessError:  # before FFmpeg 6
+        ffmpeg("-i", plain, "-c", "copy", "-metadata:s:v", f"rotate={degrees}", marked)
+    ffmpeg("-i", marked, "-crf", 1, turned)
+    frames, expected = load_clip(marked, CONFIG).frames.float(), load_clip(turned, CONFIG).frames.float()
+    assert (frames - expected).abs().mean() < 3
+    assert (frames - load_clip(plain, CONFIG).frames.float()).abs().mean() > 20
+
+
+def test_a_trimmed_copy_with_an_edit_list_is_not_taken_for_a_cut_off_file(plain, folder):
+    ffmpeg("-ss", 0.7, "-i", plain, "-c", "copy", folder / "trimmed.mp4")
+    assert load_clip(folder / "trimmed.mp4", CONFIG).duration_seconds == pytest.approx(1.3, abs=0.1)
+
+
+def test_sound_longer_than_the_picture_is_not_taken_for_a_cut_off_file(plain, folder):
+    ffmpeg("-i", plain, "-f", "lavfi", "-i", "sine=duration=9", "-c:v", "copy", folder / "long_sound.mkv")
+    assert load_clip(folder / "long_sound.mkv", CONFIG).duration_seconds == pytest.approx(2.0, abs=0.1)
+
+
+def test_written_videos_come_back_as_they_were(folder):
+    frames = torch.randint(0, 256, (6, 3, 4, 4), dtype=torch.uint8)
+    frames = frames.repeat_interleave(16, 2).repeat_interleave(16, 3)
+    write_video(folder / "written.mp4", frames, frames_per_second=12, crf=1)
+    clip = load_clip(folder / "written.mp4", ClipConfig(num_frames=6, crop_size=56))
+    assert clip.duration_seconds == pytest.approx(0.5)
+    assert (clip.frames.float() - resize_and_crop(frames, ClipConfig(6, 56)).float()).abs().mean() < 12
+    assert not list(folder.glob(".*partial*"))
+
+
+# ---- what cannot be scored -------------------------------------------------------------------------------------------
+
+
+def first_half(path: Path, target: Path) -> Path:
+    data = path.read_bytes()
+    target.write_bytes(data[: len(data) // 2])
+    return target
+
+
+def damaged(path: Path, target: Path) -> Path:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3 : len(data) // 2] = bytes(len(data) // 2 - len(data) // 3)
+    target.write_bytes(data)
+    return target
+
+
+def empty(_: Path, target: Path) -> Path:
+    target.touch()
+    return target
+
+
+def text(_: Path, target: Path) -> Path:
+    target.write_text("these are not the frames you are looking for")
+    return target
+
+
+def sound(_: Path, target: Path) -> Path:
+    ffmpeg("-f", "lavfi", "-i", "sine=duration=1", target)
+    return target
+
+
+def picture(path: Path, target: Path) -> Path:
+    ffmpeg("-i", path, "-frames:v", 1, target)
+    return target
+
+
+def sliver(_: Path, target: Path) -> Path:
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=size=1600x16:duration=0.2", target)
+    return target
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "message"),
+    [
+        (lambda _, target: target, "gone.mp4", "no such file"),
+        (empty, "empty.mp4", r"empty\.mp4 is empty \(0 bytes\)"),
+        (text, "text.mp4", "text.mp4 cannot be read as a video: Invalid data"),
+        (first_half, "half.mp4", r"half\.mp4 is cut off: \d\.\d s of the 2\.0 s"),
+        (damaged, "damaged.mp4", "damaged.mp4 cannot be read as a video"),
+        (sound, "sound.m4a", "no video stream"),
+        (sound, "sound.mp3", "no video stream"),
+        (picture, "picture.png", "is a still image"),
+        (picture, "picture.jpg", "is a still image"),
+        (sliver, "sliver.mp4", "1600 x 16 pixels; one side may be 20 times the other at most"),
+    ],
+)
+def test_what_is_no_video_is_refused_with_the_reason(make, name, message, plain, tmp_path):
+    with pytest.raises(VideoError, match=message):
+        load_clip(make(plain, tmp_path / name), CONFIG)
+
+
+def test_a_cut_off_webm_is_refused_too(plain, tmp_path):
+    ffmpeg("-i", plain, "-c:v", "libvpx-vp9", "-cpu-used", 8, tmp_path / "whole.webm")
+    with pytest.raises(VideoError, match="cut off"):
+        load_clip(first_half(tmp_path / "whole.webm", tmp_path / "half.webm"), CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("system", "install"), [("Linux", "apt-get install ffmpeg"), ("Darwin", "brew install ffmpeg")]
+)
+def test_missing_ffmpeg_gives_the_install_line_of_the_platform(system, install, plain, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchcodec.decoders", None)  # as if its libraries did not load
+    monkeypatch.setattr(platform, "system", lambda: system)
+    with pytest.raises(VideoError, match=install):
+        load_clip(plain, CONFIG)
+
+
+# ---- memory ----------------------------------------------------------------------------------------------------------
+
+MEASURE = """
+import resource, sys
+from vjepa_demo.scorer import get_scorer
+get_scorer("demo", "cpu").score(sys.argv[1], "a test picture")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [("4k.mp4", "testsrc2=size=3840x2160:rate=24:duration=2"), ("long.mp4", "testsrc2=size=320x180:rate=10:duration=900")],
+)
+def test_memory_is_bounded_by_the_frames_kept_and_not_by_the_file(name, source, tmp_path):
+    """The whole process stays under 1.5 GB for a 4K file and for one of 15 minutes."""
+    ffmpeg("-f", "lavfi", "-i", source, "-preset", "ultrafast", tmp_path / name)
+    output = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(tmp_path / name)], check=True, capture_output=True, text=True
+    ).stdout
+    kilobytes = int(output) / (1024 if platform.system() == "Darwin" else 1)
+    assert kilobytes < 1.5e6
