@@ -118,6 +118,8 @@ def checkpoint_folder(tmp_path_factory) -> Path:
     write_text_encoder(folder / "text_encoder")
     torch.manual_seed(2)
     model = VJEPAModel(str(folder / "video_encoder"), str(folder / "text_encoder"), device="cpu", head_hidden=8)
+    with torch.no_grad():
+        model.head.net[-1].bias.fill_(3.0)  # the middle of the scale: no score is cut to it
     config = ModelConfig("./video_encoder", "./text_encoder", head_hidden=8)
     save_checkpoint(model, folder, trained_on=TRAINED_ON, model_config=config)
     return folder

@@ -33,6 +33,8 @@ SCORING: dict[str, Any] = {
     "concurrency_id": "scoring",
 }  # decoding of one runs beside encoding of another
 
+AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+
 
 @dataclass(frozen=True)
 class _Inputs:
@@ -150,10 +152,8 @@ def _keep_ready(inputs: _Inputs) -> None:
         _readiness,
         inputs=inputs.values,
         outputs=[inputs.button, inputs.hint],
-        show_progress="hidden",
         trigger_mode="always_last",
-        queue=False,
-        api_visibility="private",
+        **AT_ONCE,
     )
 
 
@@ -173,22 +173,11 @@ def _missing(video: str | None, prompt: str, model: str) -> str | None:
 
 def _wire(trigger: Callable[..., Any], score: Callable[..., Any], inputs: _Inputs, results: _Results) -> None:
     """`trigger` switches the button off, scores, shows or, on an error, clears the results, and switches it on."""
-    scoring = trigger(
-        lambda: gr.Button(interactive=False),
-        outputs=inputs.button,
-        queue=False,
-        show_progress="hidden",
-        api_visibility="private",
-    ).then(score, inputs.values, results.all, api_visibility="private", **SCORING)
-    scoring.failure(_cleared, outputs=results.all, queue=False, show_progress="hidden", api_visibility="private")
-    scoring.then(
-        _readiness,
-        inputs.values,
-        [inputs.button, inputs.hint],
-        queue=False,
-        show_progress="hidden",
-        api_visibility="private",
-    )
+    switched_off = trigger(lambda: gr.Button(interactive=False), outputs=inputs.button, **AT_ONCE)
+    scoring = switched_off.then(score, inputs.values, results.all, api_visibility="private", **SCORING)
+    failed = scoring.failure(_cleared, outputs=results.all, **AT_ONCE)
+    for event in (scoring.success, failed.then):
+        event(_readiness, inputs.values, [inputs.button, inputs.hint], **AT_ONCE)
 
 
 def _add_endpoint(score: Callable[..., Any], inputs: _Inputs) -> None:
@@ -205,18 +194,17 @@ def _score(
     progress: Callable[..., Any] | None = None,
 ) -> VideoScores:
     """Scores, with the file named as the person named it and not by where the server keeps it."""
+
+    def tell(share: float, what: str) -> None:
+        if progress is not None:
+            progress(share, desc=what)
+
     with _shown_errors():
         if not video:
             raise VideoError("no video: add one first")
-        if progress is not None:
-            progress(0.0, desc=f"Loading {model}")
-        scorer = load_scorer(model)
-        result = scorer.score(video, prompt, on_step=lambda step: progress and progress(*_described(step)))
+        tell(0.0, f"Loading {model}")
+        result = load_scorer(model).score(video, prompt, on_step=lambda step: tell(*STEPS[step]))
     return replace(result, video=Path(video).name)
-
-
-def _described(step: str) -> tuple[float, str]:
-    return STEPS[step]
 
 
 @contextmanager

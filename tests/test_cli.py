@@ -1,0 +1,76 @@
+"""The command line as a person calls it: a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vjepa_demo.config import DIMENSIONS
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "vjepa_demo", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, stdin=subprocess.DEVNULL)
+
+
+def test_json_has_an_object_a_video_and_a_bad_file_stops_nothing(world, checkpoint_folder, tmp_path):
+    bad = tmp_path / "bad.mp4"
+    bad.write_text("no video")
+    done = run("score", world, bad, world, "--prompt", "the world", "--model", checkpoint_folder, "--json")
+    assert done.returncode == 1
+    assert done.stderr == ""
+    first, error, last = json.loads(done.stdout)
+    assert list(first) == ["video", "prompt", "model", "trained_on", "scores", "seconds"]
+    assert (first["video"], first["prompt"], first["model"]) == (str(world), "the world", str(checkpoint_folder))
+    assert first["trained_on"] == "12 clips with human labels: twelve clips of a test"
+    assert tuple(first["scores"]) == DIMENSIONS
+    assert all(1 <= score <= 5 for score in first["scores"].values())
+    assert list(first["seconds"]) == ["decode", "video", "text", "head"]
+    assert "bad.mp4 cannot be read as a video" in error["error"]
+    assert "scores" not in error
+    assert last["scores"] == first["scores"]
+
+
+def test_text_shows_scores_with_words_and_the_model_that_gave_them(world, checkpoint_folder):
+    done = run("score", world, "--prompt", "the world", "--model", checkpoint_folder)
+    assert done.returncode == 0
+    for name in DIMENSIONS:
+        assert f"  {name:<12}" in done.stdout
+    assert f"model {checkpoint_folder}" in done.stdout
+    assert "trained on 12 clips with human labels" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--prompt", " "], "error: the prompt is empty"),
+        (["--prompt", "x", "--model", "nonsense"], "error: no model 'nonsense': choose one of demo, vitl, vitg"),
+        (["--prompt", "x", "--model", "."], "error: . is not a checkpoint: it has no config.json"),
+    ],
+)
+def test_what_stops_everything_is_one_line_and_a_status(world, arguments, message):
+    done = run("score", world, *arguments)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith(message)
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_wrong_call_is_explained():
+    done = run("score")
+    assert done.returncode == 2
+    assert "--prompt" in done.stderr
+
+
+def test_the_default_model_is_named(world):
+    done = run("score", world, "--prompt", "the earth turns", "--device", "cpu", "--json")
+    assert done.returncode == 0
+    (result,) = json.loads(done.stdout)
+    assert result["model"] == "demo"
+    assert "procedural clips" in result["trained_on"]

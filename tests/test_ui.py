@@ -1,0 +1,157 @@
+"""The page's parts without a browser: what is shown for which scores, and what is escaped."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import gradio as gr
+import numpy as np
+import pytest
+
+from vjepa_demo.config import DIMENSION_MEANINGS, DIMENSIONS
+from vjepa_demo.schema import ModelError, RecordError, TrainedOn, VideoError, VideoScores
+from vjepa_demo.ui import build_app, render, score_tab
+
+RESULT = VideoScores(
+    video="/server/tmp/my clip.mp4",
+    prompt="a <b>cat</b>",
+    model="demo",
+    trained_on=TrainedOn("procedural", 6000, "moving shapes", {"Temporal": 0.71}, 400),
+    scores=dict(zip(DIMENSIONS, (1.0, 2.25, 3.0, 4.5, 5.0), strict=True)),
+    seconds={"decode": 0.1, "video": 0.2, "text": 0.01, "head": 0.0},
+    duration_seconds=1.5,
+    frames=np.zeros((2, 8, 8, 3), np.uint8),
+    frame_seconds=(0.25, 0.75),
+)
+
+
+class FakeScorer:
+    """Answers `RESULT`, or raises what it was given."""
+
+    hardware = "CPU test"
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+
+    def score(self, video, prompt, *, on_step=None):
+        if self.error is not None:
+            raise self.error
+        for step in ("decode", "video", "text", "head"):
+            on_step(step)
+        return replace(RESULT, video=video, prompt=prompt)
+
+
+def test_the_table_has_score_word_and_meaning_of_each_dimension():
+    table = render.score_table(RESULT)
+    for name in DIMENSIONS:
+        assert f'data-dimension="{name}">{RESULT.scores[name]:.2f}<' in table
+        assert DIMENSION_MEANINGS[name] in table
+    for word in ("Bad", "Poor", "Fair", "Excellent"):
+        assert f"<td>{word}</td>" in table
+
+
+def test_the_strip_has_a_picture_and_a_time_for_each_frame():
+    strip = render.frame_strip(RESULT)
+    assert strip.count("data:image/jpeg;base64,") == 2
+    assert "0.25 s</figure>" in strip
+
+
+def test_a_score_is_shown_with_its_model_clip_and_limits():
+    about = render.about_scores(RESULT)
+    assert "<b>my clip.mp4</b> (1.5 s, 2 frames seen)" in about
+    assert "/server" not in about
+    assert "Scored by <b>demo</b>" in about
+    assert "6,000 procedural clips: moving shapes" in about
+    assert "SROCC Temporal 0.71" in about
+    assert "no human opinion" in about
+
+
+def test_what_a_person_typed_is_escaped():
+    assert "a &lt;b&gt;cat&lt;/b&gt;" in render.about_scores(RESULT)
+    assert "<script" not in render.about_scores(replace(RESULT, video="<script>.mp4"))
+
+
+def test_a_remembered_video_is_said_to_be():
+    remembered = replace(RESULT, seconds={"decode": 0.0, "video": 0.0, "text": 0.01, "head": 0.0})
+    assert "video remembered" in render.times(remembered)
+    assert "video remembered" not in render.times(RESULT)
+
+
+@pytest.mark.parametrize(
+    ("video", "prompt", "model", "missing"),
+    [
+        (None, "", "demo", "Add a video and type its prompt."),
+        (None, "a cat", "demo", "Add a video."),
+        ("clip.mp4", "  ", "demo", "Type the prompt that the video was made from."),
+        ("clip.mp4", "a cat", "demo", None),
+    ],
+)
+def test_the_button_says_what_is_missing(video, prompt, model, missing):
+    button, hint = score_tab._readiness(video, prompt, model)
+    assert button.interactive == (missing is None)
+    assert (missing or "<p></p>") in hint.value
+
+
+def test_a_model_without_a_head_cannot_be_pressed(tmp_path, monkeypatch):
+    monkeypatch.setenv("VJEPA_DEMO_CHECKPOINTS", str(tmp_path))
+    button, hint = score_tab._readiness("clip.mp4", "a cat", "vitg")
+    assert not button.interactive
+    assert "no trained head exists" in hint.value
+
+
+@pytest.mark.parametrize(
+    ("error", "title"),
+    [
+        (VideoError("<b>x</b>.mp4 is empty"), "This video cannot be scored"),
+        (RecordError("<b>x</b>.mp4 is empty"), "Prompt"),
+        (ModelError("<b>x</b>.mp4 is empty"), "Model"),
+    ],
+)
+def test_what_a_person_can_mend_becomes_a_message(error, title):
+    with pytest.raises(gr.Error) as raised:
+        score_tab._score(lambda _: FakeScorer(error), "clip.mp4", "a cat", "demo")
+    assert raised.value.title == title
+    assert raised.value.message == "&lt;b&gt;x&lt;/b&gt;.mp4 is empty"
+
+
+def test_a_bug_is_not_dressed_up_as_a_message():
+    with pytest.raises(ZeroDivisionError):
+        score_tab._score(lambda _: FakeScorer(ZeroDivisionError()), "clip.mp4", "a cat", "demo")
+
+
+def test_progress_is_told_step_by_step():
+    told = []
+    score_tab._score(
+        lambda _: FakeScorer(), "clip.mp4", "a cat", "demo", lambda share, desc: told.append((share, desc))
+    )
+    assert [desc for _, desc in told] == [
+        "Loading demo",
+        "Decoding the frames",
+        "Encoding the video",
+        "Encoding the prompt",
+        "Scoring",
+    ]
+    assert [share for share, _ in told] == sorted(share for share, _ in told)
+
+
+def test_the_server_keeps_its_paths_to_itself():
+    assert score_tab._score(lambda _: FakeScorer(), "/tmp/gradio/ab/clip.mp4", "a cat", "demo").video == "clip.mp4"
+
+
+def test_score_is_the_only_public_endpoint_and_documented():
+    endpoints = build_app(lambda _: FakeScorer()).get_api_info()["named_endpoints"]
+    assert list(endpoints) == ["/score"]
+    assert "five mean opinion scores" in endpoints["/score"]["description"]
+    assert [parameter["parameter_name"] for parameter in endpoints["/score"]["parameters"]] == [
+        "video",
+        "prompt",
+        "model",
+    ]
+
+
+def test_every_example_is_there_with_a_prompt():
+    rows = score_tab.example_rows()
+    assert len(rows) >= 3
+    for path, prompt in rows:
+        assert open(path, "rb").read(12)[4:8] == b"ftyp"
+        assert prompt.strip()

@@ -1,0 +1,272 @@
+"""The page in a real, headless Chromium."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from gradio_client import Client, handle_file
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from test_ui import FakeScorer
+
+from vjepa_demo.config import DIMENSIONS
+from vjepa_demo.ui import build_app, launch
+
+ROOT = Path(__file__).resolve().parent.parent
+PROMPT = "the earth turns in space"
+READ_RADAR = "() => Array.from(document.querySelector('#radar .js-plotly-plot').data[0].r)"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    installed = next((path for path in map(shutil.which, names) if path), None)  # else Playwright's own
+    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=installed, args=quiet)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser) -> Iterator[Page]:
+    """A page in a session of its own, which must not report an error."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    context.close()
+    assert errors == []
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[str]:
+    """The address of `python app.py`, a process of its own."""
+    port = free_port()
+    environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "app.py"],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    log = []
+    for line in process.stdout:
+        log.append(line)
+        if "Running on local URL" in line:
+            break
+    else:
+        raise AssertionError("app.py ended:\n" + "".join(log))
+    threading.Thread(target=process.stdout.read, daemon=True).start()  # keep the pipe from filling up
+    yield f"http://127.0.0.1:{port}"
+    process.terminate()
+    process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def command_line_scores(world) -> dict[str, float]:
+    command = [sys.executable, "-m", "vjepa_demo", "score", str(world), "--prompt", PROMPT, "--model", "demo", "--json"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
+    return json.loads(done.stdout)[0]["scores"]
+
+
+def upload(page: Page, path: Path) -> None:
+    page.set_input_files("#video input[type=file]", path)
+
+
+def fill_in(page: Page, path: Path, prompt: str) -> None:
+    upload(page, path)
+    page.fill("#prompt textarea", prompt)
+    expect(page.locator("#score-button")).to_be_enabled(timeout=20_000)
+
+
+def wait_for_scores(page: Page) -> None:
+    expect(page.locator("#score-table .value")).to_have_count(5, timeout=60_000)
+    page.locator("#radar .js-plotly-plot .scatterlayer .trace").wait_for()
+
+
+def test_upload_prompt_button_radar_equals_the_command_line(page, served, world, command_line_scores):
+    page.goto(served)
+    fill_in(page, world, PROMPT)
+    page.click("#score-button")
+    wait_for_scores(page)
+    values = list(command_line_scores.values())
+    assert page.evaluate(READ_RADAR) == pytest.approx([*values, values[0]], abs=0)
+    drawn = page.locator("#radar .angularaxistick text").all_text_contents()
+    assert sorted(drawn) == sorted(f"{name} {command_line_scores[name]:.2f}" for name in DIMENSIONS)
+    shown = dict(zip(DIMENSIONS, page.locator("#score-table .value").all_text_contents(), strict=True))
+    assert shown == {name: f"{score:.2f}" for name, score in command_line_scores.items()}
+    assert page.locator("#strip img").count() == 16
+    about = page.locator("#about-scores").inner_text()
+    assert "world.mp4 (30.0 s, 16 frames seen)" in about
+    assert "Scored by demo." in about
+    assert re.search(r"decoding \d+\.\d\d · video encoder", about)
+    expect(page.locator("#score-button")).to_be_enabled()
+
+
+def test_an_example_is_scored_with_one_click(page, served):
+    page.goto(served)
+    page.locator("#examples tbody tr").first.click()
+    wait_for_scores(page)
+    assert page.input_value("#prompt textarea").strip()
+
+
+def test_a_second_prompt_does_not_encode_the_video_again(page, served, world):
+    page.goto(served)
+    for prompt in ("one", "two"):
+        fill_in(page, world, prompt)
+        page.click("#score-button")
+        expect(page.locator("#about-scores")).to_contain_text(f"prompt “{prompt}”", timeout=60_000)
+        expect(page.locator("#score-button")).to_be_enabled(timeout=20_000)
+        page.locator("#video button[aria-label='Clear']").first.click()
+    expect(page.locator("#about-scores")).to_contain_text("video remembered")
+
+
+def test_a_file_that_is_no_video_is_explained_and_no_old_score_stays(page, served, world, tmp_path):
+    page.goto(served)
+    fill_in(page, world, PROMPT)
+    page.click("#score-button")
+    wait_for_scores(page)
+    page.locator("#video button[aria-label='Clear']").first.click()
+    half = tmp_path / "half <i>.mp4"
+    half.write_bytes(world.read_bytes()[:400_000])
+    fill_in(page, half, PROMPT)
+    page.click("#score-button")
+    expect(page.locator(".toast-body")).to_contain_text("is cut off: 7.2 s of the 30.0 s", timeout=60_000)
+    expect(page.locator("#empty")).to_be_visible()
+    expect(page.locator("#results")).to_be_hidden()
+    expect(page.locator("#score-button")).to_be_enabled()
+
+
+def test_a_model_without_a_trained_head_says_why(page, served, world):
+    page.goto(served)
+    fill_in(page, world, PROMPT)
+    page.click("#model input")
+    page.get_by_role("option", name="vitg").click()
+    expect(page.locator("#hint")).to_contain_text("no trained head exists for it here. Choose demo")
+    expect(page.locator("#score-button")).to_be_disabled()
+
+
+def test_what_is_typed_does_not_become_html(page, served, world):
+    page.goto(served)
+    fill_in(page, world, "<img src=x onerror=\"document.title='owned'\">")
+    page.click("#score-button")
+    wait_for_scores(page)
+    expect(page.locator("#about-scores")).to_contain_text("<img src=x")
+    assert page.locator("#about-scores img").count() == 0
+    assert page.title() != "owned"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_sticks_out_and_the_radar_can_be_read(browser, served, theme, width):
+    context = browser.new_context(viewport={"width": width, "height": 900})
+    page = context.new_page()
+    page.goto(f"{served}/?__theme={theme}")
+    page.locator("#examples tbody tr").first.click()
+    wait_for_scores(page)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    ink = page.evaluate("getComputedStyle(document.querySelector('#radar .angularaxistick text')).fill")
+    text = page.evaluate("getComputedStyle(document.querySelector('#about-scores b')).color")
+    assert ink == text
+    lightness = sum(map(int, re.findall(r"\d+", ink)[:3])) / 3
+    assert lightness > 180 if theme == "dark" else lightness < 80
+    for box in page.locator("#radar .angularaxistick text").all():
+        bounds = box.bounding_box()
+        assert bounds["x"] >= 0
+        assert bounds["x"] + bounds["width"] <= width
+    context.close()
+
+
+def test_the_api_answers_like_the_command_line(served, world, command_line_scores):
+    client = Client(served, verbose=False)
+    answer = client.predict(video=handle_file(world), prompt=PROMPT, model="demo", api_name="/score")
+    assert answer["scores"] == command_line_scores
+    assert (answer["video"], answer["prompt"], answer["model"]) == ("world.mp4", PROMPT, "demo")
+    assert "procedural clips" in answer["trained_on"]
+
+
+def test_the_api_says_what_is_wrong(served, world, tmp_path):
+    client = Client(served, verbose=False)
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(Exception, match="cannot be read as a video"):
+        client.predict(video=handle_file(tmp_path / "text.mp4"), prompt="x", api_name="/score")
+    with pytest.raises(Exception, match="prompt is empty"):
+        client.predict(video=handle_file(world), prompt=" ", api_name="/score")
+
+
+# ---- with a scorer that the test holds back ---------------------------------------------------------------------------
+
+
+class HeldBack:
+    """A scorer whose loading and scoring wait until the test lets them go."""
+
+    def __init__(self) -> None:
+        self.may_load, self.may_score = threading.Event(), threading.Event()
+
+    def __call__(self, name: str) -> HeldBack:
+        assert self.may_load.wait(60)
+        return self
+
+    hardware = "CPU test"
+
+    def score(self, video, prompt, *, on_step=None):
+        on_step("video")
+        assert self.may_score.wait(60)
+        return FakeScorer().score(video, prompt, on_step=on_step)
+
+
+@pytest.fixture
+def held_back() -> Iterator[tuple[HeldBack, str]]:
+    scorer, port = HeldBack(), free_port()
+    app = build_app(scorer)
+    launch(app, prevent_thread_lock=True, server_name="127.0.0.1", server_port=port, quiet=True)
+    yield scorer, f"http://127.0.0.1:{port}"
+    scorer.may_load.set()
+    scorer.may_score.set()
+    app.close(verbose=False)
+
+
+def test_the_page_is_there_before_the_model(page, held_back):
+    scorer, address = held_back
+    page.goto(address)
+    expect(page.get_by_role("button", name="Score")).to_be_visible()
+    expect(page.locator("#model-state")).to_have_text("demo · loading")
+    scorer.may_load.set()
+    expect(page.locator("#model-state")).to_have_text("demo · CPU test · ready")
+
+
+def test_the_button_is_off_while_it_runs_and_progress_is_shown(page, held_back, world):
+    scorer, address = held_back
+    scorer.may_load.set()
+    page.goto(address)
+    expect(page.locator("#score-button")).to_be_disabled()
+    expect(page.locator("#hint")).to_have_text("Add a video and type its prompt.")
+    upload(page, world)
+    expect(page.locator("#hint")).to_have_text("Type the prompt that the video was made from.", timeout=20_000)
+    page.fill("#prompt textarea", "a cat")
+    expect(page.locator("#score-button")).to_be_enabled()
+    page.click("#score-button")
+    expect(page.locator("#score-button")).to_be_disabled()
+    expect(page.get_by_text("Encoding the video").first).to_be_visible(timeout=20_000)
+    scorer.may_score.set()
+    wait_for_scores(page)
+    expect(page.locator("#score-button")).to_be_enabled()
