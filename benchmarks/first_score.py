@@ -1,0 +1,63 @@
+"""How long a first score takes, and what a second prompt for the same video costs.
+
+    python benchmarks/first_score.py [VIDEO]
+
+Without VIDEO it scores five seconds of FFmpeg's test picture in 720p. Prints the seconds of a whole command-line
+process, and from one process with the model loaded: a first prompt, a second one, and their ratio.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+CLIPS = 7  # copies with other bytes: each is a first score
+
+
+def make_clip(path: Path) -> Path:
+    source = "testsrc2=size=1280x720:rate=24:duration=5,noise=alls=8:allf=t"
+    command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", source, "-c:v", "libx264", "-crf", "23", str(path)]
+    subprocess.run(command, check=True)
+    return path
+
+
+def seconds_of_process(video: Path) -> float:
+    begin = time.perf_counter()
+    command = [sys.executable, "-m", "vjepa_demo", "score", str(video), "--prompt", "a test picture", "--model", "demo"]
+    subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - begin
+
+
+def seconds_of_prompts(video: Path, folder: Path) -> tuple[float, float]:
+    """Median seconds of a first and of a second prompt, over `CLIPS` files of the same pictures."""
+    from vjepa_demo import get_scorer
+
+    scorer, first, second = get_scorer("demo"), [], []
+    for index in range(CLIPS):
+        copy = folder / f"{index}.mp4"
+        copy.write_bytes(video.read_bytes() + bytes([index]) * 8)
+        for prompt, seconds in (("a test picture", first), ("a bowl of soup", second)):
+            begin = time.perf_counter()
+            scorer.score(copy, prompt)
+            seconds.append(time.perf_counter() - begin)
+    return statistics.median(first), statistics.median(second)
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        video = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else make_clip(folder / "clip.mp4")
+        processes = [seconds_of_process(video) for _ in range(3)]
+        first, second = seconds_of_prompts(video, folder)
+    print(f"a whole process, model load included: {min(processes):.2f} s (of {len(processes)}, worst {max(processes):.2f})")
+    print(f"first prompt {first * 1e3:.0f} ms, second prompt {second * 1e3:.1f} ms: 1/{first / second:.0f} of the first")
+
+
+if __name__ == "__main__":
+    main()
