@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -82,3 +83,36 @@ class VideoScores:
             "scores": dict(self.scores),
             "seconds": dict(self.seconds),
         }
+
+
+@dataclass(frozen=True)
+class VideoRecord:
+    """A labelled clip: its file, its prompt, and a score (1 to 5) for each dimension that was labelled.
+
+    `name` is the video as the table names it, `line` its line in the file (the header is line 1), `split` what a
+    `split` column says ("train" or "validation"), else None. A dimension without a label is absent from `labels`.
+    """
+
+    name: str
+    video: Path
+    prompt: str
+    labels: dict[str, float]
+    line: int
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class RecordProblem:
+    """A row that will not be used, and why; `line` 0 is about the file as a whole."""
+
+    line: int
+    message: str
+
+
+@dataclass(frozen=True)
+class LabelRange:
+    """The range that labels were given in, mapped linearly to 1..5. `declared` is False where it was detected."""
+
+    low: float
+    high: float
+    declared: bool = False
