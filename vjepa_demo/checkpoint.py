@@ -9,18 +9,20 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
-from vjepa_demo.config import CHECKPOINT_CONFIG_FILE, DIMENSIONS, SCORE_MAX, SCORE_MIN, ModelConfig
+from vjepa_demo.config import CHECKPOINT_CONFIG_FILE, DIMENSIONS, SCORE_MAX, SCORE_MIN, ModelConfig, model_presets
 from vjepa_demo.model import VJEPAModel
-from vjepa_demo.schema import CheckpointError, TrainedOn
+from vjepa_demo.schema import CheckpointError, ModelError, TrainedOn
 
 FORMAT = "vjepa-demo-checkpoint"
 FORMAT_VERSION = 1
@@ -37,22 +39,37 @@ class Checkpoint:
     weights_sha256: str
 
 
+def trained_weights(model: VJEPAModel) -> dict[str, torch.Tensor]:
+    """The head, and whatever else of `model` trains, by name, on the CPU."""
+    return {
+        name: value.detach().cpu()
+        for name, value in model.named_parameters()
+        if value.requires_grad or name.startswith("head.")
+    }
+
+
 def save_checkpoint(
-    model: VJEPAModel, folder: str | Path, *, trained_on: TrainedOn, model_config: ModelConfig | None = None
+    model: VJEPAModel,
+    folder: str | Path,
+    *,
+    trained_on: TrainedOn,
+    model_config: ModelConfig | None = None,
+    label_range: tuple[float, float] = (SCORE_MIN, SCORE_MAX),
 ) -> None:
-    """Write the trained head of `model` to `folder`, which is made if need be.
+    """Write what was trained of `model` (`trained_weights`) to `folder`, which is made if need be.
 
     `model_config` replaces the model's own where its encoders will be found elsewhere (`./...` in the checkpoint).
+    `label_range` is the range the labels were given in, which was mapped linearly to 1..5.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    weights = save_safetensors({f"head.{name}": value.cpu() for name, value in model.head.state_dict().items()})
+    weights = save_safetensors(trained_weights(model))
     config = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "model": (model_config or model.config).to_dict(),
         "dimensions": list(DIMENSIONS),
-        "label_range": [SCORE_MIN, SCORE_MAX],
+        "label_range": list(label_range),
         "trained_on": dataclasses.asdict(trained_on),
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
@@ -103,11 +120,41 @@ def load_checkpoint(
         video_encoder_revision=config.video_encoder_revision,
         text_encoder_revision=config.text_encoder_revision,
     )
-    try:
-        model.head.load_state_dict({name.removeprefix("head."): value for name, value in weights.items()})
-    except RuntimeError as error:
-        raise CheckpointError(f"{checkpoint.folder / WEIGHTS_FILE} does not fit its model: {error}") from error
+    put_weights(model, weights, source=checkpoint.folder / WEIGHTS_FILE)
     return model
+
+
+def put_weights(model: VJEPAModel, weights: Mapping[str, torch.Tensor], *, source: Path) -> None:
+    """Give `model` the weights that `trained_weights` took from one like it.
+
+    Raises:
+        CheckpointError: if they do not fit, or if any of the head's is not among them.
+    """
+    try:
+        missing, unexpected = model.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        raise CheckpointError(f"{source} does not fit its model: {error}") from error
+    wrong = [*unexpected, *(name for name in missing if name.startswith("head."))]
+    if wrong:
+        raise CheckpointError(f"{source} does not fit its model: {wrong[0]} is too much or missing")
+
+
+def find_checkpoint(name: str) -> Checkpoint:
+    """The checkpoint that `name`, a preset or a folder, stands for.
+
+    Raises:
+        ModelError: if nothing is there, or only an encoder whose head was never trained.
+        CheckpointError: if what is there is not a checkpoint.
+    """
+    presets = model_presets()
+    if name not in presets:
+        if not Path(name).is_dir():
+            raise ModelError(f"no model {name!r}: choose one of {', '.join(presets)}, or give a checkpoint folder")
+        return read_checkpoint(name)
+    preset = presets[name]
+    if preset.refusal is not None:
+        raise ModelError(preset.refusal)
+    return read_checkpoint(preset.checkpoint)
 
 
 def model_card(config: ModelConfig, trained_on: TrainedOn) -> str:
@@ -143,6 +190,45 @@ Held-out Spearman correlation (SROCC), {trained_on.num_held_out:,} clips:
 
 {limits}
 """
+
+
+def write_tensors(path: str | Path, tensors: Mapping[str, torch.Tensor], info: Mapping[str, Any]) -> None:
+    """`tensors` and the JSON values `info` in one safetensors file, whole or not at all."""
+    cpu = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    _write(Path(path), save_safetensors(cpu, metadata={"info": json.dumps(info)}))
+
+
+def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """What `write_tensors` wrote.
+
+    Raises:
+        CheckpointError: if there is no such file, or it is none of these.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["info"])  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise CheckpointError(f"nothing to resume: {path} is not there") from error
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is not the state of a training run: {error}") from error
+
+
+def load_base(name: str, *, device: str | torch.device) -> tuple[VJEPAModel, Checkpoint | None]:
+    """The model to start training from, in float32: a checkpoint with its head, or a preset's encoders with a new
+    head, in which case there is no checkpoint."""
+    preset = model_presets().get(name)
+    if preset is None or preset.refusal is None:
+        checkpoint = find_checkpoint(name)
+        return load_checkpoint(checkpoint, device=device), checkpoint
+    config = preset.config
+    return VJEPAModel(config.video_encoder, config.text_encoder, config.freeze_ratio, device), None
+
+
+def bring_encoders(checkpoint: Checkpoint, folder: str | Path) -> None:
+    """Copy the encoders that lie inside `checkpoint` into `folder`, for a checkpoint that builds on it."""
+    for source in (checkpoint.model.video_encoder, checkpoint.model.text_encoder):
+        if source.startswith("./"):
+            shutil.copytree(_encoder_source(checkpoint.folder, source), Path(folder) / source, dirs_exist_ok=True)
 
 
 def _encoder_source(folder: Path, source: str) -> str:

@@ -37,6 +37,20 @@ CHECKPOINT_CONFIG_FILE = "config.json"  # a folder that holds it is a checkpoint
 MAX_PROMPT_CHARACTERS = 2000
 FEATURE_CACHE_CLIPS = 32  # clips whose features and frames a running scorer remembers
 
+# Labelled tables. Below this many validation clips a rank correlation says nothing.
+MAX_TABLE_BYTES = 64 * 2**20
+MIN_VALIDATION_CLIPS = 5
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts"),
+    *(".mts", ".flv", ".wmv", ".ogv", ".3gp", ".gif"),
+)
+
+# What a zip of videos may hold. Videos hardly shrink: a zip that grows a hundredfold is no zip of videos.
+ZIP_MAX_ENTRIES = 50_000
+ZIP_MAX_ENTRY_BYTES = 4 * 2**30
+ZIP_MAX_TOTAL_BYTES = 64 * 2**30
+ZIP_MAX_RATIO = 100
+
 Pooling = Literal["mean", "attentive", "cls"]
 
 
@@ -64,6 +78,27 @@ class ClipConfig:
     def resize_edge(self) -> int:
         """Pixels of the shortest edge before cropping (VJEPA2VideoProcessor.__init__)."""
         return int(self.crop_size * 256 / 224)
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights and constants of the training loss (QualiVision, src/utils/training.py); labels and errors are in MOS.
+
+    The three weights add up three means. `smooth_l1_beta` is where the smooth-L1 loss turns from a parabola into a
+    line. A pair of clips whose labels differ by more than `ranking_threshold` should be predicted at least
+    `ranking_margin` apart. The scale-aware squared error counts `extreme_weight` times where the label is below
+    `low_mos` or above `high_mos`.
+    """
+
+    smooth_l1_weight: float = 0.7
+    ranking_weight: float = 0.3
+    scale_aware_weight: float = 0.1
+    smooth_l1_beta: float = 0.1
+    ranking_margin: float = 0.2
+    ranking_threshold: float = 0.1
+    low_mos: float = 2.5
+    high_mos: float = 4.0
+    extreme_weight: float = 1.5
 
 
 @dataclass(frozen=True)
@@ -125,3 +160,42 @@ def model_presets() -> dict[str, ModelPreset]:
         ModelPreset("vitg", "ViT-g + BGE-Large, a large GPU", ModelConfig(), folder / "vitg"),
     )
     return {preset.name: preset for preset in presets}
+
+
+Scope = Literal["head", "top"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is fine-tuned. Learning rates are the base rate times `LEARNING_RATE_FACTORS`.
+
+    `scope` "head" trains the head on pooled features; "top" also the encoder's layers above the freeze line, and the
+    text encoder where `train_text` is set. `patience` epochs without a better validation score end a run early.
+    """
+
+    scope: Scope = "head"
+    epochs: int = 20
+    batch_size: int = 16
+    learning_rate: float = 5e-4
+    weight_decay: float = 0.01
+    warmup_share: float = 0.1
+    gradient_clip: float = 1.0
+    accumulate: int = 1
+    patience: int = 8
+    validation_fraction: float = 0.2
+    train_text: bool = False
+    seed: int = 0
+    cache_share: float = 0.2  # of the free disk, for activations at the freeze line
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "accumulate", "patience"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it is a whole number from 1 up")
+        if not 0 < self.learning_rate < 1:
+            raise ValueError(f"learning_rate is {self.learning_rate}; it lies between 0 and 1, such as 0.0005")
+        if not 0 <= self.validation_fraction < 1:
+            raise ValueError(f"validation_fraction is {self.validation_fraction}; it is a share from 0 to below 1")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON values."""
+        return asdict(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from vjepa_demo.config import ClipConfig
@@ -25,6 +27,7 @@ class FeatureKey:
     revision: str | None
     pooling: str
     dtype: str
+    layer: int | None = None  # the hidden state below this layer; None for pooled features
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,40 @@ class FeatureCache:
         with self._lock:
             if self._entries.get(key) is entry:
                 del self._entries[key]
+
+
+class ActivationStore:
+    """Tensors on disk, one file a key, up to a budget of bytes; what does not fit is left for recomputing.
+
+    Each file is written whole or not at all. Several processes may write to one folder, each with its own budget.
+    """
+
+    def __init__(self, folder: str | Path, *, budget_bytes: int) -> None:
+        self._folder = Path(folder)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._left = budget_bytes - sum(path.stat().st_size for path in self._folder.glob("*.npy"))
+
+    def load(self, key: FeatureKey, *, dtype: torch.dtype) -> Tensor | None:
+        """The tensor saved under `key` with `dtype`, or None."""
+        try:
+            return torch.from_numpy(np.load(self._path(key), allow_pickle=False)).view(dtype)
+        except FileNotFoundError:
+            return None
+
+    def save(self, key: FeatureKey, value: Tensor) -> bool:
+        """Keep `value`; False where it does not fit into the budget."""
+        if value.nbytes > self._left:
+            return False
+        path = self._path(key)
+        partial = path.with_suffix(f".{os.getpid()}.partial")
+        with partial.open("wb") as file:
+            np.save(file, value.contiguous().cpu().view(torch.uint8).numpy())  # NumPy has no bfloat16
+        partial.replace(path)
+        self._left -= value.nbytes
+        return True
+
+    def _path(self, key: FeatureKey) -> Path:
+        return self._folder / f"{hashlib.sha256(repr(key).encode()).hexdigest()}.npy"
 
 
 def content_sha256(path: str | Path) -> str:

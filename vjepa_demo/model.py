@@ -276,6 +276,20 @@ class VJEPAModel(nn.Module):
         """All of the text encoder trains (through `embed_text`; `encode_text` takes no gradient)."""
         self.tenc.requires_grad_(True)
 
+    def set_trainable(self, *, top_layers: bool, text: bool) -> None:
+        """The head trains; the layers above the freeze line and the text encoder where asked."""
+        self.head.requires_grad_(True)
+        self.unfreeze_video_encoder() if top_layers else self.freeze_video_encoder()
+        self.unfreeze_text_encoder() if text else self.freeze_text_encoder()
+
+    def multiply_in(self, dtype: torch.dtype) -> None:
+        """Matrix products in `dtype` from now on: what is frozen is stored in it, what trains keeps its float32
+        weights (master weights) and is rounded product by product (autocast)."""
+        self.dtype = dtype
+        for module in (*self.venc.layer.modules(), *self.tenc.modules()):
+            if isinstance(module, nn.Linear) and not module.weight.requires_grad:
+                module.to(dtype)
+
     def parameter_statistics(self) -> ParameterStatistics:
         """Counts and bytes of all parameters and of those that train, as they are now."""
         parameters = list(self.parameters())

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from vjepa_demo.config import DIMENSIONS
+from vjepa_demo.config import DIMENSIONS, SCORE_MAX, SCORE_MIN
+
+SplitName = Literal["train", "validation"]
 
 
 class DemoError(Exception):
@@ -44,6 +47,8 @@ class TrainedOn:
     description: str
     srocc: dict[str, float] = field(default_factory=dict)
     num_held_out: int = 0
+    vquala_score: float | None = None
+    no_video_baseline: float | None = None
 
     def __str__(self) -> str:
         source = {"procedural": "procedural clips", "human": "clips with human labels"}[self.kind]
@@ -90,7 +95,7 @@ class VideoRecord:
     """A labelled clip: its file, its prompt, and a score (1 to 5) for each dimension that was labelled.
 
     `name` is the video as the table names it, `line` its line in the file (the header is line 1), `split` what a
-    `split` column says ("train" or "validation"), else None. A dimension without a label is absent from `labels`.
+    `split` column says, else None. A dimension without a label is absent from `labels`.
     """
 
     name: str
@@ -98,21 +103,55 @@ class VideoRecord:
     prompt: str
     labels: dict[str, float]
     line: int
-    split: str | None = None
+    split: SplitName | None = None
+
+    @property
+    def prompt_key(self) -> str:
+        """What two prompts that differ only in case, spacing or Unicode form have in common."""
+        return prompt_key(self.prompt)
 
 
 @dataclass(frozen=True)
 class RecordProblem:
-    """A row that will not be used, and why; `line` 0 is about the file as a whole."""
+    """A row that will not be used, and why."""
 
     line: int
     message: str
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.message}"
 
 
 @dataclass(frozen=True)
 class LabelRange:
     """The range that labels were given in, mapped linearly to 1..5. `declared` is False where it was detected."""
 
-    low: float
-    high: float
+    low: float = SCORE_MIN
+    high: float = SCORE_MAX
     declared: bool = False
+
+    def to_score(self, label: float) -> float:
+        """`label`, from `low` to `high`, as a score from 1 to 5; unchanged, to the bit, where it is one already."""
+        if (self.low, self.high) == (SCORE_MIN, SCORE_MAX):
+            return label
+        return SCORE_MIN + (label - self.low) * (SCORE_MAX - SCORE_MIN) / (self.high - self.low)
+
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}"
+
+
+@dataclass(frozen=True)
+class Split:
+    """Clips to learn from and clips to validate on; `validation` is empty where a metric would mean nothing.
+
+    `warnings` are sentences for the person who decides whether to train on it.
+    """
+
+    train: tuple[VideoRecord, ...]
+    validation: tuple[VideoRecord, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def prompt_key(prompt: str) -> str:
+    """`prompt` in one case, one spacing and one Unicode form (NFKC): equal keys are the same prompt."""
+    return " ".join(unicodedata.normalize("NFKC", prompt).casefold().split())

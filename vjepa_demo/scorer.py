@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from vjepa_demo.checkpoint import Checkpoint, load_checkpoint, read_checkpoint
+from vjepa_demo.checkpoint import find_checkpoint, load_checkpoint
 from vjepa_demo.config import (
     DIMENSIONS,
     FEATURE_CACHE_CLIPS,
@@ -132,24 +132,6 @@ def get_scorer(name: str | None = None, device: str | None = None) -> Scorer:
 def default_model() -> str:
     """`vitg` on a GPU once its head is trained, else `demo`."""
     return "vitg" if default_device() == "cuda" and model_presets()["vitg"].refusal is None else "demo"
-
-
-def find_checkpoint(name: str) -> Checkpoint:
-    """The checkpoint that `name`, a preset or a folder, stands for.
-
-    Raises:
-        ModelError: if nothing is there, or only an encoder whose head was never trained.
-        CheckpointError: if what is there is not a checkpoint.
-    """
-    presets = model_presets()
-    if name not in presets:
-        if not Path(name).is_dir():
-            raise ModelError(f"no model {name!r}: choose one of {', '.join(presets)}, or give a checkpoint folder")
-        return read_checkpoint(name)
-    preset = presets[name]
-    if preset.refusal is not None:
-        raise ModelError(preset.refusal)
-    return read_checkpoint(preset.checkpoint)
 
 
 def check_prompt(prompt: str) -> str:

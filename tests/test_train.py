@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import CROP, FRAMES
+
+from vjepa_demo.checkpoint import find_checkpoint, load_base, load_checkpoint, read_checkpoint
+from vjepa_demo.config import DIMENSIONS, TrainConfig
+from vjepa_demo.schema import CheckpointError, RecordError, VideoRecord
+from vjepa_demo.train import EncodingReport, EpochReport, TrainingData, TrainingResult, schedule, train
+from vjepa_demo.video import Clip, write_video
+
+CONFIG = TrainConfig(epochs=4, batch_size=4, learning_rate=2e-3, patience=50)
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory) -> list[VideoRecord]:
+    """Sixteen tiny videos, plain greys, labelled by how bright they are."""
+    folder = tmp_path_factory.mktemp("clips")
+    made = []
+    for index in range(16):
+        brightness = index / 15
+        frames = torch.full((FRAMES, 3, 40, 40), int(20 + 210 * brightness), dtype=torch.uint8)
+        write_video(folder / f"{index}.mp4", frames, frames_per_second=8, crf=1)
+        labels = dict.fromkeys(DIMENSIONS, 1.5 + 3 * brightness)
+        made.append(VideoRecord(f"{index}.mp4", folder / f"{index}.mp4", f"prompt {index}", labels, line=index + 2))
+    return made
+
+
+@pytest.fixture
+def data(records) -> TrainingData:
+    return TrainingData(train=records[::2] + records[1::4], validation=records[3::4], description="sixteen greys")
+
+
+def run(checkpoint_folder, data, folder, config=CONFIG, **settings) -> tuple[list[EpochReport], TrainingResult]:
+    model, _ = load_base(str(checkpoint_folder), device="cpu")
+    reports = list(train(model, data, config, folder, **settings))
+    return [report for report in reports if isinstance(report, EpochReport)], reports[-1]
+
+
+def losses(epochs) -> list[tuple[float, float | None]]:
+    return [(epoch.loss, epoch.validation_loss) for epoch in epochs]
+
+
+# ---- learning ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scope", ["head", "top"])
+def test_it_learns_what_the_labels_follow(checkpoint_folder, data, tmp_path, scope):
+    config = replace(CONFIG, scope=scope, epochs=30, learning_rate=5e-3)
+    epochs, result = run(checkpoint_folder, data, tmp_path, config)
+    assert epochs[-1].loss < 0.35 * epochs[0].loss
+    assert result.evaluation.dimensions["Traditional"].srocc.value > 0.9
+    assert result.best_epoch <= result.epochs == 30
+
+
+def test_the_checkpoint_predicts_what_the_result_says(checkpoint_folder, data, tmp_path):
+    from vjepa_demo.scorer import Scorer
+
+    _, result = run(checkpoint_folder, data, tmp_path)
+    checkpoint = read_checkpoint(tmp_path)
+    model = load_checkpoint(replace(checkpoint, model=model_of(checkpoint_folder, checkpoint)), device="cpu")
+    scorer = Scorer("mine", model, checkpoint.trained_on)
+    for record, prediction in zip(data.validation, result.predictions, strict=True):
+        scores = scorer.score(record.video, record.prompt).scores
+        assert list(scores.values()) == pytest.approx([min(max(value, 1), 5) for value in prediction], abs=0.02)
+
+
+def model_of(base: Path, checkpoint):
+    """The checkpoint's configuration with the base's encoders, which nobody copied in these tests."""
+    return replace(checkpoint.model, video_encoder=str(base / "video_encoder"), text_encoder=str(base / "text_encoder"))
+
+
+def test_the_checkpoint_says_what_it_learned_from(checkpoint_folder, data, tmp_path):
+    _, result = run(checkpoint_folder, data, tmp_path)
+    trained_on = read_checkpoint(tmp_path).trained_on
+    assert (trained_on.kind, trained_on.num_clips, trained_on.num_held_out) == ("human", 12, 4)
+    assert trained_on.description == "sixteen greys"
+    assert trained_on.vquala_score == result.evaluation.vquala_score.value
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+
+
+def test_only_what_was_asked_for_changes(checkpoint_folder, data, tmp_path):
+    before, _ = load_base(str(checkpoint_folder), device="cpu")
+    for scope in ("head", "top"):
+        model, _ = load_base(str(checkpoint_folder), device="cpu")
+        list(train(model, data, replace(CONFIG, scope=scope), tmp_path / scope))
+        after = model.state_dict()
+        changed = {name for name, value in before.state_dict().items() if not torch.equal(value, after[name].float())}
+        rounded = {name for name in changed if after[name].dtype == torch.bfloat16}
+        learned = {".".join(name.split(".")[:3]) for name in changed - rounded}
+        head = {name for name in learned if name.startswith("head.")}
+        assert learned - head == (set() if scope == "head" else {"venc.layer.3", "venc.layernorm.weight", "venc.layernorm.bias"})
+        assert head
+
+
+def test_a_single_labelled_dimension_trains_and_is_reported_alone(checkpoint_folder, data, tmp_path):
+    def only_temporal(records):
+        return [replace(record, labels={"Temporal": record.labels["Temporal"]}) for record in records]
+
+    one = replace(data, train=only_temporal(data.train), validation=only_temporal(data.validation))
+    model, _ = load_base(str(checkpoint_folder), device="cpu")
+    before = model.head.net[-1].weight.clone()
+    *_, result = train(model, one, CONFIG, tmp_path)
+    assert list(result.evaluation.dimensions) == ["Temporal"]
+    changed = (model.head.net[-1].weight != before).any(dim=1)
+    assert changed[DIMENSIONS.index("Temporal")]
+    assert not changed.all() or CONFIG.weight_decay > 0
+
+
+def test_without_validation_clips_there_are_no_metrics(checkpoint_folder, data, tmp_path):
+    epochs, result = run(checkpoint_folder, replace(data, validation=[]), tmp_path)
+    assert result.evaluation is None
+    assert all(epoch.validation is None for epoch in epochs)
+    assert result.best_epoch == result.epochs == 4
+
+
+def test_it_ends_early_when_nothing_gets_better(checkpoint_folder, data, tmp_path):
+    config = replace(CONFIG, epochs=40, patience=2, learning_rate=1e-9)
+    epochs, result = run(checkpoint_folder, data, tmp_path, config)
+    assert result.epochs == len(epochs) == result.best_epoch + 2 < 40
+
+
+def test_accumulated_batches_step_like_larger_ones(checkpoint_folder, data, tmp_path):
+    whole = replace(data, train=data.train[:8])
+    steps = replace(CONFIG, epochs=1, batch_size=8), replace(CONFIG, epochs=1, batch_size=4, accumulate=2)
+    finished = []
+    for index, config in enumerate(steps):
+        model, _ = load_base(str(checkpoint_folder), device="cpu")
+        moved = model.head.net[-1].bias.clone()
+        list(train(model, whole, config, tmp_path / str(index)))
+        finished.append((model.head.net[-1].bias - moved).sign())
+    assert torch.equal(*finished)
+
+
+def test_the_schedule_warms_up_then_falls_to_zero():
+    factors = [schedule(step, 100, 0.1) for step in range(100)]
+    assert factors[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
+    assert factors[10] == 1.0
+    assert factors[10:] == sorted(factors[10:], reverse=True)
+    assert factors[55] == pytest.approx(0.5, abs=0.01)
+    assert 0 < factors[-1] < 0.001
+
+
+# ---- repeatable, killed, resumed, stopped ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scope", ["head", "top"])
+def test_the_same_seed_gives_the_same_numbers_and_another_does_not(checkpoint_folder, data, tmp_path, scope):
+    config = replace(CONFIG, scope=scope)
+    first, second = (losses(run(checkpoint_folder, data, tmp_path / name, config)[0]) for name in "ab")
+    assert first == second
+    assert losses(run(checkpoint_folder, data, tmp_path / "c", replace(config, seed=1))[0]) != first
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("scope", ["head", "top"])
+def test_a_killed_and_resumed_run_ends_like_one_that_was_not(checkpoint_folder, data, tmp_path, scope):
+    config = replace(CONFIG, scope=scope)
+    expected, result = run(checkpoint_folder, data, tmp_path / "whole", config)
+    model, _ = load_base(str(checkpoint_folder), device="cpu")
+    steps = iter(range(100))
+    with pytest.raises(Killed):
+        for _ in train(model, data, config, tmp_path / "killed", should_stop=lambda: kill_at(next(steps), 7)):
+            pass
+    resumed, again = run(checkpoint_folder, data, tmp_path / "killed", config, resume=True)
+    assert losses(resumed) == losses(expected)[2:]
+    assert again.predictions == result.predictions
+    assert again.evaluation == result.evaluation
+    one, other = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "killed"))
+    assert one == other
+
+
+def kill_at(step: int, last: int) -> bool:
+    """Three steps an epoch: step 7 is in the middle of the third."""
+    if step == last:
+        raise Killed
+    return False
+
+
+def test_only_the_same_run_can_be_resumed(checkpoint_folder, data, tmp_path):
+    model, _ = load_base(str(checkpoint_folder), device="cpu")
+    reports = train(model, data, CONFIG, tmp_path)
+    assert any(isinstance(report, EpochReport) for report in reports)
+    reports.close()
+    with pytest.raises(RecordError, match="other labels, another model or other settings"):
+        run(checkpoint_folder, data, tmp_path, replace(CONFIG, seed=5), resume=True)
+    with pytest.raises(CheckpointError, match="nothing to resume"):
+        run(checkpoint_folder, data, tmp_path / "elsewhere", resume=True)
+
+
+def test_stopping_keeps_the_best_so_far(checkpoint_folder, data, tmp_path):
+    model, _ = load_base(str(checkpoint_folder), device="cpu")
+    steps = iter(range(100))
+    *_, result = train(model, data, CONFIG, tmp_path, should_stop=lambda: next(steps) >= 7)
+    assert result.epochs == 2
+    assert read_checkpoint(tmp_path).trained_on.num_clips == 12
+
+
+def test_stopping_before_anything_was_learned_says_so(checkpoint_folder, data, tmp_path):
+    model, _ = load_base(str(checkpoint_folder), device="cpu")
+    with pytest.raises(RecordError, match="stopped before the first epoch ended"):
+        list(train(model, data, CONFIG, tmp_path, should_stop=lambda: True))
+
+
+# ---- the frozen part ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scope", ["head", "top"])
+def test_each_clip_is_decoded_once_and_the_result_does_not_depend_on_the_cache(checkpoint_folder, data, tmp_path, scope):
+    from vjepa_demo.video import load_clip
+
+    decoded: list[Path] = []
+
+    def count(path, config) -> Clip:
+        decoded.append(path)
+        return load_clip(path, config)
+
+    config = replace(CONFIG, scope=scope)
+    kept, _ = run(checkpoint_folder, data, tmp_path / "kept", config, load=count)
+    assert sorted(decoded) == sorted({record.video for record in (*data.train, *data.validation)})
+    model, _ = load_base(str(checkpoint_folder), device="cpu")
+    reports = list(train(model, data, replace(config, cache_share=0.0), tmp_path / "anew"))
+    assert losses([report for report in reports if isinstance(report, EpochReport)]) == losses(kept)
+    assert [report.recomputed for report in reports if isinstance(report, EncodingReport)][-1] == 16
+
+
+def test_a_clip_that_cannot_be_read_is_left_out_and_told(checkpoint_folder, data, tmp_path):
+    (tmp_path / "bad.mp4").write_text("no video")
+    bad = replace(data.train[0], name="bad.mp4", video=tmp_path / "bad.mp4", line=99)
+    model, _ = load_base(str(checkpoint_folder), device="cpu")
+    reports = list(train(model, replace(data, train=[*data.train, bad]), CONFIG, tmp_path / "out"))
+    last = [report for report in reports if isinstance(report, EncodingReport)][-1]
+    assert (last.done, last.total) == (17, 17)
+    assert [problem.line for problem in last.problems] == [99]
+    assert "cannot be read as a video" in last.problems[0].message
+    assert read_checkpoint(tmp_path / "out").trained_on.num_clips == 12
+
+
+def test_too_few_clips_are_refused(checkpoint_folder, data, tmp_path):
+    with pytest.raises(RecordError, match="1 clips are left to learn from, 2 at least"):
+        run(checkpoint_folder, replace(data, train=data.train[:1]), tmp_path)

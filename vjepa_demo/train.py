@@ -1,0 +1,486 @@
+"""Fine-tuning on labelled clips: a generator of reports that the command line, the page and the API consume.
+
+Everything below the freeze line is a constant of a clip: it is computed once, kept, and each epoch runs only what
+learns. An epoch's order and dropout are drawn from the seed and the epoch's number alone, so that a run that was
+killed and resumed ends like one that was not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration, gather_object
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from vjepa_demo.checkpoint import put_weights, read_tensors, save_checkpoint, trained_weights, write_tensors
+from vjepa_demo.config import DIMENSIONS, ClipConfig, ModelConfig, TrainConfig
+from vjepa_demo.features import ActivationStore, FeatureKey, content_sha256
+from vjepa_demo.losses import mos_loss
+from vjepa_demo.metrics import Evaluation, evaluate, no_video_baseline
+from vjepa_demo.model import VJEPAModel, inference_dtype
+from vjepa_demo.schema import RecordError, RecordProblem, TrainedOn, VideoError, VideoRecord
+from vjepa_demo.video import Clip, load_clip, pixel_values
+
+LoadClip = Callable[[Path, ClipConfig], Clip]
+STATE_FILE = "training_state.safetensors"
+WORK_FOLDER = ".training"  # inside the checkpoint's folder, until the run is over
+MIN_TRAINING_CLIPS = 2
+MIN_JUDGED_CLIPS = 3  # a rank correlation of two clips says nothing
+
+
+@dataclass(frozen=True)
+class EncodingReport:
+    """Clips read so far; those that will be computed anew each epoch (over the disk budget); rows that failed."""
+
+    done: int
+    total: int
+    seconds_left: float
+    recomputed: int = 0
+    problems: tuple[RecordProblem, ...] = ()
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """One epoch's mean loss, and on the validation clips the loss and the metrics; None where there are none."""
+
+    epoch: int
+    epochs: int
+    loss: float
+    validation_loss: float | None
+    validation: Evaluation | None
+    is_best: bool
+    seconds: float
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """Where the best weights are, how well they did, and each validation clip's label and prediction (N, 5)."""
+
+    folder: Path
+    epochs: int
+    best_epoch: int
+    evaluation: Evaluation | None
+    labels: tuple[tuple[float, ...], ...]
+    predictions: tuple[tuple[float, ...], ...]
+
+
+Report = EncodingReport | EpochReport | TrainingResult
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The clips to learn from and those to judge by, with what a person would call the data set."""
+
+    train: Sequence[VideoRecord]
+    validation: Sequence[VideoRecord]
+    description: str
+    kind: Literal["human", "procedural"] = "human"
+    label_range: tuple[float, float] = (1.0, 5.0)
+
+
+def train(
+    model: VJEPAModel,
+    data: TrainingData,
+    config: TrainConfig,
+    folder: str | Path,
+    *,
+    model_config: ModelConfig | None = None,
+    resume: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
+    load: LoadClip = load_clip,
+) -> Iterator[Report]:
+    """Fine-tune `model` (float32, and only this run's) on `data`; write the best weights to `folder`.
+
+    Yields an `EncodingReport` a clip, an `EpochReport` an epoch, and last the `TrainingResult`. `should_stop` is asked
+    before each step: once it says yes, the run ends with the best weights so far. Closing the generator abandons the
+    run. After each epoch its state is on disk, whole: with `resume` a killed run goes on from there. `model_config`
+    says where the checkpoint will find its encoders. Under `accelerate launch` every process calls this alike.
+
+    Raises:
+        RecordError: if fewer than two clips are left to learn from, or there is no such run to resume.
+    """
+    run = _Run(model, data, config, Path(folder), model_config or model.config, load)
+    yield from run.encode()
+    run.prepare(resume=resume)
+    yield from run.epochs(should_stop)
+    yield run.finish()
+
+
+class _Learner(nn.Module):
+    """What runs in each step, as one module: from cached features and text to scores (B, 5)."""
+
+    def __init__(self, model: VJEPAModel, config: TrainConfig) -> None:
+        super().__init__()
+        self.model = model
+        self._top, self._train_text = config.scope == "top", config.train_text
+
+    def forward(self, video: Tensor, prompts: Sequence[str], text: Tensor) -> Tensor:
+        features = self.model.encode_tail(video) if self._top else video
+        text = self.model.embed_text(prompts) if self._train_text else text
+        return self.model.predict_with_features(features, text)
+
+
+class _Features:
+    """What the frozen part makes of each clip and prompt: from disk where it was kept, else computed anew."""
+
+    def __init__(self, model: VJEPAModel, config: TrainConfig, folder: Path, load: LoadClip, budget: int) -> None:
+        self._model, self._load, self._config = model, load, config
+        self._store = ActivationStore(folder, budget_bytes=budget)
+        self._keys: dict[Path, FeatureKey] = {}
+        self._texts: dict[str, Tensor] = {}
+
+    def encode(self, record: VideoRecord) -> bool:
+        """Compute and keep what `record` needs; False where it has to be computed again each time.
+
+        Raises:
+            VideoError: if the file cannot be read as a video.
+        """
+        key = self._key(record.video)
+        return self._store.load(key, dtype=self._dtype) is not None or self._store.save(
+            key, self._compute(record.video)
+        )
+
+    def read_prompts(self, records: Sequence[VideoRecord]) -> None:
+        """Compute the text features of each different prompt once."""
+        for prompt in {record.prompt: None for record in records}:
+            self._texts[prompt] = self._model.encode_text([prompt])[0]
+
+    def video(self, record: VideoRecord) -> Tensor:
+        """Pooled features (hidden,), or the hidden state at the freeze line (N, hidden)."""
+        kept = self._store.load(self._key(record.video), dtype=self._dtype)
+        value = kept if kept is not None else self._compute(record.video)
+        return value.to(self._model.device).float()
+
+    def text(self, record: VideoRecord) -> Tensor:
+        """Text features (text_dim,)."""
+        return self._texts[record.prompt]
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """Of what is kept: the hidden state is as exact as the products it comes from; pooled features are small."""
+        return self._model.dtype if self._config.scope == "top" else torch.float32
+
+    @torch.no_grad()
+    def _compute(self, video: Path) -> Tensor:
+        clip_config = self._model.clip_config
+        pixels = pixel_values(self._load(video, clip_config).frames, clip_config)[None]  # (1, C, T, H, W)
+        hidden = self._model.encode_prefix(pixels)  # (1, N, hidden)
+        value = hidden if self._config.scope == "top" else self._model.encode_tail(hidden)
+        return value[0].to(self._dtype).cpu()
+
+    def _key(self, video: Path) -> FeatureKey:
+        if video not in self._keys:
+            model = self._model.config
+            self._keys[video] = FeatureKey(
+                content_sha256=content_sha256(video),
+                clip=self._model.clip_config,
+                encoder=model.video_encoder,
+                revision=model.video_encoder_revision,
+                pooling=model.pooling,
+                dtype=str(self._dtype),
+                layer=self._model.num_frozen_layers if self._config.scope == "top" else None,
+            )
+        return self._keys[video]
+
+
+class _Run:
+    """One training run: its data, what learns, and how far it is."""
+
+    def __init__(
+        self,
+        model: VJEPAModel,
+        data: TrainingData,
+        config: TrainConfig,
+        folder: Path,
+        model_config: ModelConfig,
+        load: LoadClip,
+    ) -> None:
+        self.data, self.config, self.folder, self.model_config = data, config, folder, model_config
+        self.accelerator = Accelerator(
+            cpu=model.device.type == "cpu",
+            gradient_accumulation_steps=config.accumulate,
+            dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=config.seed),
+        )
+        model.set_trainable(top_layers=config.scope == "top", text=config.train_text)
+        model.multiply_in(inference_dtype(model.device))
+        self.model = model
+        self.work = folder / WORK_FOLDER
+        self.work.mkdir(parents=True, exist_ok=True)
+        budget = int(shutil.disk_usage(self.work).free * config.cache_share / self.accelerator.num_processes)
+        self.features = _Features(model, config, self.work / "features", load, budget)
+        self.train, self.validation = list(data.train), list(data.validation)
+        self.epoch = self.best_epoch = 0
+        self.best_score = -math.inf
+        self.best_weights = trained_weights(model)
+
+    # ---- the frozen part, once a clip --------------------------------------------------------------------------------
+
+    def encode(self) -> Iterator[EncodingReport]:
+        """Each process its share of the clips; rows that fail are left out everywhere, and told."""
+        records = [*self.train, *self.validation]
+        mine = records[self.accelerator.process_index :: self.accelerator.num_processes]
+        problems: list[RecordProblem] = []
+        recomputed, begin = 0, time.perf_counter()
+        for done, record in enumerate(mine, start=1):
+            try:
+                recomputed += not self.features.encode(record)
+            except VideoError as error:
+                problems.append(RecordProblem(record.line, str(error)))
+            left = (time.perf_counter() - begin) / done * (len(mine) - done)
+            yield EncodingReport(done, len(mine), left, recomputed, tuple(problems))
+        self._leave_out(gather_object(problems))
+
+    def _leave_out(self, problems: Sequence[RecordProblem]) -> None:
+        bad = {problem.line for problem in problems}
+        self.train = [record for record in self.train if record.line not in bad]
+        self.validation = [record for record in self.validation if record.line not in bad]
+        if len(self.train) < MIN_TRAINING_CLIPS:
+            raise RecordError(
+                f"{len(self.train)} clips are left to learn from, {MIN_TRAINING_CLIPS} at least are needed: "
+                "mend the rows with problems or add clips"
+            )
+        self.features.read_prompts([*self.train, *self.validation])
+
+    # ---- what learns -------------------------------------------------------------------------------------------------
+
+    def prepare(self, *, resume: bool) -> None:
+        """Learner, optimizer, schedule and batches; and, to resume, the state of the last whole epoch."""
+        learner = _Learner(self.model, self.config)
+        groups = [group for group in self.model.get_discriminative_params(self.config.learning_rate) if group["params"]]
+        optimizer = torch.optim.AdamW(groups, weight_decay=self.config.weight_decay)
+        if resume:
+            self._restore(optimizer)
+        rows: Any = range(len(self.train))  # indexable and sized: all that a DataLoader asks of a data set
+        indices = DataLoader(rows, batch_size=self.config.batch_size, shuffle=True)
+        self.learner, self.optimizer, self.batches = self.accelerator.prepare(learner, optimizer, indices)
+        self.rates = [group["lr"] for group in groups]
+        self.steps_per_epoch = math.ceil(len(self.batches) / self.config.accumulate)
+
+    def epochs(self, should_stop: Callable[[], bool]) -> Iterator[EpochReport]:
+        """An epoch after another, until all are done, nothing gets better, or `should_stop` says so."""
+        while self.epoch < self.config.epochs and self.epoch - self.best_epoch < self.config.patience:
+            begin = time.perf_counter()
+            loss = self._learn(self.epoch + 1, should_stop)
+            if loss is None:
+                return
+            self.epoch += 1
+            validation_loss, evaluation = self._validate()
+            is_best = self._keep_if_best(validation_loss, evaluation)
+            self._save_state()
+            seconds = time.perf_counter() - begin
+            yield EpochReport(
+                epoch=self.epoch,
+                epochs=self.config.epochs,
+                loss=loss,
+                validation_loss=validation_loss,
+                validation=evaluation,
+                is_best=is_best,
+                seconds=seconds,
+                seconds_left=seconds * (self.config.epochs - self.epoch),
+            )
+
+    def _learn(self, epoch: int, should_stop: Callable[[], bool]) -> float | None:
+        """One epoch's mean loss over its batches; None if it was stopped half-way."""
+        torch.manual_seed(_seed_of(self.config.seed, epoch))  # dropout
+        self.batches.set_epoch(epoch)  # order
+        self.learner.train()
+        losses = []
+        for step, indices in enumerate(self.batches):
+            if should_stop():
+                return None
+            self._set_rate((epoch - 1) * self.steps_per_epoch + step // self.config.accumulate)
+            with self.accelerator.accumulate(self.learner):
+                predictions, labels = self._predict([self.train[index] for index in indices.tolist()])
+                loss = mos_loss(predictions, labels)
+                self.accelerator.backward(loss)
+                if self.accelerator.sync_gradients:
+                    self.accelerator.clip_grad_norm_(self.learner.parameters(), self.config.gradient_clip)
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+            losses.append(loss.detach())
+        return float(self.accelerator.reduce(torch.stack(losses).mean(), reduction="mean"))
+
+    def _predict(self, records: Sequence[VideoRecord]) -> tuple[Tensor, Tensor]:
+        """Predictions and labels (B, 5); a missing label is NaN."""
+        video = torch.stack([self.features.video(record) for record in records])
+        text = torch.stack([self.features.text(record) for record in records])
+        return self.learner(video, [record.prompt for record in records], text), _labels(records).to(video.device)
+
+    def _set_rate(self, step: int) -> None:
+        factor = schedule(step, self.config.epochs * self.steps_per_epoch, self.config.warmup_share)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+
+    # ---- how well it does --------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def _validate(self) -> tuple[float | None, Evaluation | None]:
+        if not self.validation:
+            return None, None
+        predictions = self._predictions(self.validation)
+        labels = _labels(self.validation)
+        return float(mos_loss(predictions, labels)), evaluate(predictions, labels, num_resamples=0)
+
+    @torch.no_grad()
+    def _predictions(self, records: Sequence[VideoRecord]) -> Tensor:
+        """Predictions (N, 5) on the CPU; each process computes its share."""
+        self.learner.eval()
+        learner = self.accelerator.unwrap_model(self.learner)
+        count, mine = self.accelerator.num_processes, []
+        for start in range(self.accelerator.process_index, len(records), count * self.config.batch_size):
+            part = records[start : start + count * self.config.batch_size : count]
+            video = torch.stack([self.features.video(record) for record in part])
+            text = torch.stack([self.features.text(record) for record in part])
+            mine.append(learner(video, [record.prompt for record in part], text).cpu())
+        return _interleaved(gather_object([torch.cat(mine) if mine else torch.empty(0, len(DIMENSIONS))]), len(records))
+
+    def _keep_if_best(self, validation_loss: float | None, evaluation: Evaluation | None) -> bool:
+        """By the VQualA score; by the loss where clips are too few for it; the last epoch where none can be judged."""
+        if validation_loss is None:
+            score = float(self.epoch)
+        elif evaluation is None or len(self.validation) < MIN_JUDGED_CLIPS:
+            score = -validation_loss
+        else:
+            score = -1.0 if evaluation.vquala_score.value is None else evaluation.vquala_score.value
+        if score <= self.best_score:
+            return False
+        self.best_score, self.best_epoch = score, self.epoch
+        self.best_weights = {name: value.clone() for name, value in trained_weights(self.model).items()}
+        return True
+
+    def finish(self) -> TrainingResult:
+        """The best weights in a checkpoint, with their metrics, standard errors and the no-video baseline.
+
+        Raises:
+            RecordError: if not a single epoch was completed.
+        """
+        if not self.best_epoch:
+            raise RecordError("stopped before the first epoch ended: nothing was learned, nothing was saved")
+        put_weights(self.model, self.best_weights, source=self.work / STATE_FILE)
+        evaluation = None
+        predictions = torch.empty(0, len(DIMENSIONS))
+        if self.validation:
+            predictions = self._predictions(self.validation)
+            evaluation = _judge(predictions, self.validation, self.train)
+        if self.accelerator.is_main_process:
+            self._save_checkpoint(evaluation)
+            shutil.rmtree(self.work)
+        self.accelerator.wait_for_everyone()
+        return TrainingResult(
+            folder=self.folder,
+            epochs=self.epoch,
+            best_epoch=self.best_epoch,
+            evaluation=evaluation,
+            labels=tuple(map(tuple, _labels(self.validation).tolist())),
+            predictions=tuple(map(tuple, predictions.tolist())),
+        )
+
+    def _save_checkpoint(self, evaluation: Evaluation | None) -> None:
+        measured = evaluation.to_dict() if evaluation is not None else {}
+        sroccs = {name: metrics["srocc"] for name, metrics in measured.get("dimensions", {}).items()}
+        trained_on = TrainedOn(
+            kind=self.data.kind,
+            num_clips=len(self.train),
+            description=self.data.description,
+            srocc={name: value for name, value in sroccs.items() if value is not None},
+            num_held_out=len(self.validation),
+            vquala_score=measured.get("vquala_score"),
+            no_video_baseline=measured.get("no_video_baseline"),
+        )
+        save_checkpoint(
+            self.model,
+            self.folder,
+            trained_on=trained_on,
+            model_config=self.model_config,
+            label_range=self.data.label_range,
+        )
+
+    # ---- killed and resumed ------------------------------------------------------------------------------------------
+
+    def _save_state(self) -> None:
+        """All that the next epoch depends on, in one file, whole or not at all."""
+        if not self.accelerator.is_main_process:
+            return
+        tensors = {f"now/{name}": value for name, value in trained_weights(self.model).items()}
+        tensors |= {f"best/{name}": value for name, value in self.best_weights.items()}
+        for index, moments in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{index}/{name}": torch.as_tensor(value) for name, value in moments.items()}
+        info = {
+            "run": self._identity(),
+            "epoch": self.epoch,
+            "best_epoch": self.best_epoch,
+            "best_score": self.best_score,
+        }
+        write_tensors(self.work / STATE_FILE, tensors, info)
+
+    def _restore(self, optimizer: torch.optim.Optimizer) -> None:
+        tensors, info = read_tensors(self.work / STATE_FILE)
+        if info["run"] != self._identity():
+            raise RecordError(
+                f"the run in {self.folder} had other labels, another model or other settings: "
+                "resume it with the same, or train into another folder"
+            )
+        self.epoch, self.best_epoch, self.best_score = info["epoch"], info["best_epoch"], info["best_score"]
+        self.best_weights = _with_prefix(tensors, "best/")
+        put_weights(self.model, _with_prefix(tensors, "now/"), source=self.work / STATE_FILE)
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in _with_prefix(tensors, "optimizer/").items():
+            index, _, moment = name.partition("/")
+            moments.setdefault(int(index), {})[moment] = value
+        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+
+    def _identity(self) -> str:
+        """A digest of what a run must have in common with the one it resumes: model, settings and labels."""
+        rows = [(r.name, r.prompt, sorted(r.labels.items())) for r in (*self.data.train, *self.data.validation)]
+        text = json.dumps([self.model_config.to_dict(), self.config.to_dict(), len(self.data.train), rows])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def schedule(step: int, num_steps: int, warmup_share: float) -> float:
+    """Factor of the learning rate at `step` of `num_steps`: linear warm-up from above 0, then half a cosine to 0."""
+    warmup = max(1, round(num_steps * warmup_share))
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, num_steps - warmup)))
+
+
+def _judge(predictions: Tensor, validation: Sequence[VideoRecord], train: Sequence[VideoRecord]) -> Evaluation:
+    """Metrics with standard errors, beside what prompts alone would have given."""
+    labels, train_labels = _labels(validation), _labels(train)
+    prompts, train_prompts = ([record.prompt for record in records] for records in (validation, train))
+    baseline = no_video_baseline(prompts, labels, train_prompts=train_prompts, train_labels=train_labels)
+    return evaluate(predictions, labels, baseline=baseline)
+
+
+def _labels(records: Sequence[VideoRecord]) -> Tensor:
+    """Labels (N, 5) float32 in the order of `DIMENSIONS`, NaN where there is none."""
+    rows = [[record.labels.get(name, math.nan) for name in DIMENSIONS] for record in records]
+    return torch.tensor(rows).reshape(-1, len(DIMENSIONS))
+
+
+def _interleaved(parts: Sequence[Tensor], total: int) -> Tensor:
+    """One tensor (total, 5) from the parts of all processes, of which process p had rows p, p + count, ..."""
+    whole = torch.empty(total, len(DIMENSIONS))
+    for index, part in enumerate(parts):
+        whole[index :: len(parts)] = part
+    return whole
+
+
+def _seed_of(seed: int, epoch: int) -> int:
+    return seed * 100_003 + epoch
+
+
+def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
