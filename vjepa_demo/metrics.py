@@ -1,0 +1,426 @@
+"""How well predictions agree with labels, how sure that is, and what prompts alone would have given.
+
+Predictions and labels are (N, 5) in MOS, one row a clip, in the order of `DIMENSIONS`; a label that nobody gave is
+NaN and is left out. What is undefined is None, never 0 and never NaN: a correlation of fewer than three clips, or one
+where labels or predictions are constant. (The RMSE is defined from the first labelled clip on.)
+
+**VQualA score.** The VQualA 2025 GenAI-Bench challenge ranks by (SROCC + PLCC) / 2 (`compute_vquala_score` in
+QualiVision's src/utils/metrics.py, there of Overall alone). Here it is the mean of that over the dimensions whose
+labels allow a correlation (three labelled clips, not all alike), so that it equals the challenge's number where only
+Overall is labelled. Constant predictions in such a dimension leave the score undefined: they must not raise it by
+dropping out.
+
+**Standard errors** are the standard deviations over 1,000 bootstrap resamples of the clips (Efron and Tibshirani, An
+Introduction to the Bootstrap, 1993, chapter 6), the same resamples for every number, so that model and baseline are
+compared pair by pair. Clips are drawn one by one: where clips of one prompt resemble each other, or few prompts were
+labelled, the true errors are larger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from vjepa_demo.config import DIMENSIONS
+from vjepa_demo.schema import prompt_key
+
+Array = NDArray[np.float64]
+
+METRICS = ("srocc", "plcc", "krocc", "rmse")
+MIN_CLIPS = 3  # any two points correlate perfectly
+CONSTANT_SPREAD = 1e-6  # MOS; what float32 loses between batches is less, what a person could mean is far more
+BOOTSTRAP_RESAMPLES = 1000
+MIN_DEFINED_SHARE = 0.5  # of the resamples; if a number is defined in fewer, its standard error is not
+CLEAR_STANDARD_ERRORS = 2.0  # a lead larger than this many of its standard errors is called one (95 %)
+BASELINE_DECIMALS = 9  # sums differ in their last bits: equal prompt means must stay equal, as ties
+PAIR_BLOCK = 1024  # clips whose pairs with all others are held at a time
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its bootstrap standard error; None where undefined, or where no error was asked for."""
+
+    value: float | None
+    standard_error: float | None = None
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return "undefined"
+        if self.standard_error is None:
+            return f"{self.value:.3f}"
+        return f"{self.value:.3f} ± {self.standard_error:.3f}"
+
+
+UNDEFINED = Estimate(None)
+
+
+@dataclass(frozen=True)
+class DimensionMetrics:
+    """Agreement on one dimension over its `n` labelled clips: correlations -1..1 (Spearman's, Pearson's, Kendall's
+    tau-b, ties handled) and the root mean squared error in MOS."""
+
+    n: int
+    srocc: Estimate
+    plcc: Estimate
+    krocc: Estimate
+    rmse: Estimate
+
+    def to_dict(self) -> dict[str, float | None]:
+        """The four values, without their errors."""
+        return {name: getattr(self, name).value for name in METRICS}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Agreement over the `n` clips that have any label.
+
+    `dimensions` holds those that have labels, in the order of `DIMENSIONS`. `no_video_baseline` is the same for what
+    `no_video_baseline()` predicts for the same clips. `lead` is how far the model's VQualA score is above the
+    baseline's, or above 0, which is chance, where the baseline's is undefined or below 0.
+    """
+
+    n: int
+    dimensions: dict[str, DimensionMetrics]
+    vquala_score: Estimate
+    no_video_baseline: Evaluation | None = None
+    lead: Estimate = UNDEFINED
+
+    @property
+    def beats_baseline(self) -> bool | None:
+        """Whether the lead is clear of its standard error; None without a baseline or a score."""
+        if self.no_video_baseline is None or self.lead.value is None:
+            return None
+        error = self.lead.standard_error
+        return error is not None and self.lead.value > CLEAR_STANDARD_ERRORS * error
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object that `evaluate --json` prints; `no_video_baseline` is the baseline's VQualA score.
+
+        Errors and the baseline's own metrics are in `dataclasses.asdict`.
+        """
+        baseline = self.no_video_baseline
+        return {
+            "n": self.n,
+            "dimensions": {name: metrics.to_dict() for name, metrics in self.dimensions.items()},
+            "vquala_score": self.vquala_score.value,
+            "no_video_baseline": None if baseline is None else baseline.vquala_score.value,
+        }
+
+
+# ---- what a person reads ---------------------------------------------------------------------------------------------
+
+
+def verdict(evaluation: Evaluation) -> str:
+    """A plain sentence on whether the model beats the no-video baseline, or why that cannot be said."""
+    score, baseline, lead = evaluation.vquala_score, evaluation.no_video_baseline, evaluation.lead
+    if baseline is None:
+        return "No baseline was computed, so the scores say nothing about what the prompts alone would give."
+    if score.value is None or lead.value is None:
+        return f"The VQualA score is undefined ({_reason(evaluation)}), so it cannot be compared with the baseline."
+    numbers = f"VQualA score {score} against {_opponent(baseline)}"
+    if evaluation.beats_baseline:
+        return f"The model beats the no-video baseline: {numbers}."
+    if lead.value <= 0:
+        return f"The model does not beat the no-video baseline: {numbers}."
+    return f"The model does not clearly beat the no-video baseline: {numbers}. {_doubt(lead)}"
+
+
+def _doubt(lead: Estimate) -> str:
+    """Why a lead above 0 is not clear."""
+    if lead.standard_error is None:
+        return "The difference has no standard error (too few clips, or none asked for), so it may be luck."
+    return (
+        f"The difference, {lead}, is not larger than {CLEAR_STANDARD_ERRORS:g} of its standard errors; "
+        "more labelled clips would tell."
+    )
+
+
+def _opponent(baseline: Evaluation) -> str:
+    """What the model's score is held against, in words."""
+    value = baseline.vquala_score.value
+    if value is None:
+        return "chance (0), as prompt means do not rank these clips"
+    if value < 0:
+        return f"chance (0), as prompt means rank these clips worse than that ({value:.3f})"
+    return f"{baseline.vquala_score}, which prompt means give without a look at the video"
+
+
+def _reason(evaluation: Evaluation) -> str:
+    """Why there is no VQualA score."""
+    if all(metrics.n < MIN_CLIPS for metrics in evaluation.dimensions.values()):
+        return f"fewer than {MIN_CLIPS} labelled clips"
+    return "labels or predictions that are all alike"
+
+
+# ---- evaluation ------------------------------------------------------------------------------------------------------
+
+
+def evaluate(
+    predictions: ArrayLike,
+    labels: ArrayLike,
+    *,
+    baseline: ArrayLike | None = None,
+    num_resamples: int = BOOTSTRAP_RESAMPLES,
+    seed: int = 0,
+) -> Evaluation:
+    """The metrics of `predictions` (N, 5) against `labels` (N, 5), and beside them those of `baseline` (N, 5).
+
+    Args:
+        predictions: in MOS, finite wherever there is a label.
+        labels: in MOS, NaN where there is none.
+        baseline: what `no_video_baseline` predicts for these clips; a dimension in which it has no prediction (NaN)
+            for some labelled clip is undefined for the baseline.
+        num_resamples: of the bootstrap; 0 for no standard errors, which takes milliseconds.
+        seed: of the bootstrap. The same rows in the same order give the same errors.
+
+    Raises:
+        ValueError: for other shapes, an infinite label, or a prediction that is not finite where there is a label.
+    """
+    labels = _check_labels(labels)
+    kept = np.flatnonzero(~np.isnan(labels).all(axis=1))
+    draws = _draw_resamples(len(kept), num_resamples, seed)
+    score, evaluation = _evaluate(_check_predictions(predictions, labels)[kept], labels[kept], draws)
+    if baseline is None:
+        return evaluation
+    baseline = _check_shape("baseline", baseline, labels)
+    baseline_score, baseline_evaluation = _evaluate(baseline[kept], labels[kept], draws)
+    return Evaluation(
+        n=evaluation.n,
+        dimensions=evaluation.dimensions,
+        vquala_score=evaluation.vquala_score,
+        no_video_baseline=baseline_evaluation,
+        lead=_lead(evaluation.vquala_score, score, baseline_evaluation.vquala_score, baseline_score),
+    )
+
+
+def _lead(score: Estimate, resampled: Array, baseline: Estimate, baseline_resampled: Array) -> Estimate:
+    """The score less the baseline's, or less 0 (chance) where that is undefined or below 0."""
+    if score.value is None:
+        return UNDEFINED
+    if baseline.value is None or baseline.value < 0:
+        return score
+    return Estimate(score.value - baseline.value, _standard_error(resampled - baseline_resampled))
+
+
+def _evaluate(predictions: Array, labels: Array, draws: Array) -> tuple[Array, Evaluation]:
+    """The metrics (N, 5) over resamples `draws` (R, N), and the VQualA score of each resample (R,)."""
+    dimensions = {}
+    scores, resampled_scores = [], []
+    for index, name in enumerate(DIMENSIONS):
+        labelled = ~np.isnan(labels[:, index])
+        if not labelled.any():
+            continue
+        x, y = predictions[labelled, index], labels[labelled, index]
+        values, resampled = _metrics(x, y), _resampled_metrics(x, y, draws[:, labelled])
+        estimates = {
+            metric: Estimate(value, None if value is None else _standard_error(resampled[metric]))
+            for metric, value in values.items()
+        }
+        dimensions[name] = DimensionMetrics(n=len(y), **estimates)
+        if _can_correlate(y):
+            scores.append((values["srocc"], values["plcc"]))
+            resampled_scores.append((resampled["srocc"] + resampled["plcc"]) / 2)
+    resampled_score = np.mean(resampled_scores, axis=0) if scores else np.full(len(draws), np.nan)
+    return resampled_score, Evaluation(len(labels), dimensions, _vquala_score(scores, resampled_score))
+
+
+def _vquala_score(scores: list[tuple[float | None, float | None]], resampled: Array) -> Estimate:
+    """The mean of all SROCC and PLCC; undefined where there is none, or where any of them is."""
+    values = [value for pair in scores for value in pair if value is not None]
+    if not scores or len(values) < 2 * len(scores):
+        return UNDEFINED
+    return Estimate(float(np.mean(values)), _standard_error(resampled))
+
+
+def _metrics(x: Array, y: Array) -> dict[str, float | None]:
+    """The four metrics of predictions `x` (n,) and labels `y` (n,), None where undefined."""
+    if np.isnan(x).any():  # a baseline without a prediction for some clip
+        return dict.fromkeys(METRICS)
+    rmse = float(np.sqrt(np.mean((x - y) ** 2)))
+    if not (_can_correlate(x) and _can_correlate(y)):
+        return {"srocc": None, "plcc": None, "krocc": None, "rmse": rmse}
+    return {
+        "srocc": float(stats.spearmanr(x, y).statistic),
+        "plcc": float(stats.pearsonr(x, y).statistic),
+        "krocc": float(stats.kendalltau(x, y, variant="b").statistic),
+        "rmse": rmse,
+    }
+
+
+def _can_correlate(values: Array) -> bool:
+    """Whether there are enough values and they are not all alike."""
+    return len(values) >= MIN_CLIPS and bool(np.ptp(values) > CONSTANT_SPREAD)
+
+
+def _check_labels(labels: ArrayLike) -> Array:
+    checked = np.asarray(labels, dtype=np.float64)
+    if checked.ndim != 2 or checked.shape[1] != len(DIMENSIONS):
+        raise ValueError(f"labels are (N, {len(DIMENSIONS)}), got {checked.shape}")
+    if np.isinf(checked).any():
+        raise ValueError(f"{np.isinf(checked).sum()} labels are infinite; a label is a MOS, or NaN where there is none")
+    return checked
+
+
+def _check_predictions(predictions: ArrayLike, labels: Array) -> Array:
+    checked = _check_shape("predictions", predictions, labels)
+    wrong = ~np.isfinite(checked) & ~np.isnan(labels)
+    if wrong.any():
+        raise ValueError(f"{wrong.sum()} of {(~np.isnan(labels)).sum()} labelled predictions are not finite")
+    return checked
+
+
+def _check_shape(name: str, values: ArrayLike, labels: Array) -> Array:
+    checked = np.asarray(values, dtype=np.float64)
+    if checked.shape != labels.shape:
+        raise ValueError(f"{name} must be {labels.shape} as the labels are, got {checked.shape}")
+    return checked
+
+
+# ---- the bootstrap ---------------------------------------------------------------------------------------------------
+# A resample is kept as how often each clip is in it, so that all resamples of a metric are a few array operations.
+
+
+def _draw_resamples(num_clips: int, num_resamples: int, seed: int) -> Array:
+    """How often each clip is drawn (R, N), each row N draws with replacement."""
+    if num_clips == 0:
+        return np.zeros((num_resamples, 0))
+    generator = np.random.default_rng(seed)
+    shares = np.full(num_clips, 1 / num_clips)
+    return generator.multinomial(num_clips, shares, size=num_resamples).astype(np.float64)
+
+
+def _standard_error(resampled: Array) -> float | None:
+    """The standard deviation over the resamples (R,) that are defined; None where too few are."""
+    defined = resampled[~np.isnan(resampled)]
+    if len(defined) < 2 or len(defined) < MIN_DEFINED_SHARE * len(resampled):
+        return None
+    return float(defined.std(ddof=1))
+
+
+def _resampled_metrics(x: Array, y: Array, draws: Array) -> dict[str, Array]:
+    """The four metrics (R,) of `x` (n,), `y` (n,) in each resample of `draws` (R, n); NaN where undefined.
+
+    What scipy.stats gives for `np.repeat(x, draws[r])` and `np.repeat(y, draws[r])`: a clip drawn twice is a tie.
+    """
+    if len(draws) == 0 or np.isnan(x).any():
+        return {metric: np.full(len(draws), np.nan) for metric in METRICS}
+    num = draws.sum(axis=1)  # (R,), varies where some clips have no label in this dimension
+    x_ranks, x_pairs = _resampled_ranks(x, draws)
+    y_ranks, y_pairs = _resampled_ranks(y, draws)
+    defined = (num >= MIN_CLIPS) & (x_pairs > 0) & (y_pairs > 0) & _can_correlate(x) & _can_correlate(y)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        correlations = {
+            "srocc": _resampled_pearson(x_ranks, y_ranks, draws),
+            "plcc": _resampled_pearson(x, y, draws),
+            "krocc": _resampled_concordance(x, y, draws) / np.sqrt(x_pairs * y_pairs),
+        }
+        mean_squares = np.where(num > 0, draws @ (x - y) ** 2 / num, np.nan)
+    resampled = {name: np.where(defined, np.clip(values, -1, 1), np.nan) for name, values in correlations.items()}
+    return {**resampled, "rmse": np.sqrt(mean_squares) if len(y) >= MIN_CLIPS else np.full(len(draws), np.nan)}
+
+
+def _resampled_ranks(values: Array, draws: Array) -> tuple[Array, Array]:
+    """The average ranks (R, n) of `values` (n,) in each resample, and its number of ordered pairs (R,) that differ."""
+    _, inverse = np.unique(values, return_inverse=True)
+    order = np.argsort(inverse, kind="stable")
+    starts = np.searchsorted(inverse[order], np.arange(inverse.max() + 1))
+    counts = np.add.reduceat(draws[:, order], starts, axis=1)  # (R, U): how often each different value is drawn
+    ranks = np.cumsum(counts, axis=1) - (counts - 1) / 2  # (R, U)
+    return ranks[:, inverse], draws.sum(axis=1) ** 2 - (counts**2).sum(axis=1)
+
+
+def _resampled_pearson(x: Array, y: Array, draws: Array) -> Array:
+    """Pearson's correlation (R,) of `x` and `y`, each (n,) or (R, n), weighted by `draws` (R, n)."""
+    num = draws.sum(axis=1, keepdims=True)
+    x = x - (draws * x).sum(axis=1, keepdims=True) / num  # (R, n)
+    y = y - (draws * y).sum(axis=1, keepdims=True) / num
+    covariance = np.einsum("rn,rn,rn->r", draws, x, y)
+    return covariance / np.sqrt(np.einsum("rn,rn,rn->r", draws, x, x) * np.einsum("rn,rn,rn->r", draws, y, y))
+
+
+def _resampled_concordance(x: Array, y: Array, draws: Array) -> Array:
+    """Concordant less discordant ordered pairs (R,) in each resample; O(R n^2), in blocks, whole numbers throughout."""
+    counts = draws.astype(np.float32)  # exact: sums of whole numbers below 2**24
+    total = np.zeros(len(draws))
+    for start in range(0, len(x), PAIR_BLOCK):
+        block = slice(start, start + PAIR_BLOCK)
+        signs = np.sign(x[:, None] - x[block]) * np.sign(y[:, None] - y[block])  # (n, block)
+        total += np.einsum("rb,rb->r", (counts @ signs.astype(np.float32)).astype(np.float64), draws[:, block])
+    return total
+
+
+# ---- the no-video baseline -------------------------------------------------------------------------------------------
+
+
+def no_video_baseline(
+    prompts: Sequence[str],
+    labels: ArrayLike,
+    *,
+    train_prompts: Sequence[str] = (),
+    train_labels: ArrayLike | None = None,
+) -> Array:
+    """What prompt means predict for each evaluated clip (N, 5), without looking at a pixel; give it to `evaluate`.
+
+    In each dimension, the mean label of the *other* clips with the same prompt, evaluated or training ones: a clip's
+    own label never enters its prediction. Where nobody else has the prompt (and a label), the mean training label; or,
+    without training labels, the mean label of those evaluated clips that do share a prompt, which leaves this one out
+    too; or NaN where not even those are there. Prompts are one where their `prompt_key` is, as in a split.
+
+    It is a strict opponent where prompts repeat among the evaluated clips, for it then sees labels of the very prompts
+    that a split by prompt hides from the model. It is a lenient one where each prompt occurs once: all predictions
+    are the training mean, and its correlations are undefined. With very few prompts, leaving a label out pushes the
+    prediction away from it, and the correlation falls below 0 by construction (one prompt only: to -1).
+
+    Args:
+        prompts: N, of the evaluated clips.
+        labels: (N, 5) in MOS, NaN where there is none.
+        train_prompts: M, of the clips that the model learned from.
+        train_labels: (M, 5).
+
+    Raises:
+        ValueError: if prompts and labels are not equally many, or the labels not five.
+    """
+    labels = _check_labels(labels)
+    others = _check_labels(np.empty((0, len(DIMENSIONS))) if train_labels is None else train_labels)
+    if len(prompts) != len(labels) or len(train_prompts) != len(others):
+        raise ValueError(
+            f"one row of labels a prompt, got {len(labels)} for {len(prompts)} prompts to evaluate "
+            f"and {len(others)} for {len(train_prompts)} to train"
+        )
+    if not len(labels):
+        return np.empty(labels.shape)
+    keys = [prompt_key(prompt) for prompt in (*prompts, *train_prompts)]
+    _, prompt_ids = np.unique(keys, return_inverse=True)  # (N + M,)
+    sums, counts = _sums_by_prompt(prompt_ids, np.concatenate([labels, others]))  # (N, 5), as all clips of a prompt
+    sums, counts = sums[: len(labels)] - np.nan_to_num(labels), counts[: len(labels)] - ~np.isnan(labels)
+    predicted: Array = np.where(counts > 0, _mean(sums, counts), _fallback(labels, others, counts))
+    return predicted.round(BASELINE_DECIMALS)
+
+
+def _sums_by_prompt(prompt_ids: NDArray[np.intp], labels: Array) -> tuple[Array, NDArray[np.int64]]:
+    """For each clip, the sum and the number of the labels of all clips with its prompt, (N, 5) each."""
+    sums = np.zeros((prompt_ids.max() + 1, labels.shape[1]))
+    counts = np.zeros(sums.shape, dtype=np.int64)
+    np.add.at(sums, prompt_ids, np.nan_to_num(labels))
+    np.add.at(counts, prompt_ids, ~np.isnan(labels))
+    return sums[prompt_ids], counts[prompt_ids]
+
+
+def _fallback(labels: Array, train_labels: Array, counts: NDArray[np.int64]) -> Array:
+    """What a prompt that nobody else has gets (5,): the training mean, else that of the clips that share a prompt."""
+    shared = np.where(counts > 0, labels, np.nan)
+    shared_mean = _mean(np.nansum(shared, axis=0), (~np.isnan(shared)).sum(axis=0))
+    labelled = (~np.isnan(train_labels)).sum(axis=0)
+    return np.where(labelled > 0, _mean(np.nansum(train_labels, axis=0), labelled), shared_mean)
+
+
+def _mean(sums: Array, counts: NDArray[np.int64]) -> Array:
+    """`sums / counts`, NaN where there is nothing."""
+    means = np.full(sums.shape, np.nan)
+    np.divide(sums, counts, out=means, where=counts > 0)
+    return means
