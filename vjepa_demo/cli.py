@@ -1,4 +1,4 @@
-"""The command line: `python -m vjepa_demo score VIDEO... --prompt TEXT`."""
+"""The command line: `python -m vjepa_demo score | train | evaluate | make-dataset`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,32 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
 
-from vjepa_demo.config import DIMENSIONS, acr_word, model_presets
-from vjepa_demo.schema import DemoError, VideoScores
+from vjepa_demo.config import BOOTSTRAP_CLIPS, DIMENSIONS, Scope, TrainConfig, acr_word, model_presets
+from vjepa_demo.schema import DemoError, RecordError, RecordProblem, VideoScores
 
 if TYPE_CHECKING:
+    from vjepa_demo.metrics import Evaluation
+    from vjepa_demo.records import RecordSet
     from vjepa_demo.scorer import Scorer
+    from vjepa_demo.train import EncodingReport, Report
+
+TRAIN_OPTIONS = (
+    "scope",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "accumulate",
+    "patience",
+    "validation_fraction",
+    "train_text",
+    "seed",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,18 +50,70 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m vjepa_demo", description="Mean opinion scores of AI-generated videos."
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for add in (_add_score, _add_train, _add_evaluate, _add_make_dataset):
+        add(commands)
+    return parser
+
+
+def _add_score(commands: Any) -> None:
     score = commands.add_parser("score", help="score videos that were made from one prompt")
     score.add_argument("videos", nargs="+", metavar="VIDEO", help="a video file, anything FFmpeg decodes")
     score.add_argument("--prompt", required=True, metavar="TEXT", help="the text the videos were made from")
-    score.add_argument(
+    _add_model(score)
+    score.add_argument("--json", action="store_true", help="print a JSON list, one object a video")
+    score.set_defaults(run=_score)
+
+
+def _add_model(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
         "--model",
         metavar="NAME_OR_PATH",
         help=f"{', '.join(model_presets())}, or a checkpoint folder (default: the best this machine can run)",
     )
-    score.add_argument("--device", choices=("cpu", "cuda"), help="where to run (default: a GPU where there is one)")
-    score.add_argument("--json", action="store_true", help="print a JSON list, one object a video")
-    score.set_defaults(run=_score)
-    return parser
+    command.add_argument("--device", choices=("cpu", "cuda"), help="where to run (default: a GPU where there is one)")
+
+
+def _add_labels(command: argparse.ArgumentParser, *, optional: bool) -> None:
+    command.add_argument("labels", metavar="LABELS.csv", nargs="?" if optional else None, help="CSV or TSV of labels")
+    command.add_argument("--videos", metavar="DIR_OR_ZIP", required=not optional, help="where the videos are")
+    command.add_argument(
+        "--label-range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="range of the labels (default: detected)"
+    )
+
+
+def _add_train(commands: Any) -> None:
+    defaults = TrainConfig()
+    train = commands.add_parser("train", help="fine-tune a model on labelled videos")
+    _add_labels(train, optional=True)
+    _add_model(train)
+    train.add_argument("--out", required=True, metavar="DIR", help="folder of the checkpoint")
+    train.add_argument("--scope", choices=get_args(Scope), default=defaults.scope, help="what learns (default: head)")
+    train.add_argument("--train-text", action="store_true", help="the text encoder learns too")
+    for name in TRAIN_OPTIONS:
+        default = getattr(defaults, name)
+        if isinstance(default, int | float) and not isinstance(default, bool):
+            flag = f"--{name.replace('_', '-')}"
+            train.add_argument(flag, type=type(default), default=default, metavar="N", help=f"default: {default}")
+    train.add_argument("--resume", action="store_true", help="go on with the run that was killed in DIR")
+    train.add_argument("--bootstrap", action="store_true", help="train a first head on procedural clips, no labels")
+    train.add_argument("--count", type=int, default=BOOTSTRAP_CLIPS, metavar="N", help="clips of --bootstrap")
+    train.set_defaults(run=_train)
+
+
+def _add_evaluate(commands: Any) -> None:
+    evaluate = commands.add_parser("evaluate", help="how well a model agrees with labels")
+    _add_labels(evaluate, optional=False)
+    _add_model(evaluate)
+    evaluate.add_argument("--json", action="store_true", help="print one JSON object")
+    evaluate.set_defaults(run=_evaluate)
+
+
+def _add_make_dataset(commands: Any) -> None:
+    make = commands.add_parser("make-dataset", help="write procedural clips and their labels.csv")
+    make.add_argument("folder", metavar="DIR")
+    make.add_argument("--count", type=int, required=True, metavar="N")
+    make.add_argument("--seed", type=int, default=0, metavar="S")
+    make.set_defaults(run=_make_dataset)
 
 
 def _score(options: argparse.Namespace) -> int:
@@ -88,3 +158,152 @@ def _as_block(result: VideoScores | dict[str, Any]) -> str:
         return f"{result['video']}\n  error: {result['error']}"
     rows = [f"  {name:<12}{result.scores[name]:.2f}  {acr_word(result.scores[name])}" for name in DIMENSIONS]
     return "\n".join([result.video, *rows])
+
+
+# ---- training --------------------------------------------------------------------------------------------------------
+
+
+def _train(options: argparse.Namespace) -> int:
+    from vjepa_demo.train import is_main_process
+
+    tell = print if is_main_process() else _say_nothing  # one voice under accelerate launch
+    for report in _training_reports(options, tell):
+        for line in _told(report):
+            tell(line, flush=True)
+    return 0
+
+
+def _say_nothing(*_: object, **__: object) -> None:
+    """What the other processes of `accelerate launch` print."""
+
+
+def _training_reports(options: argparse.Namespace, tell: Callable[..., None]) -> Iterator[Report]:
+    from vjepa_demo.records import split_records
+    from vjepa_demo.scorer import default_model
+    from vjepa_demo.train import TrainingData, bootstrap, fine_tune
+
+    name, config = options.model or default_model(), _train_config(options)
+    if options.bootstrap:
+        yield from bootstrap(name, options.out, config, count=options.count, device=options.device)
+        return
+    if options.labels is None or options.videos is None:
+        raise RecordError("train needs LABELS.csv and --videos DIR_OR_ZIP (or --bootstrap, which needs no labels)")
+    with _read(options, tell) as records:
+        split = split_records(records.records, validation_fraction=config.validation_fraction, seed=config.seed)
+        for warning in split.warnings:
+            tell(f"note: {warning}")
+        tell(f"{len(split.train)} clips to train on, {len(split.validation)} to validate with")
+        data = TrainingData(
+            split.train,
+            split.validation,
+            description=Path(options.labels).name,
+            label_range=(records.label_range.low, records.label_range.high),
+        )
+        yield from fine_tune(name, data, config, options.out, device=options.device, resume=options.resume)
+
+
+def _train_config(options: argparse.Namespace) -> TrainConfig:
+    try:
+        return TrainConfig(**{field: getattr(options, field) for field in TRAIN_OPTIONS})
+    except ValueError as error:
+        raise RecordError(str(error)) from error
+
+
+@contextmanager
+def _read(options: argparse.Namespace, tell: Callable[..., None]) -> Iterator[RecordSet]:
+    """The usable rows of LABELS.csv; what is extracted from a zip is gone afterwards."""
+    from vjepa_demo.records import read_records, summarise
+
+    with tempfile.TemporaryDirectory() as folder:
+        label_range = tuple(options.label_range) if options.label_range else None
+        records = read_records(options.labels, options.videos, label_range=label_range, extract_to=folder)
+        tell(str(summarise(records)))
+        for line in (*records.notes, *map(_as_line, records.problems)):
+            tell(f"note: {line}")
+        yield records
+
+
+def _as_line(problem: RecordProblem) -> str:
+    return f"line {problem.line}: {problem.message}" if problem.line else problem.message
+
+
+def _told(report: Report) -> list[str]:
+    """What a person reads of a report: every tenth clip, each epoch, the result."""
+    from vjepa_demo.train import EncodingReport, EpochReport
+
+    if isinstance(report, EncodingReport):
+        return _told_encoding(report)
+    if isinstance(report, EpochReport):
+        judged = "" if report.validation is None else f"  validation {report.validation_loss:.4f}"
+        score = "" if report.validation is None else f"  VQualA {report.validation.vquala_score}"
+        best = "  best" if report.is_best else ""
+        left = f"  {report.seconds_left:.0f} s left"
+        return [f"epoch {report.epoch}/{report.epochs}  loss {report.loss:.4f}{judged}{score}{best}{left}"]
+    lines = [] if report.evaluation is None else _as_metrics(report.evaluation)
+    return [*lines, f"best of epoch {report.best_epoch}, saved in {report.folder}"]
+
+
+def _told_encoding(report: EncodingReport) -> list[str]:
+    last = report.done == report.total
+    if not last and report.done % 10:
+        return []
+    lines = [f"{'drawn' if report.drawing else 'read'} {report.done}/{report.total} clips"]
+    if last:
+        lines += [f"note: {_as_line(problem)}: left out" for problem in report.problems]
+        if report.recomputed:
+            lines.append(f"note: {report.recomputed} clips do not fit into the cache on disk: read anew each epoch")
+    return lines
+
+
+def _as_metrics(evaluation: Evaluation) -> list[str]:
+    """A table of metrics with standard errors, the baseline's beside them, and what that means."""
+    from vjepa_demo.metrics import verdict
+
+    baseline = evaluation.no_video_baseline
+    lines = [f"{'':<12}{'n':>6}  {'SROCC':<16}{'PLCC':<16}{'KROCC':<16}{'RMSE':<16}no-video SROCC"]
+    for name, metrics in evaluation.dimensions.items():
+        numbers = "".join(f"{value!s:<16}" for value in (metrics.srocc, metrics.plcc, metrics.krocc, metrics.rmse))
+        without = "" if baseline is None else str(baseline.dimensions[name].srocc)
+        lines.append(f"{name:<12}{metrics.n:>6}  {numbers}{without}")
+    return [*lines, verdict(evaluation)]
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from vjepa_demo.records import check_videos
+    from vjepa_demo.scorer import get_scorer
+    from vjepa_demo.train import judge
+
+    tell = _to_stderr if options.json else print
+    scorer = get_scorer(options.model, options.device)
+    with _read(options, tell) as records:
+        checked = check_videos(records)
+        for problem in set(checked.problems) - set(records.problems):
+            tell(f"note: {_as_line(problem)}")
+        if not checked.records:
+            raise RecordError(f"{options.labels}: no row can be evaluated")
+        scores = [scorer.score(record.video, record.prompt).scores for record in checked.records]
+    evaluation = judge(scores, checked.records)
+    print(json.dumps(evaluation.to_dict(), indent=2) if options.json else "\n".join(_as_metrics(evaluation)))
+    return 0
+
+
+def _to_stderr(*words: object) -> None:
+    print(*words, file=sys.stderr)
+
+
+def _make_dataset(options: argparse.Namespace) -> int:
+    from vjepa_demo.records import write_labels
+    from vjepa_demo.synthetic import make_records
+
+    if options.count < 1:
+        raise RecordError(f"--count is {options.count}; a whole number from 1 up was expected")
+    folder = Path(options.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    records = []
+    for record in make_records(folder, count=options.count, seed=options.seed):
+        records.append(record)
+        if len(records) % 10 == 0 or len(records) == options.count:
+            print(f"drawn {len(records)}/{options.count} clips", flush=True)
+    write_labels(folder / "labels.csv", records)
+    print(f"wrote {folder / 'labels.csv'}")
+    return 0

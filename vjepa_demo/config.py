@@ -162,6 +162,7 @@ def model_presets() -> dict[str, ModelPreset]:
     return {preset.name: preset for preset in presets}
 
 
+BOOTSTRAP_CLIPS = 400  # procedural clips that a first head learns from
 Scope = Literal["head", "top"]
 
 
