@@ -51,7 +51,32 @@ ZIP_MAX_ENTRY_BYTES = 4 * 2**30
 ZIP_MAX_TOTAL_BYTES = 64 * 2**30
 ZIP_MAX_RATIO = 100
 
+# What of a checkpoint travels, by zip or over the Hub: never code, never a pickle, never a run's work folder.
+CHECKPOINT_WEIGHTS_FILE, CHECKPOINT_CARD_FILE = "model.safetensors", "README.md"
+ENCODER_FOLDERS = ("video_encoder", "text_encoder")  # inside a checkpoint whose encoders are not on the Hub
+ENCODER_FILES = (
+    *("config.json", "model.safetensors", "model.safetensors.index.json", "model-?????-of-?????.safetensors"),
+    *("video_preprocessor_config.json", "preprocessor_config.json"),
+    *("vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
+)
+CHECKPOINT_MAX_BYTES = 16 * 2**30  # both encoders in full are 6 GiB
+HUB_LIBRARY = "vjepa-demo"
+HUB_TIMEOUT_SECONDS = 10.0
+
 Pooling = Literal["mean", "attentive", "cls"]
+
+
+@dataclass(frozen=True)
+class ZipLimits:
+    """What a zip may hold: how many entries, bytes in one and in all of them, and bytes out for each byte in."""
+
+    entries: int
+    entry_bytes: int
+    total_bytes: int
+    ratio: int
+
+
+CHECKPOINT_ZIP_LIMITS = ZipLimits(1000, CHECKPOINT_MAX_BYTES, CHECKPOINT_MAX_BYTES, 100)
 
 
 def acr_word(score: float) -> str:
