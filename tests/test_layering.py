@@ -13,6 +13,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "vjepa_demo"
 ROWS = {
     "config": 0,
     "schema": 0,
+    "archive": 1,
+    "hub": 1,
     "video": 1,
     "model": 1,
     "losses": 1,
@@ -34,7 +36,7 @@ OWNERS = {
     "transformers": {"model"},
     "plotly": {"plots"},
     "pandas": {"records"},
-    "huggingface_hub": {"checkpoint"},
+    "huggingface_hub": {"hub"},
     "safetensors": {"checkpoint"},
     "accelerate": {"scorer", "train", "synthetic"},
     "gradio": {"ui"},
