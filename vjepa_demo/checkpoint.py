@@ -9,24 +9,50 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 import shutil
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
-from vjepa_demo.config import CHECKPOINT_CONFIG_FILE, DIMENSIONS, SCORE_MAX, SCORE_MIN, ModelConfig, model_presets
+from vjepa_demo.archive import ArchiveError, extract_zip, is_hidden, new_folder
+from vjepa_demo.config import (
+    CHECKPOINT_CARD_FILE,
+    CHECKPOINT_CONFIG_FILE,
+    CHECKPOINT_MAX_BYTES,
+    CHECKPOINT_WEIGHTS_FILE,
+    CHECKPOINT_ZIP_LIMITS,
+    DIMENSIONS,
+    ENCODER_FILES,
+    ENCODER_FOLDERS,
+    HUB_LIBRARY,
+    SCORE_MAX,
+    SCORE_MIN,
+    ModelConfig,
+    Pooling,
+    model_presets,
+)
+from vjepa_demo.hub import HubRepo, Token, download_snapshot, parse_repo, upload_files
 from vjepa_demo.model import VJEPAModel
 from vjepa_demo.schema import CheckpointError, ModelError, TrainedOn
 
 FORMAT = "vjepa-demo-checkpoint"
 FORMAT_VERSION = 1
-WEIGHTS_FILE, CARD_FILE = "model.safetensors", "README.md"
+WEIGHTS_FILE, CARD_FILE = CHECKPOINT_WEIGHTS_FILE, CHECKPOINT_CARD_FILE
+CHECKPOINT_FILES = (CHECKPOINT_CONFIG_FILE, WEIGHTS_FILE, CARD_FILE)
+# The files that travel, as the patterns of fnmatch.
+CHECKPOINT_PATTERNS = (*CHECKPOINT_FILES, *(f"{folder}/{name}" for folder in ENCODER_FOLDERS for name in ENCODER_FILES))
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
+MAX_HEAD_HIDDEN = 2**14
+MAX_FRAMES = 1024
 
 
 @dataclass(frozen=True)
@@ -74,7 +100,7 @@ def save_checkpoint(
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
     _write(folder / WEIGHTS_FILE, weights)
-    _write(folder / CARD_FILE, model_card(model_config or model.config, trained_on).encode())
+    _write(folder / CARD_FILE, model_card(model_config or model.config, trained_on, label_range).encode())
     _write(folder / CHECKPOINT_CONFIG_FILE, json.dumps(config, indent=2).encode())
 
 
@@ -87,14 +113,16 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     folder = Path(folder)
     config = _read_config(folder)
     try:
-        return Checkpoint(
+        checkpoint = Checkpoint(
             folder=folder,
             model=ModelConfig(**config["model"]),
             trained_on=TrainedOn(**config["trained_on"]),
             weights_sha256=config["weights_sha256"],
         )
-    except (KeyError, TypeError) as error:
+        _check_values(checkpoint)
+    except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / CHECKPOINT_CONFIG_FILE} does not describe a model: {error}") from error
+    return checkpoint
 
 
 def load_checkpoint(
@@ -139,26 +167,199 @@ def put_weights(model: VJEPAModel, weights: Mapping[str, torch.Tensor], *, sourc
         raise CheckpointError(f"{source} does not fit its model: {wrong[0]} is too much or missing")
 
 
-def find_checkpoint(name: str) -> Checkpoint:
-    """The checkpoint that `name`, a preset or a folder, stands for.
+def find_checkpoint(name: str, *, token: Token = False) -> Checkpoint:
+    """The checkpoint that `name` stands for: a preset, a folder, or on the Hub `owner/name` or `owner/name@revision`.
+
+    `token` says who may read it on the Hub: by default everybody (see `hub`).
 
     Raises:
         ModelError: if nothing is there, or only an encoder whose head was never trained.
-        CheckpointError: if what is there is not a checkpoint.
+        CheckpointError: if what is there is not a checkpoint, or the Hub does not give it.
     """
     presets = model_presets()
-    if name not in presets:
-        if not Path(name).is_dir():
-            raise ModelError(f"no model {name!r}: choose one of {', '.join(presets)}, or give a checkpoint folder")
+    if name in presets:
+        preset = presets[name]
+        if preset.refusal is not None:
+            raise ModelError(preset.refusal)
+        return read_checkpoint(preset.checkpoint)
+    if Path(name).is_dir():
         return read_checkpoint(name)
-    preset = presets[name]
-    if preset.refusal is not None:
-        raise ModelError(preset.refusal)
-    return read_checkpoint(preset.checkpoint)
+    repo = parse_repo(name)
+    if repo is None:
+        raise ModelError(
+            f"no model {name!r}: choose one of {', '.join(presets)}, "
+            "or give a checkpoint folder, or owner/name of one on the Hub"
+        )
+    return _pull_checkpoint(repo, token)
 
 
-def model_card(config: ModelConfig, trained_on: TrainedOn) -> str:
-    """The README of a checkpoint, in the Hub's format."""
+def _pull_checkpoint(repo: HubRepo, token: Token) -> Checkpoint:
+    folder = download_snapshot(repo, CHECKPOINT_PATTERNS, token=token, max_bytes=CHECKPOINT_MAX_BYTES)
+    try:
+        checkpoint = read_checkpoint(folder)
+        _check_travels(checkpoint)
+    except CheckpointError as error:
+        raise _said_of(str(repo), folder, error) from error
+    return checkpoint
+
+
+def push_checkpoint(folder: str | Path, repo_id: str, *, token: Token, private: bool = True) -> str:
+    """Upload the checkpoint in `folder` to `repo_id` (`owner/name`) in one commit; returns the address of its page.
+
+    The repository is made if need be. What does not belong to the checkpoint, such as a run's state, stays here.
+
+    Raises:
+        CheckpointError: if the checkpoint is not whole, rests on a folder of this machine, or the Hub refuses it.
+    """
+    checkpoint = read_checkpoint(folder)
+    _check_whole(checkpoint)
+    files: dict[str, Path | bytes] = {CARD_FILE: model_card(checkpoint.model, checkpoint.trained_on).encode()}
+    files |= _files(checkpoint.folder)
+    message = f"Upload a checkpoint trained on {checkpoint.trained_on.num_clips:,} clips"
+    return upload_files(repo_id, files, token=token, private=private, message=message, is_ours=_travels)
+
+
+def zip_checkpoint(folder: str | Path, zip_path: str | Path) -> None:
+    """Write what belongs to the checkpoint in `folder`, and nothing else, to `zip_path`, whole or not at all.
+
+    Raises:
+        CheckpointError: if the checkpoint is not whole, or rests on a folder of this machine.
+    """
+    checkpoint, zip_path = read_checkpoint(folder), Path(zip_path)
+    _check_whole(checkpoint)
+    partial = zip_path.with_name(f".{zip_path.name}.partial")
+    try:
+        with zipfile.ZipFile(partial, "w") as archive:  # stored: weights do not shrink
+            for name, path in _files(checkpoint.folder).items():
+                archive.write(path, name)
+        partial.replace(zip_path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def open_checkpoint_zip(zip_path: str | Path, folder: str | Path) -> Checkpoint:
+    """The checkpoint in a zip as `zip_checkpoint` writes it, extracted into the new or empty `folder`.
+
+    Its files may lie in one top folder, as when a person zips the folder. All of it or nothing is extracted.
+
+    Raises:
+        CheckpointError: if the zip is damaged or hostile, or holds anything else than one whole checkpoint.
+    """
+    zip_path, folder = Path(zip_path), Path(folder)
+    try:
+        with new_folder(folder) as partial:
+            extract_zip(zip_path, partial, _zip_members, limits=CHECKPOINT_ZIP_LIMITS)
+            try:
+                _check_whole(read_checkpoint(partial))
+            except CheckpointError as error:
+                raise _said_of(zip_path.name, partial, error) from error
+    except ArchiveError as error:
+        raise CheckpointError(str(error)) from error
+    return read_checkpoint(folder)
+
+
+def _zip_members(paths: Sequence[str]) -> dict[str, str]:
+    """Where to put each file of a zip (its path) within the checkpoint's folder."""
+    paths = [path for path in paths if not is_hidden(path)]
+    tops = {PurePosixPath(path).parts[0] for path in paths}
+    nested = len(tops) == 1 and all("/" in path for path in paths)
+    members = {path: path.partition("/")[2] if nested else path for path in paths}
+    foreign = sorted(path for path, name in members.items() if not _travels(name))
+    missing = [name for name in (CHECKPOINT_CONFIG_FILE, WEIGHTS_FILE) if name not in members.values()]
+    if missing:
+        raise ArchiveError(f" is not a checkpoint: it has no {missing[0]}. Give the zip that this program wrote")
+    if foreign:
+        raise ArchiveError(f" holds {foreign[0][:60]!r}, which is no part of a checkpoint: take it out")
+    return members
+
+
+def _travels(path: str) -> bool:
+    """Whether `path`, within a checkpoint's folder, is a file that belongs to it."""
+    return path.count("/") <= 1 and any(fnmatchcase(path, pattern) for pattern in CHECKPOINT_PATTERNS)
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """The files that belong to the checkpoint in `folder`, by their path in it."""
+    paths = {path.relative_to(folder).as_posix(): path for path in (*folder.glob("*"), *folder.glob("*/*"))}
+    return {name: path for name, path in sorted(paths.items()) if _travels(name) and path.is_file()}
+
+
+def _said_of(name: str, folder: Path, error: CheckpointError) -> CheckpointError:
+    """`error` without the path of a folder that the person never saw."""
+    return CheckpointError(f"{name}: {str(error).replace(f'{folder}/', '').replace(str(folder), 'it')}")
+
+
+def _check_whole(checkpoint: Checkpoint) -> None:
+    """
+    Raises:
+        CheckpointError: if the weights or an encoder is missing or damaged, or see `_check_travels`.
+    """
+    _check_travels(checkpoint)
+    _read_weights(checkpoint)
+    for source in (checkpoint.model.video_encoder, checkpoint.model.text_encoder):
+        folder = checkpoint.folder / source
+        if source.startswith("./") and not ((folder / "config.json").is_file() and any(folder.glob("*.safetensors"))):
+            raise CheckpointError(f"{checkpoint.folder} is not whole: {source[2:]} has no config.json or no weights")
+
+
+def _check_travels(checkpoint: Checkpoint) -> None:
+    """
+    Raises:
+        CheckpointError: if an encoder is neither on the Hub nor inside the checkpoint: a stranger's checkpoint must
+            not read folders of this machine, and one of this machine's would work nowhere else.
+    """
+    inside = {f"./{name}" for name in ENCODER_FOLDERS}
+    for source in (checkpoint.model.video_encoder, checkpoint.model.text_encoder):
+        if source not in inside and (not HUB_ID.fullmatch(source) or Path(source).exists()):
+            raise CheckpointError(
+                f"{checkpoint.folder / CHECKPOINT_CONFIG_FILE} names the encoder {source!r}; "
+                "an id on the Hub, or a folder inside the checkpoint, was expected"
+            )
+
+
+def _check_values(checkpoint: Checkpoint) -> None:
+    """
+    Raises:
+        ValueError: naming the first value that no checkpoint of this program has.
+    """
+    model, trained_on = checkpoint.model, checkpoint.trained_on
+    frames = model.num_frames
+    checks = {
+        "video_encoder": isinstance(model.video_encoder, str),
+        "text_encoder": isinstance(model.text_encoder, str),
+        "video_encoder_revision": isinstance(model.video_encoder_revision, str | None),
+        "text_encoder_revision": isinstance(model.text_encoder_revision, str | None),
+        "pooling": model.pooling in get_args(Pooling),
+        "freeze_ratio": _is_number(model.freeze_ratio) and 0 <= model.freeze_ratio <= 1,
+        "head_hidden": _is_count(model.head_hidden) and 0 < model.head_hidden <= MAX_HEAD_HIDDEN,
+        "num_frames": frames is None or (_is_count(frames) and 0 < frames <= MAX_FRAMES),
+        "kind": trained_on.kind in ("procedural", "human"),
+        "num_clips": _is_count(trained_on.num_clips),
+        "num_held_out": _is_count(trained_on.num_held_out),
+        "description": isinstance(trained_on.description, str),
+        "srocc": isinstance(trained_on.srocc, dict) and all(map(_is_number, trained_on.srocc.values())),
+        "vquala_score": trained_on.vquala_score is None or _is_number(trained_on.vquala_score),
+        "no_video_baseline": trained_on.no_video_baseline is None or _is_number(trained_on.no_video_baseline),
+        "weights_sha256": isinstance(checkpoint.weights_sha256, str),
+    }
+    for name, is_good in checks.items():
+        if not is_good:
+            values = {**vars(model), **vars(trained_on), **vars(checkpoint)}
+            raise ValueError(f"{name} is {str(values[name])[:60]!r}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def model_card(
+    config: ModelConfig, trained_on: TrainedOn, label_range: tuple[float, float] = (SCORE_MIN, SCORE_MAX)
+) -> str:
+    """The README of a checkpoint, in the Hub's format: its data, its metrics, the no-video baseline, its limits."""
     rows = "\n".join(
         f"| {name} | {f'{trained_on.srocc[name]:.3f}' if name in trained_on.srocc else 'undefined'} |"
         for name in DIMENSIONS
@@ -169,9 +370,9 @@ def model_card(config: ModelConfig, trained_on: TrainedOn) -> str:
     }[trained_on.kind]
     return f"""---
 license: apache-2.0
-library_name: vjepa-demo
+library_name: {HUB_LIBRARY}
 pipeline_tag: video-classification
-tags: [video-quality-assessment, v-jepa-2]
+{_base_models(config)}tags: [video-quality-assessment, v-jepa-2]
 ---
 # Video quality model
 
@@ -180,16 +381,52 @@ Five mean opinion scores (1 Bad .. 5 Excellent) for a video and the prompt it wa
 
 - video encoder: `{config.video_encoder}`, pooled by `{config.pooling}`
 - text encoder: `{config.text_encoder}`
-- trained on {trained_on}
 
-Held-out Spearman correlation (SROCC), {trained_on.num_held_out:,} clips:
+## Data
+
+Trained on {trained_on}. {_label_sentence(label_range)}
+
+## Metrics
+
+Held-out Spearman correlation (SROCC), {trained_on.num_held_out:,} clips with prompts that were not trained on:
 
 | dimension | SROCC |
 | --- | --- |
 {rows}
 
+{_baseline_sentence(trained_on)}
+
+## Limits
+
 {limits}
+A score does not say whether what a video shows is true, safe or lawful.
 """
+
+
+def _base_models(config: ModelConfig) -> str:
+    """The front matter's lines on the models this one was made from; none where they are not on the Hub."""
+    ids = [source for source in (config.video_encoder, config.text_encoder) if HUB_ID.fullmatch(source)]
+    return "".join(["base_model:\n", *(f"- {each}\n" for each in ids)]) if ids else ""
+
+
+def _label_sentence(label_range: tuple[float, float]) -> str:
+    if tuple(label_range) == (SCORE_MIN, SCORE_MAX):
+        return "The labels are scores from 1 to 5."
+    return f"The labels, from {label_range[0]:g} to {label_range[1]:g}, were mapped linearly to 1 to 5."
+
+
+def _baseline_sentence(trained_on: TrainedOn) -> str:
+    """How the model compares with the best that prompts alone give, as far as both are known."""
+    score, baseline = trained_on.vquala_score, trained_on.no_video_baseline
+    if score is None:
+        return "VQualA score and no-video baseline: not known."
+    if baseline is None:
+        return f"VQualA score: {score:.3f}. The no-video baseline is not known."
+    verdict = "The model beats it." if score > baseline else "The model does not beat it: do not rely on its scores."
+    return (
+        f"VQualA score: {score:.3f}. No-video baseline, the best that prompt means give without looking at a pixel: "
+        f"{baseline:.3f}. {verdict}"
+    )
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, torch.Tensor], info: Mapping[str, Any]) -> None:
