@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import stat
 import struct
@@ -295,7 +296,7 @@ def test_a_file_that_is_there_twice_is_refused(folder, tmp_path):
     zip_path = write_zip(tmp_path / "s.zip", files_of(folder))
     with zipfile.ZipFile(zip_path, "a") as archive:
         archive.writestr("config.json", b"{}")
-    assert_refused(zip_path, r"s\.zip holds config\.json twice")
+    assert_refused(zip_path, r"s\.zip holds one path twice \(config\.json\)")
 
 
 def test_a_bomb_is_refused_while_it_unpacks(folder, tmp_path):
@@ -320,6 +321,28 @@ def test_a_zip_that_lies_about_its_sizes_is_refused(folder, tmp_path):
     zip_path = write_zip(tmp_path / "s.zip", {**files_of(folder), "README.md": bytes(10**6)}, zipfile.ZIP_DEFLATED)
     zip_path.write_bytes(zip_path.read_bytes().replace(struct.pack("<I", 10**6), struct.pack("<I", 10)))
     assert_refused(zip_path, r"s\.zip is damaged or not a zip")
+
+
+def test_a_file_without_a_name_is_refused(folder, tmp_path):
+    assert_refused(write_zip(tmp_path / "s.zip", {**files_of(folder), ".": b"x"}), "holds a file without a name")
+
+
+def test_any_damage_is_refused_or_harmless(folder, tmp_path):
+    zip_checkpoint(folder, tmp_path / "s.zip")
+    whole, expected, rng = (tmp_path / "s.zip").read_bytes(), files_of(folder), random.Random(0)
+    directory = whole.index(b"PK\1\2")
+    for trial in range(60):
+        data = bytearray(whole)
+        data[rng.randrange(directory, len(data))] = rng.randrange(256)
+        (tmp_path / "s.zip").write_bytes(data)
+        target = tmp_path / str(trial)
+        try:
+            open_checkpoint_zip(tmp_path / "s.zip", target)
+        except CheckpointError:
+            assert not target.exists()
+        else:
+            assert files_of(target).items() <= expected.items()
+    assert not list(tmp_path.glob(".partial*"))
 
 
 def test_a_zip_with_a_password_is_refused(folder, tmp_path):

@@ -74,7 +74,9 @@ def extract_zip(
     except ArchiveError as error:
         raise ArchiveError(f"{zip_path.name}{error}") from error
     except FileExistsError as error:
-        raise ArchiveError(f"{zip_path.name} holds {Path(error.filename).name} twice; pack it anew") from error
+        raise ArchiveError(
+            f"{zip_path.name} holds one path twice ({Path(error.filename).name}); pack it anew"
+        ) from error
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
         raise ArchiveError(f"{zip_path.name} is damaged or not a zip ({error}); make or upload it again") from error
     except OSError as error:
@@ -100,13 +102,15 @@ def _open(file: IO[bytes], limits: ZipLimits) -> zipfile.ZipFile:
 
 
 def _entry_path(entry: zipfile.ZipInfo) -> str:
-    return entry.filename.replace("\\", "/")
+    return PurePosixPath(entry.filename.replace("\\", "/")).as_posix()
 
 
 def _check_entry(entry: zipfile.ZipInfo) -> None:
     name = f"“{entry.orig_filename[:60].replace(chr(0), '?')}”"
     if "\0" in entry.orig_filename or not _is_inside(_entry_path(entry)):
         raise ArchiveError(f": the path {name} leads out of the zip; pack it anew")
+    if not entry.is_dir() and _entry_path(entry) == ".":
+        raise ArchiveError(" holds a file without a name; pack it anew")
     if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise ArchiveError(f": {name} is a link or no ordinary file; pack the files themselves")
     if entry.flag_bits & 1:
