@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from vjepa_demo.config import ACR_WORDS, DIMENSIONS, SCORE_MAX, SCORE_MIN
 from vjepa_demo.schema import VideoScores
 
 LINE, FILL = "#f97316", "rgba(249, 115, 22, 0.25)"
+SECOND_LINE = "#0ea5e9"
 NEUTRAL = "#7d838c"  # readable on white and on near-black; the page replaces it by the theme's text colour
 GRID = "rgba(125, 131, 140, 0.35)"
 CHART_HEIGHT = 420
@@ -32,14 +36,9 @@ def radar_chart(result: VideoScores) -> go.Figure:
     )
     figure.update_layout(
         polar={"bgcolor": "rgba(0,0,0,0)", "radialaxis": _score_axis(), "angularaxis": _dimension_axis()},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": NEUTRAL, "size": 13},
-        height=CHART_HEIGHT,
-        margin={"l": 70, "r": 70, "t": 40, "b": 40},
-        showlegend=False,
     )
-    return figure
+    _plain(figure, height=CHART_HEIGHT)
+    return figure.update_layout(font_size=13, margin={"l": 70, "r": 70, "t": 40, "b": 40})
 
 
 def _score_axis() -> dict[str, object]:
@@ -59,3 +58,67 @@ def _score_axis() -> dict[str, object]:
 
 def _dimension_axis() -> dict[str, object]:
     return {"direction": "clockwise", "rotation": 90, "gridcolor": GRID, "linecolor": GRID}
+
+
+def label_histograms(summary: Sequence[tuple[str, Sequence[int]]]) -> go.Figure:
+    """How the labels are spread: a small histogram from 1 to 5 for each (dimension, counts) of `summary`."""
+    figure = make_subplots(1, max(1, len(summary)), subplot_titles=[name for name, _ in summary], shared_yaxes=True)
+    for column, (name, counts) in enumerate(summary, start=1):
+        width = (SCORE_MAX - SCORE_MIN) / len(counts)
+        centres = [SCORE_MIN + (index + 0.5) * width for index in range(len(counts))]
+        bars = go.Bar(x=centres, y=list(counts), width=width * 0.92, marker_color=LINE, name=name)
+        figure.add_trace(bars, row=1, col=column)
+    figure.update_xaxes(range=[SCORE_MIN, SCORE_MAX], dtick=1)
+    return _plain(figure, height=190)
+
+
+def training_curves(epochs: Sequence[tuple[int, float, float | None, float | None]]) -> go.Figure:
+    """Training and validation loss, and the validation's VQualA score, over the epochs.
+
+    `epochs` holds (epoch, loss, validation loss or None, VQualA score or None).
+    """
+    numbers = [epoch for epoch, *_ in epochs]
+    figure = make_subplots(1, 2, subplot_titles=["Loss", "VQualA score on the validation clips"])
+    for name, column, values, colour in (
+        ("training", 1, [loss for _, loss, _, _ in epochs], LINE),
+        ("validation", 1, [loss for _, _, loss, _ in epochs], SECOND_LINE),
+        ("VQualA score", 2, [score for *_, score in epochs], SECOND_LINE),
+    ):
+        line = go.Scatter(x=numbers, y=values, name=name, mode="lines+markers", line={"color": colour})
+        figure.add_trace(line, row=1, col=column)
+    figure.update_xaxes(title_text="epoch", tickformat="d")
+    figure.update_layout(legend={"orientation": "h", "y": -0.3})
+    return _plain(figure, height=320, showlegend=True)
+
+
+def prediction_scatter(points: Sequence[tuple[str, Sequence[float], Sequence[float]]]) -> go.Figure:
+    """Predicted against labelled scores, a panel for each (dimension, labels, predictions); the line is agreement."""
+    figure = make_subplots(1, max(1, len(points)), subplot_titles=[name for name, *_ in points], shared_yaxes=True)
+    for column, (name, labels, predictions) in enumerate(points, start=1):
+        ends = [SCORE_MIN, SCORE_MAX]
+        line = go.Scatter(x=ends, y=ends, mode="lines", line={"color": NEUTRAL, "dash": "dot"}, hoverinfo="skip")
+        dots = go.Scatter(
+            x=list(labels), y=list(predictions), mode="markers", name=name, marker={"color": LINE, "size": 7}
+        )
+        figure.add_traces([line, dots], rows=[1, 1], cols=[column, column])
+        figure.update_xaxes(title_text="label", row=1, col=column)
+    figure.update_xaxes(range=[SCORE_MIN - 0.1, SCORE_MAX + 0.1], dtick=1)
+    figure.update_yaxes(range=[SCORE_MIN - 0.1, SCORE_MAX + 0.1], dtick=1)
+    figure.update_yaxes(title_text="prediction", row=1, col=1)
+    return _plain(figure, height=280)
+
+
+def _plain(figure: go.Figure, *, height: int, showlegend: bool = False) -> go.Figure:
+    """The look that all charts share."""
+    figure.update_layout(
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": NEUTRAL, "size": 12},
+        height=height,
+        margin={"l": 50, "r": 20, "t": 40, "b": 50},
+        showlegend=showlegend,
+    )
+    figure.update_xaxes(gridcolor=GRID, zeroline=False)
+    figure.update_yaxes(gridcolor=GRID, zeroline=False)
+    figure.update_annotations(font_size=13)
+    return figure

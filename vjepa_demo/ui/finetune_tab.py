@@ -1,0 +1,335 @@
+"""The Fine-tune tab: labels and videos in, a look at what will be used, live curves, metrics, and the checkpoint out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from vjepa_demo.config import ASSETS, Scope, TrainConfig, model_presets
+from vjepa_demo.plots import label_histograms, prediction_scatter, training_curves
+from vjepa_demo.schema import RecordError
+from vjepa_demo.ui import render
+from vjepa_demo.ui.errors import AT_ONCE, shown_errors
+from vjepa_demo.ui.session import MINE, Session
+
+if TYPE_CHECKING:
+    from vjepa_demo.train import EpochReport, Report, TrainingResult
+
+SAMPLE = ASSETS / "sample"
+SCOPES: list[tuple[str, Scope]] = [
+    ("head: fast, an epoch takes seconds", "head"),
+    ("top: the encoder's upper layers too, slower and often better", "top"),
+]
+TRAINING: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "training", "api_visibility": "private"}
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    labels: gr.File
+    videos: gr.File
+    sample: gr.Button
+    model: gr.Dropdown
+    scope: gr.Radio
+    epochs: gr.Slider
+    learning_rate: gr.Number
+    validation: gr.Slider
+    seed: gr.Number
+    start: gr.Button
+    stop: gr.Button
+    hint: gr.HTML
+
+    @property
+    def settings(self) -> list[Any]:
+        return [self.model, self.scope, self.epochs, self.learning_rate, self.validation, self.seed]
+
+
+@dataclass(frozen=True)
+class _Results:
+    check: gr.HTML
+    histograms: gr.Plot
+    status: gr.HTML
+    curves: gr.Plot
+    panel: gr.Column
+    metrics: gr.HTML
+    scatter: gr.Plot
+    download: gr.DownloadButton
+    use: gr.Button
+
+    @property
+    def of_training(self) -> list[Any]:
+        return [self.status, self.curves, self.panel, self.metrics, self.scatter, self.download]
+
+
+def add_finetune_tab(session: gr.State, default_model: str) -> gr.Button:
+    """Fill the current tab; returns the button that takes the visitor's checkpoint to the Score tab."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=2, min_width=320):
+            inputs = _add_inputs(default_model)
+        with gr.Column(scale=3, min_width=320):
+            results = _add_results()
+    _wire_check(session, inputs, results)
+    _wire_training(session, inputs, results)
+    return results.use
+
+
+def _add_inputs(default_model: str) -> _Inputs:
+    defaults = TrainConfig()
+    labels = gr.File(label="Labels (CSV or TSV)", file_types=[".csv", ".tsv", ".txt"], height=110, elem_id="labels")
+    videos = gr.File(
+        label="Videos (files, or one zip)",
+        file_count="multiple",
+        file_types=["video", ".zip", ".gif", ".mkv", ".ts"],
+        height=130,
+        elem_id="label-videos",
+    )
+    sample = gr.Button("Use the sample data set", size="sm", elem_id="sample-button")
+    with gr.Accordion("Settings", open=False):
+        presets = [preset.name for preset in model_presets().values()]
+        model = gr.Dropdown(presets, value=default_model, label="Start from")
+        scope = gr.Radio(SCOPES, value=defaults.scope, label="What learns", elem_id="scope")
+        epochs = gr.Slider(1, 100, value=defaults.epochs, step=1, label="Epochs")
+        rate = gr.Number(defaults.learning_rate, label="Base learning rate", minimum=1e-7, maximum=0.1)
+        validation = gr.Slider(0, 0.5, value=defaults.validation_fraction, step=0.05, label="Share for validation")
+        seed = gr.Number(defaults.seed, label="Seed", precision=0, minimum=0)
+    with gr.Row():
+        start = gr.Button("Start training", variant="primary", interactive=False, elem_id="start-button")
+        stop = gr.Button("Stop, keep the best", interactive=False, elem_id="stop-button")
+    hint = gr.HTML(render.hint("Add labels and videos, or use the sample data set."), elem_id="train-hint")
+    return _Inputs(labels, videos, sample, model, scope, epochs, rate, validation, seed, start, stop, hint)
+
+
+def _add_results() -> _Results:
+    check = gr.HTML(render.EMPTY_TRAINING, elem_id="check")
+    histograms = gr.Plot(visible=False, container=False, elem_id="histograms")
+    status = gr.HTML(elem_id="train-status")
+    curves = gr.Plot(visible=False, container=False, elem_id="curves")
+    with gr.Column(visible=False, elem_id="train-results") as panel:
+        metrics = gr.HTML(elem_id="metrics")
+        scatter = gr.Plot(container=False, elem_id="scatter")
+        with gr.Row():
+            use = gr.Button("Score with it", variant="primary", elem_id="use-button")
+            download = gr.DownloadButton("Download the checkpoint", elem_id="download-button")
+    return _Results(check, histograms, status, curves, panel, metrics, scatter, download, use)
+
+
+# ---- what will be used -------------------------------------------------------------------------------------------------
+
+
+def _wire_check(session: gr.State, inputs: _Inputs, results: _Results) -> None:
+    shown = [results.check, results.histograms, inputs.start, inputs.hint]
+    gr.on(
+        [inputs.labels.change, inputs.videos.change],
+        _check_uploads,
+        [session, inputs.labels, inputs.videos],
+        shown,
+        concurrency_limit=2,
+        trigger_mode="always_last",
+        api_visibility="private",
+    )
+    inputs.sample.click(_check_sample, [session], shown, concurrency_limit=2, api_visibility="private")
+
+
+def _check_uploads(
+    session: Session,
+    labels: str | None,
+    videos: list[str] | None,
+    progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio asks for it)
+) -> tuple[Any, ...]:
+    session.uploads.update(Path(path) for path in [labels, *(videos or [])] if path)
+    if not labels or not videos:
+        session.records = None
+        missing = "the labels" if videos else "the videos" if labels else "labels and videos"
+        return _unchecked(f"Add {missing}, or use the sample data set.")
+    return _check(session, labels, videos, Path(labels).name, progress)
+
+
+def _check_sample(
+    session: Session,
+    progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio asks for it)
+) -> tuple[Any, ...]:
+    return _check(session, str(SAMPLE / "labels.csv"), [str(SAMPLE)], "the sample data set", progress)
+
+
+def _check(
+    session: Session, labels: str, videos: list[str], description: str, progress: gr.Progress
+) -> tuple[Any, ...]:
+    """Read, match and open all of it, and show what will be used and what will not."""
+    from vjepa_demo.records import check_videos, read_records, summarise
+
+    session.records = None
+    with shown_errors():
+        progress(0.0, desc="Reading the labels")
+        records = read_records(labels, videos, extract_to=session.folder)
+        records = check_videos(
+            records, on_progress=lambda done, total: progress((done, total), desc="Opening the videos")
+        )
+    session.records, session.description = records, description
+    summary = summarise(records)
+    if not records.records:
+        session.records = None
+        return (render.check_report(summary, records), gr.Plot(visible=False), *_button(False, "No row can be used."))
+    figure = label_histograms([(each.dimension, each.histogram) for each in summary.dimensions])
+    return (
+        render.check_report(summary, records),
+        gr.Plot(figure, visible=True),
+        *_button(True, f"{summary.num_used} clips will be used."),
+    )
+
+
+def _unchecked(hint: str) -> tuple[Any, ...]:
+    return render.EMPTY_TRAINING, gr.Plot(visible=False), *_button(False, hint)
+
+
+def _button(ready: bool, hint: str) -> tuple[Any, Any]:
+    return gr.Button(interactive=ready), gr.HTML(render.hint(hint))
+
+
+# ---- training ----------------------------------------------------------------------------------------------------------
+
+
+def _wire_training(session: gr.State, inputs: _Inputs, results: _Results) -> None:
+    started = inputs.start.click(
+        lambda: (gr.Button(interactive=False), gr.Button(interactive=True)),
+        outputs=[inputs.start, inputs.stop],
+        **AT_ONCE,
+    )
+    training = started.then(
+        _train, [session, *inputs.settings], results.of_training, show_progress="hidden", **TRAINING
+    )
+    failed = training.failure(lambda: "", outputs=results.status, **AT_ONCE)
+    for event in (training.success, failed.then):
+        event(
+            lambda: (gr.Button(interactive=True), gr.Button(interactive=False)),
+            outputs=[inputs.start, inputs.stop],
+            **AT_ONCE,
+        )
+    inputs.stop.click(_stop, [session], [inputs.stop], **AT_ONCE)
+
+
+def _stop(session: Session) -> Any:
+    session.stop.set()
+    return gr.Button(interactive=False)
+
+
+def _train(
+    session: Session, model: str, scope: Scope, epochs: int, rate: float, validation: float, seed: int
+) -> Iterator[tuple[Any, ...]]:
+    """Live status and curves while it learns, then the results."""
+    with shown_errors():
+        config = _config(scope, epochs, rate, validation, seed)
+        history: list[EpochReport] = []
+        yield render.status("Loading the model", None, None), gr.Plot(visible=False), gr.Column(visible=False), *_SKIP
+        for report in _reports(session, model, config):
+            yield _shown(session, report, history)
+
+
+_SKIP = (gr.skip(), gr.skip(), gr.skip())
+
+
+def _config(scope: Scope, epochs: int, rate: float, validation: float, seed: int) -> TrainConfig:
+    try:
+        return TrainConfig(
+            scope=scope,
+            epochs=int(epochs),
+            learning_rate=float(rate or 0),
+            validation_fraction=float(validation),
+            seed=int(seed or 0),
+        )
+    except ValueError as error:
+        raise RecordError(str(error)) from error
+
+
+def _reports(session: Session, model: str, config: TrainConfig) -> Iterator[Report]:
+    from vjepa_demo.records import split_records
+    from vjepa_demo.train import TrainingData, fine_tune
+
+    if session.records is None:
+        raise RecordError("nothing to train on: add labels and videos, or use the sample data set")
+    records = session.records
+    split = split_records(records.records, validation_fraction=config.validation_fraction, seed=config.seed)
+    for warning in split.warnings:
+        gr.Warning(warning)
+    data = TrainingData(
+        split.train,
+        split.validation,
+        description=session.description,
+        label_range=(records.label_range.low, records.label_range.high),
+    )
+    folder = session.new_run()
+    yield from fine_tune(model, data, config, folder, should_stop=session.stop.is_set)
+
+
+def _shown(session: Session, report: Report, history: list[EpochReport]) -> tuple[Any, ...]:
+    from vjepa_demo.train import EncodingReport, EpochReport
+
+    if isinstance(report, EncodingReport):
+        text = f"Reading clip {report.done} of {report.total}"
+        return render.status(text, report.done / report.total, report.seconds_left), gr.skip(), gr.skip(), *_SKIP
+    if isinstance(report, EpochReport):
+        history.append(report)
+        text = f"Epoch {report.epoch} of {report.epochs}, loss {report.loss:.3f}"
+        curves = gr.Plot(training_curves([_point(each) for each in history]), visible=True)
+        return render.status(text, report.epoch / report.epochs, report.seconds_left), curves, gr.skip(), *_SKIP
+    return _finished(session, report)
+
+
+def _point(report: EpochReport) -> tuple[int, float, float | None, float | None]:
+    score = None if report.validation is None else report.validation.vquala_score.value
+    return report.epoch, report.loss, report.validation_loss, score
+
+
+def _finished(session: Session, result: TrainingResult) -> tuple[Any, ...]:
+    from vjepa_demo.checkpoint import zip_checkpoint
+
+    session.checkpoint, session.scorer = result.folder, None
+    archive = zip_checkpoint(result.folder, session.folder / f"checkpoint-{session.runs}.zip")
+    text = f"Done: the best of {result.epochs} epochs was number {result.best_epoch}."
+    return (
+        render.status(text, 1.0, None),
+        gr.skip(),
+        gr.Column(visible=True),
+        render.metrics_table(result.evaluation),
+        _scatter(result),
+        gr.DownloadButton(value=str(archive)),
+    )
+
+
+def _scatter(result: TrainingResult) -> Any:
+    """Predicted against labelled, for the dimensions that have labels; nothing without a validation set."""
+    from vjepa_demo.config import DIMENSIONS
+
+    points = []
+    for index, name in enumerate(DIMENSIONS):
+        pairs = [
+            (labels[index], predictions[index])
+            for labels, predictions in zip(result.labels, result.predictions, strict=True)
+            if labels[index] == labels[index]  # NaN: not labelled
+        ]
+        if pairs:
+            points.append((name, [label for label, _ in pairs], [prediction for _, prediction in pairs]))
+    return gr.Plot(prediction_scatter(points), visible=True) if points else gr.Plot(visible=False)
+
+
+# ---- to the Score tab --------------------------------------------------------------------------------------------------
+
+
+def choose_mine(session: Session) -> tuple[Any, Any]:
+    """The Score tab's model choice with the visitor's checkpoint in it and chosen, and that tab."""
+    with shown_errors():
+        if session.checkpoint is None:
+            raise RecordError("no checkpoint yet: train one first")
+        if session.scorer is None:
+            from vjepa_demo.scorer import load_scorer
+
+            session.scorer = load_scorer(str(session.checkpoint), name="my fine-tuned model")
+    choices: Sequence[tuple[str, str]] = [
+        *((f"{preset.name}: {preset.summary}", preset.name) for preset in model_presets().values()),
+        ("my fine-tuned model", MINE),
+    ]
+    return gr.Dropdown(choices=list(choices), value=MINE), gr.Tabs(selected="score")
+
+

@@ -1,0 +1,47 @@
+"""What one visitor has: a folder of their own, their labelled clips, their checkpoint. Gone when the session ends."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vjepa_demo.records import RecordSet
+    from vjepa_demo.scorer import Scorer
+
+MINE = "mine"  # the value of the Score tab's model choice that stands for the visitor's own checkpoint
+
+
+@dataclass(eq=False)
+class Session:
+    """Held by Gradio for one visitor alone: nobody else can name it, and its folder's name is not told."""
+
+    folder: Path
+    records: RecordSet | None = None
+    description: str = ""
+    checkpoint: Path | None = None
+    scorer: Scorer | None = None
+    uploads: set[Path] = field(default_factory=set)
+    stop: threading.Event = field(default_factory=threading.Event)
+    runs: int = 0
+
+    @classmethod
+    def open(cls) -> Session:
+        return cls(Path(tempfile.mkdtemp(prefix="vjepa-demo-")))
+
+    def new_run(self) -> Path:
+        """An empty folder for the next training run; the one before is deleted once its checkpoint is replaced."""
+        self.runs += 1
+        self.stop.clear()
+        return self.folder / f"run-{self.runs}"
+
+    def close(self) -> None:
+        """Stop what runs and delete what the visitor brought and made."""
+        self.stop.set()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        for upload in self.uploads:
+            upload.unlink(missing_ok=True)
