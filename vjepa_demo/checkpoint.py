@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from vjepa_demo.schema import CheckpointError, TrainedOn
 
 FORMAT = "vjepa-demo-checkpoint"
 FORMAT_VERSION = 1
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 WEIGHTS_FILE, CARD_FILE = "model.safetensors", "README.md"
 
 
@@ -76,7 +78,7 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
             trained_on=TrainedOn(**config["trained_on"]),
             weights_sha256=config["weights_sha256"],
         )
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / CHECKPOINT_CONFIG_FILE} does not describe a model: {error}") from error
 
 
@@ -148,6 +150,11 @@ Held-out Spearman correlation (SROCC), {trained_on.num_held_out:,} clips:
 def _encoder_source(folder: Path, source: str) -> str:
     """A Hub id or path as it is; `./name` is inside the checkpoint, and nowhere above it."""
     if not source.startswith("./"):
+        if not Path(source).is_absolute() and not HUB_ID.fullmatch(source):
+            raise CheckpointError(
+                f"{folder / CHECKPOINT_CONFIG_FILE} names the encoder {source!r}; "
+                "a Hub id (owner/name), an absolute folder, or ./name inside the checkpoint was expected"
+            )
         return source
     path = (folder / source).resolve()
     if not path.is_relative_to(folder.resolve()):

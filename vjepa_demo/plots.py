@@ -16,7 +16,7 @@ CHART_HEIGHT = 420
 def radar_chart(result: VideoScores) -> go.Figure:
     """The five scores of `result` on five axes, each from 1 (Bad, the centre) to 5 (Excellent, the rim)."""
     values = [result.scores[name] for name in DIMENSIONS]
-    labels = [f"{name} <b>{value:.2f}</b>" for name, value in zip(DIMENSIONS, values, strict=True)]
+    labels = [f"{name}<br><b>{value:.2f}</b>" for name, value in zip(DIMENSIONS, values, strict=True)]
     figure = go.Figure(
         go.Scatterpolar(
             r=[*values, values[0]],  # back to the first point: the outline closes
@@ -51,7 +51,7 @@ def _score_axis() -> dict[str, object]:
         "ticktext": [f"{tick:.0f} {word}" for tick, word in zip(ticks, ACR_WORDS, strict=True)],
         "tickfont": {"size": 10},
         "angle": 90,
-        "tickangle": 0,
+        "tickangle": 90,  # plotly counts from the axis: the words lie flat
         "gridcolor": GRID,
         "linecolor": GRID,
     }

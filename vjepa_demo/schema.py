@@ -9,6 +9,8 @@ import numpy as np
 
 from vjepa_demo.config import DIMENSIONS
 
+LABEL_SOURCES = {"procedural": "procedural clips", "human": "clips with human labels"}
+
 
 class DemoError(Exception):
     """Something the person can mend: the message says what was got, what was expected and what to do."""
@@ -44,9 +46,17 @@ class TrainedOn:
     srocc: dict[str, float] = field(default_factory=dict)
     num_held_out: int = 0
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for what no training run can have written: the fields may come from a file."""
+        if self.kind not in LABEL_SOURCES:
+            raise ValueError(f"kind is {self.kind!r}; expected one of {', '.join(LABEL_SOURCES)}")
+        if not isinstance(self.num_clips, int) or not isinstance(self.num_held_out, int):
+            raise ValueError(f"clips are counted, got {self.num_clips!r} and {self.num_held_out!r}")
+        if not all(name in DIMENSIONS and isinstance(value, float | int) for name, value in self.srocc.items()):
+            raise ValueError(f"srocc is {self.srocc!r}; a number for each dimension was expected")
+
     def __str__(self) -> str:
-        source = {"procedural": "procedural clips", "human": "clips with human labels"}[self.kind]
-        return f"{self.num_clips:,} {source}: {self.description}"
+        return f"{self.num_clips:,} {LABEL_SOURCES[self.kind]}: {self.description}"
 
 
 @dataclass(frozen=True)
