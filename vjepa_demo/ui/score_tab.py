@@ -92,11 +92,11 @@ def add_score_tab(load_scorer: Callable[[str], Scorer], default_model: str) -> N
         with _shown_errors(str):
             return _score(load_scorer, video, prompt, model).to_dict()
 
-    with gr.Row(equal_height=False):
-        with gr.Column(scale=2, min_width=320):
+    with gr.Row(equal_height=False, elem_id="score-row"):
+        with gr.Column(scale=2, min_width=320, elem_id="inputs-column"):
             inputs = _add_inputs(default_model)
             example_loaded = _add_examples(inputs)
-        with gr.Column(scale=3, min_width=320):
+        with gr.Column(scale=3, min_width=320, elem_id="results-column"):
             results = _add_results()
     _keep_ready(inputs)
     for trigger in (inputs.button.click, example_loaded.then):
