@@ -16,7 +16,7 @@ def load_scorer(name: str) -> "Scorer":
     return get_scorer(name)
 
 
-def default_model() -> str:
+def choose_model() -> str:
     """The best model that can score here; torch is only asked where a large one could."""
     if model_presets()["vitg"].refusal is not None:
         return "demo"
@@ -27,7 +27,7 @@ def default_model() -> str:
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    launch(build_app(load_scorer, default_model=default_model()))
+    launch(build_app(load_scorer, default_model=choose_model()))
 
 
 if __name__ == "__main__":

@@ -55,8 +55,9 @@ def main() -> None:
         video = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else make_clip(folder / "clip.mp4")
         processes = [seconds_of_process(video) for _ in range(3)]
         first, second = seconds_of_prompts(video, folder)
-    print(f"a whole process, model load included: {min(processes):.2f} s (of {len(processes)}, worst {max(processes):.2f})")
-    print(f"first prompt {first * 1e3:.0f} ms, second prompt {second * 1e3:.1f} ms: 1/{first / second:.0f} of the first")
+    median, worst = statistics.median(processes), max(processes)
+    print(f"a whole process, model load included: {median:.2f} s (median of {len(processes)}, worst {worst:.2f})")
+    print(f"first prompt {first * 1e3:.0f} ms, second {second * 1e3:.1f} ms: 1/{first / second:.0f}")
 
 
 if __name__ == "__main__":

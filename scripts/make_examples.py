@@ -1,10 +1,33 @@
-"""Write the example clips of the page: `python scripts/make_examples.py`."""
+"""Write the example clips of the page and their prompts into assets/examples: `python scripts/make_examples.py`."""
 
 from __future__ import annotations
 
 import csv
+import sys
 from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from vjepa_demo.config import ASSETS
 from vjepa_demo.synthetic import example_clips
 from vjepa_demo.video import write_video
+
+
+def main() -> None:
+    folder = ASSETS / "examples"
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for name, clip in example_clips().items():
+        frames = torch.from_numpy(clip.frames).permute(0, 3, 1, 2).contiguous()  # (T, H, W, 3) -> (T, 3, H, W)
+        write_video(folder / f"{name}.mp4", frames, frames_per_second=clip.fps)
+        rows.append({"video_name": f"{name}.mp4", "Prompt": clip.caption})
+    with (folder / "examples.csv").open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, ["video_name", "Prompt"])
+        table.writeheader()
+        table.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -122,6 +122,12 @@ def test_the_model_card_says_how_labels_were_mapped():
         ({"dimensions": ["Overall"]}, r"is for the dimensions \['Overall'\]"),
         ({"model": {"video_encoder": "x", "surprise": 1}}, "does not describe a model"),
         ({"trained_on": {}}, "does not describe a model"),
+        ({"trained_on": {"kind": "made up", "num_clips": 1, "description": ""}}, "kind is 'made up'"),
+        ({"trained_on": {"kind": "human", "num_clips": "12", "description": ""}}, "num_clips is '12'"),
+        ({"model": {"freeze_ratio": "x"}}, "freeze_ratio is 'x'"),
+        ({"model": {"head_hidden": "x"}}, "head_hidden is 'x'"),
+        ({"model": {"video_encoder": None}}, "video_encoder is None"),
+        ({"model": {"num_frames": -4}}, "num_frames is -4"),
     ],
 )
 def test_a_foreign_config_is_refused_with_the_reason(folder, changes, message):
@@ -168,24 +174,28 @@ def test_weights_of_another_shape_are_refused(folder):
         load_checkpoint(read_checkpoint(folder), device="cpu")
 
 
-def test_an_encoder_above_the_checkpoint_is_refused(folder):
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [("./../elsewhere", "outside the checkpoint"), ("video_encoder", "a Hub id .*, an absolute folder, or ./name")],
+)
+def test_an_encoder_that_is_nowhere_it_may_be_is_refused(folder, source, message):
     config = json.loads((folder / "config.json").read_text())
-    config["model"]["video_encoder"] = "./../elsewhere"
+    config["model"]["video_encoder"] = source
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(CheckpointError, match="outside the checkpoint"):
+    with pytest.raises(CheckpointError, match=message):
         load_checkpoint(read_checkpoint(folder), device="cpu")
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"head_hidden": 10**9}, "head_hidden is '1000000000'"),
+        ({"head_hidden": 10**9}, "head_hidden is 1000000000"),
         ({"head_hidden": "8"}, "head_hidden is '8'"),
-        ({"head_hidden": True}, "head_hidden is 'True'"),
-        ({"num_frames": -1}, "num_frames is '-1'"),
-        ({"freeze_ratio": 7}, "freeze_ratio is '7'"),
+        ({"head_hidden": True}, "head_hidden is True"),
+        ({"num_frames": -1}, "num_frames is -1"),
+        ({"freeze_ratio": 7}, "freeze_ratio is 7"),
         ({"pooling": ["mean"]}, "pooling is"),
-        ({"text_encoder": None}, "text_encoder is 'None'"),
+        ({"text_encoder": None}, "text_encoder is None"),
     ],
 )
 def test_values_that_no_checkpoint_has_are_refused(folder, changes, message):

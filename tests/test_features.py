@@ -13,7 +13,11 @@ from vjepa_demo.features import FeatureCache, FeatureKey, VideoFeatures, content
 KEY = FeatureKey("ab" * 32, ClipConfig(), "encoder", None, "mean", "torch.float32")
 
 
+CLIP_BYTES = 2 * 4 + 12
+
+
 def features(value: float = 0.0) -> VideoFeatures:
+    """Two float32 features and a frame of 2 x 2: `CLIP_BYTES`."""
     return VideoFeatures(torch.full((2,), value), np.zeros((1, 2, 2, 3), np.uint8), (0.0,), 1.0)
 
 
@@ -22,7 +26,7 @@ def never() -> VideoFeatures:
 
 
 def test_what_is_known_is_not_computed_again():
-    cache = FeatureCache(2)
+    cache = FeatureCache(2 * CLIP_BYTES)
     known = cache.get_or_compute(KEY, features)
     assert cache.get_or_compute(KEY, never) is known
 
@@ -39,13 +43,13 @@ def test_what_is_known_is_not_computed_again():
     ],
 )
 def test_all_that_features_depend_on_is_in_the_key(change):
-    cache = FeatureCache(8)
+    cache = FeatureCache(8 * CLIP_BYTES)
     cache.get_or_compute(KEY, features)
     assert cache.get_or_compute(replace(KEY, **change), lambda: features(1.0)).pooled[0] == 1.0
 
 
 def test_the_clip_that_was_not_used_for_longest_goes():
-    cache = FeatureCache(2)
+    cache = FeatureCache(2 * CLIP_BYTES)
     keys = [replace(KEY, content_sha256=name) for name in "abc"]
     cache.get_or_compute(keys[0], features)
     cache.get_or_compute(keys[1], features)
@@ -57,8 +61,16 @@ def test_the_clip_that_was_not_used_for_longest_goes():
         cache.get_or_compute(keys[1], never)
 
 
+def test_a_clip_larger_than_the_cache_is_still_remembered_until_the_next():
+    cache = FeatureCache(0)
+    cache.get_or_compute(KEY, features)
+    cache.get_or_compute(KEY, never)
+    cache.get_or_compute(replace(KEY, encoder="other"), features)
+    assert len(cache) == 1
+
+
 def test_an_error_is_not_remembered():
-    cache = FeatureCache(2)
+    cache = FeatureCache(2 * CLIP_BYTES)
     with pytest.raises(AssertionError):
         cache.get_or_compute(KEY, never)
     assert len(cache) == 0
@@ -66,7 +78,7 @@ def test_an_error_is_not_remembered():
 
 
 def test_threads_that_ask_at_once_compute_once():
-    cache, calls = FeatureCache(2), []
+    cache, calls = FeatureCache(2 * CLIP_BYTES), []
     inside, go_on = threading.Event(), threading.Event()
 
     def compute() -> VideoFeatures:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import logging
+import shutil
 
 import pytest
 import torch
@@ -296,6 +298,31 @@ def test_a_model_of_another_kind_is_refused(base_encoder, text_encoder):
         make(base_encoder, base_encoder)
 
 
+def test_code_in_a_checkpoint_is_never_run(text_encoder, tmp_path):
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_type": "evil", "auto_map": {"AutoConfig": "evil.EvilConfig"}})
+    )
+    (tmp_path / "evil.py").write_text("raise SystemExit('the code of a checkpoint was run')")
+    with pytest.raises(ModelError, match="cannot read a model"):
+        make(tmp_path, text_encoder)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("{", "cannot be read"), ("[1]", "cannot be read"), ('{"image_mean": [0.5]}', "no mean and std for each colour")],
+)
+def test_a_broken_processor_file_is_refused(base_encoder, text_encoder, tmp_path, content, message):
+    broken = shutil.copytree(base_encoder, tmp_path / "encoder")
+    (broken / "video_preprocessor_config.json").write_text(content)
+    with pytest.raises(ModelError, match=message):
+        make(broken, text_encoder)
+
+
+def test_frames_that_do_not_fill_tubelets_are_refused(base_encoder, text_encoder):
+    with pytest.raises(ModelError, match=r"num_frames is 3; .* takes multiples of 2"):
+        make(base_encoder, text_encoder, num_frames=3)
+
+
 def test_a_checkpoint_that_lacks_weights_is_refused_and_not_filled_with_random_ones(text_encoder, tmp_path):
     deeper = small_vjepa_config(num_hidden_layers=5)
     VJEPA2Model(small_vjepa_config()).save_pretrained(tmp_path)
@@ -306,7 +333,16 @@ def test_a_checkpoint_that_lacks_weights_is_refused_and_not_filled_with_random_o
         make(tmp_path, text_encoder)
 
 
-@pytest.mark.parametrize("shape", [(3, FRAMES, CROP, CROP), (1, 1, FRAMES, CROP, CROP), (1, 3, 3, CROP, CROP), (1, 3, FRAMES, 30, CROP)])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (3, FRAMES, CROP, CROP),
+        (1, 1, FRAMES, CROP, CROP),
+        (1, 3, 3, CROP, CROP),
+        (1, 3, FRAMES, 30, CROP),
+        (1, 3, FRAMES, 64, 64),
+    ],
+)
 def test_a_tensor_of_the_wrong_shape_is_refused(model, shape):
     with pytest.raises(ValueError, match=r"got"):
         model.encode_video(torch.zeros(shape))

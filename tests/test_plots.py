@@ -26,8 +26,8 @@ def result() -> VideoScores:
 def test_the_radar_shows_each_score_on_its_axis_and_closes(result):
     trace = radar_chart(result).data[0]
     assert trace.r == (1.0, 2.25, 3.0, 4.5, 5.0, 1.0)
-    assert [label.split(" <b>")[0] for label in trace.theta] == [*DIMENSIONS, DIMENSIONS[0]]
-    assert trace.theta[1] == "Alignment <b>2.25</b>"
+    assert [label.split("<br>")[0] for label in trace.theta] == [*DIMENSIONS, DIMENSIONS[0]]
+    assert trace.theta[1] == "Alignment<br><b>2.25</b>"
 
 
 def test_the_axis_goes_from_one_to_five_with_the_acr_words(result):

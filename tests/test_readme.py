@@ -66,3 +66,7 @@ def test_the_json_example_has_the_keys_of_the_program(world):
 def test_every_requirement_has_a_reason(name):
     for line in (ROOT / name).read_text().splitlines():
         assert line.startswith("--requirement") or re.match(r"\S+ +# \w+", line), line
+
+
+def test_no_number_is_left_to_be_filled_in():
+    assert not re.findall(r"@[A-Z_]+@", README)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -111,7 +112,7 @@ def test_upload_prompt_button_radar_equals_the_command_line(page, served, world,
     values = list(command_line_scores.values())
     assert page.evaluate(READ_RADAR) == pytest.approx([*values, values[0]], abs=0)
     drawn = page.locator("#radar .angularaxistick text").all_text_contents()
-    assert sorted(drawn) == sorted(f"{name} {command_line_scores[name]:.2f}" for name in DIMENSIONS)
+    assert sorted(drawn) == sorted(f"{name}{command_line_scores[name]:.2f}" for name in DIMENSIONS)
     shown = dict(zip(DIMENSIONS, page.locator("#score-table .value").all_text_contents(), strict=True))
     assert shown == {name: f"{score:.2f}" for name, score in command_line_scores.items()}
     assert page.locator("#strip img").count() == 16
@@ -189,11 +190,26 @@ def test_nothing_sticks_out_and_the_radar_can_be_read(browser, served, theme, wi
     assert ink == text
     lightness = sum(map(int, re.findall(r"\d+", ink)[:3])) / 3
     assert lightness > 180 if theme == "dark" else lightness < 80
-    for box in page.locator("#radar .angularaxistick text").all():
-        bounds = box.bounding_box()
-        assert bounds["x"] >= 0
-        assert bounds["x"] + bounds["width"] <= width
+    chart = page.locator("#radar .main-svg").first.bounding_box()
+    names, words = (page.locator(f"#radar .{axis}-axis text").all() for axis in ("angular", "radial"))
+    boxes = [text.bounding_box() for text in (*names, *words)]
+    assert [text.inner_html() for text in words] == ["1 Bad", "2 Poor", "3 Fair", "4 Good", "5 Excellent"]
+    for box in boxes:
+        assert chart["x"] <= box["x"]
+        assert box["x"] + box["width"] <= chart["x"] + chart["width"]
+    for box in boxes[len(names) :]:
+        assert box["width"] > 1.5 * box["height"]  # the words lie flat
+    for one, other in combinations(boxes, 2):
+        assert not overlap(one, other)
     context.close()
+
+
+def overlap(one: dict[str, float], other: dict[str, float]) -> bool:
+    """Whether two boxes share more than a pixel."""
+    return all(
+        min(one[start] + one[size], other[start] + other[size]) - max(one[start], other[start]) > 1
+        for start, size in (("x", "width"), ("y", "height"))
+    )
 
 
 def test_the_api_answers_like_the_command_line(served, world, command_line_scores):
@@ -213,7 +229,7 @@ def test_the_api_says_what_is_wrong(served, world, tmp_path):
         client.predict(video=handle_file(world), prompt=" ", api_name="/score")
 
 
-# ---- with a scorer that the test holds back ---------------------------------------------------------------------------
+# ---- with a scorer that the test holds back --------------------------------------------------------------------------
 
 
 class HeldBack:
@@ -267,6 +283,22 @@ def test_the_button_is_off_while_it_runs_and_progress_is_shown(page, held_back, 
     page.click("#score-button")
     expect(page.locator("#score-button")).to_be_disabled()
     expect(page.get_by_text("Encoding the video").first).to_be_visible(timeout=20_000)
+    page.fill("#prompt textarea", "a dog")
+    with page.expect_response(lambda response: "run" in response.url or "queue/join" in response.url):
+        page.fill("#prompt textarea", "a dog runs")
+    expect(page.locator("#score-button")).to_be_disabled()
+    scorer.may_score.set()
+    wait_for_scores(page)
+    expect(page.locator("#score-button")).to_be_enabled()
+
+
+def test_the_button_is_off_while_an_example_is_scored(page, held_back):
+    scorer, address = held_back
+    scorer.may_load.set()
+    page.goto(address)
+    page.locator("#examples tbody tr").first.click()
+    expect(page.get_by_text("Encoding the video").first).to_be_visible(timeout=20_000)
+    expect(page.locator("#score-button")).to_be_disabled()
     scorer.may_score.set()
     wait_for_scores(page)
     expect(page.locator("#score-button")).to_be_enabled()

@@ -12,7 +12,6 @@ import torch
 from conftest import ffmpeg
 from PIL import Image
 
-from vjepa_demo import video
 from vjepa_demo.config import ClipConfig
 from vjepa_demo.schema import VideoError
 from vjepa_demo.video import frame_times, load_clip, pixel_values, resize_and_crop, resized_shape, write_video
@@ -152,6 +151,18 @@ def test_codecs_and_containers_show_the_same_picture(name, options, plain, folde
     assert (clip.frames.float() - expected.frames.float()).abs().mean() < 12  # lossy, one frame's motion off at most
 
 
+@pytest.mark.parametrize("name", ["grey.ts", "grey.mpg", "grey.vob", "grey.mkv", "grey.webm", "grey.flv"])
+def test_every_container_gives_the_frames_of_the_times_asked_for(name, folder):
+    """MPEG streams have no index: a seek lands after the frame that was meant, and nothing says so."""
+    levels = [16 + 4 * index for index in range(50)]
+    source = grey_video(folder / "levels.mp4", levels)
+    codec = {"mpg": "mpeg2video", "vob": "mpeg2video", "webm": "libvpx-vp9"}.get(name.split(".")[1], "libx264")
+    rate = 25 if codec == "mpeg2video" else 10  # MPEG-2 knows no slower one
+    ffmpeg("-i", source, "-c:v", codec, "-b:v", "2M", "-r", rate, folder / name)
+    found = greys(load_clip(folder / name, ClipConfig(num_frames=10, crop_size=32)))
+    assert found == pytest.approx([levels[index] for index in range(2, 50, 5)], abs=6)
+
+
 @pytest.mark.parametrize("degrees", [90, 180, 270])
 def test_rotation_in_the_file_is_honoured(degrees, plain, folder):
     """Against ffmpeg's own program, which turns the pixels when it encodes anew."""
@@ -174,6 +185,12 @@ def test_a_trimmed_copy_with_an_edit_list_is_not_taken_for_a_cut_off_file(plain,
 def test_sound_longer_than_the_picture_is_not_taken_for_a_cut_off_file(plain, folder):
     ffmpeg("-i", plain, "-f", "lavfi", "-i", "sine=duration=9", "-c:v", "copy", folder / "long_sound.mkv")
     assert load_clip(folder / "long_sound.mkv", CONFIG).duration_seconds == pytest.approx(2.0, abs=0.1)
+
+
+def test_a_subtitle_longer_than_the_picture_is_not_taken_for_a_cut_off_file(plain, folder):
+    (folder / "late.srt").write_text("1\n00:00:08,000 --> 00:00:09,000\nthe end\n")
+    ffmpeg("-i", plain, "-i", folder / "late.srt", "-c:v", "copy", folder / "subtitle.mkv")
+    assert load_clip(folder / "subtitle.mkv", CONFIG).duration_seconds == pytest.approx(2.0, abs=0.1)
 
 
 def test_written_videos_come_back_as_they_were(folder):
@@ -212,6 +229,22 @@ def text(_: Path, target: Path) -> Path:
     return target
 
 
+def noise(_: Path, target: Path) -> Path:
+    target.write_bytes(np.random.default_rng(0).bytes(5000))
+    return target
+
+
+def sound_with_cover(path: Path, target: Path) -> Path:
+    cover = picture(path, target.with_suffix(".png"))
+    ffmpeg("-f", "lavfi", "-i", "sine=duration=1", "-i", cover, "-map", 0, "-map", 1, "-c:v", "copy", target)
+    return target
+
+
+def huge(_: Path, target: Path) -> Path:
+    ffmpeg("-f", "lavfi", "-i", "color=size=8200x4400:rate=2:duration=1", "-c:v", "mjpeg", target)
+    return target
+
+
 def sound(_: Path, target: Path) -> Path:
     ffmpeg("-f", "lavfi", "-i", "sine=duration=1", target)
     return target
@@ -232,19 +265,45 @@ def sliver(_: Path, target: Path) -> Path:
     [
         (lambda _, target: target, "gone.mp4", "no such file"),
         (empty, "empty.mp4", r"empty\.mp4 is empty \(0 bytes\)"),
-        (text, "text.mp4", "text.mp4 cannot be read as a video: Invalid data"),
+        (text, "text.mp4", "text.mp4 cannot be read as a video: it is a text file"),
+        (text, "text.nfo", "it is a text file"),
+        (noise, "noise.mp4", "noise.mp4 cannot be read as a video: Invalid data"),
         (first_half, "half.mp4", r"half\.mp4 is cut off: \d\.\d s of the 2\.0 s"),
         (damaged, "damaged.mp4", "damaged.mp4 cannot be read as a video"),
         (sound, "sound.m4a", "no video stream"),
         (sound, "sound.mp3", "no video stream"),
+        (sound_with_cover, "cover.mp3", "sound with a cover picture"),
         (picture, "picture.png", "is a still image"),
         (picture, "picture.jpg", "is a still image"),
+        (picture, "picture.tga", "is a still image"),
+        (huge, "huge.mkv", "8200 x 4400 pixels, larger than 8K"),
         (sliver, "sliver.mp4", "1600 x 16 pixels; one side may be 20 times the other at most"),
     ],
 )
 def test_what_is_no_video_is_refused_with_the_reason(make, name, message, plain, tmp_path):
     with pytest.raises(VideoError, match=message):
         load_clip(make(plain, tmp_path / name), CONFIG)
+
+
+@pytest.mark.parametrize(
+    "playlist",
+    [
+        "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:2,\n{path}\n#EXT-X-ENDLIST\n",
+        "ffconcat version 1.0\nfile {path}\n",
+        '<?xml version="1.0"?><MPD type="static"><Period><BaseURL>{path}</BaseURL></Period></MPD>',
+    ],
+)
+def test_a_playlist_does_not_open_other_files_of_the_server(playlist, plain, tmp_path):
+    ffmpeg("-i", plain, "-c", "copy", tmp_path / "private.ts")
+    (tmp_path / "clip.mp4").write_text(playlist.format(path=tmp_path / "private.ts"))
+    with pytest.raises(VideoError, match="a playlist of other files"):
+        load_clip(tmp_path / "clip.mp4", CONFIG)
+
+
+def test_a_raw_stream_without_times_is_refused_with_the_way_out(plain, tmp_path):
+    ffmpeg("-i", plain, "-c", "copy", tmp_path / "raw.h264")
+    with pytest.raises(VideoError, match=r"raw\.h264 cannot be read as a video: .* convert it to MP4 first"):
+        load_clip(tmp_path / "raw.h264", CONFIG)
 
 
 def test_a_cut_off_webm_is_refused_too(plain, tmp_path):
@@ -275,7 +334,10 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 @pytest.mark.parametrize(
     ("name", "source"),
-    [("4k.mp4", "testsrc2=size=3840x2160:rate=24:duration=2"), ("long.mp4", "testsrc2=size=320x180:rate=10:duration=900")],
+    [
+        ("4k.mp4", "testsrc2=size=3840x2160:rate=24:duration=2"),
+        ("long.mp4", "testsrc2=size=320x180:rate=10:duration=900"),
+    ],
 )
 def test_memory_is_bounded_by_the_frames_kept_and_not_by_the_file(name, source, tmp_path):
     """The whole process stays under 1.5 GB for a 4K file and for one of 15 minutes."""

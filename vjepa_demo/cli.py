@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from vjepa_demo.config import BOOTSTRAP_CLIPS, DIMENSIONS, Scope, TrainConfig, acr_word, model_presets
-from vjepa_demo.schema import DemoError, RecordError, RecordProblem, VideoScores
+from vjepa_demo.config import BOOTSTRAP_CLIPS, Scope, TrainConfig, acr_word, model_presets
+from vjepa_demo.schema import DemoError, RecordError, RecordProblem
 
 if TYPE_CHECKING:
     from vjepa_demo.metrics import Evaluation
@@ -121,18 +121,22 @@ def _score(options: argparse.Namespace) -> int:
 
     prompt = check_prompt(options.prompt)
     scorer = get_scorer(options.model, options.device)
-    results = [_score_one(scorer, video, prompt) for video in options.videos]
+    answers = []
+    for video in options.videos:
+        answers.append(_score_one(scorer, video, prompt))
+        if not options.json:
+            print(_as_block(answers[-1]), end="\n\n", flush=True)
     if options.json:
-        print(json.dumps([_as_dict(result) for result in results], indent=2))
+        print(json.dumps(answers, indent=2))
     else:
-        print(_as_table(scorer, results))
-    return 0 if all(isinstance(result, VideoScores) for result in results) else 1
+        print(f"model {scorer.name} ({scorer.hardware}), trained on {scorer.trained_on}")
+    return 1 if any("error" in answer for answer in answers) else 0
 
 
-def _score_one(scorer: Scorer, video: str, prompt: str) -> VideoScores | dict[str, Any]:
+def _score_one(scorer: Scorer, video: str, prompt: str) -> dict[str, Any]:
     """The scores, or the object that says why there are none; the next video is scored all the same."""
     try:
-        return scorer.score(video, prompt)
+        return scorer.score(video, prompt).to_dict()
     except DemoError as error:
         return {
             "video": video,
@@ -143,21 +147,12 @@ def _score_one(scorer: Scorer, video: str, prompt: str) -> VideoScores | dict[st
         }
 
 
-def _as_dict(result: VideoScores | dict[str, Any]) -> dict[str, Any]:
-    return result.to_dict() if isinstance(result, VideoScores) else result
-
-
-def _as_table(scorer: Scorer, results: Sequence[VideoScores | dict[str, Any]]) -> str:
-    """A block a video, and once what the scores rest on."""
-    blocks = [_as_block(result) for result in results]
-    return "\n\n".join([*blocks, f"model {scorer.name} ({scorer.hardware}), trained on {scorer.trained_on}"])
-
-
-def _as_block(result: VideoScores | dict[str, Any]) -> str:
-    if not isinstance(result, VideoScores):
-        return f"{result['video']}\n  error: {result['error']}"
-    rows = [f"  {name:<12}{result.scores[name]:.2f}  {acr_word(result.scores[name])}" for name in DIMENSIONS]
-    return "\n".join([result.video, *rows])
+def _as_block(answer: dict[str, Any]) -> str:
+    """A video and its scores, or why it has none."""
+    if "error" in answer:
+        return f"{answer['video']}\n  error: {answer['error']}"
+    rows = [f"  {name:<12}{score:.2f}  {acr_word(score)}" for name, score in answer["scores"].items()]
+    return "\n".join([answer["video"], *rows])
 
 
 # ---- training --------------------------------------------------------------------------------------------------------

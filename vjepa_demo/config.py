@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 # The five mean opinion scores, always in this order (VQualA 2025, GenAI-Bench AIGC video quality track).
 DIMENSIONS = ("Traditional", "Alignment", "Aesthetic", "Temporal", "Overall")
@@ -35,7 +35,9 @@ MAX_TEXT_TOKENS = 512  # what BGE was trained with; a longer prompt is cut
 CHECKPOINT_CONFIG_FILE = "config.json"  # a folder that holds it is a checkpoint
 
 MAX_PROMPT_CHARACTERS = 2000
-FEATURE_CACHE_CLIPS = 32  # clips whose features and frames a running scorer remembers
+FEATURE_CACHE_BYTES = 256 * 2**20  # features and frames of the last clips that a running scorer remembers
+MAX_UPLOAD_BYTES = 2 * 2**30
+MAX_WAITING = 64  # requests in the queue; the next is told to come back
 
 # Labelled tables. Below this many validation clips a rank correlation says nothing.
 MAX_TABLE_BYTES = 64 * 2**20
@@ -62,6 +64,9 @@ ENCODER_FILES = (
 CHECKPOINT_MAX_BYTES = 16 * 2**30  # both encoders in full are 6 GiB
 HUB_LIBRARY = "vjepa-demo"
 HUB_TIMEOUT_SECONDS = 10.0
+
+MAX_HEAD_HIDDEN = 2**14
+MAX_FRAMES = 1024
 
 Pooling = Literal["mean", "attentive", "cls"]
 
@@ -143,6 +148,23 @@ class ModelConfig:
     video_encoder_revision: str | None = None
     text_encoder_revision: str | None = None
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for what no model can be made of: the fields may come from a file."""
+        for name in ("video_encoder", "text_encoder"):
+            if not isinstance(getattr(self, name), str) or not getattr(self, name):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; a Hub id or a folder was expected")
+        if self.pooling not in get_args(Pooling):
+            raise ValueError(f"pooling is {self.pooling!r}; choose one of {', '.join(get_args(Pooling))}")
+        if type(self.freeze_ratio) not in (int, float) or not 0 <= self.freeze_ratio <= 1:
+            raise ValueError(f"freeze_ratio is {self.freeze_ratio!r}; it is a share from 0 to 1")
+        for name in ("video_encoder_revision", "text_encoder_revision"):
+            if not isinstance(getattr(self, name), str | None):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; a revision or nothing was expected")
+        for name, most in (("head_hidden", MAX_HEAD_HIDDEN), ("num_frames", MAX_FRAMES)):
+            value = getattr(self, name)
+            if not (value is None and name == "num_frames") and not (type(value) is int and 2 <= value <= most):
+                raise ValueError(f"{name} is {value!r}; a whole number from 2 to {most:,} was expected")
+
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON values."""
         return asdict(self)
@@ -163,8 +185,8 @@ class ModelPreset:
         if (self.checkpoint / CHECKPOINT_CONFIG_FILE).is_file():
             return None
         return (
-            f"{self.name} cannot score yet: {self.config.video_encoder} is only an encoder, and no trained head "
-            f"exists for it here. Choose demo, or put a checkpoint with a trained head into {self.checkpoint}"
+            f"{self.name} cannot score yet: {self.config.video_encoder} is only an encoder, and no trained head exists "
+            "for it here. Choose demo, or put a checkpoint with a trained head where the README says"
         )
 
 

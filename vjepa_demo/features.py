@@ -40,6 +40,10 @@ class VideoFeatures:
     frame_seconds: tuple[float, ...]
     duration_seconds: float
 
+    @property
+    def nbytes(self) -> int:
+        return self.pooled.nbytes + self.frames.nbytes
+
 
 @dataclass
 class _Entry:
@@ -48,13 +52,13 @@ class _Entry:
 
 
 class FeatureCache:
-    """The features of the last `capacity` clips, in memory; safe for many threads.
+    """The features of the last clips, in memory, up to `capacity_bytes` (and always the last one).
 
-    Two threads that ask for the same clip at once encode it once: the second waits for the first.
+    Safe for many threads: two that ask for the same clip at once encode it once, the second waits for the first.
     """
 
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
+    def __init__(self, capacity_bytes: int) -> None:
+        self._capacity_bytes = capacity_bytes
         self._entries: OrderedDict[FeatureKey, _Entry] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -63,28 +67,28 @@ class FeatureCache:
 
     def get_or_compute(self, key: FeatureKey, compute: Callable[[], VideoFeatures]) -> VideoFeatures:
         """The remembered features of `key`, or those that `compute` returns, remembered; an error is not."""
-        entry = self._entry(key)
+        with self._lock:
+            entry = self._entries.setdefault(key, _Entry())
+            self._entries.move_to_end(key)
         with entry.lock:
             if entry.features is None:
                 try:
                     entry.features = compute()
-                except BaseException:
-                    self._forget(key, entry)
-                    raise
+                finally:
+                    self._tidy(key, entry)
             return entry.features
 
-    def _entry(self, key: FeatureKey) -> _Entry:
+    def _tidy(self, key: FeatureKey, entry: _Entry) -> None:
+        """Forget `entry` if computing it failed, and what was used longest ago until the rest fits."""
         with self._lock:
-            entry = self._entries.setdefault(key, _Entry())
-            self._entries.move_to_end(key)
-            while len(self._entries) > self._capacity:
-                self._entries.popitem(last=False)
-            return entry
-
-    def _forget(self, key: FeatureKey, entry: _Entry) -> None:
-        with self._lock:
-            if self._entries.get(key) is entry:
+            if entry.features is None and self._entries.get(key) is entry:
                 del self._entries[key]
+            known = [(each, e.features.nbytes) for each, e in self._entries.items() if e.features is not None]
+            total = sum(size for _, size in known)
+            for each, size in known[:-1]:
+                if total > self._capacity_bytes:
+                    del self._entries[each]
+                    total -= size
 
 
 class ActivationStore:

@@ -11,9 +11,9 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,6 @@ from transformers import (
     AutoConfig,
     AutoTokenizer,
     BertModel,
-    VJEPA2Config,
     VJEPA2ForVideoClassification,
     VJEPA2Model,
 )
@@ -123,24 +122,28 @@ class VJEPAModel(nn.Module):
         text_encoder_revision: str | None = None,
     ) -> None:
         super().__init__()
-        if pooling not in get_args(Pooling):
-            raise ModelError(f"pooling is {pooling!r}; choose one of {', '.join(get_args(Pooling))}")
-        if not 0.0 <= freeze_ratio <= 1.0:
-            raise ModelError(f"freeze_ratio is {freeze_ratio}; it is a share from 0 to 1")
-        self.config = ModelConfig(
-            video_encoder=str(vjepa_model_id),
-            text_encoder=str(text_model_id),
-            freeze_ratio=freeze_ratio,
-            pooling=pooling,
-            head_hidden=head_hidden,
-            num_frames=num_frames,
-            video_encoder_revision=video_encoder_revision,
-            text_encoder_revision=text_encoder_revision,
-        )
+        try:
+            self.config = ModelConfig(
+                video_encoder=str(vjepa_model_id),
+                text_encoder=str(text_model_id),
+                freeze_ratio=freeze_ratio,
+                pooling=pooling,
+                head_hidden=head_hidden,
+                num_frames=num_frames,
+                video_encoder_revision=video_encoder_revision,
+                text_encoder_revision=text_encoder_revision,
+            )
+        except ValueError as error:
+            raise ModelError(str(error)) from error
         self.device = resolve_device(device)
         self.dtype = dtype
         self.venc, self.pooler = _load_video_encoder(self.config)
         self.tenc, self.tokenizer = _load_text_encoder(self.config)
+        self.config = replace(  # the commit that a Hub id stood for today; None for a folder
+            self.config,
+            video_encoder_revision=getattr(self.venc.config, "_commit_hash", None) or video_encoder_revision,
+            text_encoder_revision=getattr(self.tenc.config, "_commit_hash", None) or text_encoder_revision,
+        )
         self.clip_config = _read_clip_config(self.config, self.venc.config)
         self.head = OptimizedMOSHead(self.venc.config.hidden_size, self.tenc.config.hidden_size, h=head_hidden)
         self.unfreeze_video_encoder()
@@ -235,9 +238,10 @@ class VJEPAModel(nn.Module):
         if video.ndim != 5 or video.shape[1] != config.in_chans:
             raise ValueError(f"a video tensor is (B, {config.in_chans}, T, H, W), got {tuple(video.shape)}")
         frames, height, width = video.shape[2:]
-        if frames % config.tubelet_size or height % config.patch_size or width % config.patch_size:
+        # The encoder counts positions by its own crop size: another one would be read wrongly, not refused.
+        if frames % config.tubelet_size or not height == width == config.crop_size:
             raise ValueError(
-                f"T must be a multiple of {config.tubelet_size}, H and W of {config.patch_size}; "
+                f"T must be a multiple of {config.tubelet_size}, H and W must be {config.crop_size}; "
                 f"got T, H, W = {frames}, {height}, {width}"
             )
 
@@ -333,7 +337,7 @@ def default_device() -> str:
 def inference_dtype(device: str | torch.device) -> torch.dtype:
     """bfloat16 where `device` multiplies it faster than float32 (a GPU, AMX, avx512_bf16), else float32."""
     if torch.device(device).type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     if torch.device(device).type == "cpu":
         # torch has no public question for these; both are asked of the processor, not of a compiled kernel.
         fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
@@ -359,7 +363,7 @@ def _load_video_encoder(config: ModelConfig) -> tuple[VJEPA2Encoder, nn.Module |
 def _load_text_encoder(config: ModelConfig) -> tuple[BertModel, Any]:
     source, revision = config.text_encoder, config.text_encoder_revision
     _read_config(source, revision, "bert")
-    tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+    tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
     return _load_weights(BertModel, source, revision, add_pooling_layer=False), tokenizer
 
 
@@ -367,7 +371,7 @@ def _read_config(source: str, revision: str | None, model_type: str) -> Any:
     if Path(source).is_absolute() and not Path(source).is_dir():
         raise ModelError(f"{source}: no such folder")
     try:
-        config = AutoConfig.from_pretrained(source, revision=revision)
+        config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ModelError(
             f"cannot read a model at {source!r}: {_first_line(error)} "
@@ -414,25 +418,30 @@ def _less_talk(*, hide_bars: bool) -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def _read_clip_config(config: ModelConfig, encoder: VJEPA2Config) -> ClipConfig:
-    """What the video encoder wants to be shown, from its processor's file."""
-    settings = _read_processor(config.video_encoder, config.video_encoder_revision)
-    crop = settings.get("crop_size", encoder.crop_size)
-    defaults = ClipConfig()
-    return ClipConfig(
-        num_frames=config.num_frames or encoder.frames_per_clip,
-        crop_size=crop["height"] if isinstance(crop, dict) else int(crop),
-        image_mean=cast(Any, tuple(settings.get("image_mean", defaults.image_mean))),
-        image_std=cast(Any, tuple(settings.get("image_std", defaults.image_std))),
-    )
+def _read_clip_config(config: ModelConfig, encoder: Any) -> ClipConfig:
+    """What the video encoder wants to be shown: its own crop size, and the colours of its processor's file."""
+    num_frames = config.num_frames or encoder.frames_per_clip
+    if num_frames % encoder.tubelet_size:
+        raise ModelError(
+            f"num_frames is {num_frames}; {config.video_encoder} takes multiples of {encoder.tubelet_size}"
+        )
+    settings, defaults = _read_processor(config.video_encoder, config.video_encoder_revision), ClipConfig()
+    mean, std = (settings.get(name, getattr(defaults, name)) for name in ("image_mean", "image_std"))
+    if not all(isinstance(value, list | tuple) and len(value) == encoder.in_chans for value in (mean, std)):
+        raise ModelError(f"the processor of {config.video_encoder} has no mean and std for each colour: {mean}, {std}")
+    return ClipConfig(num_frames, encoder.crop_size, cast(Any, tuple(mean)), cast(Any, tuple(std)))
 
 
 def _read_processor(source: str, revision: str | None) -> dict[str, Any]:
     for name in PROCESSOR_FILES:
         path = cached_file(source, name, revision=revision, _raise_exceptions_for_missing_entries=False)
-        if path is not None:
-            return json.loads(Path(path).read_text(encoding="utf-8"))
-    logger.warning("%s has no video processor file: its crop size and ImageNet's colours are used", source)
+        if path is None:
+            continue
+        try:
+            return dict(json.loads(Path(path).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise ModelError(f"{name} of {source!r} cannot be read: {error}") from error
+    logger.warning("%s has no video processor file: ImageNet's colours are used", source)
     return {}
 
 

@@ -14,13 +14,14 @@ LINE, FILL = "#f97316", "rgba(249, 115, 22, 0.25)"
 SECOND_LINE = "#0ea5e9"
 NEUTRAL = "#7d838c"  # readable on white and on near-black; the page replaces it by the theme's text colour
 GRID = "rgba(125, 131, 140, 0.35)"
+WORDS_ANGLE = 90 - 36  # degrees from the right, counter-clockwise
 CHART_HEIGHT = 420
 
 
 def radar_chart(result: VideoScores) -> go.Figure:
     """The five scores of `result` on five axes, each from 1 (Bad, the centre) to 5 (Excellent, the rim)."""
     values = [result.scores[name] for name in DIMENSIONS]
-    labels = [f"{name} <b>{value:.2f}</b>" for name, value in zip(DIMENSIONS, values, strict=True)]
+    labels = [f"{name}<br><b>{value:.2f}</b>" for name, value in zip(DIMENSIONS, values, strict=True)]
     figure = go.Figure(
         go.Scatterpolar(
             r=[*values, values[0]],  # back to the first point: the outline closes
@@ -42,15 +43,15 @@ def radar_chart(result: VideoScores) -> go.Figure:
 
 
 def _score_axis() -> dict[str, object]:
-    """1 to 5 with the words of ITU-T P.910, written beside the upright axis."""
+    """1 to 5 with the words of ITU-T P.910, written half-way between the first two dimensions."""
     ticks = [SCORE_MIN + step for step in range(len(ACR_WORDS))]
     return {
         "range": [SCORE_MIN, SCORE_MAX],
         "tickvals": ticks,
         "ticktext": [f"{tick:.0f} {word}" for tick, word in zip(ticks, ACR_WORDS, strict=True)],
         "tickfont": {"size": 10},
-        "angle": 90,
-        "tickangle": 0,
+        "angle": WORDS_ANGLE,
+        "tickangle": WORDS_ANGLE,  # plotly counts from the axis: the words lie flat
         "gridcolor": GRID,
         "linecolor": GRID,
     }

@@ -13,6 +13,8 @@ from vjepa_demo.config import DIMENSIONS, SCORE_MAX, SCORE_MIN
 
 SplitName = Literal["train", "validation"]
 
+LABEL_SOURCES = {"procedural": "procedural clips", "human": "clips with human labels"}
+
 
 class DemoError(Exception):
     """Something the person can mend: the message says what was got, what was expected and what to do."""
@@ -50,9 +52,21 @@ class TrainedOn:
     vquala_score: float | None = None
     no_video_baseline: float | None = None
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for what no training run can have written: the fields may come from a file."""
+        if self.kind not in LABEL_SOURCES:
+            raise ValueError(f"kind is {self.kind!r}; expected one of {', '.join(LABEL_SOURCES)}")
+        for name in ("num_clips", "num_held_out"):
+            if type(getattr(self, name)) is not int or getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; a count was expected")
+        if not isinstance(self.description, str):
+            raise ValueError(f"description is {self.description!r}; a text was expected")
+        numbers = [self.vquala_score, self.no_video_baseline, *self.srocc.values()]
+        if not all(number is None or type(number) in (int, float) for number in numbers):
+            raise ValueError(f"srocc is {self.srocc!r}, and so on; numbers were expected")
+
     def __str__(self) -> str:
-        source = {"procedural": "procedural clips", "human": "clips with human labels"}[self.kind]
-        return f"{self.num_clips:,} {source}: {self.description}"
+        return f"{self.num_clips:,} {LABEL_SOURCES[self.kind]}: {self.description}"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch
 from vjepa_demo.checkpoint import find_checkpoint, load_checkpoint
 from vjepa_demo.config import (
     DIMENSIONS,
-    FEATURE_CACHE_CLIPS,
+    FEATURE_CACHE_BYTES,
     MAX_PROMPT_CHARACTERS,
     SCORE_MAX,
     SCORE_MIN,
@@ -22,8 +22,8 @@ from vjepa_demo.config import (
 )
 from vjepa_demo.features import FeatureCache, FeatureKey, VideoFeatures, content_sha256
 from vjepa_demo.model import VJEPAModel, default_device, inference_dtype, resolve_device
-from vjepa_demo.schema import ModelError, RecordError, TrainedOn, VideoError, VideoScores
-from vjepa_demo.video import load_clip, pixel_values
+from vjepa_demo.schema import ModelError, RecordError, TrainedOn, VideoScores
+from vjepa_demo.video import check_file, load_clip, pixel_values
 
 STEPS = ("decode", "video", "text", "head")
 OnStep = Callable[[str], None]
@@ -36,7 +36,7 @@ class Scorer:
         self.name = name
         self.trained_on = trained_on
         self._model = model
-        self._cache = FeatureCache(FEATURE_CACHE_CLIPS)
+        self._cache = FeatureCache(FEATURE_CACHE_BYTES)
 
     @property
     def hardware(self) -> str:
@@ -88,12 +88,9 @@ class Scorer:
 
     def _key(self, video: Path) -> FeatureKey:
         config = self._model.config
-        try:
-            content = content_sha256(video)
-        except OSError as error:
-            raise VideoError(f"{video}: {error.strerror}") from error
+        check_file(video)
         return FeatureKey(
-            content_sha256=content,
+            content_sha256=content_sha256(video),
             clip=self._model.clip_config,
             encoder=config.video_encoder,
             revision=config.video_encoder_revision,
@@ -118,7 +115,7 @@ def get_scorer(name: str | None = None, device: str | None = None) -> Scorer:
     """
     name = name or default_model()
     place = resolve_device(device or default_device())
-    key = (name, str(place))
+    key = (name if name in model_presets() else str(Path(name).resolve()), str(place))
     with _registry_lock:
         lock = _loading.setdefault(key, threading.Lock())
     with lock:
@@ -140,7 +137,7 @@ def check_prompt(prompt: str) -> str:
     Raises:
         RecordError: if nothing is left, or too much.
     """
-    prompt = prompt.strip()
+    prompt = (prompt or "").strip()
     if not prompt:
         raise RecordError("the prompt is empty: type the text the video was made from, Alignment is judged by it")
     if len(prompt) > MAX_PROMPT_CHARACTERS:

@@ -29,8 +29,13 @@ FFMPEG_INSTALL = {
     "Darwin": "brew install ffmpeg",
     "Windows": "conda install -c conda-forge ffmpeg",
 }
-STILL_IMAGE_CODECS = {"png", "mjpeg", "bmp", "webp", "tiff", "gif", "jpeg2000", "ppm"}
+STILL_IMAGE_CODECS = {"png", "mjpeg", "bmp", "webp", "tiff", "gif", "jpeg2000", "jpegxl", "ppm", "targa", "exr", "dpx"}
+STILL_IMAGE_BRANDS = {b"avif", b"heic", b"heix", b"mif1"}  # of an ISO base media file: AVIF and HEIF pictures
+HEAD_BYTES = 512
+MAX_PIXELS = 8192 * 4320  # of a frame: FFmpeg holds a few of them at once
 MAX_ASPECT_RATIO = 20.0  # beyond it, a frame resized to the model's height would not fit into memory
+LOST = "FFmpeg does not find its way in it; convert it to MP4 first, or export it again"
+TIME_TOLERANCE_SECONDS = 1e-3  # between a frame's own times and the moment it was asked for
 TRUNCATED_BELOW = 0.95  # share of the frames that the header promises
 DECODER_THREADS = 2  # each FFmpeg thread holds whole frames: more of them cost memory on 4K and gain little
 
@@ -90,7 +95,7 @@ def load_clip(path: str | Path, config: ClipConfig) -> Clip:
             is not installed.
     """
     path = Path(path)
-    _check_file(path)
+    check_file(path)
     try:
         return _load(path, config)
     except _SeekError as error:
@@ -146,11 +151,11 @@ def write_video(path: str | Path, frames: Tensor, *, frames_per_second: float, c
 def _load_copy(path: Path, config: ClipConfig, problem: VideoError) -> Clip:
     """Load a copy of `path` in a container that has an index; where that does not help, `problem` stands.
 
-    MPEG transport streams have no index, and torchcodec 0.13 cannot seek in them. The copy is not re-encoded.
+    MPEG streams have no index: FFmpeg seeks past the frame that was meant. The copy is not re-encoded.
     """
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy.mkv"
-        source = ["-i", f"file:{path}", "-map", "0:v:0", "-c", "copy"]
+        source = ["-fflags", "+genpts", "-i", f"file:{path}", "-map", "0:v:0", "-c", "copy"]
         try:
             subprocess.run(["ffmpeg", "-v", "error", "-nostdin", *source, copy], check=True, capture_output=True)
             return _load(copy, config)
@@ -158,11 +163,29 @@ def _load_copy(path: Path, config: ClipConfig, problem: VideoError) -> Clip:
             raise problem from error
 
 
-def _check_file(path: Path) -> None:
+def check_file(path: Path) -> None:
+    """Refuse, without decoding anything, what is not a file, or not a file of pictures in motion.
+
+    FFmpeg goes by content: a text that is a playlist would make it open whatever other files the text names.
+
+    Raises:
+        VideoError: if the file is missing, empty, text, or a still picture.
+    """
     if not path.is_file():
-        raise VideoError(f"{path}: no such file")
-    if path.stat().st_size == 0:
+        raise VideoError(f"{path.name}: no such file")
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    if not head:
         raise VideoError(f"{path.name} is empty (0 bytes); make or upload it again")
+    if _is_text(head):
+        raise VideoError(f"{path.name} cannot be read as a video: it is a text file, or a playlist of other files")
+    if head[4:8] == b"ftyp" and head[8:12] in STILL_IMAGE_BRANDS:
+        raise VideoError(f"{path.name} is a still image; a video was expected")
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether a file begins as text does: no control characters but white space and the escapes of terminal art."""
+    return not any(byte < 32 and byte not in b"\t\n\r\x0c\x1b" for byte in head) and not head.startswith(b"YUV4MPEG2")
 
 
 def _open(path: Path, **settings: Any) -> VideoDecoder:
@@ -171,12 +194,16 @@ def _open(path: Path, **settings: Any) -> VideoDecoder:
         from torchcodec.decoders import VideoDecoder
     except (ImportError, OSError, RuntimeError) as error:
         install = FFMPEG_INSTALL.get(platform.system(), "see https://ffmpeg.org/download.html")
-        raise VideoError(f"FFmpeg's libraries are missing or do not load. Install them: {install}") from error
+        raise VideoError(
+            f"FFmpeg's libraries are missing or do not load. Install them: {install} (torchcodec: {_first_line(error)})"
+        ) from error
     try:
         return VideoDecoder(str(path), seek_mode="exact", num_ffmpeg_threads=DECODER_THREADS, **settings)
     except ValueError as error:  # torchcodec: "The best video stream is unknown"
         raise VideoError(f"{path.name} has no video stream (is it audio only?); a video was expected") from error
     except (RuntimeError, AssertionError) as error:
+        if "seek" in str(error):  # it opens, but cannot be scanned
+            raise _SeekError(f"{path.name} cannot be read as a video: {LOST}") from error
         raise _unreadable(path, error) from error
 
 
@@ -184,11 +211,15 @@ def _inspect(path: Path, decoder: VideoDecoder) -> _Stream:
     """What the scan found, if it is a whole video that can be shown to a model."""
     metadata = decoder.metadata
     if metadata.num_frames == 1 and metadata.codec in STILL_IMAGE_CODECS:
-        raise VideoError(f"{path.name} is a still image ({metadata.codec}); a video was expected")
+        raise VideoError(
+            f"{path.name} is a still image, or sound with a cover picture ({metadata.codec}); a video was expected"
+        )
     height, width = metadata.height, metadata.width
     begin, end = metadata.begin_stream_seconds, metadata.end_stream_seconds
     if not height or not width or begin is None or end is None:
         raise VideoError(f"{path.name} holds no frames; a video was expected")
+    if height * width > MAX_PIXELS:
+        raise VideoError(f"{path.name} is {width} x {height} pixels, larger than 8K: scale it down first")
     if max(height, width) > MAX_ASPECT_RATIO * min(height, width):
         raise VideoError(
             f"{path.name} is {width} x {height} pixels; "
@@ -202,8 +233,8 @@ def _check_complete(path: Path, decoder: VideoDecoder) -> None:
     """Refuse a file that ends before its header says: half a clip must not pass for the whole.
 
     MP4, MOV and AVI promise a number of frames, less what an edit list hides, which shortens the stream's promised
-    duration too: both must fall short. Matroska and WebM promise only the length of the longest stream, which is
-    the video's where there is no sound.
+    duration too: both must fall short. Matroska, WebM and others promise only the length of the longest stream, which
+    is surely the video's where there is no other; a cut-off file of theirs that has sound is not noticed.
     """
     metadata = decoder.metadata
     found = metadata.end_stream_seconds_from_content or 0.0
@@ -221,16 +252,11 @@ def _check_complete(path: Path, decoder: VideoDecoder) -> None:
 
 
 def _container_seconds(decoder: VideoDecoder) -> float | None:
-    """Length that the container promises, where video is all that it holds, else None."""
-    from torchcodec._core import (
-        AudioStreamMetadata,
-        get_container_metadata,
-    )  # the public metadata is per stream
+    """Length that the container promises, where video is all that it holds: other streams may be longer."""
+    from torchcodec._core import get_container_metadata  # the public metadata is per stream
 
     container = get_container_metadata(decoder._decoder)
-    if any(isinstance(stream, AudioStreamMetadata) for stream in container.streams):
-        return None
-    return container.duration_seconds_from_header
+    return container.duration_seconds_from_header if len(container.streams) == 1 else None
 
 
 def _decode(path: Path, times: list[float], shape: tuple[int, int], crop: int) -> Any:
@@ -239,16 +265,23 @@ def _decode(path: Path, times: list[float], shape: tuple[int, int], crop: int) -
 
     decoder = _open(path, transforms=[Resize(shape), CenterCrop((crop, crop))])
     try:
-        return decoder.get_frames_played_at(times)
+        batch = decoder.get_frames_played_at(times)
     except (RuntimeError, IndexError) as error:
         raise _SeekError(str(_unreadable(path, error))) from error
+    if (batch.pts_seconds > torch.tensor(times, dtype=torch.float64) + TIME_TOLERANCE_SECONDS).any():
+        raise _SeekError(f"{path.name} cannot be read as a video: {LOST}")  # a frame from after the moment asked for
+    return batch
 
 
 def _unreadable(path: Path, error: Exception) -> VideoError:
-    reason = str(error).strip().split("\n")[0]
+    reason = _first_line(error)
     if ".cpp:" in reason:  # torchcodec puts its source file and line before FFmpeg's own words
         reason = reason.rpartition(".cpp:")[2].partition(", ")[2]
     reason = reason.replace(f"Could not open input file: {path}", "").strip(" .")
     return VideoError(
         f"{path.name} cannot be read as a video: {reason}. It is damaged, incomplete, or not a video file"
     )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]

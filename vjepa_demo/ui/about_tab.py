@@ -29,7 +29,8 @@ No public weights exist for the head, so an encoder alone cannot score: a model 
 A score ranks clips; it is no certificate. The `demo` model learned from clips that this project drew and degraded
 itself: it has never seen a human rating. Compare versions of the same clip rather than clips of different kinds.
 
-Your videos stay on this server for at most a day, for the page itself; nothing else is kept.
+An uploaded video is deleted from this server about a day after it came. The frames that the model saw of the last
+clips stay in its memory until newer ones take their place, so that a second prompt costs nothing. Nothing else is kept.
 """
 
 

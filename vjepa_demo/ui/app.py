@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from vjepa_demo.config import ASSETS
+from vjepa_demo.config import ASSETS, MAX_UPLOAD_BYTES, MAX_WAITING
 from vjepa_demo.schema import DemoError
 from vjepa_demo.ui import render
 from vjepa_demo.ui.about_tab import add_about_tab
@@ -56,4 +56,6 @@ def build_app(load_scorer: Callable[[str], Scorer], *, default_model: str = "dem
 
 def launch(app: gr.Blocks, **settings: Any) -> None:
     """Serve `app` with the page's theme; host and port come from GRADIO_SERVER_NAME and GRADIO_SERVER_PORT."""
-    app.launch(theme=THEME, css=CSS, allowed_paths=[str(ASSETS / "examples")], **settings)
+    app.queue(max_size=MAX_WAITING)
+    examples = [str(ASSETS / "examples")]
+    app.launch(theme=THEME, css=CSS, allowed_paths=examples, max_file_size=MAX_UPLOAD_BYTES, **settings)

@@ -15,7 +15,7 @@ import gradio as gr
 
 from vjepa_demo.config import ASSETS, MAX_PROMPT_CHARACTERS, model_presets
 from vjepa_demo.plots import radar_chart
-from vjepa_demo.schema import DemoError, ModelError, RecordError, VideoError, VideoScores
+from vjepa_demo.schema import DemoError, VideoError, VideoScores
 from vjepa_demo.ui import render
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ STEPS = {
     "text": (0.8, "Encoding the prompt"),
     "head": (0.95, "Scoring"),
 }
-ERROR_TITLES = {VideoError: "This video cannot be scored", RecordError: "Prompt", ModelError: "Model"}
 SCORING: dict[str, Any] = {
     "concurrency_limit": 2,
     "concurrency_id": "scoring",
@@ -43,6 +42,7 @@ class _Inputs:
     model: gr.Dropdown
     button: gr.Button
     hint: gr.HTML
+    running: gr.State
 
     @property
     def values(self) -> list[Any]:
@@ -72,8 +72,10 @@ def add_score_tab(load_scorer: Callable[[str], Scorer], default_model: str) -> N
         prompt: str,
         model: str,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio asks for it)
-    ) -> tuple[Any, ...]:
-        return _shown(_score(load_scorer, video, prompt, model, progress))
+    ) -> Iterator[tuple[Any, ...]]:
+        yield gr.Button(interactive=False), *[gr.skip()] * len(results.all)
+        with _shown_errors(escape):
+            yield gr.skip(), *_shown(_score(load_scorer, video, prompt, model, progress))
 
     def score_endpoint(video: str, prompt: str, model: str = default_model) -> dict[str, Any]:
         """Score a video and the prompt it was made from on five mean opinion scores, 1 (Bad) to 5 (Excellent).
@@ -87,13 +89,14 @@ def add_score_tab(load_scorer: Callable[[str], Scorer], default_model: str) -> N
             {"video", "prompt", "model", "trained_on", "scores": {"Traditional", "Alignment", "Aesthetic",
             "Temporal", "Overall"}, "seconds"}
         """
-        return _score(load_scorer, video, prompt, model).to_dict()
+        with _shown_errors(str):
+            return _score(load_scorer, video, prompt, model).to_dict()
 
-    with gr.Row(equal_height=False):
-        with gr.Column(scale=2, min_width=320):
+    with gr.Row(equal_height=False, elem_id="score-row"):
+        with gr.Column(scale=2, min_width=320, elem_id="inputs-column"):
             inputs = _add_inputs(default_model)
             example_loaded = _add_examples(inputs)
-        with gr.Column(scale=3, min_width=320):
+        with gr.Column(scale=3, min_width=320, elem_id="results-column"):
             results = _add_results()
     _keep_ready(inputs)
     for trigger in (inputs.button.click, example_loaded.then):
@@ -118,7 +121,7 @@ def _add_inputs(default_model: str) -> _Inputs:
     )
     button = gr.Button("Score", variant="primary", interactive=False, elem_id="score-button")
     hint = gr.HTML(_hint("Add a video and type its prompt."), elem_id="hint")
-    return _Inputs(video, prompt, model, button, hint)
+    return _Inputs(video, prompt, model, button, hint, gr.State(False))
 
 
 def _add_examples(inputs: _Inputs) -> Any:
@@ -150,16 +153,20 @@ def _keep_ready(inputs: _Inputs) -> None:
     gr.on(
         [inputs.video.change, inputs.prompt.change, inputs.model.change],
         _readiness,
-        inputs=inputs.values,
+        inputs=[*inputs.values, inputs.running],
         outputs=[inputs.button, inputs.hint],
         trigger_mode="always_last",
         **AT_ONCE,
     )
 
 
-def _readiness(video: str | None, prompt: str, model: str) -> tuple[Any, Any]:
+def _readiness(video: str | None, prompt: str, model: str, running: bool) -> tuple[Any, Any]:
     missing = _missing(video, prompt, model)
-    return gr.Button(interactive=missing is None), gr.HTML(_hint(missing or ""))
+    return gr.Button(interactive=missing is None and not running), gr.HTML(_hint(missing or ""))
+
+
+def _finished(video: str | None, prompt: str, model: str) -> tuple[Any, Any, bool]:
+    return *_readiness(video, prompt, model, running=False), False
 
 
 def _missing(video: str | None, prompt: str, model: str) -> str | None:
@@ -173,11 +180,17 @@ def _missing(video: str | None, prompt: str, model: str) -> str | None:
 
 def _wire(trigger: Callable[..., Any], score: Callable[..., Any], inputs: _Inputs, results: _Results) -> None:
     """`trigger` switches the button off, scores, shows or, on an error, clears the results, and switches it on."""
-    switched_off = trigger(lambda: gr.Button(interactive=False), outputs=inputs.button, **AT_ONCE)
-    scoring = switched_off.then(score, inputs.values, results.all, api_visibility="private", **SCORING)
+    started = trigger(lambda: (gr.Button(interactive=False), True), outputs=[inputs.button, inputs.running], **AT_ONCE)
+    outputs = [inputs.button, *results.all]
+    scoring = started.then(score, inputs.values, outputs, api_visibility="private", **SCORING)
     failed = scoring.failure(_cleared, outputs=results.all, **AT_ONCE)
     for event in (scoring.success, failed.then):
-        event(_readiness, inputs.values, [inputs.button, inputs.hint], **AT_ONCE)
+        event(
+            _finished,
+            inputs.values,
+            [inputs.button, inputs.hint, inputs.running],
+            **AT_ONCE,
+        )
 
 
 def _add_endpoint(score: Callable[..., Any], inputs: _Inputs) -> None:
@@ -199,22 +212,20 @@ def _score(
         if progress is not None:
             progress(share, desc=what)
 
-    with _shown_errors():
-        if not video:
-            raise VideoError("no video: add one first")
-        tell(0.0, f"Loading {model}")
-        result = load_scorer(model).score(video, prompt, on_step=lambda step: tell(*STEPS[step]))
+    if not video:
+        raise VideoError("no video: add one first")
+    tell(0.0, f"Loading {model}")
+    result = load_scorer(model).score(video, prompt, on_step=lambda step: tell(*STEPS[step]))
     return replace(result, video=Path(video).name)
 
 
 @contextmanager
-def _shown_errors() -> Iterator[None]:
-    """What a person can mend, as a message on the page; Gradio renders it as HTML, so it is escaped."""
+def _shown_errors(written: Callable[[str], str]) -> Iterator[None]:
+    """What a person can mend, as a message: on the page Gradio renders it as HTML, so there it has to be escaped."""
     try:
         yield
     except DemoError as error:
-        title = ERROR_TITLES.get(type(error), "Error")
-        raise gr.Error(escape(str(error)), title=title, print_exception=False) from error
+        raise gr.Error(written(str(error)), print_exception=False) from error
 
 
 def _shown(result: VideoScores) -> tuple[Any, ...]:

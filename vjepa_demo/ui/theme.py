@@ -19,9 +19,10 @@ CSS = """
 #hint { min-height: 1.4rem; }
 #hint p { margin: 0; color: var(--body-text-color-subdued); font-size: .9rem; }
 #radar .js-plotly-plot text { fill: var(--body-text-color) !important; }
-.scores { width: 100%; border-collapse: collapse; border: 0 !important; }
-.scores td, .scores th { padding: .4rem .5rem; text-align: left; border: 0;
-  border-bottom: 1px solid var(--border-color-primary); }
+.scores { width: 100%; border-collapse: collapse; }
+.scores, .scores tbody, .scores tr, .scores td { border: 0 !important; }
+.scores td { padding: .4rem .5rem; text-align: left; }
+.scores tr + tr td { border-top: 1px solid var(--border-color-primary) !important; }
 .scores .value { font-variant-numeric: tabular-nums; font-weight: 600; white-space: nowrap; }
 .scores .meter { width: 34%; min-width: 4rem; }
 .scores .meter div { height: .5rem; border-radius: .25rem; background: var(--border-color-primary); }
@@ -37,5 +38,13 @@ CSS = """
 .empty { display: grid; place-items: center; min-height: 20rem; text-align: center; padding: 1rem;
   border: 1px dashed var(--border-color-primary); border-radius: var(--block-radius);
   color: var(--body-text-color-subdued); }
-@media (max-width: 600px) { .scores .meter { display: none; } }
+@media (max-width: 700px) {
+  .scores .meter { display: none; }
+  /* one column: the results come right after the button, the examples last */
+  #score-row { flex-direction: column; flex-wrap: nowrap; }
+  #inputs-column { display: contents; }
+  #inputs-column > * { width: 100%; }
+  #results-column { order: 1; width: 100%; }
+  #examples { order: 2; }
+}
 """
