@@ -120,10 +120,19 @@ def get_scorer(name: str | None = None, device: str | None = None) -> Scorer:
         lock = _loading.setdefault(key, threading.Lock())
     with lock:
         if key not in _scorers:
-            checkpoint = find_checkpoint(name)
-            model = load_checkpoint(checkpoint, device=place, dtype=inference_dtype(place))
-            _scorers[key] = Scorer(name, model, checkpoint.trained_on)
+            _scorers[key] = load_scorer(name, device=str(place))
         return _scorers[key]
+
+
+def load_scorer(name: str, *, device: str | None = None, shown_as: str | None = None) -> Scorer:
+    """A scorer of its own for a preset or a checkpoint, which nobody else gets; its results name it `shown_as`.
+
+    Raises as `get_scorer` does.
+    """
+    place = resolve_device(device or default_device())
+    checkpoint = find_checkpoint(name)
+    model = load_checkpoint(checkpoint, device=place, dtype=inference_dtype(place))
+    return Scorer(shown_as or name, model, checkpoint.trained_on)
 
 
 def default_model() -> str:

@@ -12,7 +12,10 @@ from vjepa_demo.config import ASSETS, MAX_UPLOAD_BYTES, MAX_WAITING
 from vjepa_demo.schema import DemoError
 from vjepa_demo.ui import render
 from vjepa_demo.ui.about_tab import add_about_tab
+from vjepa_demo.ui.errors import AT_ONCE
+from vjepa_demo.ui.finetune_tab import add_finetune_tab, choose_mine
 from vjepa_demo.ui.score_tab import add_score_tab
+from vjepa_demo.ui.session import Session
 from vjepa_demo.ui.theme import CSS, THEME
 
 if TYPE_CHECKING:
@@ -29,11 +32,17 @@ def build_app(load_scorer: Callable[[str], Scorer], *, default_model: str = "dem
     """The page, not yet served. `load_scorer(name)` gives the scorer of a model, loading it at most once."""
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=DELETE_CACHE_SECONDS) as app:
         badge = gr.HTML(render.header(TITLE, default_model, "loading"), elem_id="header")
-        with gr.Tabs():
+        session = gr.State(None, delete_callback=_end)
+        app.load(Session.open, outputs=session, **AT_ONCE)
+        with gr.Tabs() as tabs:
             with gr.Tab("Score", id="score"):
-                add_score_tab(load_scorer, default_model)
+                model = add_score_tab(load_scorer, default_model, session)
+            with gr.Tab("Fine-tune", id="finetune"):
+                use = add_finetune_tab(session, default_model)
             with gr.Tab("About", id="about"):
                 add_about_tab()
+
+        use.click(choose_mine, [session], [model, tabs], concurrency_limit=2, api_visibility="private")
 
         def model_state() -> Iterator[str]:
             """The header while the default model loads, and once it has."""
@@ -52,6 +61,12 @@ def build_app(load_scorer: Callable[[str], Scorer], *, default_model: str = "dem
             api_visibility="private",
         )
     return app
+
+
+def _end(session: Session | None) -> None:
+    """A visitor left: what they brought and made goes too."""
+    if session is not None:
+        session.close()
 
 
 def launch(app: gr.Blocks, **settings: Any) -> None:

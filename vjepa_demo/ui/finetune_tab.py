@@ -1,4 +1,4 @@
-"""The Fine-tune tab: labels and videos in, a look at what will be used, live curves, metrics, and the checkpoint out."""
+"""The Fine-tune tab: labels and videos in, what will be used of them, live curves, metrics, the checkpoint out."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from vjepa_demo.ui.errors import AT_ONCE, shown_errors
 from vjepa_demo.ui.session import MINE, Session
 
 if TYPE_CHECKING:
+    from vjepa_demo.metrics import Evaluation
     from vjepa_demo.train import EpochReport, Report, TrainingResult
 
 SAMPLE = ASSETS / "sample"
@@ -116,7 +117,7 @@ def _add_results() -> _Results:
     return _Results(check, histograms, status, curves, panel, metrics, scatter, download, use)
 
 
-# ---- what will be used -------------------------------------------------------------------------------------------------
+# ---- what will be used -----------------------------------------------------------------------------------------------
 
 
 def _wire_check(session: gr.State, inputs: _Inputs, results: _Results) -> None:
@@ -188,7 +189,7 @@ def _button(ready: bool, hint: str) -> tuple[Any, Any]:
     return gr.Button(interactive=ready), gr.HTML(render.hint(hint))
 
 
-# ---- training ----------------------------------------------------------------------------------------------------------
+# ---- training --------------------------------------------------------------------------------------------------------
 
 
 def _wire_training(session: gr.State, inputs: _Inputs, results: _Results) -> None:
@@ -286,16 +287,25 @@ def _finished(session: Session, result: TrainingResult) -> tuple[Any, ...]:
     from vjepa_demo.checkpoint import zip_checkpoint
 
     session.checkpoint, session.scorer = result.folder, None
-    archive = zip_checkpoint(result.folder, session.folder / f"checkpoint-{session.runs}.zip")
+    archive = session.folder / f"checkpoint-{session.runs}.zip"
+    zip_checkpoint(result.folder, archive)
     text = f"Done: the best of {result.epochs} epochs was number {result.best_epoch}."
     return (
         render.status(text, 1.0, None),
         gr.skip(),
         gr.Column(visible=True),
-        render.metrics_table(result.evaluation),
+        render.metrics_table(result.evaluation, _sentence(result.evaluation)),
         _scatter(result),
         gr.DownloadButton(value=str(archive)),
     )
+
+
+def _sentence(evaluation: Evaluation | None) -> str:
+    from vjepa_demo.metrics import verdict
+
+    if evaluation is None:
+        return "There was no validation set, so nothing can be said about how good it is."
+    return verdict(evaluation)
 
 
 def _scatter(result: TrainingResult) -> Any:
@@ -314,7 +324,7 @@ def _scatter(result: TrainingResult) -> Any:
     return gr.Plot(prediction_scatter(points), visible=True) if points else gr.Plot(visible=False)
 
 
-# ---- to the Score tab --------------------------------------------------------------------------------------------------
+# ---- to the Score tab ------------------------------------------------------------------------------------------------
 
 
 def choose_mine(session: Session) -> tuple[Any, Any]:
@@ -325,11 +335,9 @@ def choose_mine(session: Session) -> tuple[Any, Any]:
         if session.scorer is None:
             from vjepa_demo.scorer import load_scorer
 
-            session.scorer = load_scorer(str(session.checkpoint), name="my fine-tuned model")
+            session.scorer = load_scorer(str(session.checkpoint), shown_as="my fine-tuned model")
     choices: Sequence[tuple[str, str]] = [
         *((f"{preset.name}: {preset.summary}", preset.name) for preset in model_presets().values()),
         ("my fine-tuned model", MINE),
     ]
     return gr.Dropdown(choices=list(choices), value=MINE), gr.Tabs(selected="score")
-
-

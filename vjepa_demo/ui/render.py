@@ -6,6 +6,7 @@ import base64
 import io
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -13,9 +14,26 @@ from PIL import Image
 from vjepa_demo.config import DIMENSION_MEANINGS, SCORE_MAX, SCORE_MIN, acr_word
 from vjepa_demo.schema import VideoScores
 
+if TYPE_CHECKING:
+    from vjepa_demo.metrics import Evaluation
+    from vjepa_demo.records import RecordSet, RecordSummary
+
 THUMBNAIL_PIXELS = 176  # twice the size it is shown at, for sharp screens
 STEP_NAMES = {"decode": "decoding", "video": "video encoder", "text": "text encoder", "head": "head"}
 EMPTY = '<div class="empty">The scores appear here.<br>Add a video and its prompt, or click an example.</div>'
+
+EMPTY_TRAINING = (
+    '<div class="empty">Fine-tune a model on your own labels.<br>'
+    "A CSV with the columns video_name, Prompt and at least one of Traditional_MOS, Alignment_MOS, Aesthetic_MOS, "
+    "Temporal_MOS, Overall_MOS; and the videos, as files or one zip.<br>What will be used is shown before it begins."
+    "</div>"
+)
+SHOWN_PROBLEMS = 50
+
+
+def hint(text: str) -> str:
+    """A line under a button: why it cannot be pressed, or what it will do."""
+    return f"<p>{escape(text)}</p>"
 
 
 def header(title: str, model: str, state: str) -> str:
@@ -96,3 +114,54 @@ def times(result: VideoScores) -> str:
     parts = " · ".join(f"{STEP_NAMES[step]} {seconds:.2f}" for step, seconds in result.seconds.items())
     remembered = " (video remembered)" if result.seconds["video"] == 0 else ""
     return f"{total:.2f} s: {parts}{remembered}"
+
+
+# ---- fine-tuning -----------------------------------------------------------------------------------------------------
+
+
+def check_report(summary: RecordSummary, records: RecordSet) -> str:
+    """What will be used of a labelled table, what was guessed, and each row that will not be used."""
+    notes = "".join(f"<p>{escape(note)}</p>" for note in records.notes)
+    problems = "".join(
+        f"<tr><td>{problem.line}</td><td>{escape(problem.message)}</td></tr>"
+        for problem in records.problems[:SHOWN_PROBLEMS]
+    )
+    more = len(records.problems) - SHOWN_PROBLEMS
+    if problems:
+        rest = f"<p>... and {more:,} more</p>" if more > 0 else ""
+        problems = (
+            f"<p><b>{len(records.problems):,} rows will not be used</b></p>"
+            f'<div class="problems"><table class="scores"><tbody>{problems}</tbody></table></div>{rest}'
+        )
+    return f'<div class="about-scores"><p><b>{escape(str(summary))}</b></p>{notes}{problems}</div>'
+
+
+def status(text: str, share: float | None, seconds_left: float | None) -> str:
+    """What runs, how far it is (0 to 1) and how long it will still take."""
+    left = "" if not seconds_left else f" · {_duration(seconds_left)} left"
+    bar = "" if share is None else f'<div class="bar-line"><span style="width:{100 * share:.1f}%"></span></div>'
+    return f'<div class="train-status"><p>{escape(text)}{left}</p>{bar}</div>'
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def metrics_table(evaluation: Evaluation | None, sentence: str) -> str:
+    """Metrics with standard errors and the no-video baseline's SROCC, a row a dimension; and what that means."""
+    if evaluation is None:
+        return f'<div class="about-scores"><p>{escape(sentence)}</p></div>'
+    head = "".join(f"<th>{name}</th>" for name in ("", "clips", "SROCC", "PLCC", "KROCC", "RMSE", "no-video SROCC"))
+    rows = "".join(_metrics_row(evaluation, name) for name in evaluation.dimensions)
+    return (
+        f'<div class="wide"><table class="scores metrics"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+        f'</div><div class="about-scores"><p>{escape(sentence)}</p></div>'
+    )
+
+
+def _metrics_row(evaluation: Evaluation, name: str) -> str:
+    metrics, baseline = evaluation.dimensions[name], evaluation.no_video_baseline
+    without = "" if baseline is None else str(baseline.dimensions[name].srocc)
+    values = (str(metrics.n), *map(str, (metrics.srocc, metrics.plcc, metrics.krocc, metrics.rmse)), without)
+    cells = "".join(f"<td>{value}</td>" for value in values)
+    return f'<tr data-dimension="{name}"><td>{name}</td>{cells}</tr>'

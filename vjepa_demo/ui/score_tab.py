@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +13,10 @@ import gradio as gr
 
 from vjepa_demo.config import ASSETS, MAX_PROMPT_CHARACTERS, model_presets
 from vjepa_demo.plots import radar_chart
-from vjepa_demo.schema import DemoError, VideoError, VideoScores
+from vjepa_demo.schema import VideoError, VideoScores
 from vjepa_demo.ui import render
+from vjepa_demo.ui.errors import AT_ONCE, shown_errors
+from vjepa_demo.ui.session import MINE, Session
 
 if TYPE_CHECKING:
     from vjepa_demo.scorer import Scorer
@@ -31,8 +31,6 @@ SCORING: dict[str, Any] = {
     "concurrency_limit": 2,
     "concurrency_id": "scoring",
 }  # decoding of one runs beside encoding of another
-
-AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
 @dataclass(frozen=True)
@@ -64,18 +62,19 @@ class _Results:
         return [self.empty, self.panel, self.radar, self.table, self.strip, self.about, self.json]
 
 
-def add_score_tab(load_scorer: Callable[[str], Scorer], default_model: str) -> None:
-    """Fill the current tab and name the `/score` endpoint."""
+def add_score_tab(load_scorer: Callable[[str], Scorer], default_model: str, session: gr.State) -> gr.Dropdown:
+    """Fill the current tab and name the `/score` endpoint; returns the choice of the model."""
 
     def score_on_page(
         video: str | None,
         prompt: str,
         model: str,
+        visitor: Session,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio asks for it)
     ) -> Iterator[tuple[Any, ...]]:
         yield gr.Button(interactive=False), *[gr.skip()] * len(results.all)
-        with _shown_errors(escape):
-            yield gr.skip(), *_shown(_score(load_scorer, video, prompt, model, progress))
+        with shown_errors():
+            yield gr.skip(), *_shown(_score(visitor.or_else(load_scorer), video, prompt, model, progress))
 
     def score_endpoint(video: str, prompt: str, model: str = default_model) -> dict[str, Any]:
         """Score a video and the prompt it was made from on five mean opinion scores, 1 (Bad) to 5 (Excellent).
@@ -89,7 +88,7 @@ def add_score_tab(load_scorer: Callable[[str], Scorer], default_model: str) -> N
             {"video", "prompt", "model", "trained_on", "scores": {"Traditional", "Alignment", "Aesthetic",
             "Temporal", "Overall"}, "seconds"}
         """
-        with _shown_errors(str):
+        with shown_errors(str):
             return _score(load_scorer, video, prompt, model).to_dict()
 
     with gr.Row(equal_height=False, elem_id="score-row"):
@@ -100,8 +99,9 @@ def add_score_tab(load_scorer: Callable[[str], Scorer], default_model: str) -> N
             results = _add_results()
     _keep_ready(inputs)
     for trigger in (inputs.button.click, example_loaded.then):
-        _wire(trigger, score_on_page, inputs, results)
+        _wire(trigger, score_on_page, inputs, results, session)
     _add_endpoint(score_endpoint, inputs)
+    return inputs.model
 
 
 def _add_inputs(default_model: str) -> _Inputs:
@@ -120,7 +120,7 @@ def _add_inputs(default_model: str) -> _Inputs:
         elem_id="model",
     )
     button = gr.Button("Score", variant="primary", interactive=False, elem_id="score-button")
-    hint = gr.HTML(_hint("Add a video and type its prompt."), elem_id="hint")
+    hint = gr.HTML(render.hint("Add a video and type its prompt."), elem_id="hint")
     return _Inputs(video, prompt, model, button, hint, gr.State(False))
 
 
@@ -162,7 +162,7 @@ def _keep_ready(inputs: _Inputs) -> None:
 
 def _readiness(video: str | None, prompt: str, model: str, running: bool) -> tuple[Any, Any]:
     missing = _missing(video, prompt, model)
-    return gr.Button(interactive=missing is None and not running), gr.HTML(_hint(missing or ""))
+    return gr.Button(interactive=missing is None and not running), gr.HTML(render.hint(missing or ""))
 
 
 def _finished(video: str | None, prompt: str, model: str) -> tuple[Any, Any, bool]:
@@ -170,7 +170,7 @@ def _finished(video: str | None, prompt: str, model: str) -> tuple[Any, Any, boo
 
 
 def _missing(video: str | None, prompt: str, model: str) -> str | None:
-    refusal = model_presets()[model].refusal
+    refusal = None if model == MINE else model_presets()[model].refusal
     if refusal is not None:
         return refusal
     if not video:
@@ -178,11 +178,13 @@ def _missing(video: str | None, prompt: str, model: str) -> str | None:
     return None if prompt.strip() else "Type the prompt that the video was made from."
 
 
-def _wire(trigger: Callable[..., Any], score: Callable[..., Any], inputs: _Inputs, results: _Results) -> None:
+def _wire(
+    trigger: Callable[..., Any], score: Callable[..., Any], inputs: _Inputs, results: _Results, session: gr.State
+) -> None:
     """`trigger` switches the button off, scores, shows or, on an error, clears the results, and switches it on."""
     started = trigger(lambda: (gr.Button(interactive=False), True), outputs=[inputs.button, inputs.running], **AT_ONCE)
     outputs = [inputs.button, *results.all]
-    scoring = started.then(score, inputs.values, outputs, api_visibility="private", **SCORING)
+    scoring = started.then(score, [*inputs.values, session], outputs, api_visibility="private", **SCORING)
     failed = scoring.failure(_cleared, outputs=results.all, **AT_ONCE)
     for event in (scoring.success, failed.then):
         event(
@@ -219,15 +221,6 @@ def _score(
     return replace(result, video=Path(video).name)
 
 
-@contextmanager
-def _shown_errors(written: Callable[[str], str]) -> Iterator[None]:
-    """What a person can mend, as a message: on the page Gradio renders it as HTML, so there it has to be escaped."""
-    try:
-        yield
-    except DemoError as error:
-        raise gr.Error(written(str(error)), print_exception=False) from error
-
-
 def _shown(result: VideoScores) -> tuple[Any, ...]:
     return (
         gr.HTML(visible=False),
@@ -242,10 +235,6 @@ def _shown(result: VideoScores) -> tuple[Any, ...]:
 
 def _cleared() -> tuple[Any, ...]:
     return gr.HTML(visible=True), gr.Column(visible=False), None, "", "", "", ""
-
-
-def _hint(text: str) -> str:
-    return f"<p>{escape(text)}</p>"
 
 
 def example_rows() -> list[list[str]]:

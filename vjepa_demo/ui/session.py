@@ -5,9 +5,12 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from vjepa_demo.schema import ModelError
 
 if TYPE_CHECKING:
     from vjepa_demo.records import RecordSet
@@ -32,6 +35,22 @@ class Session:
     @classmethod
     def open(cls) -> Session:
         return cls(Path(tempfile.mkdtemp(prefix="vjepa-demo-")))
+
+    def or_else(self, load_scorer: Callable[[str], Scorer]) -> Callable[[str], Scorer]:
+        """`load_scorer`, but for `MINE` this visitor's own scorer.
+
+        Raises (when called):
+            ModelError: if this visitor has none.
+        """
+
+        def load(name: str) -> Scorer:
+            if name != MINE:
+                return load_scorer(name)
+            if self.scorer is None:
+                raise ModelError("your fine-tuned model is gone: train it again, or choose demo")
+            return self.scorer
+
+        return load
 
     def new_run(self) -> Path:
         """An empty folder for the next training run; the one before is deleted once its checkpoint is replaced."""

@@ -16,9 +16,8 @@ CSS = """
   border: 1px solid var(--border-color-primary); background: var(--background-fill-secondary); }
 #header .badge::before { content: "●"; margin-right: .4rem; color: var(--body-text-color-subdued); }
 #header .badge.ready::before { color: #16a34a; }
-#hint { min-height: 1.4rem; }
-#hint p { margin: 0; color: var(--body-text-color-subdued); font-size: .9rem; }
-#radar .js-plotly-plot text { fill: var(--body-text-color) !important; }
+#hint p, #train-hint p { margin: 0; color: var(--body-text-color-subdued); font-size: .9rem; }
+.js-plotly-plot text { fill: var(--body-text-color) !important; }
 .scores { width: 100%; border-collapse: collapse; }
 .scores, .scores tbody, .scores tr, .scores td { border: 0 !important; }
 .scores td { padding: .4rem .5rem; text-align: left; }
@@ -38,6 +37,14 @@ CSS = """
 .empty { display: grid; place-items: center; min-height: 20rem; text-align: center; padding: 1rem;
   border: 1px dashed var(--border-color-primary); border-radius: var(--block-radius);
   color: var(--body-text-color-subdued); }
+.problems { max-height: 14rem; overflow: auto; border: 1px solid var(--border-color-primary);
+  border-radius: var(--block-radius); }
+.wide { contain: inline-size; overflow-x: auto; }
+.metrics th { font-weight: 600; text-align: left; padding: .4rem .5rem; border: 0 !important; }
+.train-status p { margin: 0 0 .3rem; }
+.bar-line { height: .5rem; border-radius: .25rem; background: var(--border-color-primary); }
+.bar-line span { display: block; height: 100%; border-radius: .25rem; background: var(--color-accent); }
+#hint, #train-hint { min-height: 1.4rem; }
 @media (max-width: 700px) {
   .scores .meter { display: none; }
   /* one column: the results come right after the button, the examples last */
