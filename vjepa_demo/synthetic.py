@@ -249,13 +249,14 @@ def caption_of(told: Mapping[str, str], rng: np.random.Generator) -> str:
     """A sentence that states `told`, in one of many wordings. Needs shape, colour and background."""
     words = {name: _choose(rng, PHRASES[name][value]) for name, value in told.items()}
     sentence = _choose(rng, _TEMPLATES).format_map({"motion": "is seen", "camera": "", **words})
-    return f"{_choose(rng, _OPENINGS)}{sentence.strip(' ,:')}{_choose(rng, _ENDINGS)}"
+    caption = f"{_choose(rng, _OPENINGS)}{sentence.strip(' ,:')}{_choose(rng, _ENDINGS)}"
+    return re.sub(r"\ba (?=[aeiou])", "an ", caption)
 
 
 def caption_words() -> set[str]:
     """Every word that a caption can have, in lower case and without its punctuation."""
     phrases = [phrase for values in PHRASES.values() for options in values.values() for phrase in options]
-    text = " ".join((*phrases, *_TEMPLATES, *_OPENINGS, *_ENDINGS, "is seen")).lower()
+    text = " ".join((*phrases, *_TEMPLATES, *_OPENINGS, *_ENDINGS, "is seen", "an")).lower()
     return set(re.findall(r"[a-z0-9]+", re.sub(r"{.*?}", " ", text)))
 
 
