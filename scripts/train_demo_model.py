@@ -1,6 +1,6 @@
 """Train the `demo` model from nothing on procedural clips, and write it to `assets/demo`.
 
-    python scripts/train_demo_model.py                       # as shipped; about an hour on two cores
+    python scripts/train_demo_model.py                       # as shipped; 43 minutes on two cores
     python scripts/train_demo_model.py --export-only         # write out the last saved state
     python scripts/train_demo_model.py --evaluate assets/demo
 

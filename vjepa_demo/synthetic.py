@@ -277,7 +277,7 @@ def caption_of(told: Mapping[str, str], rng: np.random.Generator) -> str:
 def caption_words() -> set[str]:
     """Every word that a caption can have, in lower case and without its punctuation."""
     phrases = [phrase for values in PHRASES.values() for options in values.values() for phrase in options]
-    text = " ".join((*phrases, *_TEMPLATES, *_OPENINGS, *_ENDINGS, "is seen")).lower()
+    text = " ".join((*phrases, *_TEMPLATES, *_OPENINGS, *_ENDINGS, "is seen", "an")).lower()
     return set(re.findall(r"[a-z0-9]+", re.sub(r"{.*?}", " ", text)))
 
 

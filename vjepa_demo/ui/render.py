@@ -103,7 +103,8 @@ def trust(result: VideoScores) -> str:
         )
     if trained_on.kind == "procedural":
         sentences.append(
-            "It has seen no human opinion: trust it to compare versions of a clip, not as a verdict on one."
+            "It has seen no human opinion: trust it to compare versions of a clip, not as a verdict on one. "
+            "Its captions had few words: for a prompt with others, Alignment means little."
         )
     return " ".join(sentences)
 
