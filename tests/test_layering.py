@@ -22,10 +22,10 @@ ROWS = {
     "plots": 1,
     "records": 2,
     "features": 2,
+    "synthetic": 2,
     "checkpoint": 2,
     "scorer": 3,
     "train": 3,
-    "synthetic": 3,
     "cli": 4,
     "ui": 4,
     "__main__": 5,
@@ -38,7 +38,7 @@ OWNERS = {
     "pandas": {"records"},
     "huggingface_hub": {"hub"},
     "safetensors": {"checkpoint"},
-    "accelerate": {"scorer", "train", "synthetic"},
+    "accelerate": {"scorer", "train"},
     "gradio": {"ui"},
 }
 BARE = {"model", "losses", "metrics", "features", "train"}  # run where only torch, transformers and accelerate are

@@ -1,19 +1,13 @@
 from __future__ import annotations
 
-import json
-import math
-import os
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import CROP, FRAMES
+from conftest import FRAMES
 
-from vjepa_demo.checkpoint import find_checkpoint, load_base, load_checkpoint, read_checkpoint
+from vjepa_demo.checkpoint import load_base, load_checkpoint, read_checkpoint
 from vjepa_demo.config import DIMENSIONS, TrainConfig
 from vjepa_demo.schema import CheckpointError, RecordError, VideoRecord
 from vjepa_demo.train import EncodingReport, EpochReport, TrainingData, TrainingResult, schedule, train
@@ -99,7 +93,9 @@ def test_only_what_was_asked_for_changes(checkpoint_folder, data, tmp_path):
         rounded = {name for name in changed if after[name].dtype == torch.bfloat16}
         learned = {".".join(name.split(".")[:3]) for name in changed - rounded}
         head = {name for name in learned if name.startswith("head.")}
-        assert learned - head == (set() if scope == "head" else {"venc.layer.3", "venc.layernorm.weight", "venc.layernorm.bias"})
+        assert learned - head == (
+            set() if scope == "head" else {"venc.layer.3", "venc.layernorm.weight", "venc.layernorm.bias"}
+        )
         assert head
 
 
@@ -219,7 +215,9 @@ def test_stopping_before_anything_was_learned_says_so(checkpoint_folder, data, t
 
 
 @pytest.mark.parametrize("scope", ["head", "top"])
-def test_each_clip_is_decoded_once_and_the_result_does_not_depend_on_the_cache(checkpoint_folder, data, tmp_path, scope):
+def test_each_clip_is_decoded_once_and_the_result_does_not_depend_on_the_cache(
+    checkpoint_folder, data, tmp_path, scope
+):
     from vjepa_demo.video import load_clip
 
     decoded: list[Path] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from html import escape
 from pathlib import Path
 
 import gradio as gr
@@ -13,6 +12,7 @@ import pytest
 from vjepa_demo.config import DIMENSION_MEANINGS, DIMENSIONS
 from vjepa_demo.schema import ModelError, RecordError, TrainedOn, VideoError, VideoScores
 from vjepa_demo.ui import build_app, render, score_tab
+from vjepa_demo.ui.errors import shown_errors
 
 RESULT = VideoScores(
     video="/server/tmp/my clip.mp4",
@@ -107,7 +107,7 @@ def test_a_model_without_a_head_cannot_be_pressed(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("error", [VideoError, RecordError, ModelError])
 def test_what_a_person_can_mend_becomes_a_message(error):
-    with pytest.raises(gr.Error) as raised, score_tab._shown_errors(escape):
+    with pytest.raises(gr.Error) as raised, shown_errors():
         score_tab._score(lambda _: FakeScorer(error("<b>x</b>.mp4 is empty")), "clip.mp4", "a cat", "demo")
     assert raised.value.message == "&lt;b&gt;x&lt;/b&gt;.mp4 is empty"
 

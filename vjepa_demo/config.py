@@ -47,12 +47,6 @@ VIDEO_SUFFIXES = (
     *(".mts", ".flv", ".wmv", ".ogv", ".3gp", ".gif"),
 )
 
-# What a zip of videos may hold. Videos hardly shrink: a zip that grows a hundredfold is no zip of videos.
-ZIP_MAX_ENTRIES = 50_000
-ZIP_MAX_ENTRY_BYTES = 4 * 2**30
-ZIP_MAX_TOTAL_BYTES = 64 * 2**30
-ZIP_MAX_RATIO = 100
-
 # What of a checkpoint travels, by zip or over the Hub: never code, never a pickle, never a run's work folder.
 CHECKPOINT_WEIGHTS_FILE, CHECKPOINT_CARD_FILE = "model.safetensors", "README.md"
 ENCODER_FOLDERS = ("video_encoder", "text_encoder")  # inside a checkpoint whose encoders are not on the Hub
@@ -81,6 +75,8 @@ class ZipLimits:
     ratio: int
 
 
+# Neither videos nor weights shrink much: a zip that grows a hundredfold holds neither.
+VIDEO_ZIP_LIMITS = ZipLimits(50_000, 4 * 2**30, 64 * 2**30, 100)
 CHECKPOINT_ZIP_LIMITS = ZipLimits(1000, CHECKPOINT_MAX_BYTES, CHECKPOINT_MAX_BYTES, 100)
 
 

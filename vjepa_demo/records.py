@@ -12,23 +12,20 @@ import dataclasses
 import io
 import os
 import re
-import shutil
-import stat
 import tempfile
 import unicodedata
-import zipfile
-import zlib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
-from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO, Generic, TypeVar
+from pathlib import Path, PurePosixPath
+from typing import Generic, TypeVar
 
 import pandas as pd
 
+from vjepa_demo.archive import ArchiveError, extract_zip, is_hidden, new_folder
 from vjepa_demo.config import (
     DIMENSIONS,
     MAX_PROMPT_CHARACTERS,
@@ -37,10 +34,7 @@ from vjepa_demo.config import (
     SCORE_MAX,
     SCORE_MIN,
     VIDEO_SUFFIXES,
-    ZIP_MAX_ENTRIES,
-    ZIP_MAX_ENTRY_BYTES,
-    ZIP_MAX_RATIO,
-    ZIP_MAX_TOTAL_BYTES,
+    VIDEO_ZIP_LIMITS,
     ClipConfig,
 )
 from vjepa_demo.schema import (
@@ -561,15 +555,11 @@ def _list_source(source: Path, table: LabelTable, extract_to: str | Path | None)
     elif not source.is_dir():
         raise RecordError(f"{source}: no such file or folder; a folder, a zip or video files were expected")
     for folder_name, folders, names in os.walk(source):
-        folders[:] = sorted(name for name in folders if not _is_hidden(name))
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
         for name in sorted(names):
-            if not _is_hidden(name):
+            if not is_hidden(name):
                 file = Path(folder_name, name)
                 yield file.relative_to(source).as_posix(), file
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
 
 
 def _match_problem(name: str, found: Sequence[Path], where: str) -> str:
@@ -617,101 +607,23 @@ def extract_videos(zip_path: str | Path, folder: str | Path, *, wanted: Iterable
     Raises:
         RecordError: if the zip is damaged, encrypted or too large, or holds links or paths that lead out of it.
     """
-    zip_path, folder = Path(zip_path), Path(folder)
-    if folder.exists() and any(folder.iterdir()):
-        raise RecordError(f"{folder} is not empty; an empty or new folder was expected")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
+    folder = Path(folder)
     try:
-        with zip_path.open("rb") as file, _open_zip(file) as archive:
-            entries = _wanted_entries(archive, wanted)
-            _extract(archive, entries, partial, largest=ZIP_MAX_RATIO * zip_path.stat().st_size)
-        if folder.exists():
-            folder.rmdir()
-        partial.rename(folder)
-    except _ZipError as error:
-        raise RecordError(f"{zip_path.name}{error}") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
-        raise RecordError(f"{zip_path.name} is damaged or not a zip ({error}); make or upload it again") from error
-    except FileExistsError as error:
-        raise RecordError(
-            f"{zip_path.name} holds one path twice ({Path(error.filename).name}); pack the videos anew"
-        ) from error
-    except OSError as error:
-        raise RecordError(f"{zip_path.name} cannot be extracted: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return tuple(folder / _entry_path(entry) for entry in entries)
+        with new_folder(folder) as partial:
+            files = extract_zip(zip_path, partial, lambda paths: _wanted_files(paths, wanted), limits=VIDEO_ZIP_LIMITS)
+    except ArchiveError as error:
+        raise RecordError(str(error)) from error
+    return tuple(folder / file.relative_to(partial) for file in files)
 
 
-class _ZipError(Exception):
-    """What is wrong with a zip; the message follows its name."""
-
-
-def _open_zip(file: IO[bytes]) -> zipfile.ZipFile:
-    """The archive, if its directory is one that a zip of videos has: ZipFile reads it at once, however large."""
-    end = zipfile._EndRecData(file)  # type: ignore[attr-defined]
-    if end is not None and end[zipfile._ECD_SIZE] > ZIP_MAX_ENTRIES * 512:  # type: ignore[attr-defined]
-        raise _ZipError(f" holds too many files; {ZIP_MAX_ENTRIES:,} at most")
-    archive = zipfile.ZipFile(file)
-    if len(archive.infolist()) > ZIP_MAX_ENTRIES:
-        raise _ZipError(f" holds {len(archive.infolist()):,} files; {ZIP_MAX_ENTRIES:,} at most")
-    return archive
-
-
-def _wanted_entries(archive: zipfile.ZipFile, wanted: Iterable[str]) -> list[zipfile.ZipInfo]:
-    """The entries to extract, in the zip's order, after every entry was looked at."""
-    videos = []
-    for entry in archive.infolist():
-        _check_entry(entry)
-        path = _entry_path(entry)
-        if not entry.is_dir() and path.suffix.lower() in VIDEO_SUFFIXES and not any(map(_is_hidden, path.parts)):
-            videos.append((path.as_posix(), entry))
+def _wanted_files(paths: Sequence[str], wanted: Iterable[str]) -> dict[str, str]:
+    """Those of a zip's `paths` that `wanted` names; a zip is extracted with the paths it has."""
+    videos = [(path, path) for path in paths if path.lower().endswith(VIDEO_SUFFIXES) and not is_hidden(path)]
     if not videos:
-        nested = any(entry.filename.lower().endswith(ARCHIVE_SUFFIXES) for entry in archive.infolist())
-        raise _ZipError(" holds no videos" + ("; archives inside it are not opened: unpack them" if nested else ""))
+        nested = any(path.lower().endswith(ARCHIVE_SUFFIXES) for path in paths)
+        raise ArchiveError(" holds no videos" + ("; archives inside it are not opened: unpack them" if nested else ""))
     listing = _Listing(videos)
-    named = {entry for name in wanted for entry in listing.find(name)}
-    return [entry for _, entry in videos if entry in named]
-
-
-def _entry_path(entry: zipfile.ZipInfo) -> PurePosixPath:
-    return PurePosixPath(entry.filename.replace("\\", "/"))
-
-
-def _check_entry(entry: zipfile.ZipInfo) -> None:
-    path, name = _entry_path(entry), _quoted(entry.orig_filename)
-    windows = PureWindowsPath(entry.filename)
-    if path.is_absolute() or windows.drive or windows.root or ".." in path.parts or "\0" in entry.orig_filename:
-        raise _ZipError(f": the path {name} leads out of the zip; pack the folder of videos anew")
-    if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise _ZipError(f": {name} is a link or no ordinary file; pack the videos themselves")
-    if entry.flag_bits & 1:
-        raise _ZipError(f": {name} is encrypted; pack the videos without a password")
-    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # the others expand without bound
-        raise _ZipError(f": {name} is packed with an unusual method; use plain zip (deflate)")
-
-
-def _extract(archive: zipfile.ZipFile, entries: Sequence[zipfile.ZipInfo], folder: Path, *, largest: int) -> None:
-    """Write `entries` to `folder`: `largest` bytes in all at most, counted as they come out."""
-    total = 0
-    for entry in entries:
-        path = folder / _entry_path(entry)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        limits = {
-            f": {_quoted(entry.filename)} is larger than {ZIP_MAX_ENTRY_BYTES / 2**30:g} GiB": ZIP_MAX_ENTRY_BYTES,
-            f" holds more than {ZIP_MAX_TOTAL_BYTES / 2**30:g} GiB of videos": ZIP_MAX_TOTAL_BYTES - total,
-            f" grows more than {ZIP_MAX_RATIO} times when it is unpacked; videos do not": largest - total,
-        }
-        problem, limit = min(limits.items(), key=lambda item: item[1])
-        written = 0
-        with archive.open(entry) as source, path.open("xb") as target:
-            while block := source.read(COPY_BYTES):
-                written += len(block)
-                if written > limit:
-                    raise _ZipError(problem)
-                target.write(block)
-        total += written
+    return {path: path for name in wanted for path in listing.find(name)}
 
 
 # ---- splits ----------------------------------------------------------------------------------------------------------

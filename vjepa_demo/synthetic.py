@@ -228,9 +228,14 @@ def example_clips(*, num_frames: int = 60, height: int = 180, width: int = 320) 
 
 def make_records(folder: str | Path, *, count: int, seed: int) -> Iterator[VideoRecord]:
     """Draw `count` clips into `folder`, an MP4 of three seconds each; yields a clip's record once its file is whole."""
-    size = {"num_frames": DATASET_FRAMES, "height": DATASET_HEIGHT, "width": DATASET_WIDTH}
     for index in range(count):
-        clip = make_clip(seed * DATASET_SEEDS + index, duration_seconds=DATASET_SECONDS, **size)
+        clip = make_clip(
+            seed * DATASET_SEEDS + index,
+            num_frames=DATASET_FRAMES,
+            duration_seconds=DATASET_SECONDS,
+            height=DATASET_HEIGHT,
+            width=DATASET_WIDTH,
+        )
         path = Path(folder) / f"clip_{index:04d}.mp4"
         frames = torch.from_numpy(clip.frames).permute(0, 3, 1, 2).contiguous()  # (T, H, W, 3) -> (T, 3, H, W)
         write_video(path, frames, frames_per_second=clip.fps, crf=DATASET_CRF)

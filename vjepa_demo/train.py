@@ -38,7 +38,6 @@ from vjepa_demo.features import ActivationStore, FeatureKey, content_sha256
 from vjepa_demo.losses import mos_loss
 from vjepa_demo.metrics import Evaluation, evaluate, no_video_baseline
 from vjepa_demo.model import VJEPAModel, inference_dtype
-from vjepa_demo.records import split_records
 from vjepa_demo.schema import RecordError, RecordProblem, TrainedOn, VideoError, VideoRecord
 from vjepa_demo.synthetic import make_records
 from vjepa_demo.video import Clip, load_clip, pixel_values
@@ -169,6 +168,8 @@ def bootstrap(
 
     Nothing is left in `folder` unless the run ends, with all of its epochs or stopped after one.
     """
+    from vjepa_demo.records import split_records  # pandas: not for a bare GPU machine that brings its own split
+
     if not PartialState().is_main_process:
         raise RecordError("a first head is trained by one process: start it without accelerate launch")
     with tempfile.TemporaryDirectory() as clips:
