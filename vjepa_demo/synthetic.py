@@ -36,7 +36,7 @@ T = TypeVar("T")
 DATASET_FRAMES, DATASET_SECONDS = 36, 3.0
 DATASET_HEIGHT, DATASET_WIDTH = 160, 240
 DATASET_CRF = 20  # next to no compression of its own
-DATASET_SEEDS = 1_000_003  # the clips of one seed are none of another's
+DATASET_SEEDS = 1_000_003  # the clips of one seed are none of another's, nor of the demo model's training
 
 # ------------------------------------------------------------------------------------------------------------
 # What can be in a clip, and the words for it
@@ -230,7 +230,7 @@ def make_records(folder: str | Path, *, count: int, seed: int) -> Iterator[Video
     """Draw `count` clips into `folder`, an MP4 of three seconds each; yields a clip's record once its file is whole."""
     for index in range(count):
         clip = make_clip(
-            seed * DATASET_SEEDS + index,
+            (seed + 1) * DATASET_SEEDS + index,
             num_frames=DATASET_FRAMES,
             duration_seconds=DATASET_SECONDS,
             height=DATASET_HEIGHT,

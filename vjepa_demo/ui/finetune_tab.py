@@ -79,12 +79,12 @@ def add_finetune_tab(session: gr.State, default_model: str) -> gr.Button:
 
 def _add_inputs(default_model: str) -> _Inputs:
     defaults = TrainConfig()
-    labels = gr.File(label="Labels (CSV or TSV)", file_types=[".csv", ".tsv", ".txt"], height=110, elem_id="labels")
+    labels = gr.File(label="Labels (CSV or TSV)", file_types=[".csv", ".tsv", ".txt"], height=150, elem_id="labels")
     videos = gr.File(
         label="Videos (files, or one zip)",
         file_count="multiple",
         file_types=["video", ".zip", ".gif", ".mkv", ".ts"],
-        height=130,
+        height=150,
         elem_id="label-videos",
     )
     sample = gr.Button("Use the sample data set", size="sm", elem_id="sample-button")
@@ -145,19 +145,19 @@ def _check_uploads(
         session.records = None
         missing = "the labels" if videos else "the videos" if labels else "labels and videos"
         return _unchecked(f"Add {missing}, or use the sample data set.")
-    return _check(session, labels, videos, Path(labels).name, progress)
+    session.description, session.kind = Path(labels).name, "human"
+    return _check(session, labels, videos, progress)
 
 
 def _check_sample(
     session: Session,
     progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio asks for it)
 ) -> tuple[Any, ...]:
-    return _check(session, str(SAMPLE / "labels.csv"), [str(SAMPLE)], "the sample data set", progress)
+    session.description, session.kind = "the sample data set", "procedural"
+    return _check(session, str(SAMPLE / "labels.csv"), [str(SAMPLE)], progress)
 
 
-def _check(
-    session: Session, labels: str, videos: list[str], description: str, progress: gr.Progress
-) -> tuple[Any, ...]:
+def _check(session: Session, labels: str, videos: list[str], progress: gr.Progress) -> tuple[Any, ...]:
     """Read, match and open all of it, and show what will be used and what will not."""
     from vjepa_demo.records import check_videos, read_records, summarise
 
@@ -168,7 +168,7 @@ def _check(
         records = check_videos(
             records, on_progress=lambda done, total: progress((done, total), desc="Opening the videos")
         )
-    session.records, session.description = records, description
+    session.records = records
     summary = summarise(records)
     if not records.records:
         session.records = None
@@ -258,6 +258,7 @@ def _reports(session: Session, model: str, config: TrainConfig) -> Iterator[Repo
         split.train,
         split.validation,
         description=session.description,
+        kind=session.kind,
         label_range=(records.label_range.low, records.label_range.high),
     )
     folder = session.new_run()

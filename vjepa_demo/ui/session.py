@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from vjepa_demo.schema import ModelError
 
@@ -26,6 +26,7 @@ class Session:
     folder: Path
     records: RecordSet | None = None
     description: str = ""
+    kind: Literal["human", "procedural"] = "human"
     checkpoint: Path | None = None
     scorer: Scorer | None = None
     uploads: set[Path] = field(default_factory=set)

@@ -40,6 +40,7 @@ CSS = """
 .problems { max-height: 14rem; overflow: auto; border: 1px solid var(--border-color-primary);
   border-radius: var(--block-radius); }
 .wide { contain: inline-size; overflow-x: auto; }
+.metrics td { white-space: nowrap; font-size: .85rem; }
 .metrics th { font-weight: 600; text-align: left; padding: .4rem .5rem; border: 0 !important; }
 .train-status p { margin: 0 0 .3rem; }
 .bar-line { height: .5rem; border-radius: .25rem; background: var(--border-color-primary); }
