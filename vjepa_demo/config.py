@@ -42,6 +42,7 @@ MAX_WAITING = 64  # requests in the queue; the next is told to come back
 # Labelled tables. Below this many validation clips a rank correlation says nothing.
 MAX_TABLE_BYTES = 64 * 2**20
 MIN_VALIDATION_CLIPS = 5
+DATASET_MAX_BYTES = 32 * 2**30  # of the videos that a data set on the Hub may have fetched
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts"),
     *(".mts", ".flv", ".wmv", ".ogv", ".3gp", ".gif"),
@@ -190,6 +191,12 @@ def checkpoint_folder() -> Path:
     """Where heads trained on this machine are kept: $VJEPA_DEMO_CHECKPOINTS, or a folder in the user's cache."""
     default = Path.home() / ".cache" / "vjepa_demo" / "checkpoints"
     return Path(os.environ.get("VJEPA_DEMO_CHECKPOINTS", default))
+
+
+def dataset_folder() -> Path:
+    """Where data sets from the Hub are kept for the command line: $VJEPA_DEMO_DATASETS, or in the user's cache."""
+    default = Path.home() / ".cache" / "vjepa_demo" / "datasets"
+    return Path(os.environ.get("VJEPA_DEMO_DATASETS", default))
 
 
 def model_presets() -> dict[str, ModelPreset]:

@@ -27,6 +27,7 @@ import pandas as pd
 
 from vjepa_demo.archive import ArchiveError, extract_zip, is_hidden, new_folder
 from vjepa_demo.config import (
+    DATASET_MAX_BYTES,
     DIMENSIONS,
     MAX_PROMPT_CHARACTERS,
     MAX_TABLE_BYTES,
@@ -37,6 +38,7 @@ from vjepa_demo.config import (
     VIDEO_ZIP_LIMITS,
     ClipConfig,
 )
+from vjepa_demo.hub import DatasetListing, Token, fetch_files, list_dataset, parse_repo
 from vjepa_demo.schema import (
     LabelRange,
     RecordError,
@@ -88,6 +90,8 @@ HISTOGRAM_BINS = 8  # of half a score each, from 1 to 5
 CHECKED_FRAMES = ClipConfig(num_frames=2, crop_size=32)  # the scan before them reads the whole file
 CHECK_THREADS = 4
 COPY_BYTES = 2**20
+TABLE_SUFFIXES = (".csv", ".tsv")
+LABELS_FILE = "labels.csv"
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
 
@@ -180,6 +184,70 @@ def read_records(
         RecordError: if the table, or what should hold the videos, cannot be used at all.
     """
     return match_videos(read_labels(labels, label_range=label_range), videos, extract_to=extract_to)
+
+
+def read_hub_records(
+    name: str,
+    folder: str | Path,
+    *,
+    token: Token,
+    label_range: tuple[float, float] | None = None,
+    on_progress: OnProgress | None = None,
+) -> RecordSet:
+    """The labelled clips of the data set `owner/name` or `owner/name@revision` on the Hub; no video is opened.
+
+    Its table is `labels.csv`, or the only .csv or .tsv it has. Of the rest, only the videos that the table names are
+    fetched, into a folder in `folder` named after the data set and its commit: what is there already is not fetched
+    again. `token` says who may read it (see `hub`). `on_progress` is called with (videos done, videos in all); what it
+    raises ends the download.
+
+    Raises:
+        RecordError: if the data set cannot be had, is too large, or holds no table or no videos.
+    """
+    repo = parse_repo(name, "dataset")
+    if repo is None:
+        raise RecordError(f"“{_shorten(name)}” is no data set on the Hub; owner/name was expected, such as me/my-clips")
+    listing = list_dataset(repo, token=token)
+    folder = Path(folder) / f"{repo.repo_id.replace('/', '--')}-{listing.commit[:12]}"
+    labels = _labels_file(listing)
+    (path,) = fetch_files(listing, [labels], folder, token=token, max_bytes=MAX_TABLE_BYTES)
+    table = read_labels(path, label_range=label_range)
+    videos = {folder / video: video for video in _hub_videos(listing)}
+    records = _match(table, ((video, file) for file, video in videos.items()), str(repo))
+    named = dict.fromkeys(videos[record.video] for record in records.records)
+    fetch_files(listing, named, folder, token=token, max_bytes=DATASET_MAX_BYTES, on_progress=on_progress)
+    return records
+
+
+def is_hub_name(name: str) -> bool:
+    """Whether `name` can be a data set on the Hub, rather than a file of labels."""
+    is_file = name.lower().endswith((*TABLE_SUFFIXES, ".txt")) or Path(name).exists()
+    return not is_file and parse_repo(name, "dataset") is not None
+
+
+def _labels_file(listing: DatasetListing) -> str:
+    tables = sorted(path for path in _visible(listing) if path.lower().endswith(TABLE_SUFFIXES))
+    if LABELS_FILE in tables:
+        return LABELS_FILE
+    if len(tables) == 1:
+        return tables[0]
+    if not tables:
+        raise RecordError(f"{listing.repo} has no table of labels: a {LABELS_FILE}, or one .csv or .tsv, was expected")
+    shown = ", ".join(tables[:5]) + (", ..." if len(tables) > 5 else "")
+    raise RecordError(f"{listing.repo} has {len(tables):,} tables ({shown}); call the one with labels {LABELS_FILE}")
+
+
+def _hub_videos(listing: DatasetListing) -> list[str]:
+    videos = [path for path in _visible(listing) if path.lower().endswith(VIDEO_SUFFIXES)]
+    if not videos:
+        packed = any(path.lower().endswith((*ARCHIVE_SUFFIXES, ".parquet")) for path in listing.files)
+        hint = "; archives in it are not opened: download it, and give labels and videos as files" if packed else ""
+        raise RecordError(f"{listing.repo} holds no videos{hint}")
+    return videos
+
+
+def _visible(listing: DatasetListing) -> list[str]:
+    return [path for path in listing.files if not is_hidden(path)]
 
 
 # ---- the table -------------------------------------------------------------------------------------------------------
@@ -439,10 +507,15 @@ def match_videos(
     """
     sources = [Path(videos)] if isinstance(videos, str | Path) else [Path(each) for each in videos]
     files = [file for source in sources for file in _list_source(source, table, extract_to)]
+    where = ", ".join(source.name for source in sources[:3]) + (", ..." if len(sources) > 3 else "")
+    return _match(table, files, where)
+
+
+def _match(table: LabelTable, files: Iterable[tuple[str, Path]], where: str) -> RecordSet:
+    """The rows of `table` with the one file of `files` (path in the source, file) that each names; none is opened."""
     listing = _Listing(files)
     records: list[VideoRecord] = []
     problems = list(table.problems)
-    where = ", ".join(source.name for source in sources[:3]) + (", ..." if len(sources) > 3 else "")
     for row in table.rows:
         found = listing.find(row.name)
         if len(found) == 1:
