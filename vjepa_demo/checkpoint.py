@@ -185,11 +185,42 @@ def find_checkpoint(name: str, *, token: Token = False) -> Checkpoint:
             f"no model {name!r}: choose one of {', '.join(presets)}, "
             "or give a checkpoint folder, or owner/name of one on the Hub"
         )
-    return _pull_checkpoint(repo, token)
+    return _pull_checkpoint(repo, token, CHECKPOINT_MAX_BYTES)
 
 
-def _pull_checkpoint(repo: HubRepo, token: Token) -> Checkpoint:
-    folder = download_snapshot(repo, CHECKPOINT_PATTERNS, token=token, max_bytes=CHECKPOINT_MAX_BYTES)
+def find_public_checkpoint(name: str, *, max_bytes: int) -> Checkpoint:
+    """The checkpoint `owner/name` or `owner/name@revision` that everybody may read on the Hub; no folder of this
+    machine, and of `max_bytes` at most: for a `name` that a stranger gave.
+
+    Raises:
+        CheckpointError: if there is none, or see `check_stranger`.
+    """
+    repo = parse_repo(name)
+    if repo is None:
+        raise CheckpointError(f"{name[:60]!r} is no checkpoint on the Hub; owner/name was expected")
+    checkpoint = _pull_checkpoint(repo, False, max_bytes)
+    check_stranger(checkpoint, name)
+    return checkpoint
+
+
+def check_stranger(checkpoint: Checkpoint, name: str) -> None:
+    """
+    Raises:
+        CheckpointError: if `checkpoint`, called `name`, rests on an encoder that neither lies inside it nor belongs
+            to a preset: a stranger must not choose what this machine fetches, with the account of its owner.
+    """
+    presets = [preset.config for preset in model_presets().values()]
+    known = {source for config in presets for source in (config.video_encoder, config.text_encoder)}
+    for source in (checkpoint.model.video_encoder, checkpoint.model.text_encoder):
+        if source not in known:
+            raise CheckpointError(
+                f"{name} rests on {source[:100]}; this page only fetches the encoders of "
+                f"{', '.join(name for name, preset in model_presets().items())}: score with it on your own machine"
+            )
+
+
+def _pull_checkpoint(repo: HubRepo, token: Token, max_bytes: int) -> Checkpoint:
+    folder = download_snapshot(repo, CHECKPOINT_PATTERNS, token=token, max_bytes=max_bytes)
     try:
         checkpoint = read_checkpoint(folder)
         _check_travels(checkpoint)

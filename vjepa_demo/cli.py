@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from vjepa_demo.config import BOOTSTRAP_CLIPS, Scope, TrainConfig, acr_word, model_presets
+from vjepa_demo.config import BOOTSTRAP_CLIPS, Scope, TrainConfig, acr_word, dataset_folder, model_presets
 from vjepa_demo.schema import DemoError, RecordError, RecordProblem
 
 if TYPE_CHECKING:
@@ -68,14 +68,20 @@ def _add_model(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--model",
         metavar="NAME_OR_PATH",
-        help=f"{', '.join(model_presets())}, or a checkpoint folder (default: the best this machine can run)",
+        help=f"{', '.join(model_presets())}, a checkpoint folder, or OWNER/NAME of one on the Hub "
+        "(default: the best this machine can run)",
     )
     command.add_argument("--device", choices=("cpu", "cuda"), help="where to run (default: a GPU where there is one)")
 
 
 def _add_labels(command: argparse.ArgumentParser, *, optional: bool) -> None:
-    command.add_argument("labels", metavar="LABELS.csv", nargs="?" if optional else None, help="CSV or TSV of labels")
-    command.add_argument("--videos", metavar="DIR_OR_ZIP", required=not optional, help="where the videos are")
+    command.add_argument(
+        "labels",
+        metavar="LABELS",
+        nargs="?" if optional else None,
+        help="CSV or TSV of labels; or, without --videos, OWNER/NAME of a data set on the Hub",
+    )
+    command.add_argument("--videos", metavar="DIR_OR_ZIP", help="where the videos of a CSV or TSV are")
     command.add_argument(
         "--label-range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="range of the labels (default: detected)"
     )
@@ -120,7 +126,7 @@ def _score(options: argparse.Namespace) -> int:
     from vjepa_demo.scorer import check_prompt, get_scorer  # loads torch: not for --help
 
     prompt = check_prompt(options.prompt)
-    scorer = get_scorer(options.model, options.device)
+    scorer = get_scorer(options.model, options.device, token=None)
     answers = []
     for video in options.videos:
         answers.append(_score_one(scorer, video, prompt))
@@ -181,8 +187,11 @@ def _training_reports(options: argparse.Namespace, tell: Callable[..., None]) ->
     if options.bootstrap:
         yield from bootstrap(name, options.out, config, count=options.count, device=options.device)
         return
-    if options.labels is None or options.videos is None:
-        raise RecordError("train needs LABELS.csv and --videos DIR_OR_ZIP (or --bootstrap, which needs no labels)")
+    if options.labels is None or (options.videos is None and not _is_hub_name(options.labels)):
+        raise RecordError(
+            "train needs LABELS.csv and --videos DIR_OR_ZIP (or --bootstrap, which needs no labels), "
+            "or OWNER/NAME of a data set on the Hub"
+        )
     with _read(options, tell) as records:
         split = split_records(records.records, validation_fraction=config.validation_fraction, seed=config.seed)
         for warning in split.warnings:
@@ -191,7 +200,7 @@ def _training_reports(options: argparse.Namespace, tell: Callable[..., None]) ->
         data = TrainingData(
             split.train,
             split.validation,
-            description=Path(options.labels).name,
+            description=Path(options.labels).name if options.videos else options.labels,
             label_range=(records.label_range.low, records.label_range.high),
         )
         yield from fine_tune(name, data, config, options.out, device=options.device, resume=options.resume)
@@ -206,16 +215,35 @@ def _train_config(options: argparse.Namespace) -> TrainConfig:
 
 @contextmanager
 def _read(options: argparse.Namespace, tell: Callable[..., None]) -> Iterator[RecordSet]:
-    """The usable rows of LABELS.csv; what is extracted from a zip is gone afterwards."""
-    from vjepa_demo.records import read_records, summarise
+    """The usable rows of LABELS; what is extracted from a zip is gone afterwards, what came from the Hub is kept."""
+    from vjepa_demo.records import read_hub_records, read_records, summarise
 
+    label_range = tuple(options.label_range) if options.label_range else None
     with tempfile.TemporaryDirectory() as folder:
-        label_range = tuple(options.label_range) if options.label_range else None
-        records = read_records(options.labels, options.videos, label_range=label_range, extract_to=folder)
+        if options.videos is not None:
+            records = read_records(options.labels, options.videos, label_range=label_range, extract_to=folder)
+        elif _is_hub_name(options.labels):
+            records = read_hub_records(
+                options.labels,
+                dataset_folder(),
+                token=None,
+                label_range=label_range,
+                on_progress=lambda done, total: tell(f"fetched {done}/{total} videos") if done == total else None,
+            )
+        else:
+            raise RecordError(
+                f"{options.labels} needs --videos DIR_OR_ZIP; only OWNER/NAME, a data set on the Hub, brings its own"
+            )
         tell(str(summarise(records)))
         for line in (*records.notes, *map(_as_line, records.problems)):
             tell(f"note: {line}")
         yield records
+
+
+def _is_hub_name(labels: str) -> bool:
+    from vjepa_demo.records import is_hub_name
+
+    return is_hub_name(labels)
 
 
 def _as_line(problem: RecordProblem) -> str:
@@ -269,7 +297,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     from vjepa_demo.train import judge
 
     tell = _to_stderr if options.json else print
-    scorer = get_scorer(options.model, options.device)
+    scorer = get_scorer(options.model, options.device, token=None)
     with _read(options, tell) as records:
         checked = check_videos(records)
         for problem in set(checked.problems) - set(records.problems):

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -21,6 +22,7 @@ from vjepa_demo.config import (
     model_presets,
 )
 from vjepa_demo.features import FeatureCache, FeatureKey, VideoFeatures, content_sha256
+from vjepa_demo.hub import Token
 from vjepa_demo.model import VJEPAModel, default_device, inference_dtype, resolve_device
 from vjepa_demo.schema import ModelError, RecordError, TrainedOn, VideoScores
 from vjepa_demo.video import check_file, load_clip, pixel_values
@@ -99,15 +101,18 @@ class Scorer:
         )
 
 
-_scorers: dict[tuple[str, str], Scorer] = {}
-_loading: dict[tuple[str, str], threading.Lock] = {}
+_ScorerKey = tuple[str, str, Literal[False] | None]  # name, device, and for a model on the Hub who asked for it
+_scorers: dict[_ScorerKey, Scorer] = {}
+_loading: dict[_ScorerKey, threading.Lock] = {}
 _registry_lock = threading.Lock()
 
 
-def get_scorer(name: str | None = None, device: str | None = None) -> Scorer:
-    """The scorer of a preset (`demo`, `vitl`, `vitg`) or a checkpoint folder, loaded once per name and device.
+def get_scorer(name: str | None = None, device: str | None = None, *, token: Literal[False] | None = False) -> Scorer:
+    """The scorer of a preset (`demo`, `vitl`, `vitg`), a checkpoint folder or one on the Hub, `owner/name`.
 
-    `name` None is `default_model()`, `device` None a GPU where there is one. Concurrent first calls load it once.
+    Loaded once per name and device, also by concurrent first calls. `name` None is `default_model()`, `device` None a
+    GPU where there is one. `token` None also finds what the account of this machine may read on the Hub (see `hub`);
+    what was loaded so is not given to those who ask with False.
 
     Raises:
         ModelError: if there is no such model, or its head was never trained.
@@ -115,22 +120,30 @@ def get_scorer(name: str | None = None, device: str | None = None) -> Scorer:
     """
     name = name or default_model()
     place = resolve_device(device or default_device())
-    key = (name if name in model_presets() else str(Path(name).resolve()), str(place))
+    key = _scorer_key(name, str(place), token)
     with _registry_lock:
         lock = _loading.setdefault(key, threading.Lock())
     with lock:
         if key not in _scorers:
-            _scorers[key] = load_scorer(name, device=str(place))
+            _scorers[key] = load_scorer(name, device=str(place), token=token)
         return _scorers[key]
 
 
-def load_scorer(name: str, *, device: str | None = None, shown_as: str | None = None) -> Scorer:
+def _scorer_key(name: str, place: str, token: Literal[False] | None) -> _ScorerKey:
+    if name in model_presets():
+        return name, place, False
+    if Path(name).is_dir():
+        return str(Path(name).resolve()), place, False
+    return name, place, token
+
+
+def load_scorer(name: str, *, device: str | None = None, shown_as: str | None = None, token: Token = False) -> Scorer:
     """A scorer of its own for a preset or a checkpoint, which nobody else gets; its results name it `shown_as`.
 
     Raises as `get_scorer` does.
     """
     place = resolve_device(device or default_device())
-    checkpoint = find_checkpoint(name)
+    checkpoint = find_checkpoint(name, token=token)
     model = load_checkpoint(checkpoint, device=place, dtype=inference_dtype(place))
     return Scorer(shown_as or name, model, checkpoint.trained_on)
 
