@@ -12,6 +12,7 @@ import dataclasses
 import io
 import os
 import re
+import shutil
 import tempfile
 import unicodedata
 from collections import defaultdict
@@ -197,9 +198,9 @@ def read_hub_records(
     """The labelled clips of the data set `owner/name` or `owner/name@revision` on the Hub; no video is opened.
 
     Its table is `labels.csv`, or the only .csv or .tsv it has. Of the rest, only the videos that the table names are
-    fetched, into a folder in `folder` named after the data set and its commit: what is there already is not fetched
-    again. `token` says who may read it (see `hub`). `on_progress` is called with (videos done, videos in all); what it
-    raises ends the download.
+    fetched (`DATASET_MAX_BYTES` or half the free disk at most), into a folder in `folder` named after the data set and
+    its commit: what is there already is not fetched again. `token` says who may read it (see `hub`). `on_progress` is
+    called with (videos done, videos in all); what it raises ends the download.
 
     Raises:
         RecordError: if the data set cannot be had, is too large, or holds no table or no videos.
@@ -215,7 +216,8 @@ def read_hub_records(
     videos = {folder / video: video for video in _hub_videos(listing)}
     records = _match(table, ((video, file) for file, video in videos.items()), str(repo))
     named = dict.fromkeys(videos[record.video] for record in records.records)
-    fetch_files(listing, named, folder, token=token, max_bytes=DATASET_MAX_BYTES, on_progress=on_progress)
+    most = min(DATASET_MAX_BYTES, shutil.disk_usage(folder).free // 2)
+    fetch_files(listing, named, folder, token=token, max_bytes=most, on_progress=on_progress)
     return records
 
 

@@ -13,12 +13,14 @@ from vjepa_demo.schema import DemoError
 from vjepa_demo.ui import render
 from vjepa_demo.ui.about_tab import add_about_tab
 from vjepa_demo.ui.errors import AT_ONCE
-from vjepa_demo.ui.finetune_tab import add_finetune_tab, choose_mine
+from vjepa_demo.ui.finetune_tab import add_finetune_tab
+from vjepa_demo.ui.first_head import add_first_head
 from vjepa_demo.ui.score_tab import add_score_tab
 from vjepa_demo.ui.session import Session
 from vjepa_demo.ui.theme import CSS, THEME
 
 if TYPE_CHECKING:
+    from vjepa_demo.bootstrap import Bootstrapper
     from vjepa_demo.scorer import Scorer
 
 TITLE = "V-JEPA 2 Video Quality"
@@ -28,21 +30,25 @@ DELETE_CACHE_SECONDS = (3600, 86400)
 logger = logging.getLogger(__name__)
 
 
-def build_app(load_scorer: Callable[[str], Scorer], *, default_model: str = "demo") -> gr.Blocks:
-    """The page, not yet served. `load_scorer(name)` gives the scorer of a model, loading it at most once."""
+def build_app(
+    load_scorer: Callable[[str], Scorer], *, default_model: str = "demo", bootstrapper: Bootstrapper | None = None
+) -> gr.Blocks:
+    """The page, not yet served. `load_scorer(name)` gives the scorer of a model, loading it at most once.
+
+    The page says how far `bootstrapper` is; who builds the page starts it.
+    """
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=DELETE_CACHE_SECONDS) as app:
         badge = gr.HTML(render.header(TITLE, default_model, "loading"), elem_id="header")
         session = gr.State(None, delete_callback=_end)
         app.load(Session.open, outputs=session, **AT_ONCE)
+        usable = None if bootstrapper is None else add_first_head(app, bootstrapper)
         with gr.Tabs() as tabs:
             with gr.Tab("Score", id="score"):
-                model = add_score_tab(load_scorer, default_model, session)
+                model = add_score_tab(load_scorer, default_model, session, recheck=usable)
             with gr.Tab("Fine-tune", id="finetune"):
-                use = add_finetune_tab(session, default_model)
+                add_finetune_tab(session, default_model, model, tabs)
             with gr.Tab("About", id="about"):
                 add_about_tab()
-
-        use.click(choose_mine, [session], [model, tabs], concurrency_limit=2, api_visibility="private")
 
         def model_state() -> Iterator[str]:
             """The header while the default model loads, and once it has."""

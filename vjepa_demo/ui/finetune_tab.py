@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +13,13 @@ from vjepa_demo.config import ASSETS, Scope, TrainConfig, model_presets
 from vjepa_demo.plots import label_histograms, prediction_scatter, training_curves
 from vjepa_demo.schema import RecordError
 from vjepa_demo.ui import render
+from vjepa_demo.ui.checkpoint_panel import LOADING, add_loader, add_push, add_sign_in, choose_mine
 from vjepa_demo.ui.errors import AT_ONCE, shown_errors
-from vjepa_demo.ui.session import MINE, Session
+from vjepa_demo.ui.session import Session
 
 if TYPE_CHECKING:
     from vjepa_demo.metrics import Evaluation
+    from vjepa_demo.records import OnProgress, RecordSet
     from vjepa_demo.train import EpochReport, Report, TrainingResult
 
 SAMPLE = ASSETS / "sample"
@@ -32,6 +34,8 @@ TRAINING: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "training"
 class _Inputs:
     labels: gr.File
     videos: gr.File
+    hub_name: gr.Textbox
+    hub_load: gr.Button
     sample: gr.Button
     model: gr.Dropdown
     scope: gr.Radio
@@ -59,22 +63,25 @@ class _Results:
     scatter: gr.Plot
     download: gr.DownloadButton
     use: gr.Button
+    pushed: gr.HTML
 
     @property
     def of_training(self) -> list[Any]:
         return [self.status, self.curves, self.panel, self.metrics, self.scatter, self.download]
 
 
-def add_finetune_tab(session: gr.State, default_model: str) -> gr.Button:
-    """Fill the current tab; returns the button that takes the visitor's checkpoint to the Score tab."""
+def add_finetune_tab(session: gr.State, default_model: str, model: gr.Dropdown, tabs: gr.Tabs) -> None:
+    """Fill the current tab; `model` and `tabs` are the Score tab's choice and what brings that tab to the front."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=320):
+            add_sign_in()
             inputs = _add_inputs(default_model)
+            add_loader(session, model, tabs)
         with gr.Column(scale=3, min_width=320):
-            results = _add_results()
+            results = _add_results(session)
     _wire_check(session, inputs, results)
     _wire_training(session, inputs, results)
-    return results.use
+    results.use.click(choose_mine, [session], [model, tabs], **LOADING)
 
 
 def _add_inputs(default_model: str) -> _Inputs:
@@ -87,6 +94,11 @@ def _add_inputs(default_model: str) -> _Inputs:
         height=150,
         elem_id="label-videos",
     )
+    with gr.Row(equal_height=True):
+        hub_name = gr.Textbox(
+            label="or a Hub data set", placeholder="owner/name", max_length=200, scale=3, elem_id="hub-dataset"
+        )
+        hub_load = gr.Button("Load", size="sm", min_width=80, elem_id="hub-load")
     sample = gr.Button("Use the sample data set", size="sm", elem_id="sample-button")
     with gr.Accordion("Settings", open=False):
         presets = [preset.name for preset in model_presets().values()]
@@ -100,10 +112,13 @@ def _add_inputs(default_model: str) -> _Inputs:
         start = gr.Button("Start training", variant="primary", interactive=False, elem_id="start-button")
         stop = gr.Button("Stop, keep the best", interactive=False, elem_id="stop-button")
     hint = gr.HTML(render.hint("Add labels and videos, or use the sample data set."), elem_id="train-hint")
-    return _Inputs(labels, videos, sample, model, scope, epochs, rate, validation, seed, start, stop, hint)
+    return _Inputs(
+        *(labels, videos, hub_name, hub_load, sample, model, scope, epochs, rate, validation, seed),
+        *(start, stop, hint),
+    )
 
 
-def _add_results() -> _Results:
+def _add_results(session: gr.State) -> _Results:
     check = gr.HTML(render.EMPTY_TRAINING, elem_id="check")
     histograms = gr.Plot(visible=False, container=False, elem_id="histograms")
     status = gr.HTML(elem_id="train-status")
@@ -114,7 +129,8 @@ def _add_results() -> _Results:
         with gr.Row():
             use = gr.Button("Score with it", variant="primary", elem_id="use-button")
             download = gr.DownloadButton("Download the checkpoint", elem_id="download-button")
-    return _Results(check, histograms, status, curves, panel, metrics, scatter, download, use)
+        pushed = add_push(session)
+    return _Results(check, histograms, status, curves, panel, metrics, scatter, download, use, pushed)
 
 
 # ---- what will be used -----------------------------------------------------------------------------------------------
@@ -132,6 +148,14 @@ def _wire_check(session: gr.State, inputs: _Inputs, results: _Results) -> None:
         api_visibility="private",
     )
     inputs.sample.click(_check_sample, [session], shown, concurrency_limit=2, api_visibility="private")
+    gr.on(
+        [inputs.hub_load.click, inputs.hub_name.submit],
+        _check_hub,
+        [session, inputs.hub_name],
+        shown,
+        concurrency_limit=2,
+        api_visibility="private",
+    )
 
 
 def _check_uploads(
@@ -146,7 +170,7 @@ def _check_uploads(
         missing = "the labels" if videos else "the videos" if labels else "labels and videos"
         return _unchecked(f"Add {missing}, or use the sample data set.")
     session.description, session.kind = Path(labels).name, "human"
-    return _check(session, labels, videos, progress)
+    return _check(session, lambda _: _read_files(session, labels, videos), progress)
 
 
 def _check_sample(
@@ -154,17 +178,39 @@ def _check_sample(
     progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio asks for it)
 ) -> tuple[Any, ...]:
     session.description, session.kind = "the sample data set", "procedural"
-    return _check(session, str(SAMPLE / "labels.csv"), [str(SAMPLE)], progress)
+    return _check(session, lambda _: _read_files(session, str(SAMPLE / "labels.csv"), [str(SAMPLE)]), progress)
 
 
-def _check(session: Session, labels: str, videos: list[str], progress: gr.Progress) -> tuple[Any, ...]:
+def _check_hub(
+    session: Session,
+    name: str,
+    progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio asks for it)
+) -> tuple[Any, ...]:
+    session.description, session.kind = (name or "").strip(), "human"
+    return _check(session, lambda on_progress: _read_hub(session, session.description, on_progress), progress)
+
+
+def _read_files(session: Session, labels: str, videos: list[str]) -> RecordSet:
+    from vjepa_demo.records import read_records
+
+    return read_records(labels, videos, extract_to=session.folder)
+
+
+def _read_hub(session: Session, name: str, on_progress: OnProgress) -> RecordSet:
+    """Only what everybody may read: this machine's account is not the visitor's."""
+    from vjepa_demo.records import read_hub_records
+
+    return read_hub_records(name, session.folder, token=False, on_progress=on_progress)
+
+
+def _check(session: Session, read: Callable[[OnProgress], RecordSet], progress: gr.Progress) -> tuple[Any, ...]:
     """Read, match and open all of it, and show what will be used and what will not."""
-    from vjepa_demo.records import check_videos, read_records, summarise
+    from vjepa_demo.records import check_videos, summarise
 
     session.records = None
     with shown_errors():
         progress(0.0, desc="Reading the labels")
-        records = read_records(labels, videos, extract_to=session.folder)
+        records = read(lambda done, total: progress((done, total), desc="Fetching the videos"))
         records = check_videos(
             records, on_progress=lambda done, total: progress((done, total), desc="Opening the videos")
         )
@@ -194,8 +240,8 @@ def _button(ready: bool, hint: str) -> tuple[Any, Any]:
 
 def _wire_training(session: gr.State, inputs: _Inputs, results: _Results) -> None:
     started = inputs.start.click(
-        lambda: (gr.Button(interactive=False), gr.Button(interactive=True)),
-        outputs=[inputs.start, inputs.stop],
+        lambda: (gr.Button(interactive=False), gr.Button(interactive=True), ""),
+        outputs=[inputs.start, inputs.stop, results.pushed],
         **AT_ONCE,
     )
     training = started.then(
@@ -287,7 +333,7 @@ def _point(report: EpochReport) -> tuple[int, float, float | None, float | None]
 def _finished(session: Session, result: TrainingResult) -> tuple[Any, ...]:
     from vjepa_demo.checkpoint import zip_checkpoint
 
-    session.checkpoint, session.scorer = result.folder, None
+    session.checkpoint = result.folder
     archive = session.folder / f"checkpoint-{session.runs}.zip"
     zip_checkpoint(result.folder, archive)
     text = f"Done: the best of {result.epochs} epochs was number {result.best_epoch}."
@@ -323,22 +369,3 @@ def _scatter(result: TrainingResult) -> Any:
         if pairs:
             points.append((name, [label for label, _ in pairs], [prediction for _, prediction in pairs]))
     return gr.Plot(prediction_scatter(points), visible=True) if points else gr.Plot(visible=False)
-
-
-# ---- to the Score tab ------------------------------------------------------------------------------------------------
-
-
-def choose_mine(session: Session) -> tuple[Any, Any]:
-    """The Score tab's model choice with the visitor's checkpoint in it and chosen, and that tab."""
-    with shown_errors():
-        if session.checkpoint is None:
-            raise RecordError("no checkpoint yet: train one first")
-        if session.scorer is None:
-            from vjepa_demo.scorer import load_scorer
-
-            session.scorer = load_scorer(str(session.checkpoint), shown_as="my fine-tuned model")
-    choices: Sequence[tuple[str, str]] = [
-        *((f"{preset.name}: {preset.summary}", preset.name) for preset in model_presets().values()),
-        ("my fine-tuned model", MINE),
-    ]
-    return gr.Dropdown(choices=list(choices), value=MINE), gr.Tabs(selected="score")

@@ -29,6 +29,7 @@ class Session:
     kind: Literal["human", "procedural"] = "human"
     checkpoint: Path | None = None
     scorer: Scorer | None = None
+    scorer_of: Path | None = None  # the checkpoint trained here that `scorer` has; None for one from elsewhere
     uploads: set[Path] = field(default_factory=set)
     stop: threading.Event = field(default_factory=threading.Event)
     runs: int = 0
@@ -48,7 +49,7 @@ class Session:
             if name != MINE:
                 return load_scorer(name)
             if self.scorer is None:
-                raise ModelError("your fine-tuned model is gone: train it again, or choose demo")
+                raise ModelError("your own model is gone: train or load it again, or choose demo")
             return self.scorer
 
         return load
