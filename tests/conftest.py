@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -13,6 +15,8 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 import gradio.media
 import pytest
 import torch
+from hub_server import HubServer
+from huggingface_hub import constants
 from transformers import BertConfig, BertModel, VJEPA2Config, VJEPA2ForVideoClassification, VJEPA2Model
 
 from vjepa_demo.checkpoint import save_checkpoint
@@ -131,6 +135,32 @@ def checkpoint_folder(tmp_path_factory) -> Path:
 def world() -> Path:
     """A real video: 480 x 270, 30 s, H.264."""
     return Path(gradio.media.get_video("world.mp4"))
+
+
+@pytest.fixture
+def online(monkeypatch, tmp_path) -> None:
+    """Requests may leave, but only to 127.0.0.1, and with a new cache."""
+    connect = socket.socket.connect
+
+    def connect_here(sock, address):
+        assert not isinstance(address, tuple) or address[0] == "127.0.0.1", f"a test reached out to {address}"
+        return connect(sock, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect_here)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # its upload speaks to a server of its own
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+
+
+@pytest.fixture
+def hub(online, monkeypatch) -> Iterator[HubServer]:
+    """A Hub of its own at $HF_ENDPOINT."""
+    server = HubServer()
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    yield server
+    server.shutdown()
+    server.server_close()
 
 
 def ffmpeg(*arguments: object) -> None:

@@ -11,7 +11,7 @@ import traceback
 
 import pytest
 from conftest import TRAINED_ON
-from hub_server import HubServer, Repo
+from hub_server import Repo
 from huggingface_hub import constants
 
 from vjepa_demo.checkpoint import find_checkpoint, load_checkpoint, push_checkpoint
@@ -19,31 +19,6 @@ from vjepa_demo.hub import HubRepo, fetch_files, list_dataset, parse_repo, signe
 from vjepa_demo.schema import CheckpointError, ModelError, RecordError
 
 ANY_SIZE = 2**30
-
-
-@pytest.fixture
-def online(monkeypatch, tmp_path):
-    """Requests may leave, but only to 127.0.0.1, and with a new cache."""
-    connect = socket.socket.connect
-
-    def connect_here(sock, address):
-        assert not isinstance(address, tuple) or address[0] == "127.0.0.1", f"a test reached out to {address}"
-        return connect(sock, address)
-
-    monkeypatch.setattr(socket.socket, "connect", connect_here)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # its upload speaks to a server of its own
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", True)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
-
-
-@pytest.fixture
-def hub(online, monkeypatch):
-    server = HubServer()
-    monkeypatch.setenv("HF_ENDPOINT", server.url)
-    yield server
-    server.shutdown()
-    server.server_close()
 
 
 @pytest.fixture

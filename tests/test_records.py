@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ffmpeg
+from hub_server import Repo
 
 from vjepa_demo import records as records_module
 from vjepa_demo.config import DIMENSIONS, VIDEO_ZIP_LIMITS, ZipLimits
@@ -18,7 +19,9 @@ from vjepa_demo.records import (
     RecordSet,
     check_videos,
     extract_videos,
+    is_hub_name,
     match_videos,
+    read_hub_records,
     read_labels,
     read_records,
     split_records,
@@ -391,6 +394,108 @@ def test_check_videos_ends_when_progress_raises(table, folder):
         check_videos(
             read_records(table(*overall(*[3] * 9)), folder(*(f"{i}.mp4" for i in range(9)))), on_progress=cancel
         )
+
+
+# ---- data sets on the Hub --------------------------------------------------------------------------------------------
+
+TABLE = b"video_name,Prompt,Overall_MOS\na,p,1\nclips/c.mp4,q,2\nnone.mp4,r,3\nlabels,s,4\n"
+CLIPS = {f"clips/{name}.mp4": name.encode() for name in "abcdef"}
+FILES = {"README.md": b"", "labels.csv": TABLE, ".hidden/a.mp4": b"", "load.py": b"print('run')", **CLIPS}
+
+
+def test_of_a_data_set_only_the_table_and_the_videos_it_names_are_fetched(hub, tmp_path):
+    hub.repos["datasets/you/clips"], seen = Repo(dict(FILES)), []
+    found = read_hub_records("you/clips", tmp_path, token=False, on_progress=lambda *counts: seen.append(counts))
+    assert hub.fetched() == {"labels.csv", "clips/a.mp4", "clips/c.mp4"}
+    assert [(each.name, each.video.read_bytes(), each.labels) for each in found.records] == [
+        ("a", b"a", {"Overall": 1.0}),
+        ("clips/c.mp4", b"c", {"Overall": 2.0}),
+    ]
+    assert messages(found) == {4: ["no video “none.mp4” in you/clips"], 5: ["no video “labels” in you/clips"]}
+    assert (found.num_rows, seen) == (4, [(1, 2), (2, 2)])
+
+
+def test_a_data_set_becomes_what_its_files_on_this_machine_would(hub, table, folder, tmp_path):
+    files = {name: data for name, data in FILES.items() if name.startswith("clips/")}
+    hub.repos["datasets/you/clips"] = Repo({"labels.csv": TABLE, **files})
+    there = read_hub_records("you/clips", tmp_path, token=False, label_range=(0, 10))
+    here = read_records(table(data=TABLE), folder(*files, under="here"), label_range=(0, 10))
+    assert there.label_range == here.label_range
+    assert [(each.video.name, each.labels, each.line) for each in there.records] == [
+        (each.video.name, each.labels, each.line) for each in here.records
+    ]
+
+
+def test_what_was_fetched_is_not_fetched_again_until_the_data_set_changes(hub, tmp_path):
+    repo = hub.repos["datasets/you/clips"] = Repo(dict(FILES))
+    first = repo.sha(-1)
+    read_hub_records("you/clips", tmp_path, token=False)
+    hub.requests.clear()
+    read_hub_records("you/clips", tmp_path, token=False)
+    assert hub.fetched() == set()
+    repo.files["labels.csv"] = b"video,prompt,mos\nb,p,5\n"
+    repo.commit("other labels")
+    assert [each.name for each in read_hub_records("you/clips", tmp_path, token=False).records] == ["b"]
+    old = read_hub_records(f"you/clips@{first}", tmp_path, token=False)
+    assert [each.name for each in old.records] == ["a", "clips/c.mp4"]
+
+
+def test_the_table_of_a_data_set_may_have_any_name_if_it_is_the_only_one(hub, tmp_path):
+    hub.repos["datasets/you/clips"] = Repo({"data/mos.tsv": TABLE.replace(b",", b"\t"), **CLIPS})
+    assert len(read_hub_records("you/clips", tmp_path, token=False).records) == 2
+
+
+@pytest.mark.parametrize(
+    ("files", "match"),
+    [
+        ({"train.csv": TABLE, "test.csv": TABLE, **CLIPS}, r"has 2 tables \(test.csv, train.csv\); call the one with"),
+        ({"train.parquet": b"", **CLIPS}, "has no table of labels: a labels.csv, or one .csv or .tsv, was expected"),
+        ({"labels.csv": TABLE}, "you/clips holds no videos$"),
+        ({"labels.csv": TABLE, "videos.zip": b"PK"}, "holds no videos; archives in it are not opened: download it"),
+        ({"labels.csv": b"id,mos\n1,2\n", **CLIPS}, "labels.csv has the columns id, mos"),
+    ],
+)
+def test_a_data_set_that_cannot_be_used_is_refused_before_any_video(hub, tmp_path, files, match):
+    hub.repos["datasets/you/clips"] = Repo(files)
+    with pytest.raises(RecordError, match=match):
+        read_hub_records("you/clips", tmp_path, token=False)
+    assert not any(name.startswith("clips/") for name in hub.fetched())
+
+
+def test_a_data_set_that_is_too_large_is_not_fetched(hub, tmp_path, monkeypatch):
+    hub.repos["datasets/you/clips"] = Repo(dict(FILES))
+    monkeypatch.setattr(records_module, "DATASET_MAX_BYTES", 1)
+    with pytest.raises(RecordError, match=r"you/clips: .* would be fetched"):
+        read_hub_records("you/clips", tmp_path, token=False)
+    assert hub.fetched() == {"labels.csv"}
+
+
+def test_a_private_data_set_is_for_its_owner(hub, tmp_path):
+    hub.repos["datasets/me/clips"] = Repo(dict(FILES), private=True, readers={"me"})
+    with pytest.raises(RecordError, match=r"me/clips: no such dataset repository on .*, or it is private"):
+        read_hub_records("me/clips", tmp_path, token=False)
+    assert len(read_hub_records("me/clips", tmp_path, token="hf_me").records) == 2
+
+
+def test_what_is_no_name_of_a_data_set_is_refused_without_a_request(hub, tmp_path):
+    with pytest.raises(RecordError, match="“clips” is no data set on the Hub; owner/name was expected"):
+        read_hub_records("clips", tmp_path, token=False)
+    assert hub.requests == []
+
+
+def test_a_file_of_labels_is_no_name_of_a_data_set(table, monkeypatch, tmp_path):
+    table("x", name="labels")
+    monkeypatch.chdir(tmp_path.parent)
+    assert is_hub_name("you/clips@v1")
+    for name in (
+        "labels.csv",
+        "data/labels.csv",
+        "data/Labels.TSV",
+        "clips",
+        "/data/labels",
+        f"{tmp_path.name}/labels",
+    ):
+        assert not is_hub_name(name)
 
 
 # ---- zips ------------------------------------------------------------------------------------------------------------

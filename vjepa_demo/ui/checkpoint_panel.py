@@ -77,7 +77,7 @@ def _push(
     with shown_errors():
         if session.checkpoint is None:
             raise CheckpointError("no checkpoint yet: train one first")
-        token = signed_in.token if signed_in is not None else (typed or "").strip()
+        token = (typed or "").strip() or (signed_in.token if signed_in is not None else "")
         if not token:
             raise CheckpointError("no token: paste one that may write, from huggingface.co/settings/tokens")
         url = push_checkpoint(session.checkpoint, (repo_id or "").strip(), token=token, private=private)
