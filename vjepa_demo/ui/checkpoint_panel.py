@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 import os
 import tempfile
 from html import escape
@@ -24,9 +23,7 @@ if TYPE_CHECKING:
 LOADING: dict[str, Any] = {"concurrency_limit": 2, "api_visibility": "private"}
 MY_MODEL, MY_UPLOAD = "my fine-tuned model", "my uploaded checkpoint"
 OAUTH_VARIABLES = ("OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET", "OAUTH_SCOPES", "OPENID_PROVIDER_URL", "SPACE_ID")
-OAUTH_LIBRARIES = ("authlib", "itsdangerous")
-
-logger = logging.getLogger(__name__)
+OAUTH_LIBRARIES = ("authlib", "itsdangerous")  # gradio[oauth]; every Space with Gradio has them
 
 
 # ---- to the Hub ------------------------------------------------------------------------------------------------------
@@ -35,12 +32,8 @@ logger = logging.getLogger(__name__)
 def can_sign_in() -> bool:
     """Whether this is a Space with `hf_oauth` and what Gradio needs for it; elsewhere a LoginButton would keep the
     page from starting, or stand for the account of this machine."""
-    if os.environ.get("SYSTEM") != "spaces" or not all(os.environ.get(name) for name in OAUTH_VARIABLES):
-        return False
-    missing = [name for name in OAUTH_LIBRARIES if importlib.util.find_spec(name) is None]
-    if missing:
-        logger.warning("nobody can sign in: %s missing; install gradio[oauth]", " and ".join(missing))
-    return not missing
+    on_a_space = os.environ.get("SYSTEM") == "spaces" and all(os.environ.get(name) for name in OAUTH_VARIABLES)
+    return on_a_space and all(importlib.util.find_spec(name) is not None for name in OAUTH_LIBRARIES)
 
 
 def add_sign_in() -> None:
