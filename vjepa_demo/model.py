@@ -27,6 +27,7 @@ from transformers import (
 )
 from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
+from transformers.utils.hub import extract_commit_hash
 
 from vjepa_demo.config import (
     BASE_LEARNING_RATE,
@@ -141,8 +142,8 @@ class VJEPAModel(nn.Module):
         self.tenc, self.tokenizer = _load_text_encoder(self.config)
         self.config = replace(  # the commit that a Hub id stood for today; None for a folder
             self.config,
-            video_encoder_revision=getattr(self.venc.config, "_commit_hash", None) or video_encoder_revision,
-            text_encoder_revision=getattr(self.tenc.config, "_commit_hash", None) or text_encoder_revision,
+            video_encoder_revision=_commit(self.config.video_encoder, video_encoder_revision),
+            text_encoder_revision=_commit(self.config.text_encoder, text_encoder_revision),
         )
         self.clip_config = _read_clip_config(self.config, self.venc.config)
         self.head = OptimizedMOSHead(self.venc.config.hidden_size, self.tenc.config.hidden_size, h=head_hidden)
@@ -380,6 +381,13 @@ def _read_config(source: str, revision: str | None, model_type: str) -> Any:
     if config.model_type != model_type:
         raise ModelError(f"{source!r} is a {config.model_type!r} model; expected {model_type!r}")
     return config
+
+
+def _commit(source: str, revision: str | None) -> str | None:
+    """The commit that was loaded of a Hub id, from the folder where the Hub's client keeps it; else `revision`."""
+    if Path(source).is_dir():
+        return revision
+    return extract_commit_hash(cached_file(source, "config.json", revision=revision), None) or revision
 
 
 def _load_weights(cls: type[Any], source: str, revision: str | None, **settings: Any) -> Any:
