@@ -3,6 +3,7 @@
 import logging
 from typing import TYPE_CHECKING
 
+from vjepa_demo.bootstrap import Bootstrapper
 from vjepa_demo.config import model_presets
 from vjepa_demo.ui import build_app, launch
 
@@ -27,7 +28,11 @@ def choose_model() -> str:
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    launch(build_app(load_scorer, default_model=choose_model()))
+    bootstrapper = Bootstrapper()
+    app = build_app(load_scorer, default_model=choose_model(), bootstrapper=bootstrapper)
+    launch(app, prevent_thread_lock=True)
+    bootstrapper.start()
+    app.block_thread()
 
 
 if __name__ == "__main__":

@@ -137,7 +137,7 @@ def test_a_failed_load_is_tried_again(checkpoint_folder, tmp_path):
 
 def test_a_model_whose_head_was_never_trained_refuses_and_names_the_way_out(tmp_path, monkeypatch):
     monkeypatch.setenv("VJEPA_DEMO_CHECKPOINTS", str(tmp_path))
-    with pytest.raises(ModelError, match=r"only an encoder, and no trained head.* Choose demo, or put a checkpoint"):
+    with pytest.raises(ModelError, match=r"only an encoder, and no trained head.* Train its first head: .*; choose"):
         get_scorer("vitg", "cpu")
 
 

@@ -162,7 +162,7 @@ def test_a_model_without_a_trained_head_says_why(page, served, world):
     fill_in(page, world, PROMPT)
     page.click("#model input")
     page.get_by_role("option", name="vitg").click()
-    expect(page.locator("#hint")).to_contain_text("no trained head exists for it here. Choose demo")
+    expect(page.locator("#hint")).to_contain_text("no trained head exists for it here. Train its first head: ")
     expect(page.locator("#score-button")).to_be_disabled()
 
 

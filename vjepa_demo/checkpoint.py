@@ -175,7 +175,7 @@ def find_checkpoint(name: str, *, token: Token = False) -> Checkpoint:
     if name in presets:
         preset = presets[name]
         if preset.refusal is not None:
-            raise ModelError(f"{preset.refusal} ({preset.checkpoint})")
+            raise ModelError(preset.refusal)
         return read_checkpoint(preset.checkpoint)
     if Path(name).is_dir():
         return read_checkpoint(name)

@@ -16,6 +16,7 @@ from vjepa_demo.config import BOOTSTRAP_CLIPS, Scope, TrainConfig, acr_word, dat
 from vjepa_demo.schema import DemoError, RecordError, RecordProblem
 
 if TYPE_CHECKING:
+    from vjepa_demo.bootstrap import DrawingReport
     from vjepa_demo.metrics import Evaluation
     from vjepa_demo.records import RecordSet
     from vjepa_demo.scorer import Scorer
@@ -43,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DemoError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130  # as shells say it of Ctrl-C
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -92,7 +96,9 @@ def _add_train(commands: Any) -> None:
     train = commands.add_parser("train", help="fine-tune a model on labelled videos")
     _add_labels(train, optional=True)
     _add_model(train)
-    train.add_argument("--out", required=True, metavar="DIR", help="folder of the checkpoint")
+    train.add_argument(
+        "--out", metavar="DIR", help="folder of the checkpoint (default with --bootstrap: where the model finds it)"
+    )
     train.add_argument("--scope", choices=get_args(Scope), default=defaults.scope, help="what learns (default: head)")
     train.add_argument("--train-text", action="store_true", help="the text encoder learns too")
     for name in TRAIN_OPTIONS:
@@ -101,8 +107,10 @@ def _add_train(commands: Any) -> None:
             flag = f"--{name.replace('_', '-')}"
             train.add_argument(flag, type=type(default), default=default, metavar="N", help=f"default: {default}")
     train.add_argument("--resume", action="store_true", help="go on with the run that was killed in DIR")
-    train.add_argument("--bootstrap", action="store_true", help="train a first head on procedural clips, no labels")
-    train.add_argument("--count", type=int, default=BOOTSTRAP_CLIPS, metavar="N", help="clips of --bootstrap")
+    train.add_argument("--bootstrap", action="store_true", help="train the first head of vitl or vitg, no labels")
+    train.add_argument(
+        "--count", type=int, default=BOOTSTRAP_CLIPS, metavar="N", help=f"clips for it (default: {BOOTSTRAP_CLIPS})"
+    )
     train.set_defaults(run=_train)
 
 
@@ -178,20 +186,22 @@ def _say_nothing(*_: object, **__: object) -> None:
     """What the other processes of `accelerate launch` print."""
 
 
-def _training_reports(options: argparse.Namespace, tell: Callable[..., None]) -> Iterator[Report]:
+def _training_reports(options: argparse.Namespace, tell: Callable[..., None]) -> Iterator[DrawingReport | Report]:
     from vjepa_demo.records import split_records
     from vjepa_demo.scorer import default_model
-    from vjepa_demo.train import TrainingData, bootstrap, fine_tune
+    from vjepa_demo.train import TrainingData, fine_tune
 
-    name, config = options.model or default_model(), _train_config(options)
     if options.bootstrap:
-        yield from bootstrap(name, options.out, config, count=options.count, device=options.device)
+        yield from _bootstrap_reports(options, tell)
         return
     if options.labels is None or (options.videos is None and not _is_hub_name(options.labels)):
         raise RecordError(
             "train needs LABELS.csv and --videos DIR_OR_ZIP (or --bootstrap, which needs no labels), "
             "or OWNER/NAME of a data set on the Hub"
         )
+    if options.out is None:
+        raise RecordError("train needs --out DIR, the folder of the checkpoint")
+    name, config = options.model or default_model(), _train_config(options)
     with _read(options, tell) as records:
         split = split_records(records.records, validation_fraction=config.validation_fraction, seed=config.seed)
         for warning in split.warnings:
@@ -204,6 +214,24 @@ def _training_reports(options: argparse.Namespace, tell: Callable[..., None]) ->
             label_range=(records.label_range.low, records.label_range.high),
         )
         yield from fine_tune(name, data, config, options.out, device=options.device, resume=options.resume)
+
+
+def _bootstrap_reports(options: argparse.Namespace, tell: Callable[..., None]) -> Iterator[DrawingReport | Report]:
+    from vjepa_demo.bootstrap import bootstrap
+
+    if options.model is None:
+        raise RecordError("--bootstrap needs --model vitl or --model vitg: whose first head?")
+    if options.labels or options.videos or options.resume or options.scope != "head" or options.train_text:
+        raise RecordError("--bootstrap draws its own clips and trains a new head, from the beginning, and nothing else")
+    if options.count < 2:
+        raise RecordError(f"--count is {options.count}; some hundred clips are needed to learn from")
+    config = _train_config(options)
+    tell(
+        f"{options.model}: a first head, from {options.count} procedural clips. 1. draw them, 2. read them with the "
+        f"encoder, which takes long without a GPU, 3. learn from them for {config.epochs} epochs",
+        flush=True,
+    )
+    yield from bootstrap(options.model, options.out, config, count=options.count, device=options.device)
 
 
 def _train_config(options: argparse.Namespace) -> TrainConfig:
@@ -250,10 +278,13 @@ def _as_line(problem: RecordProblem) -> str:
     return f"line {problem.line}: {problem.message}" if problem.line else problem.message
 
 
-def _told(report: Report) -> list[str]:
+def _told(report: DrawingReport | Report) -> list[str]:
     """What a person reads of a report: every tenth clip, each epoch, the result."""
+    from vjepa_demo.bootstrap import DrawingReport
     from vjepa_demo.train import EncodingReport, EpochReport
 
+    if isinstance(report, DrawingReport):
+        return _every_tenth("drawn", report)
     if isinstance(report, EncodingReport):
         return _told_encoding(report)
     if isinstance(report, EpochReport):
@@ -266,12 +297,16 @@ def _told(report: Report) -> list[str]:
     return [*lines, f"best of epoch {report.best_epoch}, saved in {report.folder}"]
 
 
-def _told_encoding(report: EncodingReport) -> list[str]:
-    last = report.done == report.total
-    if not last and report.done % 10:
+def _every_tenth(verb: str, report: DrawingReport | EncodingReport) -> list[str]:
+    if report.done % 10 and report.done != report.total:
         return []
-    lines = [f"{'drawn' if report.drawing else 'read'} {report.done}/{report.total} clips"]
-    if last:
+    left = f", {report.seconds_left:.0f} s left" if report.done < report.total else ""
+    return [f"{verb} {report.done}/{report.total} clips{left}"]
+
+
+def _told_encoding(report: EncodingReport) -> list[str]:
+    lines = _every_tenth("read", report)
+    if report.done == report.total:
         lines += [f"note: {_as_line(problem)}: left out" for problem in report.problems]
         if report.recomputed:
             lines.append(f"note: {report.recomputed} clips do not fit into the cache on disk: read anew each epoch")

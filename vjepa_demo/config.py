@@ -183,7 +183,8 @@ class ModelPreset:
             return None
         return (
             f"{self.name} cannot score yet: {self.config.video_encoder} is only an encoder, and no trained head exists "
-            "for it here. Choose demo, or put a checkpoint with a trained head where the README says"
+            f"for it here. Train its first head: python -m vjepa_demo train --bootstrap --model {self.name}; "
+            "choose demo meanwhile"
         )
 
 
@@ -213,6 +214,8 @@ def model_presets() -> dict[str, ModelPreset]:
 
 
 BOOTSTRAP_CLIPS = 400  # procedural clips that a first head learns from
+BOOTSTRAP_MODEL = "vitg"  # the model that gets a first head by itself, on a GPU: the default there once it has one
+BOOTSTRAP_VARIABLE = "VJEPA_DEMO_BOOTSTRAP"  # of the environment: which model instead, or 0 for none
 Scope = Literal["head", "top"]
 
 

@@ -11,7 +11,6 @@ import hashlib
 import json
 import math
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,34 +32,30 @@ from vjepa_demo.checkpoint import (
     trained_weights,
     write_tensors,
 )
-from vjepa_demo.config import BOOTSTRAP_CLIPS, DIMENSIONS, ClipConfig, ModelConfig, TrainConfig
+from vjepa_demo.config import DIMENSIONS, ClipConfig, ModelConfig, TrainConfig
 from vjepa_demo.features import ActivationStore, FeatureKey, content_sha256
 from vjepa_demo.losses import mos_loss
 from vjepa_demo.metrics import Evaluation, evaluate, no_video_baseline
 from vjepa_demo.model import VJEPAModel, inference_dtype
 from vjepa_demo.schema import RecordError, RecordProblem, TrainedOn, VideoError, VideoRecord
-from vjepa_demo.synthetic import make_records
 from vjepa_demo.video import Clip, load_clip, pixel_values
 
 LoadClip = Callable[[Path, ClipConfig], Clip]
 STATE_FILE = "training_state.safetensors"
 WORK_FOLDER = ".training"  # inside the checkpoint's folder, until the run is over
-BOOTSTRAP_DESCRIPTION = "moving textures and shapes with known degradations, drawn by this program"
 MIN_TRAINING_CLIPS = 2
 MIN_JUDGED_CLIPS = 3  # a rank correlation of two clips says nothing
 
 
 @dataclass(frozen=True)
 class EncodingReport:
-    """Clips read so far (or, while `drawing`, drawn for a bootstrap); how many will be computed anew each epoch, as
-    the disk budget is used up; rows that failed."""
+    """Clips read so far; how many will be computed anew each epoch, as the disk budget is used up; rows that failed."""
 
     done: int
     total: int
     seconds_left: float
     recomputed: int = 0
     problems: tuple[RecordProblem, ...] = ()
-    drawing: bool = False
 
 
 @dataclass(frozen=True)
@@ -146,6 +141,7 @@ def fine_tune(
     A preset whose head was never trained starts with a new one.
     """
     folder = Path(folder)
+    torch.manual_seed(config.seed)  # a new head
     model, base = load_base(name, device=device or training_device())
     model_config = model.config if base is None else base.model
     reports = train(model, data, config, folder, model_config=model_config, resume=resume, should_stop=should_stop)
@@ -153,35 +149,6 @@ def fine_tune(
         if isinstance(report, TrainingResult) and base is not None and PartialState().is_main_process:
             bring_encoders(base, folder)
         yield report
-
-
-def bootstrap(
-    name: str,
-    folder: str | Path,
-    config: TrainConfig,
-    *,
-    count: int = BOOTSTRAP_CLIPS,
-    device: str | None = None,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> Iterator[Report]:
-    """A first head for an encoder that has none: trained on `count` procedural clips, drawn anew from the seed.
-
-    Nothing is left in `folder` unless the run ends, with all of its epochs or stopped after one.
-    """
-    from vjepa_demo.records import split_records  # pandas: not for a bare GPU machine that brings its own split
-
-    if not PartialState().is_main_process:
-        raise RecordError("a first head is trained by one process: start it without accelerate launch")
-    with tempfile.TemporaryDirectory() as clips:
-        records = []
-        for record in make_records(clips, count=count, seed=config.seed):
-            if should_stop():
-                raise RecordError("stopped while the procedural clips were drawn: nothing was learned, nothing saved")
-            records.append(record)
-            yield EncodingReport(len(records), count, 0.0, drawing=True)
-        split = split_records(records, validation_fraction=config.validation_fraction, seed=config.seed)
-        data = TrainingData(split.train, split.validation, BOOTSTRAP_DESCRIPTION, kind="procedural")
-        yield from fine_tune(name, data, config, folder, device=device, should_stop=should_stop)
 
 
 def training_device() -> str:
@@ -192,6 +159,11 @@ def training_device() -> str:
 def is_main_process() -> bool:
     """Whether this process speaks for all of an `accelerate launch`."""
     return PartialState().is_main_process
+
+
+def num_processes() -> int:
+    """How many processes an `accelerate launch` has; 1 without one."""
+    return PartialState().num_processes
 
 
 def judge(scores: Sequence[Mapping[str, float]], records: Sequence[VideoRecord]) -> Evaluation:

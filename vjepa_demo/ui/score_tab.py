@@ -62,8 +62,13 @@ class _Results:
         return [self.empty, self.panel, self.radar, self.table, self.strip, self.about, self.json]
 
 
-def add_score_tab(load_scorer: Callable[[str], Scorer], default_model: str, session: gr.State) -> gr.Dropdown:
-    """Fill the current tab and name the `/score` endpoint; returns the choice of the model."""
+def add_score_tab(
+    load_scorer: Callable[[str], Scorer], default_model: str, session: gr.State, *, recheck: gr.State | None = None
+) -> gr.Dropdown:
+    """Fill the current tab and name the `/score` endpoint; returns the choice of the model.
+
+    When `recheck` changes, it is looked again whether the chosen model can score.
+    """
 
     def score_on_page(
         video: str | None,
@@ -97,7 +102,7 @@ def add_score_tab(load_scorer: Callable[[str], Scorer], default_model: str, sess
             example_loaded = _add_examples(inputs)
         with gr.Column(scale=3, min_width=320, elem_id="results-column"):
             results = _add_results()
-    _keep_ready(inputs)
+    _keep_ready(inputs, recheck)
     for trigger in (inputs.button.click, example_loaded.then):
         _wire(trigger, score_on_page, inputs, results, session)
     _add_endpoint(score_endpoint, inputs)
@@ -148,10 +153,10 @@ def _add_results() -> _Results:
     return _Results(empty, panel, radar, table, strip, about, code)
 
 
-def _keep_ready(inputs: _Inputs) -> None:
+def _keep_ready(inputs: _Inputs, recheck: gr.State | None) -> None:
     """The button can be pressed when a score can be had; else the line under it says what is missing."""
     gr.on(
-        [inputs.video.change, inputs.prompt.change, inputs.model.change],
+        [each.change for each in (inputs.video, inputs.prompt, inputs.model, recheck) if each is not None],
         _readiness,
         inputs=[*inputs.values, inputs.running],
         outputs=[inputs.button, inputs.hint],

@@ -16,7 +16,8 @@ CSS = """
   border: 1px solid var(--border-color-primary); background: var(--background-fill-secondary); }
 #header .badge::before { content: "●"; margin-right: .4rem; color: var(--body-text-color-subdued); }
 #header .badge.ready::before { color: #16a34a; }
-#hint p, #train-hint p { margin: 0; color: var(--body-text-color-subdued); font-size: .9rem; }
+#first-head { align-items: center; }
+#hint p, #train-hint p, #first-head p { margin: 0; color: var(--body-text-color-subdued); font-size: .9rem; }
 .js-plotly-plot text { fill: var(--body-text-color) !important; }
 .scores { width: 100%; border-collapse: collapse; }
 .scores, .scores tbody, .scores tr, .scores td { border: 0 !important; }
