@@ -100,6 +100,10 @@ def test_a_data_set_of_the_hub_is_trained_on_and_evaluated_and_fetched_once(
     status, out, err = command("evaluate", "me/clips", "--model", tmp_path / "out", "--json")
     assert (status, json.loads(out)["n"], hub.fetched()) == (0, CLIPS, set())
     assert "broken.mp4 cannot be read as a video" in err
+    push_checkpoint(tmp_path / "out", "me/scores", token="hf_me", private=True)
+    again = ("train", "me/clips", "--out", tmp_path / "again", "--model", "me/scores", "--epochs", 1)
+    assert command(*again)[0] == 0
+    assert read_checkpoint(tmp_path / "again").trained_on.description == "me/clips"
 
 
 def test_a_checkpoint_that_is_private_on_the_hub_scores_for_its_owner_alone(

@@ -437,12 +437,12 @@ def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, A
         raise CheckpointError(f"{path} is not the state of a training run: {error}") from error
 
 
-def load_base(name: str, *, device: str | torch.device) -> tuple[VJEPAModel, Checkpoint | None]:
-    """The model to start training from, in float32: a checkpoint with its head, or a preset's encoders with a new
-    head, in which case there is no checkpoint."""
+def load_base(name: str, *, device: str | torch.device, token: Token = False) -> tuple[VJEPAModel, Checkpoint | None]:
+    """The model to start training from, in float32: a checkpoint with its head (see `find_checkpoint`), or a preset's
+    encoders with a new head, in which case there is no checkpoint."""
     preset = model_presets().get(name)
     if preset is None or preset.refusal is None:
-        checkpoint = find_checkpoint(name)
+        checkpoint = find_checkpoint(name, token=token)
         return load_checkpoint(checkpoint, device=device), checkpoint
     config = preset.config
     return VJEPAModel(config.video_encoder, config.text_encoder, config.freeze_ratio, device), None

@@ -213,7 +213,7 @@ def _training_reports(options: argparse.Namespace, tell: Callable[..., None]) ->
             description=Path(options.labels).name if options.videos else options.labels,
             label_range=(records.label_range.low, records.label_range.high),
         )
-        yield from fine_tune(name, data, config, options.out, device=options.device, resume=options.resume)
+        yield from fine_tune(name, data, config, options.out, device=options.device, resume=options.resume, token=None)
 
 
 def _bootstrap_reports(options: argparse.Namespace, tell: Callable[..., None]) -> Iterator[DrawingReport | Report]:

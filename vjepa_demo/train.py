@@ -34,6 +34,7 @@ from vjepa_demo.checkpoint import (
 )
 from vjepa_demo.config import DIMENSIONS, ClipConfig, ModelConfig, TrainConfig
 from vjepa_demo.features import ActivationStore, FeatureKey, content_sha256
+from vjepa_demo.hub import Token
 from vjepa_demo.losses import mos_loss
 from vjepa_demo.metrics import Evaluation, evaluate, no_video_baseline
 from vjepa_demo.model import VJEPAModel, inference_dtype
@@ -135,14 +136,15 @@ def fine_tune(
     device: str | None = None,
     resume: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
+    token: Token = False,
 ) -> Iterator[Report]:
     """`train` on the model `name`, a preset or a checkpoint, into a checkpoint in `folder` that needs nothing else.
 
-    A preset whose head was never trained starts with a new one.
+    A preset whose head was never trained starts with a new one. `token` says who may read `name` on the Hub.
     """
     folder = Path(folder)
     torch.manual_seed(config.seed)  # a new head
-    model, base = load_base(name, device=device or training_device())
+    model, base = load_base(name, device=device or training_device(), token=token)
     model_config = model.config if base is None else base.model
     reports = train(model, data, config, folder, model_config=model_config, resume=resume, should_stop=should_stop)
     for report in reports:

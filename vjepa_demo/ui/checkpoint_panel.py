@@ -84,7 +84,7 @@ def add_loader(session: gr.State, model: gr.Dropdown, tabs: gr.Tabs) -> None:
     """Ways to bring a checkpoint that was trained elsewhere or earlier, for this visitor alone."""
     with gr.Accordion("Use a checkpoint", open=False, elem_id="use-checkpoint"):
         archive = gr.File(
-            label="A zip from “Download the checkpoint”", file_types=[".zip"], height=110, elem_id="checkpoint-zip"
+            label="A downloaded checkpoint (zip)", file_types=[".zip"], height=150, elem_id="checkpoint-zip"
         )
         name = gr.Textbox(
             label="or one on the Hub", placeholder="owner/name", max_length=200, elem_id="checkpoint-name"
