@@ -5,11 +5,11 @@ The encoders of `vitl` and `vitg` lie in a cache of the Hub, as if they had been
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +19,9 @@ import torch
 from conftest import write_text_encoder, write_video_encoder
 from filelock import FileLock
 from huggingface_hub import constants
+from playwright.sync_api import expect
+from test_ui import FakeScorer
+from test_ui_browser import browser, fill_in, free_port, page  # noqa: F401 (fixtures)
 from transformers import VJEPA2ForVideoClassification
 
 from vjepa_demo import cli, synthetic
@@ -28,7 +31,7 @@ from vjepa_demo.config import DIMENSIONS, TrainConfig, model_presets
 from vjepa_demo.schema import CheckpointError, ModelError
 from vjepa_demo.scorer import load_scorer
 from vjepa_demo.train import EpochReport, TrainingResult
-from vjepa_demo.ui import build_app, first_head
+from vjepa_demo.ui import build_app, first_head, launch
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = TrainConfig(epochs=3, batch_size=4, validation_fraction=0.45)
@@ -208,27 +211,35 @@ def test_a_command_that_makes_no_sense_is_explained(capsys, arguments, message):
     assert message in capsys.readouterr().err
 
 
-def test_interrupted_or_killed_it_leaves_nothing_that_looks_like_a_checkpoint(heads, hub_cache):
+def test_interrupted_it_leaves_nothing(heads, monkeypatch, capsys):
+    def interrupted(folder, **_):
+        yield next(synthetic_make_records(folder, count=1, seed=0))
+        raise KeyboardInterrupt
+
+    synthetic_make_records = synthetic.make_records
+    monkeypatch.setattr(synthetic, "make_records", interrupted)
+    assert cli.main(["train", "--bootstrap", "--model", "vitl", "--device", "cpu"]) == 130
+    assert capsys.readouterr().err.endswith("\ninterrupted\n")
+    assert contents(heads) == []
+
+
+def test_killed_it_leaves_nothing_that_looks_like_a_checkpoint(heads, hub_cache):
     program = (
         f"from vjepa_demo import cli, synthetic; [setattr(synthetic, *pair) for pair in {SMALL}.items()]; "
-        "import sys; raise SystemExit(cli.main(['train', '--bootstrap', '--device', 'cpu', '--model', sys.argv[1]]))"
+        "cli.main(['train', '--bootstrap', '--device', 'cpu', '--model', 'vitl'])"
     )
-    sent = {"vitl": signal.SIGINT, "vitg": signal.SIGKILL}
     environment = os.environ | {"HF_HUB_CACHE": str(hub_cache), "OMP_NUM_THREADS": "1"}
-    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    processes = {
-        name: subprocess.Popen([sys.executable, "-c", program, name], cwd=ROOT, env=environment, **pipes)
-        for name in sent
-    }
-    for name, process in processes.items():
-        wait_until(lambda name=name: len(contents(heads / f".{name}.partial" / "clips")) >= 2)
-        process.send_signal(sent[name])
-        _, errors = process.communicate(timeout=30)
-        assert process.returncode == (130 if sent[name] == signal.SIGINT else -signal.SIGKILL)
-        assert errors.endswith("\ninterrupted\n") == (sent[name] == signal.SIGINT)
-        assert "Traceback" not in errors
-    assert contents(heads) == [".vitg.partial"]
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, env=environment, **pipes)
+    wait_until(lambda: len(contents(heads / ".vitl.partial" / "clips")) >= 2)
+    process.kill()
+    process.wait(30)
+    assert contents(heads) == [".vitl.partial"]
     assert not list(heads.rglob("config.json"))
+    with pytest.raises(ModelError, match="only an encoder"):
+        load_scorer("vitl", device="cpu")
+    list(bootstrap("vitl", config=CONFIG, count=4, device="cpu"))  # its lock died with it
+    assert contents(heads) == ["vitl"]
 
 
 def wait_until(condition, seconds: float = 60) -> None:
@@ -391,6 +402,51 @@ def test_only_the_person_at_the_machine_can_cancel(monkeypatch, request_, at_the
     assert first_head._is_at_the_machine(request_) == at_the_machine
     monkeypatch.setenv("SPACE_ID", "somebody/space")
     assert not first_head._is_at_the_machine(request_)
+
+
+@pytest.fixture
+def served(heads, monkeypatch) -> Iterator[tuple[Bootstrapper, str]]:
+    """A page whose models cannot be loaded, and the bootstrapper it tells of, not yet started."""
+    monkeypatch.setattr(first_head, "POLL_SECONDS", 0.2)
+    bootstrapper, port = Bootstrapper(has_gpu=lambda: True, config=CONFIG, count=COUNT), free_port()
+    app = build_app(lambda _: FakeScorer(), bootstrapper=bootstrapper)
+    launch(app, prevent_thread_lock=True, server_name="127.0.0.1", server_port=port, quiet=True)
+    yield bootstrapper, f"http://127.0.0.1:{port}"
+    bootstrapper.cancel()
+    bootstrapper.join(60)
+    app.close(verbose=False)
+
+
+def test_the_page_tells_it_and_the_model_becomes_usable_without_a_reload(page, served, slow_drawing, world):  # noqa: F811
+    bootstrapper, address = served
+    page.goto(address)
+    fill_in(page, world, "the earth turns")
+    page.click("#model input")
+    page.get_by_role("option", name="vitg").click()
+    expect(page.locator("#hint")).to_contain_text("python -m vjepa_demo train --bootstrap --model vitg")
+    expect(page.locator("#score-button")).to_be_disabled()
+    expect(page.locator("#first-head")).to_be_hidden()
+    bootstrapper.start()
+    line = page.locator("#first-head-line")
+    expect(line).to_contain_text("vitg is learning its first head, step 1 of 3: 1 of 12 clips drawn", timeout=20_000)
+    expect(page.locator("#first-head-cancel")).to_be_visible()
+    slow_drawing.set()
+    expect(line).to_have_text("vitg has learned its first head: it can be chosen now", timeout=20_000)
+    expect(page.locator("#first-head-cancel")).to_be_hidden()
+    expect(page.locator("#hint")).to_have_text("")
+    expect(page.locator("#score-button")).to_be_enabled()
+
+
+def test_it_can_be_cancelled_from_the_page(page, served, slow_drawing, heads):  # noqa: F811
+    bootstrapper, address = served
+    bootstrapper.start()
+    page.goto(address)
+    page.click("#first-head-cancel", timeout=20_000)
+    expect(page.locator("#first-head-line")).to_have_text("vitg is learning its first head: stopping")
+    expect(page.locator("#first-head-cancel")).to_be_hidden()
+    slow_drawing.set()
+    expect(page.locator("#first-head-line")).to_contain_text("vitg was kept from learning", timeout=20_000)
+    assert contents(heads) == []
 
 
 def test_the_page_has_no_public_endpoint_for_it():

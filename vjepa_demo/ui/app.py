@@ -41,10 +41,10 @@ def build_app(
         badge = gr.HTML(render.header(TITLE, default_model, "loading"), elem_id="header")
         session = gr.State(None, delete_callback=_end)
         app.load(Session.open, outputs=session, **AT_ONCE)
-        usable = None if bootstrapper is None else add_first_head(app, bootstrapper)
+        first_head = None if bootstrapper is None else add_first_head(app, bootstrapper)
         with gr.Tabs() as tabs:
             with gr.Tab("Score", id="score"):
-                model = add_score_tab(load_scorer, default_model, session, recheck=usable)
+                model = add_score_tab(load_scorer, default_model, session, recheck=first_head)
             with gr.Tab("Fine-tune", id="finetune"):
                 add_finetune_tab(session, default_model, model, tabs)
             with gr.Tab("About", id="about"):

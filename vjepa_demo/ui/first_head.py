@@ -23,13 +23,12 @@ POLL_SECONDS = 2.0
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
-def add_first_head(app: gr.Blocks, bootstrapper: Bootstrapper) -> gr.State:
-    """A line that follows `bootstrapper` until it has ended; returns the state that changes once a model is usable."""
+def add_first_head(app: gr.Blocks, bootstrapper: Bootstrapper) -> gr.HTML:
+    """A line that follows `bootstrapper` until it has ended; it changes when a model becomes usable."""
     with gr.Row(visible=False, elem_id="first-head") as row:
         line = gr.HTML(elem_id="first-head-line")
         cancel = gr.Button("Cancel", size="sm", scale=0, min_width=100, elem_id="first-head-cancel")
     timer = gr.Timer(POLL_SECONDS)
-    usable = gr.State(False)
 
     def show(request: gr.Request) -> tuple[Any, ...]:
         state = bootstrapper.state()
@@ -40,7 +39,6 @@ def add_first_head(app: gr.Blocks, bootstrapper: Bootstrapper) -> gr.State:
             render.hint(text),
             gr.Button(visible=running and _is_at_the_machine(request)),
             gr.Timer(active=not state.is_settled),
-            state.phase == "done",
         )
 
     def stop(request: gr.Request) -> tuple[Any, ...]:
@@ -49,10 +47,10 @@ def add_first_head(app: gr.Blocks, bootstrapper: Bootstrapper) -> gr.State:
         bootstrapper.cancel()
         return show(request)
 
-    shown = [row, line, cancel, timer, usable]
+    shown = [row, line, cancel, timer]
     gr.on([app.load, timer.tick], show, outputs=shown, **AT_ONCE)
     cancel.click(stop, outputs=shown, **AT_ONCE)
-    return usable
+    return line
 
 
 def _is_at_the_machine(request: gr.Request) -> bool:

@@ -63,7 +63,7 @@ class _Results:
 
 
 def add_score_tab(
-    load_scorer: Callable[[str], Scorer], default_model: str, session: gr.State, *, recheck: gr.State | None = None
+    load_scorer: Callable[[str], Scorer], default_model: str, session: gr.State, *, recheck: gr.HTML | None = None
 ) -> gr.Dropdown:
     """Fill the current tab and name the `/score` endpoint; returns the choice of the model.
 
@@ -153,7 +153,7 @@ def _add_results() -> _Results:
     return _Results(empty, panel, radar, table, strip, about, code)
 
 
-def _keep_ready(inputs: _Inputs, recheck: gr.State | None) -> None:
+def _keep_ready(inputs: _Inputs, recheck: gr.HTML | None) -> None:
     """The button can be pressed when a score can be had; else the line under it says what is missing."""
     gr.on(
         [each.change for each in (inputs.video, inputs.prompt, inputs.model, recheck) if each is not None],
