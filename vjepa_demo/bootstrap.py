@@ -294,7 +294,6 @@ class Bootstrapper:
         if name is None or model_presets()[name].refusal is None:
             return FirstHead("idle", name or BOOTSTRAP_MODEL)
         self._tell(FirstHead("loading", name))
-        logger.info("%s has no trained head: it learns one on %d procedural clips", name, self._count)
         reports = bootstrap(name, config=self._config, count=self._count)
         for report in reports:
             self._tell(_state_after(report, name))
@@ -318,7 +317,7 @@ class Bootstrapper:
         return BOOTSTRAP_MODEL if self._has_gpu() else None
 
     def _tell(self, state: FirstHead) -> None:
-        if state.phase != self._state.phase and str(state):
+        if state.phase not in (self._state.phase, "failed") and str(state):  # a failure is logged as an error
             logger.info("%s", state)
         self._state = state
 
