@@ -27,7 +27,10 @@ def choose_model() -> str:
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    launch(build_app(load_scorer, default_model=choose_model()))
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio's requests to itself
+    app = build_app(load_scorer, default_model=choose_model())
+    launch(app)
+    app.block_thread()
 
 
 if __name__ == "__main__":
