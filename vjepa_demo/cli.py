@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from vjepa_demo.config import acr_word, model_presets
+from vjepa_demo.config import acr_word, model_presets, wait_passively
 from vjepa_demo.schema import DemoError
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 1 if anything could not be scored, 2 for a wrong call."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    wait_passively()
     options = _parser().parse_args(arguments)
     try:
         return options.run(options)
