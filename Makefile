@@ -21,7 +21,8 @@ clean:
 # A stamp a set of packages, so that set-up is done once and again when the list changes.
 $(VENV)/.run: requirements.txt packages.txt scripts/install_system_packages.sh
 	PYTHON=$(PYTHON) sh scripts/install_system_packages.sh run
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@echo "installing the Python packages (about 2 GB, a minute or more; only the first time)"
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
 	touch $@
 

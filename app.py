@@ -4,7 +4,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from vjepa_demo.bootstrap import Bootstrapper
-from vjepa_demo.config import model_presets
+from vjepa_demo.config import model_presets, wait_passively
 from vjepa_demo.ui import build_app, launch
 
 if TYPE_CHECKING:
@@ -27,10 +27,12 @@ def choose_model() -> str:
 
 
 def main() -> None:
+    wait_passively()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio's requests to itself
     bootstrapper = Bootstrapper()
     app = build_app(load_scorer, default_model=choose_model(), bootstrapper=bootstrapper)
-    launch(app, prevent_thread_lock=True)
+    launch(app)
     bootstrapper.start()
     app.block_thread()
 

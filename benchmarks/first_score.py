@@ -37,7 +37,9 @@ def seconds_of_process(video: Path) -> float:
 def seconds_of_prompts(video: Path, folder: Path) -> tuple[float, float]:
     """Median seconds of a first and of a second prompt, over `CLIPS` files of the same pictures."""
     from vjepa_demo import get_scorer
+    from vjepa_demo.config import wait_passively
 
+    wait_passively()
     scorer, first, second = get_scorer("demo"), [], []
     for index in range(CLIPS):
         copy = folder / f"{index}.mp4"

@@ -25,7 +25,7 @@ install_for_run() {
     missing=
     if has apt-get; then
         has "$python" || missing="$missing python3"
-        "$python" -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
+        "$python" -c 'import ensurepip' 2>/dev/null || missing="$missing $(basename "$python")-venv"
         for package in $(cat packages.txt); do
             dpkg -s "$package" >/dev/null 2>&1 || missing="$missing $package"
         done

@@ -14,6 +14,13 @@ from vjepa_demo.config import ASSETS
 from vjepa_demo.synthetic import example_clips
 from vjepa_demo.video import write_video
 
+SHOWS = {
+    "clean": "nothing wrong",
+    "blurred": "blur and noise",
+    "unsteady": "flicker and stutter",
+    "wrong_prompt": "another prompt",
+}
+
 
 def main() -> None:
     folder = ASSETS / "examples"
@@ -22,9 +29,9 @@ def main() -> None:
     for name, clip in example_clips().items():
         frames = torch.from_numpy(clip.frames).permute(0, 3, 1, 2).contiguous()  # (T, H, W, 3) -> (T, 3, H, W)
         write_video(folder / f"{name}.mp4", frames, frames_per_second=clip.fps)
-        rows.append({"video_name": f"{name}.mp4", "Prompt": clip.caption})
+        rows.append({"video_name": f"{name}.mp4", "Prompt": clip.caption, "Shows": SHOWS[name]})
     with (folder / "examples.csv").open("w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, ["video_name", "Prompt"])
+        table = csv.DictWriter(file, ["video_name", "Prompt", "Shows"])
         table.writeheader()
         table.writerows(rows)
 

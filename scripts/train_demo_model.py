@@ -520,10 +520,7 @@ def export(trainer: Trainer, folder: Path) -> TrainedOn:
     trained_on = TrainedOn(
         kind="procedural",
         num_clips=min(settings.num_scenes, trainer.step * settings.scenes_per_batch),
-        description=(
-            f"moving shapes and textures with known faults, {trainer.step * settings.scenes_per_batch * 2:,} views, "
-            f"{trainer.seconds / 60:.0f} minutes on a CPU, seed {settings.seed}"
-        ),
+        description="moving shapes and textures with known faults",
     )
     save_checkpoint(model, folder, trained_on=trained_on, model_config=config)
     exported = load_checkpoint(read_checkpoint(folder), device="cpu")

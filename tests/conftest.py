@@ -12,6 +12,7 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["VJEPA_DEMO_BOOTSTRAP"] = "0"  # no training beside the tests where there is a GPU
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # as config.wait_passively
 
 import gradio.media
 import pytest
@@ -24,8 +25,6 @@ from vjepa_demo.checkpoint import save_checkpoint
 from vjepa_demo.config import ModelConfig
 from vjepa_demo.model import VJEPAModel
 from vjepa_demo.schema import TrainedOn
-
-torch.set_num_threads(1)  # threads that wait for each other cost more than they bring on tensors this small
 
 FRAMES, CROP = 4, 32
 TRAINED_ON = TrainedOn("human", 12, "twelve clips of a test", {"Traditional": 0.5}, 3)

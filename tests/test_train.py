@@ -45,7 +45,7 @@ def losses(epochs) -> list[tuple[float, float | None]]:
     return [(epoch.loss, epoch.validation_loss) for epoch in epochs]
 
 
-# ---- learning ----------------------------------------------------------------------------------------------------------
+# ---- learning --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scope", ["head", "top"])
@@ -147,7 +147,7 @@ def test_the_schedule_warms_up_then_falls_to_zero():
     assert 0 < factors[-1] < 0.001
 
 
-# ---- repeatable, killed, resumed, stopped ------------------------------------------------------------------------------
+# ---- repeatable, killed, resumed, stopped ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scope", ["head", "top"])
@@ -211,7 +211,7 @@ def test_stopping_before_anything_was_learned_says_so(checkpoint_folder, data, t
         list(train(model, data, CONFIG, tmp_path, should_stop=lambda: True))
 
 
-# ---- the frozen part ---------------------------------------------------------------------------------------------------
+# ---- the frozen part -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scope", ["head", "top"])

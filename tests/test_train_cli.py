@@ -144,6 +144,8 @@ def test_make_dataset_writes_what_train_reads(tmp_path):
     first = (tmp_path / "labels.csv").read_text()
     run("make-dataset", tmp_path / "again", "--count", 2, "--seed", 5)
     assert (tmp_path / "again" / "labels.csv").read_text() == first
+    for name in table["video_name"]:
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / name).read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -58,19 +58,33 @@ def test_the_strip_has_a_picture_and_a_time_for_each_frame():
     assert "0.25 s</figure>" in strip
 
 
-def test_a_score_is_shown_with_its_model_clip_and_limits():
+def test_scores_are_headed_by_clip_prompt_model_and_caution():
+    heading = render.heading(RESULT)
+    assert "<b>my clip.mp4</b> · “a &lt;b&gt;cat&lt;/b&gt;”" in heading
+    assert "Scored by <b>demo</b>." in heading
+    assert "/server" not in heading
+    assert "not from people: compare versions of one clip" in heading
+    people = replace(RESULT, trained_on=TrainedOn("human", 4000, "TaobaoVD-GC"))
+    assert "not from people" not in render.heading(people)
+
+
+def test_a_score_is_shown_with_what_its_model_learned_from():
     about = render.about_scores(RESULT)
-    assert "<b>my clip.mp4</b> (1.5 s, 2 frames seen)" in about
-    assert "/server" not in about
-    assert "Scored by <b>demo</b>" in about
-    assert "6,000 procedural clips: moving shapes" in about
-    assert "SROCC Temporal 0.71" in about
-    assert "no human opinion" in about
+    assert "2 frames of 1.5 s seen." in about
+    assert "The head of demo learned from 6,000 procedural clips: moving shapes." in about
+    assert "On 400 clips it had not seen" in about
+    assert "rank alike by SROCC Temporal 0.71." in about
+
+
+def test_a_video_of_one_frame_is_said_to_tell_nothing_of_time():
+    still = replace(RESULT, frame_seconds=(0.0, 0.0))
+    assert "a single frame: Temporal says nothing" in render.heading(still)
+    assert "1 frame of 1.5 s seen." in render.about_scores(still)
+    assert "single frame" not in render.heading(RESULT)
 
 
 def test_what_a_person_typed_is_escaped():
-    assert "a &lt;b&gt;cat&lt;/b&gt;" in render.about_scores(RESULT)
-    assert "<script" not in render.about_scores(replace(RESULT, video="<script>.mp4"))
+    assert "<script" not in render.heading(replace(RESULT, video="<script>.mp4", prompt="<script>"))
 
 
 def test_a_remembered_video_is_said_to_be():
@@ -96,6 +110,12 @@ def test_the_button_says_what_is_missing(video, prompt, model, missing):
 
 def test_the_button_stays_off_while_it_runs():
     assert not score_tab._readiness("clip.mp4", "a cat", "demo", running=True)[0].interactive
+
+
+def test_a_format_that_browsers_do_not_play_can_be_scored_and_the_hint_says_so():
+    button, hint = score_tab._readiness("clip.avi", "a cat", "demo", running=False)
+    assert button.interactive
+    assert "can be scored all the same" in hint.value
 
 
 def test_a_model_without_a_head_cannot_be_pressed(tmp_path, monkeypatch):
@@ -150,6 +170,7 @@ def test_score_is_the_only_public_endpoint_and_documented():
 def test_every_example_is_there_with_a_prompt():
     rows = score_tab.example_rows()
     assert len(rows) >= 3
-    for path, prompt in rows:
+    for path, prompt, shows in rows:
+        assert shows
         assert Path(path).read_bytes()[4:8] == b"ftyp"
         assert prompt.strip()

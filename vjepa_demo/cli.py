@@ -12,7 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from vjepa_demo.config import BOOTSTRAP_CLIPS, Scope, TrainConfig, acr_word, dataset_folder, model_presets
+from vjepa_demo.config import (
+    BOOTSTRAP_CLIPS,
+    Scope,
+    TrainConfig,
+    acr_word,
+    dataset_folder,
+    model_presets,
+    wait_passively,
+)
 from vjepa_demo.schema import DemoError, RecordError, RecordProblem
 
 if TYPE_CHECKING:
@@ -38,6 +46,7 @@ TRAIN_OPTIONS = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 1 if anything could not be scored, 2 for a wrong call."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    wait_passively()
     options = _parser().parse_args(arguments)
     try:
         return options.run(options)

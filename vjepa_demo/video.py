@@ -37,6 +37,8 @@ MAX_ASPECT_RATIO = 20.0  # beyond it, a frame resized to the model's height woul
 LOST = "FFmpeg does not find its way in it; convert it to MP4 first, or export it again"
 TIME_TOLERANCE_SECONDS = 1e-3  # between a frame's own times and the moment it was asked for
 TRUNCATED_BELOW = 0.95  # share of the frames that the header promises
+# Playable before it is whole; and x264's macroblock tree gave other bytes each time for the same frames.
+ENCODER_OPTIONS = {"movflags": "+faststart", "x264-params": "mbtree=0"}
 DECODER_THREADS = 2  # each FFmpeg thread holds whole frames: more of them cost memory on 4K and gain little
 
 
@@ -141,7 +143,7 @@ def write_video(path: str | Path, frames: Tensor, *, frames_per_second: float, c
             codec="libx264",
             pixel_format="yuv420p",
             crf=crf,
-            extra_options={"movflags": "+faststart"},
+            extra_options=ENCODER_OPTIONS,
         )
         partial.replace(path)
     finally:

@@ -76,7 +76,16 @@ def _end(session: Session | None) -> None:
 
 
 def launch(app: gr.Blocks, **settings: Any) -> None:
-    """Serve `app` with the page's theme; host and port come from GRADIO_SERVER_NAME and GRADIO_SERVER_PORT."""
+    """Serve `app` with the page's theme, and return; host and port: GRADIO_SERVER_NAME and GRADIO_SERVER_PORT."""
     app.queue(max_size=MAX_WAITING)
     examples = [str(ASSETS / "examples")]
-    app.launch(theme=THEME, css=CSS, allowed_paths=examples, max_file_size=MAX_UPLOAD_BYTES, **settings)
+    app.launch(
+        theme=THEME,
+        css=CSS,
+        allowed_paths=examples,
+        max_file_size=MAX_UPLOAD_BYTES,
+        quiet=True,
+        prevent_thread_lock=True,
+        **settings,
+    )
+    logger.info("the page is on %s", app.local_url)

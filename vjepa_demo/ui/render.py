@@ -69,7 +69,7 @@ def frame_strip(result: VideoScores) -> str:
         f'<figure><img src="{_jpeg_url(frame)}" alt="frame at {seconds:.2f} s">{seconds:.2f} s</figure>'
         for frame, seconds in zip(result.frames, result.frame_seconds, strict=True)
     )
-    return f'<p class="strip-title">The frames the model saw</p><div class="strip">{figures}</div>'
+    return f'<p class="strip-title">What the model saw of it, frame by frame →</p><div class="strip">{figures}</div>'
 
 
 def _jpeg_url(frame: np.ndarray) -> str:
@@ -81,30 +81,50 @@ def _jpeg_url(frame: np.ndarray) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
+def heading(result: VideoScores) -> str:
+    """What the scores below are of: the clip, its prompt and the model; and how far to trust them."""
+    sentences = [f"Scored by <b>{escape(result.model)}</b>.", caution(result), *_doubts(result)]
+    return (
+        '<div class="heading">'
+        f'<p class="what"><b>{escape(Path(result.video).name)}</b> · “{escape(result.prompt)}”</p>'
+        f"<p>{' '.join(filter(None, sentences))}</p></div>"
+    )
+
+
+def caution(result: VideoScores) -> str:
+    """What a model that never met a human opinion must not be taken for; nothing for one that did."""
+    if result.trained_on.kind == "human":
+        return ""
+    return (
+        "Learned from drawn clips, not from people: compare versions of one clip, take no score as a verdict. "
+        "Alignment understands only simple shapes, colours and backgrounds."
+    )
+
+
+def _doubts(result: VideoScores) -> list[str]:
+    if len(set(result.frame_seconds)) > 1:
+        return []
+    return ["This video has a single frame: Temporal says nothing."]
+
+
 def about_scores(result: VideoScores) -> str:
-    """Which clip and prompt, which model, what it learned from, how far to trust it, and the seconds it took."""
+    """How much of the clip was seen, what the model learned from and how well, and the seconds it took."""
+    seen = len(set(result.frame_seconds))
     return (
         '<div class="about-scores">'
-        f"<p><b>{escape(Path(result.video).name)}</b> ({result.duration_seconds:.1f} s, {len(result.frames)} frames "
-        f"seen), prompt “{escape(result.prompt)}”</p>"
-        f"<p>Scored by <b>{escape(result.model)}</b>. {escape(trust(result))}</p>"
-        f"<p>{times(result)}</p></div>"
+        f"<p>{seen} {'frame' if seen == 1 else 'frames'} of {result.duration_seconds:.1f} s seen. "
+        f"{escape(trust(result))}</p><p>{times(result)}</p></div>"
     )
 
 
 def trust(result: VideoScores) -> str:
-    """What the scores mean with this model, in sentences."""
+    """What the head of this model learned from, and how well it did on clips it had not seen."""
     trained_on = result.trained_on
-    sentences = [f"Its head learned from {trained_on}."]
+    sentences = [f"The head of {result.model} learned from {trained_on}."]
     if trained_on.srocc:
         pairs = ", ".join(f"{name} {value:.2f}" for name, value in trained_on.srocc.items())
         sentences.append(
-            f"On {trained_on.num_held_out:,} unseen clips its ranking agreed with the labels by SROCC {pairs}."
-        )
-    if trained_on.kind == "procedural":
-        sentences.append(
-            "It has seen no human opinion: trust it to compare versions of a clip, not as a verdict on one. "
-            "Its captions had few words: for a prompt with others, Alignment means little."
+            f"On {trained_on.num_held_out:,} clips it had not seen, scores and labels rank alike by SROCC {pairs}."
         )
     return " ".join(sentences)
 
@@ -112,9 +132,9 @@ def trust(result: VideoScores) -> str:
 def times(result: VideoScores) -> str:
     """Seconds by step; a video seen before costs none for decoding and encoding."""
     total = sum(result.seconds.values())
-    parts = " · ".join(f"{STEP_NAMES[step]} {seconds:.2f}" for step, seconds in result.seconds.items())
+    parts = " · ".join(f"{STEP_NAMES[step]} {1e3 * seconds:,.0f} ms" for step, seconds in result.seconds.items())
     remembered = " (video remembered)" if result.seconds["video"] == 0 else ""
-    return f"{total:.2f} s: {parts}{remembered}"
+    return f"{1e3 * total:,.0f} ms: {parts}{remembered}"
 
 
 # ---- fine-tuning -----------------------------------------------------------------------------------------------------

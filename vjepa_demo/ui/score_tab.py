@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from vjepa_demo.config import ASSETS, MAX_PROMPT_CHARACTERS, model_presets
+from vjepa_demo.config import ASSETS, ModelPreset, model_presets
 from vjepa_demo.plots import radar_chart
 from vjepa_demo.schema import VideoError, VideoScores
 from vjepa_demo.ui import render
@@ -27,6 +27,10 @@ STEPS = {
     "text": (0.8, "Encoding the prompt"),
     "head": (0.95, "Scoring"),
 }
+NOT_IN_BROWSERS = {".avi", ".flv", ".mkv", ".mpg", ".mpeg", ".wmv", ".ts", ".vob"}
+UNPLAYABLE = "Your browser may not play this format; it can be scored all the same."
+# On a phone the scores come below what was pressed: go there.
+SHOW_RESULTS = "() => { if (innerWidth < 700) document.querySelector('#results-column').scrollIntoView() }"
 SCORING: dict[str, Any] = {
     "concurrency_limit": 2,
     "concurrency_id": "scoring",
@@ -51,6 +55,7 @@ class _Inputs:
 class _Results:
     empty: gr.HTML
     panel: gr.Column
+    heading: gr.HTML
     radar: gr.Plot
     table: gr.HTML
     strip: gr.HTML
@@ -59,7 +64,7 @@ class _Results:
 
     @property
     def all(self) -> list[Any]:
-        return [self.empty, self.panel, self.radar, self.table, self.strip, self.about, self.json]
+        return [self.empty, self.panel, self.heading, self.radar, self.table, self.strip, self.about, self.json]
 
 
 def add_score_tab(
@@ -115,11 +120,10 @@ def _add_inputs(default_model: str) -> _Inputs:
         label="Prompt",
         placeholder="The text the video was made from",
         lines=2,
-        max_length=MAX_PROMPT_CHARACTERS,
         elem_id="prompt",
     )
     model = gr.Dropdown(
-        choices=[(f"{preset.name}: {preset.summary}", preset.name) for preset in model_presets().values()],
+        choices=[(_choice(preset), preset.name) for preset in model_presets().values()],
         value=default_model,
         label="Model",
         elem_id="model",
@@ -129,11 +133,15 @@ def _add_inputs(default_model: str) -> _Inputs:
     return _Inputs(video, prompt, model, button, hint, gr.State(False))
 
 
+def _choice(preset: ModelPreset) -> str:
+    return f"{preset.name}: {preset.summary}{'' if preset.refusal is None else ' (no trained head yet)'}"
+
+
 def _add_examples(inputs: _Inputs) -> Any:
     """The event of an example that was clicked and put into the inputs."""
     examples = gr.Examples(
         examples=example_rows(),
-        inputs=[inputs.video, inputs.prompt],
+        inputs=[inputs.video, inputs.prompt, gr.Textbox(label="Shows", visible=False)],
         label="Examples: click one to score it",
         elem_id="examples",
         api_visibility="private",
@@ -144,13 +152,14 @@ def _add_examples(inputs: _Inputs) -> Any:
 def _add_results() -> _Results:
     empty = gr.HTML(render.EMPTY, elem_id="empty")
     with gr.Column(visible=False, elem_id="results") as panel:
+        heading = gr.HTML(elem_id="heading")
         radar = gr.Plot(label="Mean opinion scores", show_label=False, container=False, elem_id="radar")
         table = gr.HTML(elem_id="score-table")
         strip = gr.HTML(elem_id="strip")
         about = gr.HTML(elem_id="about-scores")
         with gr.Accordion("JSON", open=False):
             code = gr.Code(language="json", show_label=False, interactive=False, buttons=["copy"], elem_id="json")
-    return _Results(empty, panel, radar, table, strip, about, code)
+    return _Results(empty, panel, heading, radar, table, strip, about, code)
 
 
 def _keep_ready(inputs: _Inputs, recheck: gr.HTML | None) -> None:
@@ -167,7 +176,8 @@ def _keep_ready(inputs: _Inputs, recheck: gr.HTML | None) -> None:
 
 def _readiness(video: str | None, prompt: str, model: str, running: bool) -> tuple[Any, Any]:
     missing = _missing(video, prompt, model)
-    return gr.Button(interactive=missing is None and not running), gr.HTML(render.hint(missing or ""))
+    hint = missing or (UNPLAYABLE if Path(video or "").suffix.lower() in NOT_IN_BROWSERS else "")
+    return gr.Button(interactive=missing is None and not running), gr.HTML(render.hint(hint))
 
 
 def _finished(video: str | None, prompt: str, model: str) -> tuple[Any, Any, bool]:
@@ -190,6 +200,8 @@ def _wire(
     started = trigger(lambda: (gr.Button(interactive=False), True), outputs=[inputs.button, inputs.running], **AT_ONCE)
     outputs = [inputs.button, *results.all]
     scoring = started.then(score, [*inputs.values, session], outputs, api_visibility="private", **SCORING)
+    for event in (started.then, scoring.success):
+        event(None, js=SHOW_RESULTS, api_visibility="private")
     failed = scoring.failure(_cleared, outputs=results.all, **AT_ONCE)
     for event in (scoring.success, failed.then):
         event(
@@ -202,7 +214,7 @@ def _wire(
 
 def _add_endpoint(score: Callable[..., Any], inputs: _Inputs) -> None:
     """`/score`: through the real components, so that Gradio checks that the file was uploaded by the caller."""
-    answer = gr.JSON(visible=False)
+    answer = gr.JSON(label="scores", visible=False)
     gr.Button(visible=False).click(score, inputs.values, answer, api_name="score", **SCORING)
 
 
@@ -230,6 +242,7 @@ def _shown(result: VideoScores) -> tuple[Any, ...]:
     return (
         gr.HTML(visible=False),
         gr.Column(visible=True),
+        render.heading(result),
         radar_chart(result),
         render.score_table(result),
         render.frame_strip(result),
@@ -239,11 +252,11 @@ def _shown(result: VideoScores) -> tuple[Any, ...]:
 
 
 def _cleared() -> tuple[Any, ...]:
-    return gr.HTML(visible=True), gr.Column(visible=False), None, "", "", "", ""
+    return gr.HTML(visible=True), gr.Column(visible=False), "", None, "", "", "", ""
 
 
 def example_rows() -> list[list[str]]:
-    """[path of the clip, prompt] of each example that ships with the program."""
+    """[path of the clip, prompt, what it shows] of each example that ships with the program."""
     folder = ASSETS / "examples"
     with (folder / "examples.csv").open(encoding="utf-8", newline="") as file:
-        return [[str(folder / row["video_name"]), row["Prompt"]] for row in csv.DictReader(file)]
+        return [[str(folder / row["video_name"]), row["Prompt"], row["Shows"]] for row in csv.DictReader(file)]

@@ -28,6 +28,10 @@ CSS = """
 .scores .meter div { height: .5rem; border-radius: .25rem; background: var(--border-color-primary); }
 .scores .meter span { display: block; height: 100%; border-radius: .25rem; background: var(--color-accent); }
 .scores small { display: block; color: var(--body-text-color-subdued); }
+.heading p { margin: 0 0 .2rem; color: var(--body-text-color-subdued); font-size: .9rem; }
+.heading b { color: var(--body-text-color); }
+.heading .what { color: var(--body-text-color); overflow: hidden; overflow-wrap: anywhere;
+  display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; }
 .about-scores { color: var(--body-text-color-subdued); font-size: .9rem; overflow-wrap: anywhere; }
 .about-scores b { color: var(--body-text-color); }
 .strip-title { margin: 0 0 .4rem; font-size: .9rem; color: var(--body-text-color-subdued); }
@@ -47,6 +51,8 @@ CSS = """
 .bar-line { height: .5rem; border-radius: .25rem; background: var(--border-color-primary); }
 .bar-line span { display: block; height: 100%; border-radius: .25rem; background: var(--color-accent); }
 #hint, #train-hint { min-height: 1.4rem; }
+#model input { padding-right: 2rem; text-overflow: ellipsis; }
+#json .cm-line { white-space: pre-wrap; overflow-wrap: anywhere; }
 @media (max-width: 700px) {
   .scores .meter { display: none; }
   /* one column: the results come right after the button, the examples last */
