@@ -410,7 +410,7 @@ def served(heads, monkeypatch) -> Iterator[tuple[Bootstrapper, str]]:
     monkeypatch.setattr(first_head, "POLL_SECONDS", 0.2)
     bootstrapper, port = Bootstrapper(has_gpu=lambda: True, config=CONFIG, count=COUNT), free_port()
     app = build_app(lambda _: FakeScorer(), bootstrapper=bootstrapper)
-    launch(app, prevent_thread_lock=True, server_name="127.0.0.1", server_port=port, quiet=True)
+    launch(app, server_name="127.0.0.1", server_port=port)
     yield bootstrapper, f"http://127.0.0.1:{port}"
     bootstrapper.cancel()
     bootstrapper.join(60)

@@ -238,7 +238,7 @@ def served() -> Iterator[str]:
     """The page in this process, where the Hub is; its presets answer like `FakeScorer`."""
     port = free_port()
     app = build_app(lambda _: FakeScorer())
-    launch(app, prevent_thread_lock=True, server_name="127.0.0.1", server_port=port, quiet=True)
+    launch(app, server_name="127.0.0.1", server_port=port)
     yield f"http://127.0.0.1:{port}"
     app.close(verbose=False)
 
@@ -268,7 +268,7 @@ def test_an_uploaded_checkpoint_scores_for_its_visitor_alone(
     expected = scorer.load_scorer(str(checkpoint_folder)).score(world, PROMPT).scores
     shown = page.locator("#score-table .value").all_text_contents()
     assert shown == [f"{expected[name]:.2f}" for name in DIMENSIONS]
-    expect(page.locator("#about-scores")).to_contain_text("Scored by my uploaded checkpoint.")
+    expect(page.locator("#heading")).to_contain_text("Scored by my uploaded checkpoint.")
     other = browser.new_page()
     other.goto(served)
     other.click("#model input")

@@ -221,6 +221,7 @@ def model_presets() -> dict[str, ModelPreset]:
     return {preset.name: preset for preset in presets}
 
 
+LABEL_RANGES = ((1, 5), (1, 4), (0, 1), (0, 5), (1, 10), (0, 10), (0, 100))  # that the page offers to declare
 BOOTSTRAP_CLIPS = 400  # procedural clips that a first head learns from
 BOOTSTRAP_MODEL = "vitg"  # the model that gets a first head by itself, on a GPU: the default there once it has one
 BOOTSTRAP_VARIABLE = "VJEPA_DEMO_BOOTSTRAP"  # of the environment: which model instead, or 0 for none

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from vjepa_demo.config import ASSETS, Scope, TrainConfig, model_presets
+from vjepa_demo.config import ASSETS, LABEL_RANGES, Scope, TrainConfig, model_presets
 from vjepa_demo.plots import label_histograms, prediction_scatter, training_curves
 from vjepa_demo.schema import RecordError
 from vjepa_demo.ui import render
@@ -22,11 +23,14 @@ if TYPE_CHECKING:
     from vjepa_demo.records import OnProgress, RecordSet
     from vjepa_demo.train import EpochReport, Report, TrainingResult
 
+Range = tuple[float, float] | None
 SAMPLE = ASSETS / "sample"
 SCOPES: list[tuple[str, Scope]] = [
     ("head: fast, an epoch takes seconds", "head"),
     ("top: the encoder's upper layers too, slower and often better", "top"),
 ]
+WAITING = "Waiting for its turn: one visitor's model learns at a time"
+RANGES = {"detect it": None, **{f"{low} to {high}": (low, high) for low, high in LABEL_RANGES}}
 TRAINING: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "training", "api_visibility": "private"}
 
 
@@ -43,6 +47,7 @@ class _Inputs:
     learning_rate: gr.Number
     validation: gr.Slider
     seed: gr.Number
+    label_range: gr.Dropdown
     start: gr.Button
     stop: gr.Button
     hint: gr.HTML
@@ -108,13 +113,14 @@ def _add_inputs(default_model: str) -> _Inputs:
         rate = gr.Number(defaults.learning_rate, label="Base learning rate", minimum=1e-7, maximum=0.1)
         validation = gr.Slider(0, 0.5, value=defaults.validation_fraction, step=0.05, label="Share for validation")
         seed = gr.Number(defaults.seed, label="Seed", precision=0, minimum=0)
+        label_range = gr.Dropdown(list(RANGES), label="Range of the labels", elem_id="label-range")
     with gr.Row():
         start = gr.Button("Start training", variant="primary", interactive=False, elem_id="start-button")
         stop = gr.Button("Stop, keep the best", interactive=False, elem_id="stop-button")
     hint = gr.HTML(render.hint("Add labels and videos, or use the sample data set."), elem_id="train-hint")
     return _Inputs(
         *(labels, videos, hub_name, hub_load, sample, model, scope, epochs, rate, validation, seed),
-        *(start, stop, hint),
+        *(label_range, start, stop, hint),
     )
 
 
@@ -139,9 +145,9 @@ def _add_results(session: gr.State) -> _Results:
 def _wire_check(session: gr.State, inputs: _Inputs, results: _Results) -> None:
     shown = [results.check, results.histograms, inputs.start, inputs.hint]
     gr.on(
-        [inputs.labels.change, inputs.videos.change],
+        [inputs.labels.change, inputs.videos.change, inputs.label_range.change],
         _check_uploads,
-        [session, inputs.labels, inputs.videos],
+        [session, inputs.labels, inputs.videos, inputs.label_range],
         shown,
         concurrency_limit=2,
         trigger_mode="always_last",
@@ -151,7 +157,7 @@ def _wire_check(session: gr.State, inputs: _Inputs, results: _Results) -> None:
     gr.on(
         [inputs.hub_load.click, inputs.hub_name.submit],
         _check_hub,
-        [session, inputs.hub_name],
+        [session, inputs.hub_name, inputs.label_range],
         shown,
         concurrency_limit=2,
         api_visibility="private",
@@ -162,6 +168,7 @@ def _check_uploads(
     session: Session,
     labels: str | None,
     videos: list[str] | None,
+    label_range: str,
     progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio asks for it)
 ) -> tuple[Any, ...]:
     session.uploads.update(Path(path) for path in [labels, *(videos or [])] if path)
@@ -170,7 +177,7 @@ def _check_uploads(
         missing = "the labels" if videos else "the videos" if labels else "labels and videos"
         return _unchecked(f"Add {missing}, or use the sample data set.")
     session.description, session.kind = Path(labels).name, "human"
-    return _check(session, lambda _: _read_files(session, labels, videos), progress)
+    return _check(session, lambda _: _read_files(session, labels, videos, RANGES[label_range]), progress)
 
 
 def _check_sample(
@@ -178,29 +185,31 @@ def _check_sample(
     progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio asks for it)
 ) -> tuple[Any, ...]:
     session.description, session.kind = "the sample data set", "procedural"
-    return _check(session, lambda _: _read_files(session, str(SAMPLE / "labels.csv"), [str(SAMPLE)]), progress)
+    return _check(session, lambda _: _read_files(session, str(SAMPLE / "labels.csv"), [str(SAMPLE)], None), progress)
 
 
 def _check_hub(
     session: Session,
     name: str,
+    label_range: str,
     progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio asks for it)
 ) -> tuple[Any, ...]:
     session.description, session.kind = (name or "").strip(), "human"
-    return _check(session, lambda on_progress: _read_hub(session, session.description, on_progress), progress)
+    declared = RANGES[label_range]
+    return _check(session, lambda tell: _read_hub(session, session.description, declared, tell), progress)
 
 
-def _read_files(session: Session, labels: str, videos: list[str]) -> RecordSet:
+def _read_files(session: Session, labels: str, videos: list[str], label_range: Range) -> RecordSet:
     from vjepa_demo.records import read_records
 
-    return read_records(labels, videos, extract_to=session.folder)
+    return read_records(labels, videos, label_range=label_range, extract_to=session.folder)
 
 
-def _read_hub(session: Session, name: str, on_progress: OnProgress) -> RecordSet:
+def _read_hub(session: Session, name: str, label_range: Range, on_progress: OnProgress) -> RecordSet:
     """Only what everybody may read: this machine's account is not the visitor's."""
     from vjepa_demo.records import read_hub_records
 
-    return read_hub_records(name, session.folder, token=False, on_progress=on_progress)
+    return read_hub_records(name, session.folder, token=False, label_range=label_range, on_progress=on_progress)
 
 
 def _check(session: Session, read: Callable[[OnProgress], RecordSet], progress: gr.Progress) -> tuple[Any, ...]:
@@ -240,8 +249,8 @@ def _button(ready: bool, hint: str) -> tuple[Any, Any]:
 
 def _wire_training(session: gr.State, inputs: _Inputs, results: _Results) -> None:
     started = inputs.start.click(
-        lambda: (gr.Button(interactive=False), gr.Button(interactive=True), ""),
-        outputs=[inputs.start, inputs.stop, results.pushed],
+        lambda: (gr.Button(interactive=False), gr.Button(interactive=True), "", render.status(WAITING, None, None)),
+        outputs=[inputs.start, inputs.stop, results.pushed, results.status],
         **AT_ONCE,
     )
     training = started.then(
@@ -299,7 +308,7 @@ def _reports(session: Session, model: str, config: TrainConfig) -> Iterator[Repo
     records = session.records
     split = split_records(records.records, validation_fraction=config.validation_fraction, seed=config.seed)
     for warning in split.warnings:
-        gr.Warning(warning)
+        gr.Warning(escape(warning))
     data = TrainingData(
         split.train,
         split.validation,

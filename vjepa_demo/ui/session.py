@@ -55,7 +55,7 @@ class Session:
         return load
 
     def new_run(self) -> Path:
-        """An empty folder for the next training run; the one before is deleted once its checkpoint is replaced."""
+        """The folder of the next training run; those before it stay until the session ends."""
         self.runs += 1
         self.stop.clear()
         return self.folder / f"run-{self.runs}"

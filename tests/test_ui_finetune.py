@@ -1,0 +1,161 @@
+"""The Fine-tune tab in a real Chromium, with the real engine and the `demo` model."""
+
+# ruff: noqa: F811 (pytest hands in the fixtures that are imported)
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from gradio_client import Client, handle_file
+from playwright.sync_api import Page, expect
+from test_ui_browser import browser, fill_in, page, served, wait_for_scores  # noqa: F401 (fixtures)
+
+from vjepa_demo.checkpoint import open_checkpoint_zip
+from vjepa_demo.config import ASSETS, DIMENSIONS
+
+SAMPLE = ASSETS / "sample"
+
+
+def open_tab(page: Page, address: str) -> None:
+    page.goto(address)
+    page.get_by_role("tab", name="Fine-tune").click()
+
+
+def start(page: Page) -> None:
+    expect(page.locator("#start-button")).to_be_enabled()
+    page.click("#start-button")
+
+
+def set_epochs(page: Page, epochs: int) -> None:
+    page.get_by_role("button", name="Settings").first.click()
+    page.get_by_label("number input for Epochs").fill(str(epochs))
+    page.get_by_label("number input for Epochs").press("Enter")
+
+
+def scores_of_example(page: Page) -> list[str]:
+    page.locator("#examples tbody tr").first.click()
+    wait_for_scores(page)
+    return page.locator("#score-table .value").all_text_contents()
+
+
+def test_from_the_sample_data_set_to_a_model_that_scores(page, served, tmp_path):
+    page.goto(served)
+    before = scores_of_example(page)
+    page.get_by_role("tab", name="Fine-tune").click()
+    page.click("#sample-button")
+    expect(page.locator("#check")).to_contain_text("60 of 60 rows will be used: 60 videos")
+    page.locator("#histograms .js-plotly-plot .bars").first.wait_for()
+    start(page)
+    page.locator("#curves .js-plotly-plot .scatterlayer .trace").first.wait_for(timeout=60_000)
+    expect(page.locator("#metrics tr[data-dimension]")).to_have_count(5, timeout=120_000)
+    assert [row.get_attribute("data-dimension") for row in page.locator("#metrics tr[data-dimension]").all()] == list(
+        DIMENSIONS
+    )
+    expect(page.locator("#metrics")).to_contain_text("no-video baseline")
+    expect(page.locator("#train-status")).to_contain_text("Done: the best of")
+    assert page.locator("#scatter .js-plotly-plot .scatterlayer .trace").count() == 10  # points and line, five times
+
+    with page.expect_download() as download:
+        page.click("#download-button")
+    download.value.save_as(tmp_path / "checkpoint.zip")
+    checkpoint = open_checkpoint_zip(tmp_path / "checkpoint.zip", tmp_path / "opened")
+    assert checkpoint.trained_on.kind == "procedural"
+    assert checkpoint.trained_on.num_clips + checkpoint.trained_on.num_held_out == 60
+
+    page.click("#use-button")
+    expect(page.locator("#model input")).to_have_value("my fine-tuned model")
+    page.locator("#examples tbody tr").first.click()
+    expect(page.locator("#heading")).to_contain_text("Scored by my fine-tuned model", timeout=60_000)
+    assert page.locator("#score-table .value").all_text_contents() != before
+
+
+@pytest.fixture(scope="module")
+def own_labels(tmp_path_factory) -> tuple[Path, Path]:
+    """A person's table: one dimension from 0 to 100, twelve clips, a row without a file and one that is no number."""
+    folder = tmp_path_factory.mktemp("own")
+    sample = pd.read_csv(SAMPLE / "labels.csv").head(14)
+    table = pd.DataFrame({"path": sample["video_name"], "text": sample["Prompt"]})
+    table["temporal"] = ((sample["Temporal_MOS"] - 1) * 25).round(1).astype(object)
+    table.loc[12, "path"] = "gone.mp4"
+    table.loc[13, "temporal"] = "good"
+    table.to_csv(folder / "mine.csv", sep=";", index=False)
+    with zipfile.ZipFile(folder / "clips.zip", "w") as archive:
+        for name in sample["video_name"]:
+            archive.write(SAMPLE / name, f"clips/{name}")
+    return folder / "mine.csv", folder / "clips.zip"
+
+
+def test_own_labels_are_checked_before_training_and_one_dimension_is_reported_alone(page, served, own_labels):
+    labels, videos = own_labels
+    open_tab(page, served)
+    page.set_input_files("#labels input[type=file]", labels)
+    expect(page.locator("#train-hint")).to_have_text("Add the videos, or use the sample data set.")
+    expect(page.locator("#start-button")).to_be_disabled()
+    page.set_input_files("#label-videos input[type=file]", videos)
+    report = page.locator("#check")
+    expect(report).to_contain_text("12 of 14 rows will be used")
+    expect(report).to_contain_text("2 rows will not be used")
+    expect(report.locator("tr").first).to_contain_text("14")
+    expect(report).to_contain_text("gone.mp4")
+    expect(report).to_contain_text("0 to 100")
+    set_epochs(page, 3)
+    page.get_by_label("number input for Share for validation").fill("0.5")
+    page.get_by_label("number input for Share for validation").press("Enter")
+    start(page)
+    expect(page.locator("#metrics tr[data-dimension]")).to_have_count(1, timeout=60_000)
+    assert page.locator("#metrics tr[data-dimension]").get_attribute("data-dimension") == "Temporal"
+
+
+def test_training_is_stopped_with_the_best_so_far_while_scoring_goes_on(page, browser, served, world):
+    open_tab(page, served)
+    page.click("#sample-button")
+    set_epochs(page, 100)
+    page.get_by_label("top: ").check()
+    start(page)
+    expect(page.locator("#train-status")).to_contain_text("Epoch ", timeout=60_000)
+
+    other = browser.new_context().new_page()  # somebody else, meanwhile
+    other.goto(served)
+    fill_in(other, world, "the earth")
+    other.click("#score-button")
+    wait_for_scores(other)
+    expect(other.locator("#heading")).to_contain_text("Scored by demo")
+    other.click("#model input")
+    expect(other.get_by_role("option")).to_have_count(3)  # not this visitor's model
+    other.context.close()
+
+    page.click("#stop-button")
+    expect(page.locator("#train-status")).to_contain_text("Done: the best of", timeout=60_000)
+    expect(page.locator("#use-button")).to_be_visible()
+
+
+def test_nobody_reaches_another_visitors_model(served, world):
+    with pytest.raises(Exception, match="mine"):
+        Client(served, verbose=False).predict(video=handle_file(world), prompt="x", model="mine", api_name="/score")
+
+
+def test_a_table_that_cannot_be_used_is_explained(page, served, tmp_path):
+    open_tab(page, served)
+    (tmp_path / "wrong.csv").write_text("a,b\n1,2\n")
+    page.set_input_files("#labels input[type=file]", tmp_path / "wrong.csv")
+    page.set_input_files("#label-videos input[type=file]", shutil.copy(SAMPLE / "clip_0000.mp4", tmp_path))
+    expect(page.locator(".toast-body").first).to_contain_text("wrong.csv")
+    expect(page.locator("#start-button")).to_be_disabled()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_sticks_out(browser, served, width):
+    context = browser.new_context(viewport={"width": width, "height": 900})
+    page = context.new_page()
+    open_tab(page, served)
+    page.click("#sample-button")
+    expect(page.locator("#check")).to_contain_text("60 of 60 rows")
+    set_epochs(page, 1)
+    start(page)
+    expect(page.locator("#metrics tr[data-dimension]")).to_have_count(5, timeout=60_000)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    context.close()
