@@ -10,7 +10,17 @@ from conftest import FRAMES
 from vjepa_demo.checkpoint import load_base, load_checkpoint, read_checkpoint
 from vjepa_demo.config import DIMENSIONS, TrainConfig
 from vjepa_demo.schema import CheckpointError, RecordError, VideoRecord
-from vjepa_demo.train import EncodingReport, EpochReport, TrainingData, TrainingResult, schedule, train
+from vjepa_demo.train import (
+    EncodingReport,
+    EpochReport,
+    StartReport,
+    TrainingData,
+    TrainingResult,
+    fine_tune,
+    gain,
+    schedule,
+    train,
+)
 from vjepa_demo.video import Clip, write_video
 
 CONFIG = TrainConfig(epochs=4, batch_size=4, learning_rate=2e-3, patience=50)
@@ -111,6 +121,38 @@ def test_a_single_labelled_dimension_trains_and_is_reported_alone(checkpoint_fol
     changed = (model.head.net[-1].weight != before).any(dim=1)
     assert changed[DIMENSIONS.index("Temporal")]
     assert not changed.all() or CONFIG.weight_decay > 0
+
+
+def test_what_training_changed_is_told(checkpoint_folder, data, tmp_path):
+    model, _ = load_base(str(checkpoint_folder), device="cpu")
+    reports = list(train(model, data, replace(CONFIG, epochs=30, learning_rate=5e-3), tmp_path))
+    (start,) = (report for report in reports if isinstance(report, StartReport))
+    result = reports[-1]
+    assert result.start_score == start.validation.vquala_score.value
+    assert gain(result).startswith(f"Before training the VQualA score was {result.start_score:.3f}: it rose by")
+    worse = replace(result, start_score=1.0)
+    assert gain(worse) == "Training did not help on these clips: the VQualA score was 1.000 before."
+    assert gain(replace(result, start_score=None)) == ""
+
+
+def test_a_new_head_has_no_score_before_training(checkpoint_folder, data, tmp_path):
+    model, _ = load_base(str(checkpoint_folder), device="cpu")
+    reports = list(train(model, data, CONFIG, tmp_path, has_head=False))
+    assert not any(isinstance(report, StartReport) for report in reports)
+    assert reports[-1].start_score is None
+
+
+def test_a_head_trained_on_trained_upper_layers_keeps_them(checkpoint_folder, data, tmp_path):
+    *_, first = fine_tune(str(checkpoint_folder), data, replace(CONFIG, scope="top"), tmp_path / "top", device="cpu")
+    *_, second = fine_tune(str(tmp_path / "top"), data, CONFIG, tmp_path / "head", device="cpu")
+    assert first.folder != second.folder
+    top, head = (
+        load_checkpoint(read_checkpoint(tmp_path / name), device="cpu").state_dict() for name in ("top", "head")
+    )
+    name = "venc.layer.3.mlp.fc1.weight"
+    original, _ = load_base(str(checkpoint_folder), device="cpu")
+    assert not torch.equal(top[name], original.state_dict()[name])
+    assert torch.equal(head[name], top[name])
 
 
 def test_without_validation_clips_there_are_no_metrics(checkpoint_folder, data, tmp_path):

@@ -63,11 +63,11 @@ class Checkpoint:
 
 
 def trained_weights(model: VJEPAModel) -> dict[str, torch.Tensor]:
-    """The head, and whatever else of `model` trains, by name, on the CPU."""
+    """The head, and whatever else of `model` trains or was trained before, by name, on the CPU."""
     return {
         name: value.detach().cpu()
         for name, value in model.named_parameters()
-        if value.requires_grad or name.startswith("head.")
+        if value.requires_grad or name in model.changed or name.startswith("head.")
     }
 
 
@@ -160,6 +160,7 @@ def put_weights(model: VJEPAModel, weights: Mapping[str, torch.Tensor], *, sourc
     wrong = [*unexpected, *(name for name in missing if name.startswith("head."))]
     if wrong:
         raise CheckpointError(f"{source} does not fit its model: {wrong[0]} is too much or missing")
+    model.changed |= weights.keys()
 
 
 def find_checkpoint(name: str, *, token: Token = False) -> Checkpoint:

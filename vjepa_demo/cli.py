@@ -290,7 +290,7 @@ def _as_line(problem: RecordProblem) -> str:
 def _told(report: DrawingReport | Report) -> list[str]:
     """What a person reads of a report: every tenth clip, each epoch, the result."""
     from vjepa_demo.bootstrap import DrawingReport
-    from vjepa_demo.train import EncodingReport, EpochReport
+    from vjepa_demo.train import EncodingReport, EpochReport, StartReport, gain
 
     if isinstance(report, DrawingReport):
         return _every_tenth("drawn", report)
@@ -302,8 +302,10 @@ def _told(report: DrawingReport | Report) -> list[str]:
         best = "  best" if report.is_best else ""
         left = f"  {report.seconds_left:.0f} s left"
         return [f"epoch {report.epoch}/{report.epochs}  loss {report.loss:.4f}{judged}{score}{best}{left}"]
-    lines = [] if report.evaluation is None else _as_metrics(report.evaluation)
-    return [*lines, f"best of epoch {report.best_epoch}, saved in {report.folder}"]
+    if isinstance(report, StartReport):
+        return [f"before training: validation {report.validation_loss:.4f}  VQualA {report.validation.vquala_score}"]
+    lines = [] if report.evaluation is None else [*_as_metrics(report.evaluation), gain(report)]
+    return [*filter(None, lines), f"best of epoch {report.best_epoch}, saved in {report.folder}"]
 
 
 def _every_tenth(verb: str, report: DrawingReport | EncodingReport) -> list[str]:

@@ -136,6 +136,7 @@ class VJEPAModel(nn.Module):
             )
         except ValueError as error:
             raise ModelError(str(error)) from error
+        self.changed: set[str] = set()  # names of weights that are not the encoders' own any more
         self.device = resolve_device(device)
         self.dtype = dtype
         self.venc, self.pooler = _load_video_encoder(self.config)
@@ -288,12 +289,13 @@ class VJEPAModel(nn.Module):
         self.unfreeze_text_encoder() if text else self.freeze_text_encoder()
 
     def multiply_in(self, dtype: torch.dtype) -> None:
-        """Matrix products in `dtype` from now on: what is frozen is stored in it, what trains keeps its float32
-        weights (master weights) and is rounded product by product (autocast)."""
+        """Matrix products in `dtype` from now on: what is frozen is stored in it; what trains, or was trained before
+        and will be saved again, keeps its float32 weights and is rounded product by product (autocast)."""
         self.dtype = dtype
-        for module in (*self.venc.layer.modules(), *self.tenc.modules()):
-            if isinstance(module, nn.Linear) and not module.weight.requires_grad:
-                module.to(dtype)
+        for name, module in self.named_modules():
+            in_encoder = name.startswith(("venc.layer.", "tenc."))
+            if in_encoder and isinstance(module, nn.Linear) and f"{name}.weight" not in self.changed:
+                module.to(torch.float32 if module.weight.requires_grad else dtype)
 
     def parameter_statistics(self) -> ParameterStatistics:
         """Counts and bytes of all parameters and of those that train, as they are now."""

@@ -73,10 +73,10 @@ def label_histograms(summary: Sequence[tuple[str, Sequence[int]]]) -> go.Figure:
     return _plain(figure, height=190)
 
 
-def training_curves(epochs: Sequence[tuple[int, float, float | None, float | None]]) -> go.Figure:
+def training_curves(epochs: Sequence[tuple[int, float | None, float | None, float | None]]) -> go.Figure:
     """Training and validation loss, and the validation's VQualA score, over the epochs.
 
-    `epochs` holds (epoch, loss, validation loss or None, VQualA score or None).
+    `epochs` holds (epoch, loss, validation loss, VQualA score), None where there is none; epoch 0 is the start.
     """
     numbers = [epoch for epoch, *_ in epochs]
     figure = make_subplots(1, 2, subplot_titles=["Loss", "VQualA score on the validation clips"])

@@ -60,6 +60,14 @@ class EncodingReport:
 
 
 @dataclass(frozen=True)
+class StartReport:
+    """How well the model did on the validation clips before it learned anything of this data."""
+
+    validation_loss: float
+    validation: Evaluation
+
+
+@dataclass(frozen=True)
 class EpochReport:
     """One epoch's mean loss, and on the validation clips the loss and the metrics; None where there are none."""
 
@@ -75,17 +83,21 @@ class EpochReport:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """Where the best weights are, how well they did, and each validation clip's label and prediction (N, 5)."""
+    """Where the best weights are, how well they did, and each validation clip's label and prediction (N, 5).
+
+    `start_score` is the VQualA score before training; None where there was no trained head, or no validation clip.
+    """
 
     folder: Path
     epochs: int
     best_epoch: int
     evaluation: Evaluation | None
+    start_score: float | None
     labels: tuple[tuple[float, ...], ...]
     predictions: tuple[tuple[float, ...], ...]
 
 
-Report = EncodingReport | EpochReport | TrainingResult
+Report = EncodingReport | StartReport | EpochReport | TrainingResult
 
 
 @dataclass(frozen=True)
@@ -106,13 +118,15 @@ def train(
     folder: str | Path,
     *,
     model_config: ModelConfig | None = None,
+    has_head: bool = True,
     resume: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
     load: LoadClip = load_clip,
 ) -> Iterator[Report]:
     """Fine-tune `model` (float32, and only this run's) on `data`; write the best weights to `folder`.
 
-    Yields an `EncodingReport` a clip, an `EpochReport` an epoch, and last the `TrainingResult`. `should_stop` is asked
+    Yields an `EncodingReport` a clip, for a model that `has_head` (a trained one) a `StartReport`, an `EpochReport` an
+    epoch, and last the `TrainingResult`. `should_stop` is asked
     before each step: once it says yes, the run ends with the best weights so far. Closing the generator abandons the
     run. After each epoch its state is on disk, whole: with `resume` a killed run goes on from there. `model_config`
     says where the checkpoint will find its encoders. Under `accelerate launch` every process calls this alike.
@@ -123,6 +137,8 @@ def train(
     run = _Run(model, data, config, Path(folder), model_config or model.config, load)
     yield from run.encode()
     run.prepare(resume=resume)
+    if has_head and not resume:
+        yield from run.start()
     yield from run.epochs(should_stop)
     yield run.finish()
 
@@ -145,12 +161,31 @@ def fine_tune(
     folder = Path(folder)
     torch.manual_seed(config.seed)  # a new head
     model, base = load_base(name, device=device or training_device(), token=token)
-    model_config = model.config if base is None else base.model
-    reports = train(model, data, config, folder, model_config=model_config, resume=resume, should_stop=should_stop)
+    reports = train(
+        model,
+        data,
+        config,
+        folder,
+        model_config=model.config if base is None else base.model,
+        has_head=base is not None,
+        resume=resume,
+        should_stop=should_stop,
+    )
     for report in reports:
         if isinstance(report, TrainingResult) and base is not None and PartialState().is_main_process:
             bring_encoders(base, folder)
         yield report
+
+
+def gain(result: TrainingResult) -> str:
+    """A plain sentence on what the training changed; empty where nothing can be said."""
+    after = None if result.evaluation is None else result.evaluation.vquala_score.value
+    if result.start_score is None or after is None:
+        return ""
+    change = after - result.start_score
+    if change <= 0:
+        return f"Training did not help on these clips: the VQualA score was {result.start_score:.3f} before."
+    return f"Before training the VQualA score was {result.start_score:.3f}: it rose by {change:.3f}."
 
 
 def training_device() -> str:
@@ -279,6 +314,7 @@ class _Run:
         self.train, self.validation = list(data.train), list(data.validation)
         self.epoch = self.best_epoch = 0
         self.best_score = -math.inf
+        self.start_score: float | None = None
         self.best_weights = trained_weights(model)
 
     # ---- the frozen part, once a clip --------------------------------------------------------------------------------
@@ -323,6 +359,13 @@ class _Run:
         self.learner, self.optimizer, self.batches = self.accelerator.prepare(learner, optimizer, indices)
         self.rates = [group["lr"] for group in groups]
         self.steps_per_epoch = math.ceil(len(self.batches) / self.config.accumulate)
+
+    def start(self) -> Iterator[StartReport]:
+        """How good the model is before it learns, where that can be judged."""
+        loss, evaluation = self._validate()
+        if loss is not None and evaluation is not None:
+            self.start_score = evaluation.vquala_score.value
+            yield StartReport(loss, evaluation)
 
     def epochs(self, should_stop: Callable[[], bool]) -> Iterator[EpochReport]:
         """An epoch after another, until all are done, nothing gets better, or `should_stop` says so."""
@@ -439,6 +482,7 @@ class _Run:
             epochs=self.epoch,
             best_epoch=self.best_epoch,
             evaluation=evaluation,
+            start_score=self.start_score,
             labels=tuple(map(tuple, _labels(self.validation).tolist())),
             predictions=tuple(map(tuple, predictions.tolist())),
         )
@@ -478,6 +522,7 @@ class _Run:
             "epoch": self.epoch,
             "best_epoch": self.best_epoch,
             "best_score": self.best_score,
+            "start_score": self.start_score,
         }
         write_tensors(self.work / STATE_FILE, tensors, info)
 
@@ -489,6 +534,7 @@ class _Run:
                 "resume it with the same, or train into another folder"
             )
         self.epoch, self.best_epoch, self.best_score = info["epoch"], info["best_epoch"], info["best_score"]
+        self.start_score = info["start_score"]
         self.best_weights = _with_prefix(tensors, "best/")
         put_weights(self.model, _with_prefix(tensors, "now/"), source=self.work / STATE_FILE)
         moments: dict[int, dict[str, Tensor]] = {}

@@ -19,11 +19,11 @@ from vjepa_demo.ui.errors import AT_ONCE, shown_errors
 from vjepa_demo.ui.session import Session
 
 if TYPE_CHECKING:
-    from vjepa_demo.metrics import Evaluation
     from vjepa_demo.records import OnProgress, RecordSet
     from vjepa_demo.train import EpochReport, Report, TrainingResult
 
 Range = tuple[float, float] | None
+Point = tuple[int, float | None, float | None, float | None]  # epoch, loss, validation loss, VQualA score
 SAMPLE = ASSETS / "sample"
 SCOPES: list[tuple[str, Scope]] = [
     ("head: fast, an epoch takes seconds", "head"),
@@ -277,7 +277,7 @@ def _train(
     """Live status and curves while it learns, then the results."""
     with shown_errors():
         config = _config(scope, epochs, rate, validation, seed)
-        history: list[EpochReport] = []
+        history: list[Point] = []
         yield render.status("Loading the model", None, None), gr.Plot(visible=False), gr.Column(visible=False), *_SKIP
         for report in _reports(session, model, config):
             yield _shown(session, report, history)
@@ -320,21 +320,24 @@ def _reports(session: Session, model: str, config: TrainConfig) -> Iterator[Repo
     yield from fine_tune(model, data, config, folder, should_stop=session.stop.is_set)
 
 
-def _shown(session: Session, report: Report, history: list[EpochReport]) -> tuple[Any, ...]:
-    from vjepa_demo.train import EncodingReport, EpochReport
+def _shown(session: Session, report: Report, history: list[Point]) -> tuple[Any, ...]:
+    from vjepa_demo.train import EncodingReport, EpochReport, StartReport
 
     if isinstance(report, EncodingReport):
         text = f"Reading clip {report.done} of {report.total}"
         return render.status(text, report.done / report.total, report.seconds_left), gr.skip(), gr.skip(), *_SKIP
+    if isinstance(report, StartReport):
+        history.append((0, None, report.validation_loss, report.validation.vquala_score.value))
+        return gr.skip(), gr.skip(), gr.skip(), *_SKIP
     if isinstance(report, EpochReport):
-        history.append(report)
+        history.append(_point(report))
         text = f"Epoch {report.epoch} of {report.epochs}, loss {report.loss:.3f}"
-        curves = gr.Plot(training_curves([_point(each) for each in history]), visible=True)
+        curves = gr.Plot(training_curves(history), visible=True)
         return render.status(text, report.epoch / report.epochs, report.seconds_left), curves, gr.skip(), *_SKIP
     return _finished(session, report)
 
 
-def _point(report: EpochReport) -> tuple[int, float, float | None, float | None]:
+def _point(report: EpochReport) -> Point:
     score = None if report.validation is None else report.validation.vquala_score.value
     return report.epoch, report.loss, report.validation_loss, score
 
@@ -350,18 +353,19 @@ def _finished(session: Session, result: TrainingResult) -> tuple[Any, ...]:
         render.status(text, 1.0, None),
         gr.skip(),
         gr.Column(visible=True),
-        render.metrics_table(result.evaluation, _sentence(result.evaluation)),
+        render.metrics_table(result.evaluation, _sentence(result)),
         _scatter(result),
         gr.DownloadButton(value=str(archive)),
     )
 
 
-def _sentence(evaluation: Evaluation | None) -> str:
+def _sentence(result: TrainingResult) -> str:
     from vjepa_demo.metrics import verdict
+    from vjepa_demo.train import gain
 
-    if evaluation is None:
+    if result.evaluation is None:
         return "There was no validation set, so nothing can be said about how good it is."
-    return verdict(evaluation)
+    return f"{verdict(result.evaluation)} {gain(result)}"
 
 
 def _scatter(result: TrainingResult) -> Any:
