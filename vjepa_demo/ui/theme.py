@@ -54,6 +54,9 @@ CSS = """
 #model input { padding-right: 2rem; text-overflow: ellipsis; }
 #json .cm-line { white-space: pre-wrap; overflow-wrap: anywhere; }
 @media (max-width: 700px) {
+  /* charts of several panels keep their size and scroll */
+  #histograms, #curves, #scatter { contain: inline-size; overflow-x: auto; }
+  #histograms .js-plotly-plot, #curves .js-plotly-plot, #scatter .js-plotly-plot { min-width: 640px; }
   .scores .meter { display: none; }
   /* one column: the results come right after the button, the examples last */
   #score-row { flex-direction: column; flex-wrap: nowrap; }
