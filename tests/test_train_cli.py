@@ -89,6 +89,23 @@ def test_train_then_evaluate_then_score(dataset, checkpoint_folder, world, tmp_p
     assert "clips with human labels: labels.csv" in json.loads(scored.stdout)[0]["trained_on"]
 
 
+def test_check_shows_every_problem_by_line_and_trains_nothing(dataset, checkpoint_folder, tmp_path):
+    table = pd.read_csv(dataset / "labels.csv")
+    table.loc[0, "video_name"] = "gone.mp4"
+    table.loc[1, "video_name"] = "broken.mp4"
+    table.loc[2, "Prompt"] = " "
+    table.loc[3, "Overall_MOS"] = 77
+    table.to_csv(tmp_path / "labels.csv", index=False)
+    shutil.copytree(dataset, tmp_path / "videos")
+    (tmp_path / "videos" / "broken.mp4").write_text("no video")
+    done = run("train", tmp_path / "labels.csv", "--videos", tmp_path / "videos", "--check")
+    assert done.returncode == 0, done.stderr
+    assert "12 of 16 rows will be used" in done.stdout
+    assert re.findall(r"^note: line (\d+): ", done.stdout, re.MULTILINE) == ["2", "3", "4", "5"]
+    assert "clips to train on" in done.stdout
+    assert "epoch" not in done.stdout
+
+
 @pytest.mark.parametrize("scope", ["head", "top"])
 def test_killed_in_the_middle_of_an_epoch_and_resumed_it_ends_like_a_run_that_was_not(
     scope, dataset, checkpoint_folder, tmp_path

@@ -115,6 +115,7 @@ def _add_train(commands: Any) -> None:
         if isinstance(default, int | float) and not isinstance(default, bool):
             flag = f"--{name.replace('_', '-')}"
             train.add_argument(flag, type=type(default), default=default, metavar="N", help=f"default: {default}")
+    train.add_argument("--check", action="store_true", help="only show what would be used, and what would not")
     train.add_argument("--resume", action="store_true", help="go on with the run that was killed in DIR")
     train.add_argument("--bootstrap", action="store_true", help="train the first head of vitl or vitg, no labels")
     train.add_argument(
@@ -208,7 +209,7 @@ def _training_reports(options: argparse.Namespace, tell: Callable[..., None]) ->
             "train needs LABELS.csv and --videos DIR_OR_ZIP (or --bootstrap, which needs no labels), "
             "or OWNER/NAME of a data set on the Hub"
         )
-    if options.out is None:
+    if options.out is None and not options.check:
         raise RecordError("train needs --out DIR, the folder of the checkpoint")
     name, config = options.model or default_model(), _train_config(options)
     with _read(options, tell) as records:
@@ -216,6 +217,8 @@ def _training_reports(options: argparse.Namespace, tell: Callable[..., None]) ->
         for warning in split.warnings:
             tell(f"note: {warning}")
         tell(f"{len(split.train)} clips to train on, {len(split.validation)} to validate with")
+        if options.check:
+            return
         data = TrainingData(
             split.train,
             split.validation,
@@ -252,8 +255,11 @@ def _train_config(options: argparse.Namespace) -> TrainConfig:
 
 @contextmanager
 def _read(options: argparse.Namespace, tell: Callable[..., None]) -> Iterator[RecordSet]:
-    """The usable rows of LABELS; what is extracted from a zip is gone afterwards, what came from the Hub is kept."""
-    from vjepa_demo.records import read_hub_records, read_records, summarise
+    """The usable rows of LABELS, each video opened, after telling what they are and what is wrong with the others.
+
+    What is extracted from a zip is gone afterwards, what came from the Hub is kept.
+    """
+    from vjepa_demo.records import check_videos, read_hub_records, read_records, summarise
 
     label_range = tuple(options.label_range) if options.label_range else None
     with tempfile.TemporaryDirectory() as folder:
@@ -271,6 +277,7 @@ def _read(options: argparse.Namespace, tell: Callable[..., None]) -> Iterator[Re
             raise RecordError(
                 f"{options.labels} needs --videos DIR_OR_ZIP; only OWNER/NAME, a data set on the Hub, brings its own"
             )
+        records = check_videos(records)
         tell(str(summarise(records)))
         for line in (*records.notes, *map(_as_line, records.problems)):
             tell(f"note: {line}")
@@ -338,20 +345,16 @@ def _as_metrics(evaluation: Evaluation) -> list[str]:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from vjepa_demo.records import check_videos
     from vjepa_demo.scorer import get_scorer
     from vjepa_demo.train import judge
 
     tell = _to_stderr if options.json else print
     scorer = get_scorer(options.model, options.device, token=None)
     with _read(options, tell) as records:
-        checked = check_videos(records)
-        for problem in set(checked.problems) - set(records.problems):
-            tell(f"note: {_as_line(problem)}")
-        if not checked.records:
+        if not records.records:
             raise RecordError(f"{options.labels}: no row can be evaluated")
-        scores = [scorer.score(record.video, record.prompt).scores for record in checked.records]
-    evaluation = judge(scores, checked.records)
+        scores = [scorer.score(record.video, record.prompt).scores for record in records.records]
+    evaluation = judge(scores, records.records)
     print(json.dumps(evaluation.to_dict(), indent=2) if options.json else "\n".join(_as_metrics(evaluation)))
     return 0
 
