@@ -86,7 +86,10 @@ def test_train_then_evaluate_then_score(dataset, checkpoint_folder, world, tmp_p
     scored = run("score", world, "--prompt", "x", "--model", moved, "--device", "cpu", "--json")
     before = run("score", world, "--prompt", "x", "--model", checkpoint_folder, "--device", "cpu", "--json")
     assert json.loads(scored.stdout)[0]["scores"] != json.loads(before.stdout)[0]["scores"]
-    assert "clips with human labels: labels.csv" in json.loads(scored.stdout)[0]["trained_on"]
+    assert (
+        "clips with human labels for Traditional, Overall only: labels.csv"
+        in json.loads(scored.stdout)[0]["trained_on"]
+    )
 
 
 def test_check_shows_every_problem_by_line_and_trains_nothing(dataset, checkpoint_folder, tmp_path):

@@ -6,8 +6,11 @@ from __future__ import annotations
 
 import shutil
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import gradio as gr
 import pandas as pd
 import pytest
 from gradio_client import Client, handle_file
@@ -16,6 +19,8 @@ from test_ui_browser import browser, fill_in, page, served, wait_for_scores  # n
 
 from vjepa_demo.checkpoint import open_checkpoint_zip
 from vjepa_demo.config import ASSETS, DIMENSIONS
+from vjepa_demo.ui import finetune_tab
+from vjepa_demo.ui.session import Session
 
 SAMPLE = ASSETS / "sample"
 
@@ -159,3 +164,73 @@ def test_nothing_sticks_out(browser, served, width):
     expect(page.locator("#metrics tr[data-dimension]")).to_have_count(5, timeout=60_000)
     assert page.evaluate("document.documentElement.scrollWidth") == width
     context.close()
+
+
+# ---- what no browser is needed for -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def session(own_labels) -> Iterator[Session]:
+    """A visitor whose twelve clips were checked."""
+    visitor = Session.open()
+    check(visitor, own_labels)
+    yield visitor
+    visitor.close()
+
+
+def check(visitor: Session, own_labels: tuple[Path, Path]) -> None:
+    labels, videos = own_labels
+    finetune_tab._check_uploads(visitor, str(labels), [str(videos)], "detect it", lambda *_, **__: None)
+    visitor.uploads.clear()  # the fixture's own files
+
+
+def training(visitor: Session) -> Iterator[tuple[Any, ...]]:
+    return finetune_tab._train(visitor, "demo", "head", 5, 5e-4, 0.5, 0)
+
+
+def test_stop_before_the_runs_turn_is_not_forgotten(session):
+    finetune_tab._start(session)
+    finetune_tab._stop(session)
+    with pytest.raises(gr.Error, match="stopped before it began"):
+        list(training(session))
+    finetune_tab._ended(session)
+    finetune_tab._start(session)
+    assert next(training(session))
+
+
+def test_a_visitor_who_leaves_while_training_leaves_nothing(session):
+    finetune_tab._start(session)
+    run = training(session)
+    for update in run:
+        if "Epoch 2" in update[0]:
+            break
+    assert (session.folder / "run-1").exists()
+    session.close()
+    with pytest.raises(gr.Error, match="session has ended"):
+        list(run)
+    assert not session.folder.exists()
+
+
+def test_the_download_goes_with_the_session(session):
+    finetune_tab._start(session)
+    *_, last = training(session)
+    served = Path(last[-1].value["path"] if isinstance(last[-1].value, dict) else last[-1].value)
+    assert served.is_file()
+    session.close()
+    assert not served.exists()
+
+
+def test_a_zip_that_is_checked_again_is_there_once(session, own_labels):
+    def extracted() -> list[Path]:
+        return sorted(session.folder.rglob("*.mp4"))
+
+    once = extracted()
+    check(session, own_labels)
+    assert len(extracted()) == len(once) == 12  # what usable rows name
+
+
+def test_data_are_not_changed_under_a_run(session, own_labels):
+    finetune_tab._start(session)
+    with pytest.raises(gr.Error, match="training runs on the data that was there"):
+        check(session, own_labels)
+    assert session.records is not None

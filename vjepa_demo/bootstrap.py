@@ -118,7 +118,7 @@ def _reports(
         records = yield from _draw(clips, count=count, seed=config.seed)
         split = split_records(records, validation_fraction=config.validation_fraction, seed=config.seed)
         data = TrainingData(split.train, split.validation, DESCRIPTION, kind="procedural")
-        yield from train(model, data, config, work / "checkpoint")
+        yield from train(model, data, config, work / "checkpoint", base_weights=None)
     except torch.OutOfMemoryError as error:
         raise ModelError(
             f"the GPU's memory is too small for {name}, or in use: free some, or take a smaller model"

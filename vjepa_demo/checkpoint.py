@@ -344,6 +344,12 @@ def _check_travels(checkpoint: Checkpoint) -> None:
             )
 
 
+def _held_out_prompts(trained_on: TrainedOn) -> str:
+    if not trained_on.num_shared_prompts:
+        return "with prompts that were not trained on"
+    return f"({trained_on.num_shared_prompts:,} of them with prompts that were trained on, which flatters the numbers)"
+
+
 def model_card(
     config: ModelConfig, trained_on: TrainedOn, label_range: tuple[float, float] = (SCORE_MIN, SCORE_MAX)
 ) -> str:
@@ -376,7 +382,7 @@ Trained on {trained_on}. {_label_sentence(label_range)}
 
 ## Metrics
 
-Held-out Spearman correlation (SROCC), {trained_on.num_held_out:,} clips with prompts that were not trained on:
+Held-out Spearman correlation (SROCC), {trained_on.num_held_out:,} clips {_held_out_prompts(trained_on)}:
 
 | dimension | SROCC |
 | --- | --- |

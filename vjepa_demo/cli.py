@@ -115,6 +115,7 @@ def _add_train(commands: Any) -> None:
         if isinstance(default, int | float) and not isinstance(default, bool):
             flag = f"--{name.replace('_', '-')}"
             train.add_argument(flag, type=type(default), default=default, metavar="N", help=f"default: {default}")
+    train.add_argument("--procedural", action="store_true", help="the labels were computed, not given by people")
     train.add_argument("--check", action="store_true", help="only show what would be used, and what would not")
     train.add_argument("--resume", action="store_true", help="go on with the run that was killed in DIR")
     train.add_argument("--bootstrap", action="store_true", help="train the first head of vitl or vitg, no labels")
@@ -223,6 +224,7 @@ def _training_reports(options: argparse.Namespace, tell: Callable[..., None]) ->
             split.train,
             split.validation,
             description=Path(options.labels).name if options.videos else options.labels,
+            kind="procedural" if options.procedural else "human",
             label_range=(records.label_range.low, records.label_range.high),
         )
         yield from fine_tune(name, data, config, options.out, device=options.device, resume=options.resume, token=None)
@@ -377,5 +379,5 @@ def _make_dataset(options: argparse.Namespace) -> int:
         if len(records) % 10 == 0 or len(records) == options.count:
             print(f"drawn {len(records)}/{options.count} clips", flush=True)
     write_labels(folder / "labels.csv", records)
-    print(f"wrote {folder / 'labels.csv'}")
+    print(f"wrote {folder / 'labels.csv'}; train on it with --procedural, so that the model says so")
     return 0

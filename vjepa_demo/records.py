@@ -38,6 +38,7 @@ from vjepa_demo.config import (
     VIDEO_SUFFIXES,
     VIDEO_ZIP_LIMITS,
     ClipConfig,
+    ZipLimits,
 )
 from vjepa_demo.hub import DatasetListing, Token, fetch_files, list_dataset, parse_repo
 from vjepa_demo.schema import (
@@ -673,6 +674,12 @@ def _same_file_twice(records: Sequence[VideoRecord]) -> list[RecordProblem]:
 # ---- zips ------------------------------------------------------------------------------------------------------------
 
 
+def _limits_for(folder: Path) -> ZipLimits:
+    """The limits of a zip of videos, and at most half of the disk that is free."""
+    room = shutil.disk_usage(folder).free // 2
+    return dataclasses.replace(VIDEO_ZIP_LIMITS, total_bytes=min(VIDEO_ZIP_LIMITS.total_bytes, room))
+
+
 def extract_videos(zip_path: str | Path, folder: str | Path, *, wanted: Iterable[str]) -> tuple[Path, ...]:
     """Extract the videos that `wanted` names, as a table may name them, into the new or empty `folder`.
 
@@ -685,7 +692,9 @@ def extract_videos(zip_path: str | Path, folder: str | Path, *, wanted: Iterable
     folder = Path(folder)
     try:
         with new_folder(folder) as partial:
-            files = extract_zip(zip_path, partial, lambda paths: _wanted_files(paths, wanted), limits=VIDEO_ZIP_LIMITS)
+            files = extract_zip(
+                zip_path, partial, lambda paths: _wanted_files(paths, wanted), limits=_limits_for(partial)
+            )
     except ArchiveError as error:
         raise RecordError(str(error)) from error
     return tuple(folder / file.relative_to(partial) for file in files)

@@ -51,12 +51,17 @@ class TrainedOn:
     num_held_out: int = 0
     vquala_score: float | None = None
     no_video_baseline: float | None = None
+    num_shared_prompts: int = 0  # held-out clips whose prompt was trained on
+    dimensions: tuple[str, ...] = DIMENSIONS  # those that had labels
 
     def __post_init__(self) -> None:
         """Raises ValueError for what no training run can have written: the fields may come from a file."""
         if self.kind not in LABEL_SOURCES:
             raise ValueError(f"kind is {self.kind!r}; expected one of {', '.join(LABEL_SOURCES)}")
-        for name in ("num_clips", "num_held_out"):
+        object.__setattr__(self, "dimensions", tuple(self.dimensions))  # JSON knows only lists
+        if not set(self.dimensions) <= set(DIMENSIONS):
+            raise ValueError(f"dimensions is {self.dimensions!r}; some of {', '.join(DIMENSIONS)} were expected")
+        for name in ("num_clips", "num_held_out", "num_shared_prompts"):
             if type(getattr(self, name)) is not int or getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; a count was expected")
         if not isinstance(self.description, str):
@@ -66,7 +71,8 @@ class TrainedOn:
             raise ValueError(f"srocc is {self.srocc!r}, and so on; numbers were expected")
 
     def __str__(self) -> str:
-        return f"{self.num_clips:,} {LABEL_SOURCES[self.kind]}: {self.description}"
+        only = "" if self.dimensions == DIMENSIONS else f" for {', '.join(self.dimensions)} only"
+        return f"{self.num_clips:,} {LABEL_SOURCES[self.kind]}{only}: {self.description}"
 
 
 @dataclass(frozen=True)

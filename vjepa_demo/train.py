@@ -32,17 +32,17 @@ from vjepa_demo.checkpoint import (
     trained_weights,
     write_tensors,
 )
-from vjepa_demo.config import DIMENSIONS, ClipConfig, ModelConfig, TrainConfig
+from vjepa_demo.config import CHECKPOINT_CONFIG_FILE, DIMENSIONS, ClipConfig, ModelConfig, TrainConfig
 from vjepa_demo.features import ActivationStore, FeatureKey, content_sha256
 from vjepa_demo.hub import Token
 from vjepa_demo.losses import mos_loss
 from vjepa_demo.metrics import Evaluation, evaluate, no_video_baseline
 from vjepa_demo.model import VJEPAModel, inference_dtype
-from vjepa_demo.schema import RecordError, RecordProblem, TrainedOn, VideoError, VideoRecord
+from vjepa_demo.schema import CheckpointError, RecordError, RecordProblem, TrainedOn, VideoError, VideoRecord
 from vjepa_demo.video import Clip, load_clip, pixel_values
 
 LoadClip = Callable[[Path, ClipConfig], Clip]
-STATE_FILE = "training_state.safetensors"
+STATE_FILE, RUN_FILE = "training_state.safetensors", "run.json"
 WORK_FOLDER = ".training"  # inside the checkpoint's folder, until the run is over
 MIN_TRAINING_CLIPS = 2
 MIN_JUDGED_CLIPS = 3  # a rank correlation of two clips says nothing
@@ -118,29 +118,35 @@ def train(
     folder: str | Path,
     *,
     model_config: ModelConfig | None = None,
-    has_head: bool = True,
+    base_weights: str | None = "",
+    before_saving: Callable[[], None] = lambda: None,
     resume: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
     load: LoadClip = load_clip,
 ) -> Iterator[Report]:
     """Fine-tune `model` (float32, and only this run's) on `data`; write the best weights to `folder`.
 
-    Yields an `EncodingReport` a clip, for a model that `has_head` (a trained one) a `StartReport`, an `EpochReport` an
-    epoch, and last the `TrainingResult`. `should_stop` is asked
-    before each step: once it says yes, the run ends with the best weights so far. Closing the generator abandons the
-    run. After each epoch its state is on disk, whole: with `resume` a killed run goes on from there. `model_config`
-    says where the checkpoint will find its encoders. Under `accelerate launch` every process calls this alike.
+    Yields an `EncodingReport` a clip, for a model with a trained head a `StartReport`, an `EpochReport` an epoch, and
+    last the `TrainingResult`. `should_stop` is asked before each clip and step: once it says yes, the run ends with the
+    best weights so far. Closing the generator abandons the run. After each epoch its state is on disk, whole: with
+    `resume` a killed run goes on from there. Under `accelerate launch` every process calls this alike.
+
+    `model_config` says where the checkpoint will find its encoders, which `before_saving` may bring there.
+    `base_weights` is the digest of the weights that `model` started from, None where its head is new.
 
     Raises:
-        RecordError: if fewer than two clips are left to learn from, or there is no such run to resume.
+        RecordError: if fewer than two clips are left to learn from, the run to resume was another one, it was stopped
+            before anything was learned, or the loss is no longer a number.
+        CheckpointError: if there is no run to resume.
     """
-    run = _Run(model, data, config, Path(folder), model_config or model.config, load)
-    yield from run.encode()
-    run.prepare(resume=resume)
-    if has_head and not resume:
+    run = _Run(model, data, config, Path(folder), model_config or model.config, load, base_weights)
+    run.begin(resume=resume)
+    yield from run.encode(should_stop)
+    run.prepare()
+    if base_weights is not None and not run.epoch:
         yield from run.start()
     yield from run.epochs(should_stop)
-    yield run.finish()
+    yield run.finish(before_saving)
 
 
 def fine_tune(
@@ -159,22 +165,33 @@ def fine_tune(
     A preset whose head was never trained starts with a new one. `token` says who may read `name` on the Hub.
     """
     folder = Path(folder)
+    if (folder / CHECKPOINT_CONFIG_FILE).exists() and not (folder / WORK_FOLDER).exists():
+        raise RecordError(f"{folder} holds a checkpoint already: train into another folder, or delete it first")
     torch.manual_seed(config.seed)  # a new head
     model, base = load_base(name, device=device or training_device(), token=token)
-    reports = train(
+    if base is None:
+        _check_all_dimensions(name, data)
+    yield from train(
         model,
         data,
         config,
         folder,
         model_config=model.config if base is None else base.model,
-        has_head=base is not None,
+        base_weights=None if base is None else base.weights_sha256,
+        before_saving=lambda: None if base is None else bring_encoders(base, folder),
         resume=resume,
         should_stop=should_stop,
     )
-    for report in reports:
-        if isinstance(report, TrainingResult) and base is not None and PartialState().is_main_process:
-            bring_encoders(base, folder)
-        yield report
+
+
+def _check_all_dimensions(name: str, data: TrainingData) -> None:
+    """A new head answers five times; what no label taught it would be noise that looks like a score."""
+    missing = [dimension for dimension in DIMENSIONS if not any(dimension in record.labels for record in data.train)]
+    if missing:
+        raise RecordError(
+            f"{name} has no trained head yet, and there is no label for {', '.join(missing)}: "
+            f"label all five dimensions, train its first head (train --bootstrap --model {name}), or start from demo"
+        )
 
 
 def gain(result: TrainingResult) -> str:
@@ -297,8 +314,10 @@ class _Run:
         folder: Path,
         model_config: ModelConfig,
         load: LoadClip,
+        base_weights: str | None,
     ) -> None:
         self.data, self.config, self.folder, self.model_config = data, config, folder, model_config
+        self.base_weights = base_weights
         self.accelerator = Accelerator(
             cpu=model.device.type == "cpu",
             gradient_accumulation_steps=config.accumulate,
@@ -307,25 +326,45 @@ class _Run:
         model.set_trainable(top_layers=config.scope == "top", text=config.train_text)
         model.multiply_in(inference_dtype(model.device))
         self.model = model
-        self.work = folder / WORK_FOLDER
-        self.work.mkdir(parents=True, exist_ok=True)
-        budget = int(shutil.disk_usage(self.work).free * config.cache_share / self.accelerator.num_processes)
-        self.features = _Features(model, config, self.work / "features", load, budget)
+        self.work, self.load = folder / WORK_FOLDER, load
         self.train, self.validation = list(data.train), list(data.validation)
         self.epoch = self.best_epoch = 0
         self.best_score = -math.inf
         self.start_score: float | None = None
         self.best_weights = trained_weights(model)
 
+    def begin(self, *, resume: bool) -> None:
+        """Make the folder of the run, empty but for one that is resumed, which must be the same run."""
+        path, identity = self.work / RUN_FILE, self._identity()
+        if resume:
+            try:
+                found = json.loads(path.read_text())
+            except (OSError, ValueError) as error:
+                raise CheckpointError(f"nothing to resume: {self.folder} holds no run that was killed") from error
+            if found != identity:
+                raise RecordError(
+                    f"the run in {self.folder} had other labels, another model or other settings: "
+                    "resume it with the same, or train into another folder"
+                )
+        elif self.accelerator.is_main_process:
+            shutil.rmtree(self.work, ignore_errors=True)
+            self.work.mkdir(parents=True)
+            path.write_text(json.dumps(identity))
+        self.accelerator.wait_for_everyone()
+        budget = int(shutil.disk_usage(self.work).free * self.config.cache_share / self.accelerator.num_processes)
+        self.features = _Features(self.model, self.config, self.work / "features", self.load, budget)
+
     # ---- the frozen part, once a clip --------------------------------------------------------------------------------
 
-    def encode(self) -> Iterator[EncodingReport]:
+    def encode(self, should_stop: Callable[[], bool]) -> Iterator[EncodingReport]:
         """Each process its share of the clips; rows that fail are left out everywhere, and told."""
         records = [*self.train, *self.validation]
         mine = records[self.accelerator.process_index :: self.accelerator.num_processes]
         problems: list[RecordProblem] = []
         recomputed, begin = 0, time.perf_counter()
         for done, record in enumerate(mine, start=1):
+            if should_stop():
+                raise RecordError("stopped while the clips were read: nothing was learned, nothing was saved")
             try:
                 recomputed += not self.features.encode(record)
             except VideoError as error:
@@ -347,12 +386,12 @@ class _Run:
 
     # ---- what learns -------------------------------------------------------------------------------------------------
 
-    def prepare(self, *, resume: bool) -> None:
-        """Learner, optimizer, schedule and batches; and, to resume, the state of the last whole epoch."""
+    def prepare(self) -> None:
+        """Learner, optimizer, schedule and batches; and the state of the last whole epoch, where there was one."""
         learner = _Learner(self.model, self.config)
         groups = [group for group in self.model.get_discriminative_params(self.config.learning_rate) if group["params"]]
         optimizer = torch.optim.AdamW(groups, weight_decay=self.config.weight_decay)
-        if resume:
+        if (self.work / STATE_FILE).exists():
             self._restore(optimizer)
         rows: Any = range(len(self.train))  # indexable and sized: all that a DataLoader asks of a data set
         indices = DataLoader(rows, batch_size=self.config.batch_size, shuffle=True)
@@ -409,7 +448,10 @@ class _Run:
                 self.optimizer.step()
                 self.optimizer.zero_grad()
             losses.append(loss.detach())
-        return float(self.accelerator.reduce(torch.stack(losses).mean(), reduction="mean"))
+        mean = float(self.accelerator.reduce(torch.stack(losses).mean(), reduction="mean"))
+        if not math.isfinite(mean):
+            raise RecordError(f"the loss of epoch {epoch} is {mean}: lower the learning rate and train again")
+        return mean
 
     def _predict(self, records: Sequence[VideoRecord]) -> tuple[Tensor, Tensor]:
         """Predictions and labels (B, 5); a missing label is NaN."""
@@ -446,10 +488,10 @@ class _Run:
         return _interleaved(gather_object([torch.cat(mine) if mine else torch.empty(0, len(DIMENSIONS))]), len(records))
 
     def _keep_if_best(self, validation_loss: float | None, evaluation: Evaluation | None) -> bool:
-        """By the VQualA score; by the loss where clips are too few for it; the last epoch where none can be judged."""
+        """By the VQualA score; by the loss where no labels can be ranked; the last epoch where none can be judged."""
         if validation_loss is None:
             score = float(self.epoch)
-        elif evaluation is None or len(self.validation) < MIN_JUDGED_CLIPS:
+        elif evaluation is None or not self._can_rank():
             score = -validation_loss
         else:
             score = -1.0 if evaluation.vquala_score.value is None else evaluation.vquala_score.value
@@ -459,7 +501,12 @@ class _Run:
         self.best_weights = {name: value.clone() for name, value in trained_weights(self.model).items()}
         return True
 
-    def finish(self) -> TrainingResult:
+    def _can_rank(self) -> bool:
+        """Whether the validation labels of some dimension are enough, and different enough, for a correlation."""
+        labels = ([record.labels[name] for record in self.validation if name in record.labels] for name in DIMENSIONS)
+        return any(len(values) >= MIN_JUDGED_CLIPS and len(set(values)) > 1 for values in labels)
+
+    def finish(self, before_saving: Callable[[], None]) -> TrainingResult:
         """The best weights in a checkpoint, with their metrics, standard errors and the no-video baseline.
 
         Raises:
@@ -474,6 +521,7 @@ class _Run:
             predictions = self._predictions(self.validation)
             evaluation = _judge(predictions, self.validation, self.train)
         if self.accelerator.is_main_process:
+            before_saving()
             self._save_checkpoint(evaluation)
             shutil.rmtree(self.work)
         self.accelerator.wait_for_everyone()
@@ -490,12 +538,15 @@ class _Run:
     def _save_checkpoint(self, evaluation: Evaluation | None) -> None:
         measured = evaluation.to_dict() if evaluation is not None else {}
         sroccs = {name: metrics["srocc"] for name, metrics in measured.get("dimensions", {}).items()}
+        prompts = {record.prompt_key for record in self.train}
         trained_on = TrainedOn(
             kind=self.data.kind,
             num_clips=len(self.train),
             description=self.data.description,
             srocc={name: value for name, value in sroccs.items() if value is not None},
             num_held_out=len(self.validation),
+            num_shared_prompts=sum(record.prompt_key in prompts for record in self.validation),
+            dimensions=tuple(name for name in DIMENSIONS if any(name in record.labels for record in self.train)),
             vquala_score=measured.get("vquala_score"),
             no_video_baseline=measured.get("no_video_baseline"),
         )
@@ -518,7 +569,6 @@ class _Run:
         for index, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{index}/{name}": torch.as_tensor(value) for name, value in moments.items()}
         info = {
-            "run": self._identity(),
             "epoch": self.epoch,
             "best_epoch": self.best_epoch,
             "best_score": self.best_score,
@@ -528,11 +578,6 @@ class _Run:
 
     def _restore(self, optimizer: torch.optim.Optimizer) -> None:
         tensors, info = read_tensors(self.work / STATE_FILE)
-        if info["run"] != self._identity():
-            raise RecordError(
-                f"the run in {self.folder} had other labels, another model or other settings: "
-                "resume it with the same, or train into another folder"
-            )
         self.epoch, self.best_epoch, self.best_score = info["epoch"], info["best_epoch"], info["best_score"]
         self.start_score = info["start_score"]
         self.best_weights = _with_prefix(tensors, "best/")
@@ -546,7 +591,8 @@ class _Run:
     def _identity(self) -> str:
         """A digest of what a run must have in common with the one it resumes: model, settings and labels."""
         rows = [(r.name, r.prompt, sorted(r.labels.items())) for r in (*self.data.train, *self.data.validation)]
-        text = json.dumps([self.model_config.to_dict(), self.config.to_dict(), len(self.data.train), rows])
+        model = [self.model_config.to_dict(), self.base_weights]
+        text = json.dumps([model, self.config.to_dict(), len(self.data.train), rows])
         return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+from gradio.processing_utils import save_file_to_cache
+from gradio.utils import get_upload_folder
 
 from vjepa_demo.config import ASSETS, LABEL_RANGES, Scope, TrainConfig, model_presets
 from vjepa_demo.plots import label_histograms, prediction_scatter, training_curves
@@ -29,6 +33,7 @@ SCOPES: list[tuple[str, Scope]] = [
     ("head: fast, an epoch takes seconds", "head"),
     ("top: the encoder's upper layers too, slower and often better", "top"),
 ]
+EXTRACTED = "videos"  # in the session's folder: what came out of a zip, of the last check alone
 WAITING = "Waiting for its turn: one visitor's model learns at a time"
 RANGES = {"detect it": None, **{f"{low} to {high}": (low, high) for low, high in LABEL_RANGES}}
 TRAINING: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "training", "api_visibility": "private"}
@@ -202,7 +207,7 @@ def _check_hub(
 def _read_files(session: Session, labels: str, videos: list[str], label_range: Range) -> RecordSet:
     from vjepa_demo.records import read_records
 
-    return read_records(labels, videos, label_range=label_range, extract_to=session.folder)
+    return read_records(labels, videos, label_range=label_range, extract_to=session.folder / EXTRACTED)
 
 
 def _read_hub(session: Session, name: str, label_range: Range, on_progress: OnProgress) -> RecordSet:
@@ -216,8 +221,12 @@ def _check(session: Session, read: Callable[[OnProgress], RecordSet], progress: 
     """Read, match and open all of it, and show what will be used and what will not."""
     from vjepa_demo.records import check_videos, summarise
 
-    session.records = None
     with shown_errors():
+        if session.is_training:
+            raise RecordError("training runs on the data that was there: change them when it has ended")
+        session.records = None
+        shutil.rmtree(session.folder / EXTRACTED, ignore_errors=True)
+        (session.folder / EXTRACTED).mkdir()
         progress(0.0, desc="Reading the labels")
         records = read(lambda done, total: progress((done, total), desc="Fetching the videos"))
         records = check_videos(
@@ -249,8 +258,9 @@ def _button(ready: bool, hint: str) -> tuple[Any, Any]:
 
 def _wire_training(session: gr.State, inputs: _Inputs, results: _Results) -> None:
     started = inputs.start.click(
-        lambda: (gr.Button(interactive=False), gr.Button(interactive=True), "", render.status(WAITING, None, None)),
-        outputs=[inputs.start, inputs.stop, results.pushed, results.status],
+        _start,
+        [session],
+        [inputs.start, inputs.stop, results.pushed, results.status],
         **AT_ONCE,
     )
     training = started.then(
@@ -258,12 +268,20 @@ def _wire_training(session: gr.State, inputs: _Inputs, results: _Results) -> Non
     )
     failed = training.failure(lambda: "", outputs=results.status, **AT_ONCE)
     for event in (training.success, failed.then):
-        event(
-            lambda: (gr.Button(interactive=True), gr.Button(interactive=False)),
-            outputs=[inputs.start, inputs.stop],
-            **AT_ONCE,
-        )
+        event(_ended, [session], [inputs.start, inputs.stop], **AT_ONCE)
     inputs.stop.click(_stop, [session], [inputs.stop], **AT_ONCE)
+
+
+def _start(session: Session) -> tuple[Any, ...]:
+    session.stop.clear()
+    session.is_training = True
+    waiting = render.status(WAITING, None, None)
+    return gr.Button(interactive=False), gr.Button(interactive=True), "", waiting
+
+
+def _ended(session: Session) -> tuple[Any, Any]:
+    session.is_training = False
+    return gr.Button(interactive=session.records is not None), gr.Button(interactive=False)
 
 
 def _stop(session: Session) -> Any:
@@ -275,15 +293,25 @@ def _train(
     session: Session, model: str, scope: Scope, epochs: int, rate: float, validation: float, seed: int
 ) -> Iterator[tuple[Any, ...]]:
     """Live status and curves while it learns, then the results."""
-    with shown_errors():
+    history: list[Point] = []
+    with shown_errors(), _deleted_after(session):
         config = _config(scope, epochs, rate, validation, seed)
-        history: list[Point] = []
         yield render.status("Loading the model", None, None), gr.Plot(visible=False), gr.Column(visible=False), *_SKIP
         for report in _reports(session, model, config):
             yield _shown(session, report, history)
 
 
 _SKIP = (gr.skip(), gr.skip(), gr.skip())
+
+
+@contextmanager
+def _deleted_after(session: Session) -> Iterator[None]:
+    """A visitor who left meanwhile leaves nothing: what the run wrote since goes too."""
+    try:
+        yield
+    finally:
+        if session.closed.is_set():
+            session.delete()
 
 
 def _config(scope: Scope, epochs: int, rate: float, validation: float, seed: int) -> TrainConfig:
@@ -303,6 +331,8 @@ def _reports(session: Session, model: str, config: TrainConfig) -> Iterator[Repo
     from vjepa_demo.records import split_records
     from vjepa_demo.train import TrainingData, fine_tune
 
+    if session.should_stop():
+        raise RecordError("stopped before it began: nothing was learned, nothing was saved")
     if session.records is None:
         raise RecordError("nothing to train on: add labels and videos, or use the sample data set")
     records = session.records
@@ -317,7 +347,7 @@ def _reports(session: Session, model: str, config: TrainConfig) -> Iterator[Repo
         label_range=(records.label_range.low, records.label_range.high),
     )
     folder = session.new_run()
-    yield from fine_tune(model, data, config, folder, should_stop=session.stop.is_set)
+    yield from fine_tune(model, data, config, folder, should_stop=session.should_stop)
 
 
 def _shown(session: Session, report: Report, history: list[Point]) -> tuple[Any, ...]:
@@ -348,6 +378,9 @@ def _finished(session: Session, result: TrainingResult) -> tuple[Any, ...]:
     session.checkpoint = result.folder
     archive = session.folder / f"checkpoint-{session.runs}.zip"
     zip_checkpoint(result.folder, archive)
+    served = Path(save_file_to_cache(archive, cache_dir=get_upload_folder()))  # where Gradio serves it from
+    session.uploads.add(served)
+    archive.unlink()
     text = f"Done: the best of {result.epochs} epochs was number {result.best_epoch}."
     return (
         render.status(text, 1.0, None),
@@ -355,7 +388,7 @@ def _finished(session: Session, result: TrainingResult) -> tuple[Any, ...]:
         gr.Column(visible=True),
         render.metrics_table(result.evaluation, _sentence(result)),
         _scatter(result),
-        gr.DownloadButton(value=str(archive)),
+        gr.DownloadButton(value=str(served)),
     )
 
 

@@ -102,9 +102,13 @@ def caution(result: VideoScores) -> str:
 
 
 def _doubts(result: VideoScores) -> list[str]:
-    if len(set(result.frame_seconds)) > 1:
-        return []
-    return ["This video has a single frame: Temporal says nothing."]
+    doubts = []
+    taught = result.trained_on.dimensions
+    if len(taught) < len(DIMENSION_MEANINGS):
+        doubts.append(f"Its labels were for {', '.join(taught)} only: the other scores are not theirs.")
+    if len(set(result.frame_seconds)) == 1:
+        doubts.append("This video has a single frame: Temporal says nothing.")
+    return doubts
 
 
 def about_scores(result: VideoScores) -> str:

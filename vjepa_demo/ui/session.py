@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from vjepa_demo.schema import ModelError
+from vjepa_demo.schema import ModelError, RecordError
 
 if TYPE_CHECKING:
     from vjepa_demo.records import RecordSet
@@ -32,6 +32,8 @@ class Session:
     scorer_of: Path | None = None  # the checkpoint trained here that `scorer` has; None for one from elsewhere
     uploads: set[Path] = field(default_factory=set)
     stop: threading.Event = field(default_factory=threading.Event)
+    closed: threading.Event = field(default_factory=threading.Event)
+    is_training: bool = False
     runs: int = 0
 
     @classmethod
@@ -57,12 +59,26 @@ class Session:
     def new_run(self) -> Path:
         """The folder of the next training run; those before it stay until the session ends."""
         self.runs += 1
-        self.stop.clear()
         return self.folder / f"run-{self.runs}"
 
     def close(self) -> None:
         """Stop what runs and delete what the visitor brought and made."""
+        self.closed.set()
         self.stop.set()
+        self.delete()
+
+    def delete(self) -> None:
+        """Delete the folder and the uploads; a run that was still writing calls it once more."""
         shutil.rmtree(self.folder, ignore_errors=True)
         for upload in self.uploads:
             upload.unlink(missing_ok=True)
+
+    def should_stop(self) -> bool:
+        """Whether the visitor pressed Stop.
+
+        Raises:
+            RecordError: if the visitor left: what runs for them is to be abandoned.
+        """
+        if self.closed.is_set():
+            raise RecordError("the session has ended")
+        return self.stop.is_set()
