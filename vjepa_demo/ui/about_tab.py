@@ -30,7 +30,9 @@ A score ranks clips; it is no certificate. The `demo` model learned from clips t
 itself: it has never seen a human rating. Compare versions of the same clip rather than clips of different kinds.
 
 An uploaded video is deleted from this server about a day after it came. The frames that the model saw of the last
-clips stay in its memory until newer ones take their place, so that a second prompt costs nothing. Nothing else is kept.
+clips stay in its memory until newer ones take their place, so that a second prompt costs nothing. What you
+bring to the Fine-tune tab and the model you train are yours alone, and are deleted when your session ends, about an
+hour after you close the page. Nothing else is kept.
 """
 
 
