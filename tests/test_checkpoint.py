@@ -23,7 +23,7 @@ from vjepa_demo.checkpoint import (
     zip_checkpoint,
 )
 from vjepa_demo.config import ModelConfig, ZipLimits
-from vjepa_demo.model import VJEPAModel
+from vjepa_demo.model import OptimizedMOSHead, VJEPAModel
 from vjepa_demo.schema import CheckpointError, TrainedOn
 
 
@@ -65,6 +65,15 @@ def test_only_what_was_trained_is_saved(base_encoder, text_encoder, tmp_path):
     save_checkpoint(model, tmp_path, trained_on=TRAINED_ON)
     with safe_open(tmp_path / "model.safetensors", "pt") as file:
         assert all(name.startswith("head.net.") for name in file.keys())  # noqa: SIM118 (it is no dict)
+
+
+def test_a_head_of_the_full_size_vitg_is_small(base_encoder, text_encoder, tmp_path):
+    model = VJEPAModel(str(base_encoder), str(text_encoder), device="cpu")
+    model.freeze_video_encoder()
+    model.freeze_text_encoder()
+    model.head = OptimizedMOSHead(1408, 1024)  # the widths of ViT-g and BGE-Large
+    save_checkpoint(model, tmp_path, trained_on=TRAINED_ON)
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 10e6
 
 
 def test_saving_leaves_no_partial_file(checkpoint_folder):

@@ -155,6 +155,18 @@ def test_a_head_trained_on_trained_upper_layers_keeps_them(checkpoint_folder, da
     assert torch.equal(head[name], top[name])
 
 
+@pytest.mark.parametrize("train_text", [True, False])
+def test_the_text_encoder_learns_only_where_asked(checkpoint_folder, data, tmp_path, train_text):
+    config = replace(CONFIG, train_text=train_text, learning_rate=5e-3)
+    *_, result = fine_tune(str(checkpoint_folder), data, config, tmp_path, device="cpu")
+    before, _ = load_base(str(checkpoint_folder), device="cpu")
+    after = load_checkpoint(read_checkpoint(result.folder), device="cpu")
+    name = "encoder.layer.1.output.dense.weight"
+    assert torch.equal(before.tenc.state_dict()[name], after.tenc.state_dict()[name]) != train_text
+    features = [model.encode_text(["a prompt"]) for model in (before, after)]
+    assert torch.equal(*features) != train_text
+
+
 def test_without_validation_clips_there_are_no_metrics(checkpoint_folder, data, tmp_path):
     epochs, result = run(checkpoint_folder, replace(data, validation=[]), tmp_path)
     assert result.evaluation is None

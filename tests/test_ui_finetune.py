@@ -233,4 +233,7 @@ def test_data_are_not_changed_under_a_run(session, own_labels):
     finetune_tab._start(session)
     with pytest.raises(gr.Error, match="training runs on the data that was there"):
         check(session, own_labels)
+    with pytest.raises(gr.Error, match="training runs on the data that was there"):
+        finetune_tab._check_sample(session, lambda *_, **__: None)
     assert session.records is not None
+    assert (session.description, session.kind) == ("mine.csv", "human")  # not those of what was refused

@@ -153,7 +153,7 @@ def default_model() -> str:
     return "vitg" if default_device() == "cuda" and model_presets()["vitg"].refusal is None else "demo"
 
 
-def check_prompt(prompt: str) -> str:
+def check_prompt(prompt: str | None) -> str:
     """`prompt` without blanks around it.
 
     Raises:

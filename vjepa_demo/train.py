@@ -132,7 +132,8 @@ def train(
     `resume` a killed run goes on from there. Under `accelerate launch` every process calls this alike.
 
     `model_config` says where the checkpoint will find its encoders, which `before_saving` may bring there.
-    `base_weights` is the digest of the weights that `model` started from, None where its head is new.
+    `base_weights` is the digest of the weights that `model` started from (a run is resumed only on the same ones),
+    None where its head is new.
 
     Raises:
         RecordError: if fewer than two clips are left to learn from, the run to resume was another one, it was stopped

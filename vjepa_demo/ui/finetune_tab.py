@@ -6,9 +6,10 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import gradio as gr
 from gradio.processing_utils import save_file_to_cache
@@ -178,19 +179,20 @@ def _check_uploads(
 ) -> tuple[Any, ...]:
     session.uploads.update(Path(path) for path in [labels, *(videos or [])] if path)
     if not labels or not videos:
-        session.records = None
+        with shown_errors():
+            _forget(session)
         missing = "the labels" if videos else "the videos" if labels else "labels and videos"
         return _unchecked(f"Add {missing}, or use the sample data set.")
-    session.description, session.kind = Path(labels).name, "human"
-    return _check(session, lambda _: _read_files(session, labels, videos, RANGES[label_range]), progress)
+    read = partial(_read_files, session, labels, videos, RANGES[label_range])
+    return _check(session, lambda _: read(), progress, description=Path(labels).name)
 
 
 def _check_sample(
     session: Session,
     progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio asks for it)
 ) -> tuple[Any, ...]:
-    session.description, session.kind = "the sample data set", "procedural"
-    return _check(session, lambda _: _read_files(session, str(SAMPLE / "labels.csv"), [str(SAMPLE)], None), progress)
+    read = partial(_read_files, session, str(SAMPLE / "labels.csv"), [str(SAMPLE)], None)
+    return _check(session, lambda _: read(), progress, description="the sample data set", kind="procedural")
 
 
 def _check_hub(
@@ -199,9 +201,8 @@ def _check_hub(
     label_range: str,
     progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio asks for it)
 ) -> tuple[Any, ...]:
-    session.description, session.kind = (name or "").strip(), "human"
-    declared = RANGES[label_range]
-    return _check(session, lambda tell: _read_hub(session, session.description, declared, tell), progress)
+    name = (name or "").strip()
+    return _check(session, partial(_read_hub, session, name, RANGES[label_range]), progress, description=name)
 
 
 def _read_files(session: Session, labels: str, videos: list[str], label_range: Range) -> RecordSet:
@@ -217,22 +218,38 @@ def _read_hub(session: Session, name: str, label_range: Range, on_progress: OnPr
     return read_hub_records(name, session.folder, token=False, label_range=label_range, on_progress=on_progress)
 
 
-def _check(session: Session, read: Callable[[OnProgress], RecordSet], progress: gr.Progress) -> tuple[Any, ...]:
+def _forget(session: Session) -> None:
+    """Nothing is checked any more, and nothing extracted.
+
+    Raises:
+        RecordError: while training runs on it.
+    """
+    if session.is_training:
+        raise RecordError("training runs on the data that was there: change them when it has ended")
+    session.records = None
+    shutil.rmtree(session.folder / EXTRACTED, ignore_errors=True)
+
+
+def _check(
+    session: Session,
+    read: Callable[[OnProgress], RecordSet],
+    progress: gr.Progress,
+    *,
+    description: str,
+    kind: Literal["human", "procedural"] = "human",
+) -> tuple[Any, ...]:
     """Read, match and open all of it, and show what will be used and what will not."""
     from vjepa_demo.records import check_videos, summarise
 
     with shown_errors():
-        if session.is_training:
-            raise RecordError("training runs on the data that was there: change them when it has ended")
-        session.records = None
-        shutil.rmtree(session.folder / EXTRACTED, ignore_errors=True)
+        _forget(session)
         (session.folder / EXTRACTED).mkdir()
         progress(0.0, desc="Reading the labels")
         records = read(lambda done, total: progress((done, total), desc="Fetching the videos"))
         records = check_videos(
             records, on_progress=lambda done, total: progress((done, total), desc="Opening the videos")
         )
-    session.records = records
+    session.records, session.description, session.kind = records, description, kind
     summary = summarise(records)
     if not records.records:
         session.records = None

@@ -79,12 +79,13 @@ def add_score_tab(
         video: str | None,
         prompt: str,
         model: str,
-        visitor: Session,
+        visitor: Session | None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio asks for it)
     ) -> Iterator[tuple[Any, ...]]:
         yield gr.Button(interactive=False), *[gr.skip()] * len(results.all)
+        load = load_scorer if visitor is None else visitor.or_else(load_scorer)  # None: the server was started anew
         with shown_errors():
-            yield gr.skip(), *_shown(_score(visitor.or_else(load_scorer), video, prompt, model, progress))
+            yield gr.skip(), *_shown(_score(load, video, prompt, model, progress))
 
     def score_endpoint(video: str, prompt: str, model: str = default_model) -> dict[str, Any]:
         """Score a video and the prompt it was made from on five mean opinion scores, 1 (Bad) to 5 (Excellent).
