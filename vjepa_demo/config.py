@@ -95,19 +95,67 @@ def acr_word(score: float) -> str:
     return ACR_WORDS[nearest]
 
 
+Framing = Literal["crop", "squeeze", "fragments"]
+MAX_VIEWS = 8
+
+
+@dataclass(frozen=True)
+class View:
+    """One look at a video: which of its frames, and what of each becomes the encoder's `crop_size` square.
+
+    Frames: `num_frames` of them (None: as many as the `ClipConfig` says) spread evenly over the whole clip; with a
+    `window`, in pairs of neighbours spread over that many consecutive frames around its middle.
+
+    `framing` "crop": shortest edge resized to `edge` (None: the `ClipConfig`'s `resize_edge`), then the centre kept.
+    "squeeze": the whole frame, whatever its shape. "fragments": `grid` x `grid` pieces at the frame's own resolution,
+    spread over all of it and put together (FAST-VQA, ECCV 2022); a frame with a shortest edge over `edge` is shrunk to
+    it first, one smaller than the crop is enlarged.
+    """
+
+    num_frames: int | None = None
+    window: int | None = None
+    framing: Framing = "crop"
+    edge: int | None = None
+    grid: int = 8
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what no view can be: the fields may come from a file."""
+        if self.framing not in get_args(Framing):
+            raise ValueError(f"framing is {self.framing!r}; choose one of {', '.join(get_args(Framing))}")
+        limits = {"num_frames": (2, MAX_FRAMES), "window": (2, MAX_FRAMES), "edge": (16, 4320), "grid": (1, 64)}
+        for name, (least, most) in limits.items():
+            value = getattr(self, name)
+            if value is None and name != "grid":
+                continue
+            if type(value) is not int or not least <= value <= most or (name in ("num_frames", "window") and value % 2):
+                raise ValueError(f"{name} is {value!r}; a whole (even, of frames) number from {least} to {most:,}")
+        if self.window is not None and (self.num_frames is None or self.num_frames > self.window):
+            raise ValueError(f"num_frames is {self.num_frames!r}; the window holds {self.window}")
+
+
+SEED_VIEWS = (View(),)  # uniform in time, the centre of the shrunken frame
+# What `demo` looks at: the whole scene; motion from frame to frame; blur, noise and codec as they are in the file.
+DEMO_VIEWS = (
+    View(num_frames=8, framing="squeeze"),
+    View(num_frames=16, window=16, edge=192),
+    View(num_frames=4, window=16, framing="fragments", edge=720, grid=8),
+)
+
+
 @dataclass(frozen=True)
 class ClipConfig:
     """How a video becomes the pixels a model sees.
 
-    `num_frames` frames, uniform in time; the shortest edge resized to `resize_edge`, then the centre
-    `crop_size` square kept; scaled to 0..1 and normalised with `image_mean` and `image_std` per RGB channel.
-    The same steps, with the same constants, as transformers' `VJEPA2VideoProcessor`.
+    Each of `views` gives a square of `crop_size` pixels for each of its frames, scaled to 0..1 and normalised with
+    `image_mean` and `image_std` per RGB channel. The default is one view of `num_frames` frames: the same steps, with
+    the same constants, as transformers' `VJEPA2VideoProcessor`.
     """
 
     num_frames: int = 64
     crop_size: int = 256
     image_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     image_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    views: tuple[View, ...] = SEED_VIEWS
 
     @property
     def resize_edge(self) -> int:

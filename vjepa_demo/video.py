@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vjepa_demo.config import ClipConfig
+from vjepa_demo.config import ClipConfig, View
 from vjepa_demo.schema import VideoError
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ HEAD_BYTES = 512
 MAX_PIXELS = 8192 * 4320  # of a frame: FFmpeg holds a few of them at once
 MAX_ASPECT_RATIO = 20.0  # beyond it, a frame resized to the model's height would not fit into memory
 LOST = "FFmpeg does not find its way in it; convert it to MP4 first, or export it again"
+WINDOW_FRAMES_PER_SECOND = 30.0  # a window of a faster video takes every second frame of it, or fewer
 TIME_TOLERANCE_SECONDS = 1e-3  # between a frame's own times and the moment it was asked for
 TRUNCATED_BELOW = 0.95  # share of the frames that the header promises
 # Playable before it is whole; and x264's macroblock tree gave other bytes each time for the same frames.
@@ -81,6 +82,68 @@ def frame_times(begin_seconds: float, end_seconds: float, num_frames: int) -> li
     return [begin_seconds + (index + 0.5) * step for index in range(num_frames)]
 
 
+def uniform_indices(num_source: int, num_frames: int) -> list[int]:
+    """Which of `num_source` frames lie at the centres of `num_frames` equal parts of them."""
+    return [int((index + 0.5) * num_source / num_frames) for index in range(num_frames)]
+
+
+def window_indices(num_source: int, frames_per_second: float, window: int, num_frames: int) -> list[int]:
+    """`num_frames` of `num_source` frames, in pairs of neighbours spread over `window` consecutive ones in the middle.
+
+    Whole frames are counted, never times in between: a frame shown twice means that the video shows it twice. Of a
+    video faster than 30 frames a second every second frame is a neighbour, or every third and so on. Where the video
+    is shorter than the window, its first and last frame are repeated.
+    """
+    step = max(1, round(frames_per_second / WINDOW_FRAMES_PER_SECOND))
+    first = (num_source - window * step) // 2
+    pairs = [int((pair + 0.5) * window / (num_frames // 2)) - 1 for pair in range(num_frames // 2)]
+    places = [first + (start + neighbour) * step for start in pairs for neighbour in (0, 1)]
+    return [min(max(place, 0), num_source - 1) for place in places]
+
+
+def view_indices(view: View, num_source: int, frames_per_second: float, config: ClipConfig) -> list[int]:
+    """Which of a video's frames `view` looks at."""
+    num_frames = view.num_frames or config.num_frames
+    if view.window is None:
+        return uniform_indices(num_source, num_frames)
+    return window_indices(num_source, frames_per_second, view.window, num_frames)
+
+
+def view_frames(frames: Tensor, view: View, config: ClipConfig) -> Tensor:
+    """What `view` shows of its frames (T, 3, H, W) uint8: (T, 3, crop, crop) uint8."""
+    crop = config.crop_size
+    height, width = frames.shape[-2:]
+    if view.framing == "squeeze":
+        return _resize(frames, (crop, crop))
+    if view.framing == "fragments":
+        edge = max(crop, min(height, width, view.edge or max(height, width)))
+        return fragments(_resize(frames, resized_shape(height, width, edge)), crop, view.grid)
+    return _centre(_resize(frames, resized_shape(height, width, view.edge or config.resize_edge)), crop)
+
+
+def fragments(frames: Tensor, crop: int, grid: int) -> Tensor:
+    """`grid` x `grid` pieces of frames (T, C, H, W), each from the middle of its part of the frame and unscaled, put
+    together to (T, C, crop, crop). The crop is a multiple of `grid`."""
+    piece = crop // grid
+    rows, columns = (
+        torch.cat([int((part + 0.5) * size / grid - piece / 2) + torch.arange(piece) for part in range(grid)])
+        for size in frames.shape[-2:]
+    )
+    return frames[..., rows[:, None], columns]
+
+
+def _resize(frames: Tensor, shape: tuple[int, int]) -> Tensor:
+    if frames.shape[-2:] == shape:
+        return frames
+    return F.interpolate(frames, size=shape, mode="bilinear", antialias=True)
+
+
+def _centre(frames: Tensor, crop: int) -> Tensor:
+    height, width = frames.shape[-2:]
+    top, left = round((height - crop) / 2), round((width - crop) / 2)
+    return frames[..., top : top + crop, left : left + crop]
+
+
 def resized_shape(height: int, width: int, shortest_edge: int) -> tuple[int, int]:
     """(height, width) after scaling so that the shorter side is `shortest_edge`, the longer one rounded down
     (transformers, `get_resize_output_image_size`)."""
@@ -118,10 +181,8 @@ def _load(path: Path, config: ClipConfig) -> Clip:
 
 def resize_and_crop(frames: Tensor, config: ClipConfig) -> Tensor:
     """Frames (T, 3, H, W) uint8 as `load_clip` would have decoded them: (T, 3, crop, crop) uint8."""
-    height, width = resized_shape(frames.shape[-2], frames.shape[-1], config.resize_edge)
-    frames = F.interpolate(frames, size=(height, width), mode="bilinear", antialias=True)
-    top, left = round((height - config.crop_size) / 2), round((width - config.crop_size) / 2)
-    return frames[..., top : top + config.crop_size, left : left + config.crop_size]
+    shape = resized_shape(frames.shape[-2], frames.shape[-1], config.resize_edge)
+    return _centre(_resize(frames, shape), config.crop_size)
 
 
 def pixel_values(frames: Tensor, config: ClipConfig) -> Tensor:
@@ -148,6 +209,19 @@ def write_video(path: str | Path, frames: Tensor, *, frames_per_second: float, c
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def recode(frames: Tensor, *, codec: str, frames_per_second: float, **options: Any) -> Tensor:
+    """Frames (T, 3, H, W) uint8 as they come back from being written as a video; H and W are even.
+
+    `options` are those of torchcodec's `VideoEncoder.to_tensor`: `crf`, `preset`, `extra_options`.
+    """
+    from torchcodec.decoders import VideoDecoder
+    from torchcodec.encoders import VideoEncoder
+
+    encoder = VideoEncoder(frames, frame_rate=frames_per_second)
+    coded = encoder.to_tensor("matroska", codec=codec, **options)
+    return VideoDecoder(coded, num_ffmpeg_threads=1)[:]
 
 
 def _load_copy(path: Path, config: ClipConfig, problem: VideoError) -> Clip:

@@ -1,0 +1,142 @@
+"""Draw what the `demo` model learns from: procedural clips, each kept only as the views that the model is shown.
+
+    python scripts/demo_samples.py --samples runs/demo_samples --first 0 --count 1000    # several at once share the work
+
+A scene is one file of four variants: mostly clean; some faults; the same faults at other severities; other faults.
+A sketch is a clean scene in the full view alone: cheap, and enough to learn what a clip shows and how it is lit.
+Captions, mirroring and what is wrong with a caption are drawn while training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vjepa_demo.config import DEMO_VIEWS, PROJECT_ROOT, ClipConfig
+from vjepa_demo.faults import Degradation, Footage, degrade, draw_degradations, uploaded
+from vjepa_demo.scenes import Scene, render_scene
+from vjepa_demo.synthetic import draw_scene
+from vjepa_demo.video import uniform_indices, view_frames, window_indices
+
+logger = logging.getLogger("demo_samples")
+
+CLIP = ClipConfig(num_frames=16, crop_size=128, views=DEMO_VIEWS)
+FULL, DENSE, NATIVE = DEMO_VIEWS
+VIEW_FRAMES = tuple(view.num_frames for view in DEMO_VIEWS)
+WINDOW = 16
+BEFORE, SPARE = 4, 7  # frames before the window that a codec starts with; frames around it that faults may show
+RATES = (16, 24, 24, 25, 30, 30, 30)  # frames a second
+# Height and width in pixels.
+SIZES = ((360, 640), (396, 704), (432, 576), (512, 512), (640, 360), (400, 640), (480, 640), (540, 720), (304, 720))
+SKETCH_SIZES = ((180, 320), (192, 256), (208, 208), (256, 192))
+SKETCH_SEED = 100_000_000  # sketches are drawn from seeds from here on
+HELD_OUT_SEED = 1_000_000_000  # seeds from here on are never trained on
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One clip: its faults, and what each costs its dimension (0 to 0.95 of the scale)."""
+
+    degradations: dict[str, float]
+    costs: dict[str, float]
+
+
+def draw_faults(rng: np.random.Generator) -> list[tuple[Degradation, ...]]:
+    """The faults of a scene's four variants."""
+    while not (first := draw_degradations(rng, 0.55)):
+        pass
+    again = tuple(Degradation(fault.kind, 1.0 - rng.random()) for fault in first)
+    return [() if rng.random() < 0.7 else draw_degradations(rng, 0.3), first, again, draw_degradations(rng)]
+
+
+def scene_views(seed: int, num_variants: int = 4) -> tuple[Scene, list[Variant], np.ndarray]:
+    """The scene of `seed` and its variants: what is wrong, and their views (V, T, 3, crop, crop) uint8 in a row."""
+    rng = np.random.default_rng((seed, 5))
+    scene, rate, seconds = draw_scene(rng), int(rng.choice(RATES)), rng.uniform(2.0, 8.0)
+    height, width = SIZES[rng.integers(len(SIZES))]
+    num_frames = int(rate * seconds)
+    whole = np.array(uniform_indices(num_frames, VIEW_FRAMES[0]))
+    window = np.array(window_indices(num_frames, rate, WINDOW, WINDOW))
+    places = np.union1d(whole, np.arange(max(0, window[0] - SPARE), min(num_frames, window[-1] + SPARE + 1)))
+    frames = render_scene(
+        scene, num_frames=num_frames, duration_seconds=seconds, height=height, width=width, places=places.tolist()
+    )
+    footage = Footage(frames, places, num_frames)
+    shown = np.concatenate([np.arange(window[0] - BEFORE, window[0]), window, whole])
+    variants, views = [], []
+    for faults in draw_faults(rng)[:num_variants]:
+        seen, costs = degrade(footage, faults, rng, shown=shown)
+        if "compression" not in costs and rng.random() < 0.7:
+            seen = uploaded(seen, rng)
+        variants.append(Variant({fault.kind: fault.severity for fault in faults}, costs))
+        views.append(as_seen(seen).numpy())
+    return scene, variants, np.stack(views)
+
+
+def as_seen(shown: Tensor) -> Tensor:
+    """The three views in a row, (28, 3, crop, crop), of frames (28, 3, H, W) uint8: some before the window, the
+    window, and those spread over the clip."""
+    window, whole = shown[BEFORE : BEFORE + WINDOW], shown[BEFORE + WINDOW :]
+    pairs = window_indices(WINDOW, 1.0, WINDOW, VIEW_FRAMES[2])
+    frames = ((whole, FULL), (window, DENSE), (window[pairs], NATIVE))
+    return torch.cat([view_frames(part, view, CLIP) for part, view in frames])
+
+
+def sketch(seed: int) -> tuple[Scene, np.ndarray]:
+    """The scene of `seed` and its full view (8, 3, crop, crop) uint8, clean."""
+    rng = np.random.default_rng((seed, 6))
+    scene, seconds = draw_scene(rng), rng.uniform(2.0, 8.0)
+    height, width = SKETCH_SIZES[rng.integers(len(SKETCH_SIZES))]
+    frames = render_scene(scene, num_frames=VIEW_FRAMES[0], duration_seconds=seconds, height=height, width=width)
+    return scene, view_frames(frames, FULL, CLIP).numpy()
+
+
+def draw(folder: Path, seed: int) -> None:
+    """Write the scene or sketch of `seed` into `folder`, whole or not at all, unless it is there."""
+    if (folder / f"{seed}.json").exists():
+        return
+    facts: dict[str, Any]
+    if seed % HELD_OUT_SEED >= SKETCH_SEED:
+        scene, pixels = sketch(seed)
+        facts = {"scene": asdict(scene)}
+    else:
+        scene, variants, pixels = scene_views(seed)
+        facts = {"scene": asdict(scene), "variants": [asdict(variant) for variant in variants]}
+    partial = folder / f"{seed}.{os.getpid()}.part"
+    with partial.open("wb") as file:
+        np.save(file, pixels)
+    partial.replace(folder / f"{seed}.npy")
+    partial.write_text(json.dumps(facts), encoding="utf-8")
+    partial.replace(folder / f"{seed}.json")
+
+
+def main() -> None:
+    """Draw the samples of a range of seeds; a seed that is there is left as it is."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samples", type=Path, default=PROJECT_ROOT / "runs" / "demo_samples")
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--step", type=int, default=1, help="take every so many of the seeds: one process of several")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    options.samples.mkdir(parents=True, exist_ok=True)
+    begin = time.monotonic()
+    for number, seed in enumerate(range(options.first, options.first + options.count, options.step), 1):
+        draw(options.samples, seed)
+        if number % 20 == 0:
+            logger.info("seed %d, %.2f s each", seed, (time.monotonic() - begin) / number)
+
+
+if __name__ == "__main__":
+    main()

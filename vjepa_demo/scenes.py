@@ -1,0 +1,541 @@
+"""Clean procedural footage: moving textures and shapes, drawn from a seed, frame by frame and at any size.
+
+Lengths are in units of the frame's short edge, so that a clip looks the same at every size; y points down. Time is a
+`phase` from 0 to 1 over the clip. Textures have the falling amplitude spectrum of natural images (Field, J. Opt. Soc.
+Am. A 4, 1987), consist of things that hide each other (the dead leaves model: Lee, Mumford, Huang, Int. J. Comput.
+Vision 41, 2001), or are flat graphics with letters.
+"""
+
+from __future__ import annotations
+
+import math
+import string
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw, ImageFont
+from scipy import fft, ndimage
+from torch import Tensor
+
+T = TypeVar("T")
+
+COLOURS: dict[str, tuple[float, float, float]] = {
+    "red": (0.85, 0.12, 0.10),
+    "orange": (0.95, 0.52, 0.08),
+    "yellow": (0.95, 0.88, 0.15),
+    "green": (0.13, 0.65, 0.20),
+    "blue": (0.12, 0.28, 0.85),
+    "purple": (0.52, 0.16, 0.68),
+    "white": (0.95, 0.95, 0.95),
+    "black": (0.06, 0.06, 0.07),
+}
+
+# Dark and light end of each background's colours, RGB.
+_RAMPS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "stone": ((0.20, 0.19, 0.18), (0.75, 0.72, 0.68)),
+    "grass": ((0.05, 0.18, 0.03), (0.55, 0.75, 0.25)),
+    "sky": ((0.30, 0.50, 0.85), (0.97, 0.97, 1.00)),
+    "tiles": ((0.15, 0.15, 0.20), (0.90, 0.88, 0.85)),
+    "wood": ((0.28, 0.15, 0.07), (0.78, 0.55, 0.33)),
+    "leaves": ((0.30, 0.12, 0.05), (0.90, 0.70, 0.25)),
+    "bricks": ((0.25, 0.25, 0.30), (0.80, 0.75, 0.70)),
+    "water": ((0.02, 0.15, 0.30), (0.60, 0.85, 0.92)),
+    "space": ((0.00, 0.00, 0.01), (0.10, 0.08, 0.16)),
+    "screen": ((0.08, 0.08, 0.10), (0.97, 0.97, 0.98)),
+    "plain": ((0.45, 0.42, 0.40), (0.85, 0.82, 0.80)),
+}
+BACKGROUNDS = tuple(_RAMPS)
+_TILE_UNITS = 2.0  # a texture repeats after two short edges
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a caption may state about a clip; `look` seeds all that it does not."""
+
+    colour: str
+    shape: str
+    background: str
+    motion: str
+    camera: str
+    look: int
+
+
+@dataclass(frozen=True)
+class _Canvas:
+    """What every painter of a scene works on: positions (H, W, 2) of the pixels, x then y, the frame's centre at 0 and
+    its short edge 1 long; how long the clip lasts; pixels of a texture's side."""
+
+    pixels: Tensor
+    duration_seconds: float
+    tile: int
+
+    @property
+    def short(self) -> int:
+        return min(self.pixels.shape[:2])
+
+
+Painter = Callable[[Tensor, float], Tensor]  # a frame (3, H, W) in 0..1 and the phase -> the frame with more on it
+
+
+def render_scene(
+    scene: Scene,
+    *,
+    num_frames: int,
+    duration_seconds: float,
+    height: int,
+    width: int,
+    places: Sequence[int] | None = None,
+) -> Tensor:
+    """Clean frames (K, 3, H, W) uint8 of `scene`: those at `places` of a clip of `num_frames`, or all of them.
+
+    Fast and slow, rigid and fluid, with parallax, small passers-by, snow or a cut: all of it is good video.
+    """
+    rng = np.random.default_rng(scene.look)
+    canvas = _Canvas(pixel_grid(height, width), duration_seconds, _tile_pixels(min(height, width)))
+    cut = _choose(rng, (0.5, rng.uniform(0.3, 0.7))) if rng.random() < 0.08 else 1.0
+    shots = [_shot(scene, rng, canvas)]
+    if cut < 1.0:
+        shots.append(_shot(scene, rng, canvas))
+    finish = _finish(scene, rng, canvas, shots[0](0.5 * cut))
+    frames = []
+    for place in range(num_frames) if places is None else places:
+        phase = (place + 0.5) / num_frames
+        frames.append(finish(shots[phase >= cut](phase), place))
+    return torch.stack(frames)
+
+
+def pixel_grid(height: int, width: int) -> Tensor:
+    """(H, W, 2) positions, x then y, with the frame's centre at 0 and its short edge 1 long."""
+    short = min(height, width)
+    y, x = ((torch.arange(n) + 0.5 - n / 2) / short for n in (height, width))
+    return torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)
+
+
+def gaussian(rng: np.random.Generator, shape: Sequence[int]) -> Tensor:
+    """Normal noise of `shape`, mean 0 and deviation 1."""
+    generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+    return torch.randn(tuple(shape), generator=generator)
+
+
+def soften(frame: Tensor, sigma: float) -> Tensor:
+    """A frame (C, H, W) float32 blurred by a Gaussian of up to about a pixel."""
+    near, far = (math.exp(-0.5 * (step / sigma) ** 2) for step in (1, 2))
+    for axis in (1, 2):
+        size = frame.shape[axis]
+        edges = [frame.narrow(axis, place, 1) for place in (0, 0, size - 1, size - 1)]
+        padded = torch.cat([*edges[:2], frame, *edges[2:]], dim=axis)
+        blurred = padded.narrow(axis, 2, size) / (1 + 2 * near + 2 * far)
+        for weight, place in ((near, 1), (near, 3), (far, 0), (far, 4)):
+            blurred.add_(padded.narrow(axis, place, size), alpha=weight / (1 + 2 * near + 2 * far))
+        frame = blurred
+    return frame
+
+
+def _choose(rng: np.random.Generator, options: Sequence[T]) -> T:
+    return options[int(rng.integers(len(options)))]
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Textures: (3, N, N) in 0..1, N pixels standing for two units; the right edge continues at the left
+# ------------------------------------------------------------------------------------------------------------
+
+
+def _tile_pixels(short: int) -> int:
+    """Pixels of a texture's side, about as fine as the frame: a multiple of 80, for whole tiles and planks."""
+    return max(160, 80 * round(short * _TILE_UNITS / 80))
+
+
+def _noise(rng: np.random.Generator, size: int, slope: float, *, stretch: tuple[float, float] = (1, 1)) -> np.ndarray:
+    """(N, N) periodic noise, mean 0 and deviation 1, with amplitude falling as frequency ** -slope.
+
+    `stretch` makes its grain longer along (y, x).
+    """
+    fy = fft.fftfreq(size)[:, None] * stretch[0]
+    fx = fft.rfftfreq(size)[None] * stretch[1]
+    spectrum = fft.rfft2(rng.standard_normal((size, size), dtype=np.float32))
+    spectrum *= ((fy * fy + fx * fx) + (0.5 / size) ** 2).astype(np.float32) ** (-slope / 2)
+    field = fft.irfft2(spectrum, (size, size))
+    return ((field - field.mean()) / field.std()).astype(np.float32)
+
+
+def _ramp(rng: np.random.Generator, kind: str, level: np.ndarray) -> np.ndarray:
+    """Colours (3, N, N) for `level` (N, N), about -2..2, between the ends of the background's ramp."""
+    dark, light = (np.array(end, np.float32) + rng.normal(0, 0.06, 3).astype(np.float32) for end in _RAMPS[kind])
+    share = (0.5 + 0.25 * level).clip(0, 1)[None]
+    coarse = torch.from_numpy(0.05 * rng.random() * _noise(rng, level.shape[0] // 8, 1.2))
+    smooth = F.interpolate(coarse[None, None], scale_factor=8, mode="bilinear")[0].numpy()
+    hue = smooth * rng.normal(0, 1, (3, 1, 1)).astype(np.float32)
+    return dark[:, None, None] * (1 - share) + light[:, None, None] * share + hue
+
+
+def _checker(rng: np.random.Generator, size: int) -> np.ndarray:
+    step = size // _choose(rng, (8, 10, 16, 20))
+    index = np.arange(size) // step
+    line = (np.arange(size) % step) < 1 + step // 16
+    squares = ((index[:, None] + index[None]) % 2) * 2.4 - 1.2
+    return np.where(line[:, None] | line[None], -1.6, squares) + 0.35 * _noise(rng, size, 0.9)
+
+
+def _planks(rng: np.random.Generator, size: int) -> np.ndarray:
+    step = size // _choose(rng, (5, 8, 10))
+    plank = np.arange(size) // step
+    shade = rng.normal(0, 0.6, plank.max() + 1)[plank] - 2.0 * ((np.arange(size) % step) < 2)
+    level = shade[:, None] + 0.8 * _noise(rng, size, 1.0, stretch=(1.0, 12.0))
+    return level if rng.random() < 0.5 else level.T
+
+
+def _hiding_things(rng: np.random.Generator, kind: str, size: int) -> np.ndarray:
+    """(3, N, N) discs ("leaves") or blocks that hide each other, many small and few large ones."""
+    picture = _ramp(rng, kind, _noise(rng, size, 1.0))
+    grain = rng.uniform(0.01, 0.08) * _noise(rng, size, rng.uniform(0.6, 1.2))
+    scale = size / 400
+    for radius in (scale * (4 * rng.pareto(1.2, 260) + 4).clip(4, 80)).astype(int):
+        span = np.arange(-radius, radius + 1)
+        tall = max(3, int(radius * rng.uniform(0.4, 1.0)))
+        inside = np.hypot(span[:, None] * radius / tall, span[None]) <= radius
+        if kind == "bricks":
+            inside = (abs(span)[:, None] <= tall) & (abs(span)[None] <= radius * 0.8)
+        rows = (rng.integers(size) + span)[:, None] % size
+        columns = (rng.integers(size) + span) % size
+        colour = np.array(_choose(rng, _RAMPS[kind])) * rng.uniform(0.5, 1.2) + rng.normal(0, 0.12, 3)
+        shade = colour[:, None, None] * (1 + 0.25 * span[None, :, None] / radius)
+        picture[:, rows, columns] = np.where(inside, shade + grain[rows, columns], picture[:, rows, columns])
+    return picture
+
+
+def _screen(rng: np.random.Generator, size: int) -> np.ndarray:
+    """(3, N, N) flat graphics: panels, lines of letters, buttons and pictures, dark on light or light on dark."""
+    themes = (((250, 250, 252), (30, 30, 34)), ((24, 26, 32), (225, 225, 230)), ((236, 238, 242), (50, 60, 80)))
+    ground, ink = _choose(rng, themes)
+    image = Image.new("RGB", (size, size), ground)
+    draw = ImageDraw.Draw(image)
+    for _ in range(int(rng.integers(4, 14))):
+        left, top = (int(n) for n in rng.integers(0, size, 2))
+        right, bottom = left + int(rng.uniform(0.08, 0.5) * size), top + int(rng.uniform(0.04, 0.4) * size)
+        fill = tuple(int(n) for n in (np.array(ground) * rng.uniform(0.8, 1.1) + rng.normal(0, 6, 3)).clip(0, 255))
+        if rng.random() < 0.3:
+            fill = tuple(int(255 * n) for n in _choose(rng, tuple(COLOURS.values())))
+        corner = int(rng.integers(0, max(2, size // 60)))
+        draw.rounded_rectangle((left, top, right, bottom), corner, fill, ink if rng.random() < 0.4 else None)
+    letters = string.ascii_letters + string.digits + "      .,:-"
+    fonts = [ImageFont.load_default(float(size * share)) for share in rng.uniform(0.014, 0.05, 4)]
+    for _ in range(int(rng.integers(20, 70))):
+        text = "".join(_choose(rng, letters) for _ in range(int(rng.integers(4, 40))))
+        draw.text(tuple(float(n) for n in rng.uniform(-0.1, 1, 2) * size), text, ink, _choose(rng, fonts))
+    return np.asarray(image, np.float32).transpose(2, 0, 1) / 255
+
+
+def _space(rng: np.random.Generator, size: int) -> np.ndarray:
+    """(3, N, N) darkness with points of light, sometimes a faint nebula."""
+    dark = rng.uniform(0, 0.02)
+    picture = np.full((3, size, size), dark, np.float32)
+    if rng.random() < 0.5:
+        picture += rng.uniform(0, 0.5) * _ramp(rng, "space", _noise(rng, size, 1.8)).clip(0, 1)
+    stars = int(rng.integers(0, 400))
+    rows, columns = rng.integers(0, size, (2, stars))
+    points = np.zeros((size, size), np.float32)
+    points[rows, columns] = rng.pareto(2.0, stars)
+    return picture + ndimage.gaussian_filter(points, rng.uniform(0.6, 1.2), mode="wrap")[None] * 3
+
+
+def _background_texture(rng: np.random.Generator, kind: str, size: int) -> Tensor:
+    """(3, N, N) float32 texture of one of the backgrounds."""
+    whole: dict[str, Callable[[], np.ndarray]] = {
+        "leaves": lambda: _hiding_things(rng, kind, size),
+        "bricks": lambda: _hiding_things(rng, kind, size),
+        "screen": lambda: _screen(rng, size),
+        "space": lambda: _space(rng, size),
+    }
+    if kind in whole:
+        return torch.from_numpy(whole[kind]().astype(np.float32))
+    levels: dict[str, Callable[[], np.ndarray]] = {
+        "stone": lambda: (
+            0.8 * _noise(rng, size, rng.uniform(0.8, 1.3)) - 0.7 * (abs(_noise(rng, size, 1.1)) < 0.06)
+        ),
+        "grass": lambda: _noise(rng, size, rng.uniform(0.5, 0.9), stretch=(rng.uniform(2, 5), 1.0)),
+        "sky": lambda: _noise(rng, size, rng.uniform(1.5, 2.0), stretch=(1.0, 1.5)) + 0.03 * _noise(rng, size, 0.5),
+        "tiles": lambda: _checker(rng, size),
+        "wood": lambda: _planks(rng, size),
+        "water": lambda: _noise(rng, size, rng.uniform(1.0, 1.4), stretch=(1.0, rng.uniform(2, 5))),
+        "plain": lambda: _noise(rng, size, 2.4) + rng.uniform(0, 0.05) * _noise(rng, size, 0.4),
+    }
+    return torch.from_numpy(_ramp(rng, kind, levels[kind]()).astype(np.float32))
+
+
+def _smear(texture: Tensor, camera: str, travel: float, canvas: _Canvas) -> Tensor:
+    """`texture` as an open shutter leaves it where a pan of `travel` units a clip is fast: half a frame's way at 30
+    frames a second."""
+    axis = {"left": 2, "right": 2, "up": 1, "down": 1}.get(camera)
+    way = 0.5 * travel / (30 * canvas.duration_seconds) * canvas.tile / _TILE_UNITS
+    if axis is None or way < 1.5:
+        return texture
+    return torch.from_numpy(ndimage.uniform_filter1d(texture.numpy(), round(way), axis=axis, mode="wrap"))
+
+
+def _sampler(texture: Tensor, canvas: _Canvas) -> Callable[[Tensor], Tensor]:
+    """A function that looks up `texture` (3, N, N) at positions (H, W, 2), x then y in units, without end.
+
+    The positions of one call may span what two and a half frames' short edges and their aspect ratio take.
+    """
+    size = texture.shape[-1]
+    reach = 1.5 * max(canvas.pixels.shape[:2]) / canvas.short + 0.5
+    more = min(size, math.ceil(reach * size / _TILE_UNITS))
+    padded = F.pad(texture[None], (0, more, 0, more), mode="circular")
+    units = _TILE_UNITS * padded.shape[-1] / size
+
+    def sample(where: Tensor) -> Tensor:
+        corner = where.amin(dim=(0, 1)).div(_TILE_UNITS).floor() * _TILE_UNITS
+        grid = (where - corner) * (2 / units) - 1
+        return F.grid_sample(padded, grid[None], padding_mode="border", align_corners=False)[0]
+
+    return sample
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Shots: what is painted, back to front
+# ------------------------------------------------------------------------------------------------------------
+
+
+def _shot(scene: Scene, rng: np.random.Generator, canvas: _Canvas) -> Callable[[float], Tensor]:
+    """A function from phase to frame (3, H, W): the background, what hides it, and the things in front."""
+    painters = [_background(scene, rng, canvas)]
+    painters += [_passer_by(rng, canvas) for _ in range(int(rng.integers(0, 4)))]
+    painters.append(_thing(scene, rng, canvas))
+    if rng.random() < 0.08 and scene.background != "screen":
+        painters.append(_snow(rng, canvas))
+    blank = torch.zeros(3, *canvas.pixels.shape[:2])
+
+    def draw(phase: float) -> Tensor:
+        frame = blank
+        for paint in painters:
+            frame = paint(frame, phase)
+        return frame
+
+    return draw
+
+
+def _background(scene: Scene, rng: np.random.Generator, canvas: _Canvas) -> Painter:
+    """Everything that moves with the camera: the ground, swaying like water or not, and nearer ground below it."""
+    travel = math.exp(rng.uniform(math.log(0.03), math.log(4.0)))
+    look = _camera(scene.camera, travel, rng, canvas)
+    texture = _smear(_background_texture(rng, scene.background, canvas.tile), scene.camera, travel, canvas)
+    if rng.random() < 0.15 and scene.background != "screen":  # out of focus, behind a sharp thing
+        blur = rng.uniform(0.005, 0.012) * canvas.short
+        texture = torch.from_numpy(ndimage.gaussian_filter(texture.numpy(), (0, blur, blur), mode="wrap", truncate=2.5))
+    sample = _sampler(texture, canvas)
+    fluid = scene.background == "water" or (rng.random() < 0.25 and scene.background != "screen")
+    bend = _ripple(rng, canvas) if fluid else None
+    nearer = _near_ground(scene, rng, canvas) if rng.random() < 0.3 and scene.background != "screen" else None
+
+    def paint(frame: Tensor, phase: float) -> Tensor:
+        centre, turn = look(phase)  # (2,), (2, 2)
+        world = canvas.pixels @ turn
+        where = world + centre
+        frame = sample(bend(where, phase) if bend else where)
+        return nearer(frame, world, centre) if nearer else frame
+
+    return paint
+
+
+def _camera(
+    camera: str, travel: float, rng: np.random.Generator, canvas: _Canvas
+) -> Callable[[float], tuple[Tensor, Tensor]]:
+    """A function from phase to where the camera looks, (2,) in units, and the turn and zoom (2, 2) of its picture."""
+    direction = np.array({"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}.get(camera, (0, 0)))
+    start = rng.uniform(0, 2, 2)
+    sway = rng.uniform(0.01, 0.05) if camera == "hand" else rng.uniform(0, 0.004) * (rng.random() < 0.4)
+    rates, offsets = rng.uniform(0.2, 1.5, 3) * canvas.duration_seconds, rng.random((3, 2))
+    growth = {"in": 1.0, "out": -1.0}.get(camera, 0.0) * rng.uniform(0.25, 1.0)
+    size = rng.uniform(0.85, 1.3)
+    roll = rng.normal(0, 0.4) if rng.random() < 0.15 else 0.0
+
+    def look(phase: float) -> tuple[Tensor, Tensor]:
+        waves = np.sin(2 * math.pi * (rates[:, None] * phase + offsets)).sum(axis=0)
+        centre = start + travel * phase * direction + sway / 2 * waves
+        angle, zoom = roll * (phase - 0.5), math.exp(growth * (phase - 0.5)) * size
+        cosine, sine = math.cos(angle) / zoom, math.sin(angle) / zoom
+        return torch.from_numpy(centre).float(), torch.tensor([[cosine, sine], [-sine, cosine]])
+
+    return look
+
+
+def _ripple(rng: np.random.Generator, canvas: _Canvas) -> Callable[[Tensor, float], Tensor]:
+    """A function that sways positions (H, W, 2) like water, cloth or smoke."""
+    fine = rng.uniform(2, 7)
+    waves = torch.from_numpy(rng.normal(0, fine, (3, 2))).float()
+    turns = 2 * math.pi * rng.uniform(0.1, 1.0, 3) * canvas.duration_seconds
+    pushes = torch.from_numpy(rng.normal(0, 0.12 / fine, (3, 2))).float()
+
+    def bend(where: Tensor, phase: float) -> Tensor:
+        moved = where
+        for wave, turn, push in zip(waves, turns, pushes, strict=True):
+            moved = moved + torch.sin(where @ wave + turn * phase)[..., None] * push
+        return moved
+
+    return bend
+
+
+def _near_ground(
+    scene: Scene, rng: np.random.Generator, canvas: _Canvas
+) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """A function that paints nearer ground of the same kind below a horizon: it moves faster than what is behind."""
+    sample = _sampler(_background_texture(rng, scene.background, canvas.tile) * rng.uniform(0.7, 1.2), canvas)
+    level, speed, bumps = rng.uniform(0.05, 0.35), rng.uniform(1.5, 2.5), rng.uniform(2, 12)
+    horizon = level + 0.03 * torch.sin(canvas.pixels[..., 0] * bumps)
+    top = int(((canvas.pixels[:, 0, 1] < level - 0.04).sum()).clamp(max=len(canvas.pixels) - 1))
+    alpha = ((canvas.pixels[top:, :, 1] - horizon[top:]) * canvas.short).clamp(0, 1)
+
+    def paint(frame: Tensor, world: Tensor, centre: Tensor) -> Tensor:
+        near = sample(world[top:] * 0.8 + centre * speed)
+        frame[:, top:] = torch.lerp(frame[:, top:], near, alpha)
+        return frame
+
+    return paint
+
+
+def _box(canvas: _Canvas, place: np.ndarray, radius: float) -> tuple[slice, slice]:
+    """Rows and columns of the frame that a thing of `radius` at `place` (x, y) can touch."""
+    height, width = canvas.pixels.shape[:2]
+    centre = (place[1] * canvas.short + height / 2, place[0] * canvas.short + width / 2)
+    reach = radius * canvas.short + 2
+    ends = [(int(max(0, c - reach)), int(max(0, min(n, c + reach)))) for c, n in zip(centre, (height, width), strict=True)]
+    return slice(*ends[0]), slice(*ends[1])
+
+
+def _shape_distance(shape: str, x: Tensor, y: Tensor) -> Tensor:
+    """Distance, negative inside, from the outline of a shape about 1 in radius."""
+    radius = torch.hypot(x, y)
+    if shape == "ball":
+        return radius - 0.9
+    if shape == "box":
+        return torch.maximum(x.abs(), y.abs()) - 0.8
+    if shape == "triangle":
+        return torch.maximum(0.866 * x.abs() - 0.5 * y, y) - 0.5
+    if shape == "star":
+        return (radius - 0.68 - 0.32 * torch.cos(5 * torch.atan2(x, -y))) * 0.6
+    if shape == "ring":
+        return (radius - 0.72).abs() - 0.22
+    across = torch.maximum(x.abs() - 0.95, y.abs() - 0.28)
+    if shape == "bar":
+        return across
+    return torch.minimum(across, torch.maximum(y.abs() - 0.95, x.abs() - 0.28))  # cross
+
+
+def _thing_path(motion: str, rng: np.random.Generator) -> Callable[[float], tuple[np.ndarray, float]]:
+    """A function from phase to where the thing is, (2,) in units, and how far it is turned, in radians."""
+    span, away = rng.uniform(0.35, 0.9), rng.uniform(-0.12, 0.12, 2)
+    direction = np.array({"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}.get(motion, (0, 0)))
+    hops, start, high = rng.uniform(1.5, 5.0), rng.random(), rng.uniform(0.2, 0.45)
+    turns = rng.choice([-1, 1]) * rng.uniform(0.6, 3.0) if motion == "spin" else rng.uniform(-0.1, 0.1)
+    angle = rng.uniform(-0.4, 0.4)
+
+    def path(phase: float) -> tuple[np.ndarray, float]:
+        place = (phase - 0.5) * span * direction + away
+        if motion == "bounce":
+            place = place - np.array([0.0, high]) * (abs(math.sin(math.pi * (hops * phase + start))) - 0.5)
+        return place, 2 * math.pi * turns * phase + angle
+
+    return path
+
+
+def _thing(scene: Scene, rng: np.random.Generator, canvas: _Canvas) -> Painter:
+    """Paints the thing that the caption names: shaded, textured, lit from one side."""
+    path, size = _thing_path(scene.motion, rng), rng.uniform(0.16, 0.30)
+    light = torch.from_numpy(rng.normal(0, 0.15, 2)).float()
+    grain = torch.from_numpy(_noise(rng, canvas.tile, rng.uniform(0.7, 1.4)) * rng.uniform(0.02, 0.12))
+    sample = _sampler(grain[None], canvas)
+    globe = scene.shape == "ball" and rng.random() < 0.5  # turns about an upright axis, not in the picture's plane
+    colour = torch.tensor(COLOURS[scene.colour]) + torch.from_numpy(rng.normal(0, 0.03, 3)).float()
+
+    def paint(frame: Tensor, phase: float) -> Tensor:
+        place, angle = path(phase)
+        rows, columns = _box(canvas, place, 1.5 * size)
+        offset = (canvas.pixels[rows, columns] - torch.from_numpy(place).float()) / size
+        if offset.numel() == 0:
+            return frame
+        turn = 0.0 if globe else angle
+        x = offset[..., 0] * math.cos(turn) + offset[..., 1] * math.sin(turn)
+        y = offset[..., 1] * math.cos(turn) - offset[..., 0] * math.sin(turn)
+        alpha = (0.5 - _shape_distance(scene.shape, x, y) * size * canvas.short).clamp(0, 1)
+        across = torch.asin((x / (1 - y**2).clamp(min=0.05).sqrt()).clamp(-1, 1)) + angle if globe else x
+        shade = 1 + offset @ light + sample(torch.stack([across, y], -1) * size)[0]
+        if scene.shape == "ball":
+            shade = shade - 0.35 * (x**2 + y**2).clamp(max=1) + 0.15
+        paint = colour[:, None, None] * shade + 0.06 * (shade - 1)
+        frame = frame.clone()
+        frame[:, rows, columns] = torch.lerp(frame[:, rows, columns], paint, alpha)
+        return frame
+
+    return paint
+
+
+def _passer_by(rng: np.random.Generator, canvas: _Canvas) -> Painter:
+    """Paints a small dull blob of a changing outline that wanders through, fast or slowly."""
+    start, way = rng.uniform(-0.5, 0.5, 2), rng.normal(0, 0.5, 2) * rng.choice([0.2, 1.0, 3.0])
+    size, rate = rng.uniform(0.03, 0.08), 2 * math.pi * rng.uniform(0, 6)
+    colour = torch.from_numpy(rng.uniform(0.15, 0.8) + rng.normal(0, 0.08, 3)).float()[:, None, None]
+
+    def paint(frame: Tensor, phase: float) -> Tensor:
+        place = (start + phase * way + 1.0) % 2.0 - 1.0
+        rows, columns = _box(canvas, place, 1.5 * size)
+        offset = (canvas.pixels[rows, columns] - torch.from_numpy(place).float()) / size
+        if offset.numel() == 0:
+            return frame
+        angle = torch.atan2(offset[..., 0], offset[..., 1])
+        alpha = ((1 + 0.25 * torch.sin(3 * angle + rate * phase) - offset.norm(dim=-1)) * size * canvas.short).clamp(0, 1)
+        frame[:, rows, columns] = torch.lerp(frame[:, rows, columns], colour.expand(3, *alpha.shape), alpha)
+        return frame
+
+    return paint
+
+
+def _snow(rng: np.random.Generator, canvas: _Canvas) -> Painter:
+    """Paints some dozens of falling flakes."""
+    height, width = canvas.pixels.shape[:2]
+    flakes, sigma = int(rng.integers(30, 120)), 0.005 * canvas.short
+    speed = rng.uniform(0.1, 0.6) * (1 + 0.3 * rng.normal(0, 1, flakes)) * canvas.duration_seconds
+    high, wide = rng.random(flakes), rng.random(flakes)
+
+    def paint(frame: Tensor, phase: float) -> Tensor:
+        down = high + speed * phase
+        across = wide + 0.03 * np.sin(9 * down)
+        dots = np.zeros((height, width), np.float32)
+        dots[(down % 1 * height).astype(int), (across % 1 * width).astype(int)] = 7 * sigma**2
+        alpha = torch.from_numpy(ndimage.gaussian_filter(dots, sigma, truncate=2.5)).clamp(0, 1)
+        return frame + (0.95 - frame) * alpha
+
+    return paint
+
+
+def _finish(scene: Scene, rng: np.random.Generator, canvas: _Canvas, sample: Tensor) -> Callable[[Tensor, int], Tensor]:
+    """A function from a frame (3, H, W) and its place to bytes, as a good camera gives it: from near black to near
+    white, lit unevenly, as sharp as a lens is, with a little sensor noise. Graphics and darkness stay as they are.
+
+    `sample` is a frame by which to expose.
+    """
+    low, high = torch.quantile(sample[:, ::4, ::4].mean(dim=0).flatten(), torch.tensor([0.01, 0.99]))
+    black, white = rng.uniform(0.02, 0.12), rng.uniform(0.82, 0.98)
+    saturation, grain_seed = rng.uniform(0.6, 1.0), int(rng.integers(2**31))
+    grain = rng.uniform(0.002, 0.012) if rng.random() < 0.5 else 0.0
+    sigma = rng.uniform(0.35, 0.9) if rng.random() < 0.7 else 0.0  # pixels
+    slant = torch.from_numpy(rng.normal(0, 0.15, 2)).float()
+    light = 1 + canvas.pixels @ slant - rng.uniform(0, 0.25) * (canvas.pixels**2).sum(-1)
+    gain, drawn = (white - black) / (high - low).clamp(min=0.25), scene.background in ("screen", "space")
+    if scene.background == "screen":
+        sigma, grain = 0.0, 0.0
+
+    def finish(frame: Tensor, place: int) -> Tensor:
+        if not drawn:
+            grey = frame.mean(dim=0, keepdim=True)
+            frame = (black + (grey + (frame - grey) * saturation - low) * gain) * light
+        if sigma:
+            frame = soften(frame, sigma)
+        if grain:
+            frame = frame + grain * gaussian(np.random.default_rng((grain_seed, place)), frame.shape)
+        return (frame * 255 + 0.5).clamp_(0, 255).to(torch.uint8)
+
+    return finish
