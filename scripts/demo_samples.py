@@ -1,6 +1,6 @@
 """Draw what the `demo` model learns from: procedural clips, each kept only as the views that the model is shown.
 
-    python scripts/demo_samples.py --samples runs/demo_samples --first 0 --count 1000    # several at once share the work
+    python scripts/demo_samples.py --first 0 --count 1000    # several at once share the work
 
 A scene is one file of four variants: mostly clean; some faults; the same faults at other severities; other faults.
 A sketch is a clean scene in the full view alone: cheap, and enough to learn what a clip shows and how it is lit.
@@ -13,6 +13,7 @@ import argparse
 import json
 import logging
 import os
+import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from vjepa_demo.config import DEMO_VIEWS, PROJECT_ROOT, ClipConfig
 from vjepa_demo.faults import Degradation, Footage, degrade, draw_degradations, uploaded
@@ -99,6 +102,11 @@ def sketch(seed: int) -> tuple[Scene, np.ndarray]:
     height, width = SKETCH_SIZES[rng.integers(len(SKETCH_SIZES))]
     frames = render_scene(scene, num_frames=VIEW_FRAMES[0], duration_seconds=seconds, height=height, width=width)
     return scene, view_frames(frames, FULL, CLIP).numpy()
+
+
+def degrade_view(view: Tensor, fault: Degradation, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+    """A view's frames (T, 3, crop, crop) uint8 with a fault, and what that costs."""
+    return degrade(Footage(view, np.arange(len(view)), len(view)), [fault], rng)
 
 
 def draw(folder: Path, seed: int) -> None:

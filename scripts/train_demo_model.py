@@ -1,11 +1,12 @@
 """Train the `demo` model from nothing on procedural clips, and write it to `assets/demo`.
 
-    python scripts/train_demo_model.py                       # as shipped; 43 minutes on two cores
+    python scripts/train_demo_model.py                       # draws what is missing, trains, exports
     python scripts/train_demo_model.py --export-only         # write out the last saved state
     python scripts/train_demo_model.py --evaluate assets/demo
 
 The same seed and settings give the same model. A run saves as it goes into its folder and takes up there again.
-A clean scene is rendered once and kept on disk; what is wrong with it, and its caption, are drawn anew each time.
+What it learns from is drawn once by `demo_samples.py`, before or beside it, and kept on disk: scenes in four variants,
+and sketches. Captions, what is wrong with them, mirroring and time's direction are drawn anew each time.
 """
 
 from __future__ import annotations
@@ -15,81 +16,87 @@ import copy
 import json
 import logging
 import math
-import os
+import pydoc_data.topics
+import re
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed
 import torch.nn.functional as F
 from scipy import stats
+from tokenizers import BertWordPieceTokenizer
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 from transformers import BertConfig, BertModel, BertTokenizer, VJEPA2Config, VJEPA2Model
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import demo_samples
+from demo_samples import CLIP, HELD_OUT_SEED, SKETCH_SEED, VIEW_FRAMES
+
 from vjepa_demo.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
-from vjepa_demo.config import ASSETS, DIMENSIONS, FREEZE_RATIO, PROJECT_ROOT, ClipConfig, ModelConfig
+from vjepa_demo.config import ASSETS, DIMENSIONS, FREEZE_RATIO, PROJECT_ROOT, ModelConfig
+from vjepa_demo.faults import DEGRADATIONS, draw_degradations
 from vjepa_demo.model import VJEPAModel
+from vjepa_demo.scenes import Scene
 from vjepa_demo.schema import TrainedOn
 from vjepa_demo.synthetic import (
     ATTRIBUTES,
-    DEGRADATIONS,
     PHRASES,
-    Degradation,
-    Scene,
     caption_of,
     caption_words,
-    degrade,
-    draw_degradations,
     draw_num_wrong,
     draw_scene,
+    facts_of,
     facts_told,
     labels_for,
-    loss_of,
-    make_clip,
     mislead,
-    motion_energy,
-    render_scene,
 )
-from vjepa_demo.video import pixel_values, resize_and_crop
 
 logger = logging.getLogger("train_demo_model")
 
-NUM_FRAMES, CROP_SIZE, HEAD_HIDDEN = 16, 128, 256
-CLIP = ClipConfig(num_frames=NUM_FRAMES, crop_size=CROP_SIZE)
-RENDER_SIZES = (160, 176, 192, 208)  # pixels; scenes are square because only the centre square is seen
-HELD_OUT_SEED = 1_000_000_000  # seeds from here on are never trained on
+CROP_SIZE, HEAD_HIDDEN = CLIP.crop_size, 256
 MIRRORED = {"left": "right", "right": "left"}
+REVERSED = {"left": "right", "right": "left", "up": "down", "down": "up", "in": "out", "out": "in"}
 KINDS = tuple(DEGRADATIONS)
+HELD_OUT_VARIANTS = (1, 3)  # of each held-out scene: two that are drawn independently
+SKETCHED = ("Alignment", "Aesthetic")  # what the full view alone can tell
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All that a run's result depends on."""
+    """All that a run's result depends on, but for the number of processes that share a batch."""
 
-    steps: int = 2400
-    num_scenes: int = 6000
-    scenes_per_batch: int = 8  # each is seen twice in a batch
+    steps: int = 3000
+    num_scenes: int = 1500
+    num_sketches: int = 4000
+    scenes_per_batch: int = 8  # each is seen in two variants
+    sketches_per_batch: int = 12
     seed: int = 0
     learning_rate: float = 1e-3
     warmup_steps: int = 150
     weight_decay: float = 0.05
     num_layers: int = 3
+    vocabulary_size: int = 3000
     num_held_out: int = 500
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Two views of each of B/2 scenes, side by side, and what is known about them.
+    """Two variants of each of B/2 scenes, side by side, then S sketches, and what is known about them.
 
-    frames (B, T, 3, crop, crop) uint8; labels (B, 5); facts and told (B, A) indices, -1 for what the caption
-    leaves out; losses (B, K) the share of its dimension that each kind of degradation costs.
+    views: the full view (B + S, T, 3, crop, crop) uint8, the others (B, T, 3, crop, crop); labels (B + S, 5), of which
+    a sketch has those of `SKETCHED`; facts and told (B + S, A) indices, -1 for what the caption leaves out; losses
+    (B, K) the share of its dimension that each kind of degradation costs.
     """
 
-    frames: Tensor
+    views: list[Tensor]
     captions: list[str]
     labels: Tensor
     facts: Tensor
@@ -100,72 +107,79 @@ class Batch:
 # ---- data ----------------------------------------------------------------------------------------------------
 
 
-def clean_scene(seed: int, folder: Path) -> tuple[Scene, np.ndarray]:
-    """The scene of `seed` and its clean frames (T, H, W, 3) uint8, rendered the first time and then read."""
-    rng = np.random.default_rng(seed)
-    scene, duration, size = draw_scene(rng), rng.uniform(2, 8), int(rng.choice(RENDER_SIZES))
-    path = folder / f"{seed}.npy"
-    if not path.exists():
-        frames = render_scene(scene, num_frames=NUM_FRAMES, duration_seconds=duration, height=size, width=size)
-        partial = path.with_suffix(f".{os.getpid()}.part")
-        with partial.open("wb") as file:
-            np.save(file, frames)
-        partial.replace(path)
-    return scene, np.load(path)
+@lru_cache(maxsize=100_000)
+def facts_file(folder: Path, seed: int) -> dict[str, Any]:
+    """What `demo_samples` wrote about a scene or sketch; it is drawn now if it is not there."""
+    demo_samples.draw(folder, seed)
+    return dict(json.loads((folder / f"{seed}.json").read_text(encoding="utf-8")))
 
 
-def as_seen(frames: np.ndarray) -> Tensor:
-    """(T, H, W, 3) uint8 -> (T, 3, crop, crop) uint8, as the decoder would have shown them to the model."""
-    return resize_and_crop(torch.from_numpy(frames).permute(0, 3, 1, 2), CLIP)
+def read_sample(folder: Path, seed: int) -> tuple[Scene, list[dict[str, float]], np.ndarray]:
+    """The scene of `seed`, what the faults of each of its variants cost, and all their views, not yet read from the
+    disk: (V, T, 3, crop, crop) uint8, or (T, 3, crop, crop) of a sketch."""
+    known = facts_file(folder, seed)
+    costs = [variant["costs"] for variant in known.get("variants", [])]
+    return Scene(**known["scene"]), costs, np.load(folder / f"{seed}.npy", mmap_mode="r")
 
 
-class Batches(Dataset[Batch]):
-    """Batch number `step` of a run: the same for the same settings, whoever asks and in whichever order."""
+class Batches:
+    """Batch number `step` of a run: the same for the same settings, whoever asks and in whichever order.
 
-    def __init__(self, settings: Settings, folder: Path, first_step: int = 0) -> None:
-        self.settings, self.folder, self.first_step = settings, folder, first_step
+    `share` (i, n) gives the i-th of n parts of it.
+    """
 
-    def __len__(self) -> int:
-        return self.settings.steps - self.first_step
+    def __init__(self, settings: Settings, folder: Path, share: tuple[int, int] = (0, 1)) -> None:
+        self.settings, self.folder, self.share = settings, folder, share
 
-    def __getitem__(self, index: int) -> Batch:
-        step = self.first_step + index
-        rng = np.random.default_rng((self.settings.seed, 1, step))
-        return _stack([view for seed in self.scenes_of(step) for view in self._two_views(seed, rng)])
+    def __getitem__(self, step: int) -> Batch:
+        settings, (part, parts) = self.settings, self.share
+        rng = np.random.default_rng((settings.seed, 1, step, part))
+        scenes = self._turn(step, settings.scenes_per_batch, settings.num_scenes)[part::parts]
+        sketches = self._turn(step, settings.sketches_per_batch, settings.num_sketches)[part::parts]
+        samples = [sample for seed in scenes for sample in self._two_variants(seed, rng)]
+        return _stack(samples, [self._sketch(SKETCH_SEED + seed, rng) for seed in sketches])
 
-    def scenes_of(self, step: int) -> list[int]:
-        """The seeds of a step's scenes: each epoch goes through all of them in its own order."""
-        places = step * self.settings.scenes_per_batch + np.arange(self.settings.scenes_per_batch)
-        epochs, ranks = divmod(places, self.settings.num_scenes)
-        orders = {e: np.random.default_rng((self.settings.seed, 2, e)) for e in set(epochs.tolist())}
-        shuffled = {e: rng.permutation(self.settings.num_scenes) for e, rng in orders.items()}
-        return [int(shuffled[e][rank]) for e, rank in zip(epochs.tolist(), ranks, strict=True)]
+    def _turn(self, step: int, size: int, count: int) -> list[int]:
+        """The `size` of `count` whose turn it is: each epoch goes through all of them in its own order."""
+        epochs, ranks = divmod(step * size + np.arange(size), count)
+        shuffled = {e: np.random.default_rng((self.settings.seed, 2, count, e)).permutation(count) for e in set(epochs)}
+        return [int(shuffled[e][rank]) for e, rank in zip(epochs, ranks, strict=True)]
 
-    def _two_views(self, seed: int, rng: np.random.Generator) -> list[dict[str, Any]]:
-        """One scene twice: the same kinds of faults at other severities, and another caption."""
-        scene, clean = clean_scene(seed, self.folder)
-        if rng.random() < 0.5:
-            clean = clean[:, :, ::-1].copy()
-            scene = replace(
-                scene,
-                motion=MIRRORED.get(scene.motion, scene.motion),
-                camera=MIRRORED.get(scene.camera, scene.camera),
-            )
-        first = draw_degradations(rng)
-        second = tuple(Degradation(d.kind, 1.0 - rng.random()) for d in first if rng.random() < 0.75)
-        return [_view(scene, clean, degradations, rng) for degradations in (first, second)]
+    def _two_variants(self, seed: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+        """A scene twice, turned the same way: half of the time with the same faults at other severities."""
+        scene, costs, pixels = read_sample(self.folder, seed)
+        chosen = [1, 2] if rng.random() < 0.5 else rng.permutation(len(costs))[:2]
+        mirror, backwards = rng.random(2) < 0.5
+        return [_seen(scene, costs[v], _by_view(pixels[v]), rng, mirror, backwards) for v in chosen]
+
+    def _sketch(self, seed: int, rng: np.random.Generator) -> dict[str, Any]:
+        """A sketch, half of the time with something wrong of what can be wrong in the full view."""
+        scene, _, pixels = read_sample(self.folder, seed)
+        view, costs = torch.from_numpy(np.array(pixels)), {}
+        for fault in draw_degradations(rng):
+            if DEGRADATIONS[fault.kind].dimension == "Aesthetic":
+                view, costs = demo_samples.degrade_view(view, fault, rng)
+        mirror, backwards = rng.random(2) < 0.5
+        return _seen(scene, costs, [view], rng, mirror, backwards)
 
 
-def _view(
-    scene: Scene, clean: np.ndarray, degradations: tuple[Degradation, ...], rng: np.random.Generator
+def _by_view(pixels: np.ndarray) -> list[Tensor]:
+    """Each view's frames, of all views' in a row."""
+    return list(torch.from_numpy(np.array(pixels)).split(VIEW_FRAMES))
+
+
+def _seen(
+    scene: Scene, costs: dict[str, float], views: list[Tensor], rng: np.random.Generator, mirror: bool, backwards: bool
 ) -> dict[str, Any]:
-    motion = motion_energy(clean)
+    """One example: the views, perhaps mirrored or backwards, a caption of them, and what both are worth."""
+    if mirror:
+        views, scene = [view.flip(-1) for view in views], _renamed(scene, MIRRORED)
+    if backwards:
+        views, scene = [view.flip(0) for view in views], _renamed(scene, REVERSED)
     told = mislead(facts_told(scene, rng), rng, num_wrong=draw_num_wrong(rng))
-    labels = labels_for(scene, told, degradations, motion=motion)
-    costs = {degradation.kind: loss_of(degradation, motion=motion) for degradation in degradations}
-    facts = scene.facts()
+    labels, facts = labels_for(scene, told, costs), facts_of(scene)
     return {
-        "frames": as_seen(degrade(clean, degradations, rng)),
+        "views": views,
         "caption": add_strange_words(caption_of(told, rng), rng),
         "labels": [labels[name] for name in DIMENSIONS],
         "facts": [list(PHRASES[name]).index(facts[name]) for name in ATTRIBUTES],
@@ -174,45 +188,67 @@ def _view(
     }
 
 
-def _stack(views: Sequence[dict[str, Any]]) -> Batch:
+def _renamed(scene: Scene, names: dict[str, str]) -> Scene:
+    return replace(scene, motion=names.get(scene.motion, scene.motion), camera=names.get(scene.camera, scene.camera))
+
+
+def _stack(samples: Sequence[dict[str, Any]], sketches: Sequence[dict[str, Any]] = ()) -> Batch:
+    both = [*samples, *sketches]
+    views = [torch.stack([sample["views"][0] for sample in both])]
+    views += [torch.stack([sample["views"][v] for sample in samples]) for v in range(1, len(VIEW_FRAMES))]
     return Batch(
-        frames=torch.stack([view["frames"] for view in views]),
-        captions=[view["caption"] for view in views],
-        labels=torch.tensor([view["labels"] for view in views]),
-        facts=torch.tensor([view["facts"] for view in views]),
-        told=torch.tensor([view["told"] for view in views]),
-        losses=torch.tensor([view["losses"] for view in views]),
+        views=views,
+        captions=[sample["caption"] for sample in both],
+        labels=torch.tensor([sample["labels"] for sample in both]),
+        facts=torch.tensor([sample["facts"] for sample in both]),
+        told=torch.tensor([sample["told"] for sample in both]),
+        losses=torch.tensor([sample["losses"] for sample in samples]),
     )
 
 
+@lru_cache(maxsize=1)
+def english_text() -> str:
+    """A large English text that every Python has: its language reference."""
+    return " ".join(pydoc_data.topics.topics.values()).lower()
+
+
+@lru_cache(maxsize=1)
+def strange_words() -> list[str]:
+    """English words that no caption uses."""
+    return sorted(set(re.findall(r"[a-z]{2,14}", english_text())) - caption_words())
+
+
 def add_strange_words(caption: str, rng: np.random.Generator) -> str:
-    """`caption`, a quarter of the time with words that mean nothing: what the model does not know, it must ignore."""
-    if rng.random() >= 0.25:
+    """`caption`, a third of the time with words that mean nothing: what the model does not know, it must ignore."""
+    if rng.random() >= 0.35:
         return caption
-    words = caption.split(" ")
-    for _ in range(int(rng.integers(1, 5))):
-        letters = rng.integers(ord("a"), ord("z") + 1, int(rng.integers(2, 9)))
-        words.insert(int(rng.integers(len(words) + 1)), "".join(map(chr, letters)))
+    words, strange = caption.split(" "), strange_words()
+    for _ in range(int(rng.integers(1, 7))):
+        words.insert(int(rng.integers(len(words) + 1)), strange[int(rng.integers(len(strange)))])
     return " ".join(words)
 
 
 # ---- the untrained model -------------------------------------------------------------------------------------
 
 
-def write_untrained_encoders(folder: Path, settings: Settings, sample: Tensor) -> None:
+def write_untrained_encoders(folder: Path, settings: Settings, sample: Batch) -> None:
     """Fresh encoders in the Hub's layout: `folder`/video_encoder and `folder`/text_encoder.
 
-    `sample` (N, T, 3, crop, crop) uint8 are frames whose statistics scale the patch embedding.
+    `sample` holds frames whose statistics scale the patch embedding.
     """
     torch.manual_seed(settings.seed)
     video = VJEPA2Model(video_config(settings))
-    _set_patch_embedding(video.encoder.embeddings.patch_embeddings.proj, sample)
+    _set_patch_embedding(
+        video.encoder.embeddings.patch_embeddings.proj, torch.cat([v.flatten(0, 1) for v in sample.views])
+    )
     for layer in video.encoder.layer:
         _set_energy_detectors(layer.mlp)
     save_video_encoder(video, folder / "video_encoder")
-    tokenizer = BertTokenizer(vocab=vocabulary(), do_lower_case=True, model_max_length=256)
-    text = BertModel(text_config(len(vocabulary())), add_pooling_layer=False)
-    save_text_encoder(text, tokenizer, folder / "text_encoder")
+    words = vocabulary(settings)
+    text = BertModel(text_config(len(words)), add_pooling_layer=False)
+    save_text_encoder(
+        text, BertTokenizer(vocab=words, do_lower_case=True, model_max_length=256), folder / "text_encoder"
+    )
 
 
 def video_config(settings: Settings) -> VJEPA2Config:
@@ -224,7 +260,7 @@ def video_config(settings: Settings) -> VJEPA2Config:
         patch_size=16,
         tubelet_size=2,
         crop_size=CROP_SIZE,
-        frames_per_clip=NUM_FRAMES,
+        frames_per_clip=CLIP.num_frames,
         pred_hidden_size=12,
         pred_num_attention_heads=1,
         pred_num_hidden_layers=1,
@@ -245,13 +281,17 @@ def text_config(vocab_size: int) -> BertConfig:
     )
 
 
-def vocabulary() -> dict[str, int]:
-    """WordPiece -> id: the words of the captions, and letters, so that any other word falls into pieces."""
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    signs = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
-    pieces = [f"##{sign}" for sign in signs if sign.isalnum()]
-    words = sorted(caption_words() - set(signs))
-    return {piece: index for index, piece in enumerate(special + signs + pieces + words)}
+def vocabulary(settings: Settings) -> dict[str, int]:
+    """WordPiece -> id: the words of the captions, and pieces that English is made of (Python's language reference),
+    so that any other word falls into some of them."""
+    trainer = BertWordPieceTokenizer(lowercase=True)
+    rng = np.random.default_rng((settings.seed, 3))
+    captions = (caption_of(facts_told(draw_scene(rng), rng), rng) for _ in range(3000))
+    trainer.train_from_iterator(
+        [*captions, english_text()], vocab_size=settings.vocabulary_size, limit_alphabet=100, show_progress=False
+    )
+    pieces = sorted(trainer.get_vocab(), key=trainer.get_vocab().__getitem__)
+    return {piece: index for index, piece in enumerate([*pieces, *sorted(caption_words() - set(pieces))])}
 
 
 def dct_filters() -> Tensor:
@@ -277,7 +317,8 @@ def _set_patch_embedding(proj: nn.Conv3d, sample: Tensor) -> None:
     proj.weight.copy_(dct_filters())
     assert proj.bias is not None
     proj.bias.zero_()
-    out = proj(torch.stack([pixel_values(frames, CLIP) for frames in sample])).transpose(0, 1).flatten(1)
+    pairs = sample[: len(sample) // 2 * 2].unflatten(0, (-1, 2))  # (N, 2, 3, crop, crop): tubelets
+    out = proj(normalised(pairs, proj.weight.device)).transpose(0, 1).flatten(1)
     proj.weight.div_(out.std(dim=1)[:, None, None, None, None])
     proj.bias.copy_(-out.mean(dim=1) / out.std(dim=1))
 
@@ -294,14 +335,15 @@ def _set_energy_detectors(mlp: nn.Module) -> None:
     mlp.fc2.weight.copy_(torch.cat([columns, columns], dim=1))
 
 
-def build_model(folder: Path, settings: Settings) -> VJEPAModel:
+def build_model(folder: Path, settings: Settings, device: str) -> VJEPAModel:
     """The encoders of `folder` under a fresh head; everything above the patch embedding trains."""
     torch.manual_seed(settings.seed + 1)
-    model = VJEPAModel(str(folder / "video_encoder"), str(folder / "text_encoder"), 0.0, "cpu", head_hidden=HEAD_HIDDEN)
+    encoders = str(folder / "video_encoder"), str(folder / "text_encoder")
+    model = VJEPAModel(*encoders, 0.0, device, head_hidden=HEAD_HIDDEN, views=CLIP.views)
     model.unfreeze_text_encoder()
     with torch.no_grad():
         norm, output = model.head.net[0], model.head.net[-1]
-        norm.weight[model.venc.config.hidden_size :] = 8.0  # text has unit length in all, video unit size in each
+        norm.weight[model.video_dim :] = 8.0  # text has unit length in all, video unit size in each
         output.bias.fill_(3.5)
     return model
 
@@ -309,18 +351,19 @@ def build_model(folder: Path, settings: Settings) -> VJEPAModel:
 class AuxiliaryHeads(nn.Module):
     """What the features must also tell while training: the facts, seen and told, and the faults. Not exported."""
 
-    def __init__(self, video_dim: int, text_dim: int) -> None:
+    def __init__(self, full_dim: int, video_dim: int, text_dim: int) -> None:
         super().__init__()
         self.sizes = [len(PHRASES[name]) for name in ATTRIBUTES]
-        self.seen = nn.Linear(video_dim, sum(self.sizes))
+        self.seen = nn.Linear(full_dim, sum(self.sizes))
         self.told = nn.Linear(text_dim, sum(self.sizes))
         self.faults = nn.Linear(video_dim, len(KINDS))
 
-    def loss(self, video_features: Tensor, text_features: Tensor, batch: Batch) -> Tensor:
-        """0.3 cross-entropy of the facts, seen and told, and 0.5 squared error of the faults (x 10: they are rare)."""
-        seen = self._cross_entropy(self.seen(video_features), batch.facts)
-        told = self._cross_entropy(self.told(8.0 * text_features), batch.told)
-        faults = F.mse_loss(self.faults(video_features), batch.losses)
+    def loss(self, full: Tensor, video: Tensor, text: Tensor, batch: Batch) -> Tensor:
+        """0.3 cross-entropy of the facts, seen in the full view and told, and 0.5 squared error of the faults (x 10:
+        they are rare)."""
+        seen = self._cross_entropy(self.seen(full), batch.facts)
+        told = self._cross_entropy(self.told(8.0 * text), batch.told)
+        faults = F.mse_loss(self.faults(video), batch.losses)
         return 0.3 * seen + 0.3 * told + 5.0 * faults
 
     def _cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -336,11 +379,11 @@ class AuxiliaryHeads(nn.Module):
 
 
 def score_loss(scores: Tensor, labels: Tensor) -> Tensor:
-    """Smooth-L1 (Alignment twice), 0.3 (1 - PLCC), and smooth-L1 of the difference between a scene's two views.
+    """Smooth-L1 (Alignment twice), 0.3 (1 - PLCC), and smooth-L1 of the difference between a scene's two variants.
 
     `scores` and `labels` are (B, 5); rows 2i and 2i + 1 show the same scene, so their difference is the faults'.
     """
-    weights = torch.tensor([2.0 if name == "Alignment" else 1.0 for name in DIMENSIONS])
+    weights = torch.tensor([2.0 if name == "Alignment" else 1.0 for name in DIMENSIONS], device=scores.device)
     near = (F.smooth_l1_loss(scores, labels, reduction="none") * weights).mean()
     differences = [values[0::2] - values[1::2] for values in (scores, labels)]
     apart = (F.smooth_l1_loss(*differences, reduction="none") * weights).mean()
@@ -349,24 +392,44 @@ def score_loss(scores: Tensor, labels: Tensor) -> Tensor:
     return near + 0.5 * apart + 0.3 * (1 - plcc).mean()
 
 
-class Trainer:
-    """A run in its folder: model, auxiliary heads and optimizer, saved as it goes and taken up again."""
+def sketch_loss(scores: Tensor, labels: Tensor) -> Tensor:
+    """Smooth-L1 and 0.3 (1 - PLCC) of the dimensions that a sketch shows."""
+    columns = [DIMENSIONS.index(name) for name in SKETCHED]
+    scores, labels = scores[:, columns], labels[:, columns]
+    plcc = F.cosine_similarity(scores - scores.mean(dim=0), labels - labels.mean(dim=0), dim=0)
+    return F.smooth_l1_loss(scores, labels) + 0.3 * (1 - plcc).mean()
 
-    def __init__(self, folder: Path, clips: Path, settings: Settings) -> None:
-        self.folder, self.clips, self.settings, self.step = folder, clips, settings, 0
-        for path in (folder, clips):
+
+def normalised(frames: Tensor, device: torch.device) -> Tensor:
+    """Pixels (B, 3, T, crop, crop) float32 for the model from a view's frames (B, T, 3, crop, crop) uint8."""
+    mean, std = (torch.tensor(part, device=device).view(3, 1, 1) for part in (CLIP.image_mean, CLIP.image_std))
+    return ((frames.to(device).float() - 255 * mean) / (255 * std)).transpose(1, 2)
+
+
+class Trainer:
+    """A run in its folder: model, auxiliary heads and optimizer, saved as it goes and taken up again.
+
+    Of several processes, process `rank` of `world` computes its share of each batch; their gradients are averaged.
+    """
+
+    def __init__(
+        self, folder: Path, samples: Path, settings: Settings, *, rank: int = 0, world: int = 1, device: str = "cpu"
+    ) -> None:
+        self.folder, self.samples, self.settings, self.step = folder, samples, settings, 0
+        self.rank, self.world, self.seconds = rank, world, 0.0
+        for path in (folder, samples):
             path.mkdir(parents=True, exist_ok=True)
-        if not (folder / "video_encoder").exists():
-            write_untrained_encoders(folder, settings, Batches(settings, clips)[0].frames)
-        self.model = build_model(folder, settings)
-        self.heads = AuxiliaryHeads(self.model.venc.config.hidden_size, self.model.tenc.config.hidden_size)
+        self.batches = Batches(settings, samples, (rank, world))
+        if rank == 0 and not (folder / "text_encoder" / "model.safetensors").exists():
+            write_untrained_encoders(folder, settings, self.batches[0])
+        self.wait()
+        self.model = build_model(folder, settings, device)
+        dims = self.model.venc.config.hidden_size, self.model.video_dim, self.model.tenc.config.hidden_size
+        self.heads = AuxiliaryHeads(*dims).to(self.model.device)
+        self.parameters = [p for part in (self.model, self.heads) for p in part.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
-            [p for part in (self.model, self.heads) for p in part.parameters() if p.requires_grad],
-            lr=settings.learning_rate,
-            betas=(0.9, 0.98),
-            weight_decay=settings.weight_decay,
+            self.parameters, lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=settings.weight_decay
         )
-        self.seconds = 0.0
         if self.state_file.exists():
             self._restore()
 
@@ -374,36 +437,62 @@ class Trainer:
     def state_file(self) -> Path:
         return self.folder / "state.pt"
 
-    def run(self, *, num_workers: int = 1, save_every: int = 200) -> Iterator[dict[str, float]]:
-        """Train to the end; yields each step's number and losses."""
-        batches = Batches(self.settings, self.clips, self.step)
-        # Its own generator: else it would draw from the one that dropout uses, once more for each resumption.
-        loader = DataLoader(batches, batch_size=None, num_workers=num_workers, generator=torch.Generator())
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.world > 1:
+            torch.distributed.barrier()
+
+    def run(self, *, save_every: int = 100, until: float = math.inf) -> Iterator[dict[str, float]]:
+        """Train to the end, or until `time.time()` is `until`, and save; yields each step's number and losses."""
         self.model.train()
         begin = time.monotonic() - self.seconds
-        for batch in loader:
-            report = self.train_on(batch)
+        while self.step < self.settings.steps and time.time() < until:
+            report = self.train_on(self.batches[self.step])
             self.seconds = time.monotonic() - begin
             self.step += 1
-            if self.step % save_every == 0 or self.step == self.settings.steps:
+            if self.rank == 0 and (self.step % save_every == 0 or self.step == self.settings.steps):
                 self.save()
             yield {"step": self.step, "seconds": self.seconds, **report}
 
     def train_on(self, batch: Batch) -> dict[str, float]:
         """One step of the optimizer; gives the losses before it."""
-        pixels = torch.stack([pixel_values(frames, CLIP) for frames in batch.frames])  # (B, 3, T, crop, crop)
-        with torch.autocast("cpu", torch.bfloat16):
-            video = self.model.encode_tail(self.model.encode_prefix(pixels))
+        torch.manual_seed(hash((self.settings.seed, self.step, self.rank)))  # of dropout, whoever trained before
+        device = self.model.device
+        batch = Batch(batch.views, batch.captions, *(t.to(device) for t in _tensors(batch)))
+        with torch.autocast(device.type, torch.bfloat16):
+            full, *others = (
+                self.model.encode_tail(self.model.encode_prefix(normalised(view, device))) for view in batch.views
+            )
             text = self.model.embed_text(batch.captions)
-        scores = self.model.predict_with_features(video, text)
-        loss, auxiliary = score_loss(scores, batch.labels), self.heads.loss(video, text, batch)
+        loss, auxiliary = self._losses(full, torch.cat(others, dim=1), text, batch)
         self.optimizer.zero_grad()
         (loss + auxiliary).backward()
-        parameters = self.optimizer.param_groups[0]["params"]
-        nn.utils.clip_grad_norm_(parameters, 1.0)
+        self._average_gradients()
+        nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.param_groups[0]["lr"] = self._learning_rate()
         self.optimizer.step()
         return {"loss": loss.item(), "auxiliary": auxiliary.item()}
+
+    def _losses(self, full: Tensor, others: Tensor, text: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Of the scores and of the auxiliary heads. Sketches borrow the other views of the samples: they must not
+        matter for what a sketch shows."""
+        num_samples, num_sketches = len(others), len(full) - len(others)
+        borrowed = others[torch.arange(num_sketches, device=full.device) * 5 % num_samples].detach()
+        video = torch.cat([full, torch.cat([others, borrowed])], dim=1)
+        scores = self.model.predict_with_features(video, text)
+        loss = score_loss(scores[:num_samples], batch.labels[:num_samples])
+        if num_sketches > 1:
+            loss = loss + sketch_loss(scores[num_samples:], batch.labels[num_samples:])
+        return loss, self.heads.loss(full, video[:num_samples], text, batch)
+
+    def _average_gradients(self) -> None:
+        if self.world == 1:
+            return
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        torch.distributed.all_reduce(flat)
+        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient) / self.world)
 
     def _learning_rate(self) -> float:
         """Linear warm-up, then half a cosine down to zero."""
@@ -419,21 +508,23 @@ class Trainer:
             "model": self.model.state_dict(),
             "heads": self.heads.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "random": torch.get_rng_state(),
         }
         partial = self.state_file.with_suffix(".partial")
         torch.save(state, partial)
         partial.replace(self.state_file)
 
     def _restore(self) -> None:
-        state = torch.load(self.state_file, weights_only=True)
+        state = torch.load(self.state_file, weights_only=True, map_location=self.model.device)
         if state["settings"] != asdict(self.settings):
             raise SystemExit(f"{self.folder} holds a run with {state['settings']}: use another --run folder")
         self.model.load_state_dict(state["model"])
         self.heads.load_state_dict(state["heads"])
         self.optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["random"])
         self.step, self.seconds = state["step"], state["seconds"]
+
+
+def _tensors(batch: Batch) -> tuple[Tensor, ...]:
+    return batch.labels, batch.facts, batch.told, batch.losses
 
 
 # ---- evaluation and export -----------------------------------------------------------------------------------
@@ -441,11 +532,12 @@ class Trainer:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What models said of the same held-out clips: scores (M, N, 5) of M models, labels (N, 5), and the faults."""
+    """What models said of the same held-out clips: scores (M, N, 5) of M models, labels (N, 5), and what each kind of
+    fault costs each clip."""
 
     scores: np.ndarray
     labels: np.ndarray
-    faults: list[dict[str, float]]
+    costs: list[dict[str, float]]
 
     def srocc(self, model: int = 0) -> dict[str, float]:
         """Spearman correlation of scores and labels, per dimension."""
@@ -453,13 +545,13 @@ class Evaluation:
         return {name: float(stats.spearmanr(scores, labels).statistic) for name, scores, labels in columns}
 
     def srocc_by_fault(self) -> dict[str, float]:
-        """Spearman correlation of severity and the loss in its dimension, over the clips that have the fault."""
+        """Spearman correlation of a fault's cost and the loss in its dimension, over the clips that have the fault."""
         result = {}
         for kind, degrader in DEGRADATIONS.items():
-            having = [index for index, faults in enumerate(self.faults) if kind in faults]
+            having = [index for index, costs in enumerate(self.costs) if kind in costs]
             scores = self.scores[0, having, DIMENSIONS.index(degrader.dimension)]
-            severities = [self.faults[index][kind] for index in having]
-            result[kind] = float(stats.spearmanr(severities, -scores).statistic) if len(having) > 2 else math.nan
+            costs = [self.costs[index][kind] for index in having]
+            result[kind] = float(stats.spearmanr(costs, -scores).statistic) if len(having) > 2 else math.nan
         return result
 
     def largest_difference(self) -> float:
@@ -468,18 +560,23 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(models: Sequence[VJEPAModel], num_clips: int) -> Evaluation:
-    """Scores of `num_clips` clips from seeds that training never draws."""
-    scores, labels, faults = [], [], []
-    for seed in range(HELD_OUT_SEED, HELD_OUT_SEED + num_clips):
-        clip = make_clip(seed, num_frames=NUM_FRAMES)
-        pixels = pixel_values(as_seen(clip.frames), CLIP)[None]
-        features = [model.extract_features(pixels, [clip.caption]) for model in models]
-        predicted = [m.predict_with_features(*f.values())[0] for m, f in zip(models, features, strict=True)]
+def evaluate(models: Sequence[VJEPAModel], samples: Path, num_clips: int) -> Evaluation:
+    """Scores of `num_clips` clips, two of each scene, from seeds that training never draws."""
+    scores, labels, all_costs = [], [], []
+    for number in range(num_clips):
+        index, which = divmod(number, len(HELD_OUT_VARIANTS))
+        rng = np.random.default_rng((HELD_OUT_SEED, number))
+        scene, costs, pixels = read_sample(samples, HELD_OUT_SEED + index)
+        chosen = HELD_OUT_VARIANTS[which]
+        batch = _stack([_seen(scene, costs[chosen], _by_view(pixels[chosen]), rng, mirror=False, backwards=False)])
+        predicted = []
+        for model in models:
+            video = model.encode_views([normalised(view, model.device) for view in batch.views])
+            predicted.append(model.predict_with_features(video, model.encode_text(batch.captions))[0].cpu())
         scores.append(torch.stack(predicted).numpy())
-        labels.append([clip.labels[name] for name in DIMENSIONS])
-        faults.append({degradation.kind: degradation.severity for degradation in clip.degradations})
-    return Evaluation(np.stack(scores, axis=1), np.array(labels), faults)
+        labels.append(batch.labels[0].tolist())
+        all_costs.append(costs[chosen])
+    return Evaluation(np.stack(scores, axis=1), np.array(labels), all_costs)
 
 
 def save_video_encoder(model: VJEPA2Model, folder: Path) -> None:
@@ -510,21 +607,23 @@ def save_text_encoder(model: BertModel, tokenizer: BertTokenizer, folder: Path) 
 
 def export(trainer: Trainer, folder: Path) -> TrainedOn:
     """Write the trained model to `folder` in half precision, with what it scores on held-out clips then."""
-    settings, model = trainer.settings, copy.deepcopy(trainer.model).half()
+    settings, model = trainer.settings, copy.deepcopy(trainer.model).cpu().half()
     torch.manual_seed(settings.seed)  # of the predictor, which the layout needs and nothing runs
     video = VJEPA2Model(model.venc.config).half()
     video.encoder.load_state_dict(model.venc.state_dict())
     save_video_encoder(video, folder / "video_encoder")
     save_text_encoder(model.tenc, model.tokenizer, folder / "text_encoder")
-    config = ModelConfig("./video_encoder", "./text_encoder", FREEZE_RATIO, head_hidden=HEAD_HIDDEN)
+    encoders = "./video_encoder", "./text_encoder"
+    config = ModelConfig(*encoders, FREEZE_RATIO, head_hidden=HEAD_HIDDEN, views=CLIP.views)
     trained_on = TrainedOn(
         kind="procedural",
-        num_clips=min(settings.num_scenes, trainer.step * settings.scenes_per_batch),
+        num_clips=4 * min(settings.num_scenes, trainer.step * settings.scenes_per_batch) + settings.num_sketches,
         description="moving shapes and textures with known faults",
+        known_words=tuple(sorted(caption_words())),
     )
     save_checkpoint(model, folder, trained_on=trained_on, model_config=config)
     exported = load_checkpoint(read_checkpoint(folder), device="cpu")
-    evaluation = evaluate([exported, trainer.model.eval()], settings.num_held_out)
+    evaluation = evaluate([exported, trainer.model.eval()], trainer.samples, settings.num_held_out)
     logger.info("half precision changes a score by at most %.4f", evaluation.largest_difference())
     trained_on = replace(trained_on, srocc=evaluation.srocc(), num_held_out=settings.num_held_out)
     save_checkpoint(model, folder, trained_on=trained_on, model_config=config)
@@ -534,10 +633,13 @@ def export(trainer: Trainer, folder: Path) -> TrainedOn:
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line; every field of `Settings` is an option."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, default=PROJECT_ROOT / "runs" / "demo", help="where the run is kept")
-    parser.add_argument("--clips", type=Path, default=PROJECT_ROOT / "runs" / "demo_clips", help="clean scenes")
+    runs = PROJECT_ROOT / "runs"
+    parser.add_argument("--run", type=Path, default=runs / "demo_views", help="where the run is kept")
+    parser.add_argument("--samples", type=Path, default=runs / "demo_samples", help="what it learns from")
     parser.add_argument("--out", type=Path, default=ASSETS / "demo", help="where the model is written")
-    parser.add_argument("--workers", type=int, default=1, help="processes that draw batches; 0 for none")
+    parser.add_argument("--processes", type=int, default=1, help="that share a batch, one thread each")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after these; the run can be taken up")
     parser.add_argument("--export-only", action="store_true", help="write out the last saved state")
     parser.add_argument("--evaluate", type=Path, metavar="FOLDER", help="print the held-out SROCC of a model")
     for name, default in asdict(Settings()).items():
@@ -545,30 +647,52 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     return parser.parse_args(arguments)
 
 
+def settings_of(options: argparse.Namespace) -> Settings:
+    """Those of the command line; of a run that is there, its own."""
+    return Settings(**{name: getattr(options, name) for name in asdict(Settings())})
+
+
+def train(rank: int, options: argparse.Namespace) -> None:
+    """What each process does: its share of every batch."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(1)
+    if options.processes > 1:
+        meeting = f"file://{options.run.resolve()}/meeting.{options.started}"
+        torch.distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=options.processes)
+    shares = {"rank": rank, "world": options.processes, "device": options.device}
+    trainer = Trainer(options.run, options.samples, settings_of(options), **shares)
+    for report in trainer.run(until=options.started + 60 * options.minutes):
+        if rank == 0 and report["step"] % 20 == 0:
+            logger.info("%s", "  ".join(f"{name} {value:.4g}" for name, value in report.items()))
+    if options.processes > 1:
+        torch.distributed.destroy_process_group()
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train, save, export; or evaluate a model that was exported."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     options = parse_arguments(arguments)
-    torch.set_num_threads(1)
-    settings = Settings(**{name: getattr(options, name) for name in asdict(Settings())})
+    options.started = time.time()
     if options.evaluate:
-        report_on(options.evaluate, settings.num_held_out)
+        report_on(options.evaluate, options.samples, options.num_held_out)
         return
-    trainer = Trainer(options.run, options.clips, settings)
     if not options.export_only:
-        for report in trainer.run(num_workers=options.workers):
-            if report["step"] % 20 == 0:
-                logger.info("%s", "  ".join(f"{name} {value:.4g}" for name, value in report.items()))
+        options.run.mkdir(parents=True, exist_ok=True)
+        if options.processes > 1:
+            torch.multiprocessing.spawn(train, (options,), nprocs=options.processes)
+        else:
+            train(0, options)
+    trainer = Trainer(options.run, options.samples, settings_of(options))
     logger.info("held-out SROCC %s", _in_words(export(trainer, options.out).srocc))
 
 
-def report_on(folder: Path, num_clips: int) -> None:
+def report_on(folder: Path, samples: Path, num_clips: int) -> None:
     """Log how well the model of `folder` does on held-out clips, in float32, and how far bfloat16 is from it."""
     checkpoint = read_checkpoint(folder)
     models = [load_checkpoint(checkpoint, device="cpu", dtype=dtype) for dtype in (torch.float32, torch.bfloat16)]
-    evaluation = evaluate(models, num_clips)
+    evaluation = evaluate(models, samples, num_clips)
     logger.info("held-out SROCC %s", _in_words(evaluation.srocc()))
-    logger.info("SROCC of severity and loss %s", _in_words(evaluation.srocc_by_fault()))
+    logger.info("SROCC of cost and loss %s", _in_words(evaluation.srocc_by_fault()))
     logger.info("bfloat16 changes a score by at most %.4f", evaluation.largest_difference())
 
 

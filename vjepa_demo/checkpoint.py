@@ -142,6 +142,7 @@ def load_checkpoint(
         num_frames=config.num_frames,
         video_encoder_revision=config.video_encoder_revision,
         text_encoder_revision=config.text_encoder_revision,
+        views=config.views,
     )
     put_weights(model, weights, source=checkpoint.folder / WEIGHTS_FILE)
     return model

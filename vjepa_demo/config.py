@@ -189,7 +189,8 @@ class ModelConfig:
     """Which encoders a model is made of and how their outputs are joined.
 
     An encoder is a Hub id, or a folder in the Hub's layout; one that begins with `./` lies inside the checkpoint.
-    `num_frames` None means as many as the video encoder was trained with.
+    `num_frames` None means as many as the video encoder was trained with. The pooled features of each of `views` stand
+    side by side, in this order, before the head.
     """
 
     video_encoder: str = "facebook/vjepa2-vitg-fpc64-384-ssv2"
@@ -200,9 +201,11 @@ class ModelConfig:
     num_frames: int | None = None
     video_encoder_revision: str | None = None
     text_encoder_revision: str | None = None
+    views: tuple[View, ...] = SEED_VIEWS
 
     def __post_init__(self) -> None:
         """Raises ValueError for what no model can be made of: the fields may come from a file."""
+        object.__setattr__(self, "views", _read_views(self.views))  # JSON knows only lists and objects
         for name in ("video_encoder", "text_encoder"):
             if not isinstance(getattr(self, name), str) or not getattr(self, name):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; a Hub id or a folder was expected")
@@ -221,6 +224,19 @@ class ModelConfig:
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON values."""
         return asdict(self)
+
+
+def _read_views(views: Any) -> tuple[View, ...]:
+    """
+    Raises:
+        ValueError: if `views` are not `View`s, nor what JSON makes of them.
+    """
+    if not isinstance(views, list | tuple) or not 1 <= len(views) <= MAX_VIEWS:
+        raise ValueError(f"views is {views!r}; a list of one to {MAX_VIEWS} views was expected")
+    try:
+        return tuple(view if isinstance(view, View) else View(**view) for view in views)
+    except TypeError as error:
+        raise ValueError(f"views is {views!r}; the fields of a view were expected: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -215,18 +215,9 @@ def _shuffle(num_frames: int, severity: float, rng: np.random.Generator) -> np.n
 def _blur(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
     """A Gaussian blur of up to 25 pixels at 720p (three box filters stand for it)."""
     sigma = max(0.5, _between(severity, 0.0014, 0.035) * min(video.shape[2:]))
-    pictures = (Image.fromarray(frame).filter(ImageFilter.GaussianBlur(sigma)) for frame in _pictures(video))
-    return _from_pictures(pictures)
-
-
-def _pictures(video: Tensor) -> np.ndarray:
-    """(T, 3, H, W) in 0..1 -> (T, H, W, 3) uint8."""
-    return to_bytes(video).permute(0, 2, 3, 1).contiguous().numpy()
-
-
-def _from_pictures(pictures: object) -> Tensor:
-    frames = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures]))  # type: ignore[attr-defined]
-    return frames.permute(0, 3, 1, 2).float() / 255
+    pictures = to_bytes(video).permute(0, 2, 3, 1).contiguous().numpy()  # (T, H, W, 3)
+    blurred = [np.asarray(Image.fromarray(one).filter(ImageFilter.GaussianBlur(sigma))) for one in pictures]
+    return torch.from_numpy(np.stack(blurred)).permute(0, 3, 1, 2).float() / 255
 
 
 def _add_noise(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
@@ -235,7 +226,8 @@ def _add_noise(video: Tensor, severity: float, rng: np.random.Generator) -> Tens
     height, width = video.shape[2:]
     field = _between(severity, 0.012, 0.25) * gaussian(rng, (channels, height + spare, width + spare))
     noisy = video.clone()
-    for frame, (top, left), sign in zip(noisy, rng.integers(0, spare, (len(video), 2)), rng.integers(0, 2, len(video))):
+    corners, signs = rng.integers(0, spare, (len(video), 2)), rng.integers(0, 2, len(video))
+    for frame, (top, left), sign in zip(noisy, corners, signs, strict=True):
         frame += field[:, top : top + height, left : left + width] * (2 * int(sign) - 1)
     return noisy
 
@@ -359,7 +351,9 @@ def _flicker(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor
     reach = _between(severity, 0.02, 0.4)
     gain = rng.normal(0, reach, (len(video), 1, 1, 1))
     if rng.random() < 0.4:
-        gain = 1.4 * reach * np.sin(rng.uniform(0.7, 3.1) * np.arange(len(video)) + rng.uniform(0, 6))[:, None, None, None]
+        gain = (
+            1.4 * reach * np.sin(rng.uniform(0.7, 3.1) * np.arange(len(video)) + rng.uniform(0, 6))[:, None, None, None]
+        )
     if rng.random() < 0.5:
         gain = gain + rng.normal(0, reach / 4, (len(video), 3, 1, 1))
     change = torch.from_numpy(gain).float()

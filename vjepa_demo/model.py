@@ -36,9 +36,11 @@ from vjepa_demo.config import (
     HEAD_HIDDEN,
     LEARNING_RATE_FACTORS,
     MAX_TEXT_TOKENS,
+    SEED_VIEWS,
     ClipConfig,
     ModelConfig,
     Pooling,
+    View,
 )
 from vjepa_demo.schema import ModelError
 
@@ -99,6 +101,7 @@ class VJEPAModel(nn.Module):
         dtype: of the matrix products. Norms, patch embedding, residual stream and head stay in float32.
         head_hidden: width of the head's first hidden layer.
         num_frames: frames of a clip; None for as many as the video encoder was trained with.
+        views: what of a video is shown to the encoder; the pooled features of all stand side by side before the head.
 
     Raises:
         ModelError: if a checkpoint cannot be had, lacks weights, or lacks the pooler that was asked for.
@@ -121,6 +124,7 @@ class VJEPAModel(nn.Module):
         num_frames: int | None = None,
         video_encoder_revision: str | None = None,
         text_encoder_revision: str | None = None,
+        views: Sequence[View] = SEED_VIEWS,
     ) -> None:
         super().__init__()
         try:
@@ -133,6 +137,7 @@ class VJEPAModel(nn.Module):
                 num_frames=num_frames,
                 video_encoder_revision=video_encoder_revision,
                 text_encoder_revision=text_encoder_revision,
+                views=tuple(views),
             )
         except ValueError as error:
             raise ModelError(str(error)) from error
@@ -147,7 +152,8 @@ class VJEPAModel(nn.Module):
             text_encoder_revision=_commit(self.config.text_encoder, text_encoder_revision),
         )
         self.clip_config = _read_clip_config(self.config, self.venc.config)
-        self.head = OptimizedMOSHead(self.venc.config.hidden_size, self.tenc.config.hidden_size, h=head_hidden)
+        self.video_dim = len(self.config.views) * self.venc.config.hidden_size
+        self.head = OptimizedMOSHead(self.video_dim, self.tenc.config.hidden_size, h=head_hidden)
         self.unfreeze_video_encoder()
         _keep_matrices_in(dtype, self.venc.layer, self.pooler, self.tenc)
         self.to(self.device)
@@ -164,6 +170,14 @@ class VJEPAModel(nn.Module):
     def encode_video(self, pixel_values_videos: Tensor) -> Tensor:
         """Pooled features (B, hidden) float32 of normalised pixels (B, C, T, H, W); no gradient."""
         return self.encode_tail(self.encode_prefix(pixel_values_videos))
+
+    def encode_views(self, pixel_values_videos: Sequence[Tensor]) -> Tensor:
+        """The pooled features of every view side by side, (B, video_dim) float32, with gradient: from the normalised
+        pixels (B, C, T, H, W) of each of the configuration's views, T its own."""
+        if len(pixel_values_videos) != len(self.config.views):
+            raise ValueError(f"{len(self.config.views)} views were expected, got {len(pixel_values_videos)}")
+        pooled = [self.encode_tail(self.encode_prefix(pixels)) for pixels in pixel_values_videos]
+        return torch.cat(pooled, dim=-1)  # views x (B, hidden) -> (B, video_dim)
 
     @torch.no_grad()
     def encode_text(self, prompts: Sequence[str]) -> Tensor:
@@ -439,7 +453,8 @@ def _read_clip_config(config: ModelConfig, encoder: Any) -> ClipConfig:
     mean, std = (settings.get(name, getattr(defaults, name)) for name in ("image_mean", "image_std"))
     if not all(isinstance(value, list | tuple) and len(value) == encoder.in_chans for value in (mean, std)):
         raise ModelError(f"the processor of {config.video_encoder} has no mean and std for each colour: {mean}, {std}")
-    return ClipConfig(num_frames, encoder.crop_size, cast(Any, tuple(mean)), cast(Any, tuple(std)))
+    colours = cast(Any, tuple(mean)), cast(Any, tuple(std))
+    return ClipConfig(num_frames, encoder.crop_size, *colours, views=config.views)
 
 
 def _read_processor(source: str, revision: str | None) -> dict[str, Any]:

@@ -225,7 +225,8 @@ def _screen(rng: np.random.Generator, size: int) -> np.ndarray:
     fonts = [ImageFont.load_default(float(size * share)) for share in rng.uniform(0.014, 0.05, 4)]
     for _ in range(int(rng.integers(20, 70))):
         text = "".join(_choose(rng, letters) for _ in range(int(rng.integers(4, 40))))
-        draw.text(tuple(float(n) for n in rng.uniform(-0.1, 1, 2) * size), text, ink, _choose(rng, fonts))
+        left, top = (int(n) for n in rng.uniform(-0.1, 1, 2) * size)
+        draw.text((left, top), text, ink, _choose(rng, fonts))
     return np.asarray(image, np.float32).transpose(2, 0, 1) / 255
 
 
@@ -253,9 +254,7 @@ def _background_texture(rng: np.random.Generator, kind: str, size: int) -> Tenso
     if kind in whole:
         return torch.from_numpy(whole[kind]().astype(np.float32))
     levels: dict[str, Callable[[], np.ndarray]] = {
-        "stone": lambda: (
-            0.8 * _noise(rng, size, rng.uniform(0.8, 1.3)) - 0.7 * (abs(_noise(rng, size, 1.1)) < 0.06)
-        ),
+        "stone": lambda: 0.8 * _noise(rng, size, rng.uniform(0.8, 1.3)) - 0.7 * (abs(_noise(rng, size, 1.1)) < 0.06),
         "grass": lambda: _noise(rng, size, rng.uniform(0.5, 0.9), stretch=(rng.uniform(2, 5), 1.0)),
         "sky": lambda: _noise(rng, size, rng.uniform(1.5, 2.0), stretch=(1.0, 1.5)) + 0.03 * _noise(rng, size, 0.5),
         "tiles": lambda: _checker(rng, size),
@@ -379,9 +378,7 @@ def _ripple(rng: np.random.Generator, canvas: _Canvas) -> Callable[[Tensor, floa
     return bend
 
 
-def _near_ground(
-    scene: Scene, rng: np.random.Generator, canvas: _Canvas
-) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+def _near_ground(scene: Scene, rng: np.random.Generator, canvas: _Canvas) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     """A function that paints nearer ground of the same kind below a horizon: it moves faster than what is behind."""
     sample = _sampler(_background_texture(rng, scene.background, canvas.tile) * rng.uniform(0.7, 1.2), canvas)
     level, speed, bumps = rng.uniform(0.05, 0.35), rng.uniform(1.5, 2.5), rng.uniform(2, 12)
@@ -402,7 +399,9 @@ def _box(canvas: _Canvas, place: np.ndarray, radius: float) -> tuple[slice, slic
     height, width = canvas.pixels.shape[:2]
     centre = (place[1] * canvas.short + height / 2, place[0] * canvas.short + width / 2)
     reach = radius * canvas.short + 2
-    ends = [(int(max(0, c - reach)), int(max(0, min(n, c + reach)))) for c, n in zip(centre, (height, width), strict=True)]
+    ends = [
+        (int(max(0, c - reach)), int(max(0, min(n, c + reach)))) for c, n in zip(centre, (height, width), strict=True)
+    ]
     return slice(*ends[0]), slice(*ends[1])
 
 
@@ -486,7 +485,9 @@ def _passer_by(rng: np.random.Generator, canvas: _Canvas) -> Painter:
         if offset.numel() == 0:
             return frame
         angle = torch.atan2(offset[..., 0], offset[..., 1])
-        alpha = ((1 + 0.25 * torch.sin(3 * angle + rate * phase) - offset.norm(dim=-1)) * size * canvas.short).clamp(0, 1)
+        alpha = ((1 + 0.25 * torch.sin(3 * angle + rate * phase) - offset.norm(dim=-1)) * size * canvas.short).clamp(
+            0, 1
+        )
         frame[:, rows, columns] = torch.lerp(frame[:, rows, columns], colour.expand(3, *alpha.shape), alpha)
         return frame
 

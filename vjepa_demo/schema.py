@@ -53,14 +53,18 @@ class TrainedOn:
     no_video_baseline: float | None = None
     num_shared_prompts: int = 0  # held-out clips whose prompt was trained on
     dimensions: tuple[str, ...] = DIMENSIONS  # those that had labels
+    known_words: tuple[str, ...] = ()  # of a prompt, in lower case; empty where the text encoder knows English
 
     def __post_init__(self) -> None:
         """Raises ValueError for what no training run can have written: the fields may come from a file."""
         if self.kind not in LABEL_SOURCES:
             raise ValueError(f"kind is {self.kind!r}; expected one of {', '.join(LABEL_SOURCES)}")
-        object.__setattr__(self, "dimensions", tuple(self.dimensions))  # JSON knows only lists
+        for name in ("dimensions", "known_words"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON knows only lists
         if not set(self.dimensions) <= set(DIMENSIONS):
             raise ValueError(f"dimensions is {self.dimensions!r}; some of {', '.join(DIMENSIONS)} were expected")
+        if not all(isinstance(word, str) for word in self.known_words):
+            raise ValueError("known_words holds something else than words")
         for name in ("num_clips", "num_held_out", "num_shared_prompts"):
             if type(getattr(self, name)) is not int or getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; a count was expected")
