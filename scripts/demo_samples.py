@@ -44,6 +44,7 @@ SIZES = ((360, 640), (396, 704), (432, 576), (512, 512), (640, 360), (400, 640),
 SKETCH_SIZES = ((180, 320), (192, 256), (208, 208), (256, 192))
 SKETCH_SEED = 100_000_000  # sketches are drawn from seeds from here on
 HELD_OUT_SEED = 1_000_000_000  # seeds from here on are never trained on
+HELD_OUT_VARIANTS = (1, 3)  # of a held-out scene: two that are drawn independently
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,9 @@ def draw_faults(rng: np.random.Generator) -> list[tuple[Degradation, ...]]:
     return [() if rng.random() < 0.7 else draw_degradations(rng, 0.3), first, again, draw_degradations(rng)]
 
 
-def scene_views(seed: int, num_variants: int = 4) -> tuple[Scene, list[Variant], np.ndarray]:
+def scene_views(seed: int) -> tuple[Scene, list[Variant], np.ndarray]:
     """The scene of `seed` and its variants: what is wrong, and their views (V, T, 3, crop, crop) uint8 in a row."""
+    chosen = HELD_OUT_VARIANTS if seed >= HELD_OUT_SEED else range(4)
     rng = np.random.default_rng((seed, 5))
     scene, rate, seconds = draw_scene(rng), int(rng.choice(RATES)), rng.uniform(2.0, 8.0)
     height, width = SIZES[rng.integers(len(SIZES))]
@@ -77,7 +79,8 @@ def scene_views(seed: int, num_variants: int = 4) -> tuple[Scene, list[Variant],
     footage = Footage(frames, places, num_frames)
     shown = np.concatenate([np.arange(window[0] - BEFORE, window[0]), window, whole])
     variants, views = [], []
-    for faults in draw_faults(rng)[:num_variants]:
+    drawn = draw_faults(rng)
+    for faults in (drawn[index] for index in chosen):
         seen, costs = degrade(footage, faults, rng, shown=shown)
         if "compression" not in costs and rng.random() < 0.7:
             seen = uploaded(seen, rng)

@@ -4,7 +4,8 @@
     python scripts/train_demo_model.py --export-only         # write out the last saved state
     python scripts/train_demo_model.py --evaluate assets/demo
 
-The same seed and settings give the same model. A run saves as it goes into its folder and takes up there again.
+The same seed and settings give the same model. A run saves as it goes into its folder and takes up there again; it
+may then be given more samples, or more or fewer steps.
 What it learns from is drawn once by `demo_samples.py`, before or beside it, and kept on disk: scenes in four variants,
 and sketches. Captions, what is wrong with them, mirroring and time's direction are drawn anew each time.
 """
@@ -20,6 +21,7 @@ import pydoc_data.topics
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -31,14 +33,13 @@ import torch
 import torch.distributed
 import torch.nn.functional as F
 from scipy import stats
-from tokenizers import BertWordPieceTokenizer
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel, BertTokenizer, VJEPA2Config, VJEPA2Model
+from transformers import AttentionInterface, BertConfig, BertModel, BertTokenizer, VJEPA2Config, VJEPA2Model
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import demo_samples
-from demo_samples import CLIP, HELD_OUT_SEED, SKETCH_SEED, VIEW_FRAMES
+from demo_samples import CLIP, HELD_OUT_SEED, HELD_OUT_VARIANTS, SKETCH_SEED, VIEW_FRAMES
 
 from vjepa_demo.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from vjepa_demo.config import ASSETS, DIMENSIONS, FREEZE_RATIO, PROJECT_ROOT, ModelConfig
@@ -52,7 +53,6 @@ from vjepa_demo.synthetic import (
     caption_of,
     caption_words,
     draw_num_wrong,
-    draw_scene,
     facts_of,
     facts_told,
     labels_for,
@@ -65,7 +65,7 @@ CROP_SIZE, HEAD_HIDDEN = CLIP.crop_size, 256
 MIRRORED = {"left": "right", "right": "left"}
 REVERSED = {"left": "right", "right": "left", "up": "down", "down": "up", "in": "out", "out": "in"}
 KINDS = tuple(DEGRADATIONS)
-HELD_OUT_VARIANTS = (1, 3)  # of each held-out scene: two that are drawn independently
+MAY_CHANGE = {"steps", "num_scenes", "num_sketches", "num_held_out"}  # when a run is taken up again
 SKETCHED = ("Alignment", "Aesthetic")  # what the full view alone can tell
 
 
@@ -83,7 +83,7 @@ class Settings:
     warmup_steps: int = 150
     weight_decay: float = 0.05
     num_layers: int = 3
-    vocabulary_size: int = 3000
+    vocabulary_size: int = 2000  # pieces of words, beside the words of the captions
     num_held_out: int = 500
 
 
@@ -134,12 +134,12 @@ class Batches:
     def __getitem__(self, step: int) -> Batch:
         settings, (part, parts) = self.settings, self.share
         rng = np.random.default_rng((settings.seed, 1, step, part))
-        scenes = self._turn(step, settings.scenes_per_batch, settings.num_scenes)[part::parts]
-        sketches = self._turn(step, settings.sketches_per_batch, settings.num_sketches)[part::parts]
+        scenes = self.turn(step, settings.scenes_per_batch, settings.num_scenes)[part::parts]
+        sketches = self.turn(step, settings.sketches_per_batch, settings.num_sketches)[part::parts]
         samples = [sample for seed in scenes for sample in self._two_variants(seed, rng)]
         return _stack(samples, [self._sketch(SKETCH_SEED + seed, rng) for seed in sketches])
 
-    def _turn(self, step: int, size: int, count: int) -> list[int]:
+    def turn(self, step: int, size: int, count: int) -> list[int]:
         """The `size` of `count` whose turn it is: each epoch goes through all of them in its own order."""
         epochs, ranks = divmod(step * size + np.arange(size), count)
         shuffled = {e: np.random.default_rng((self.settings.seed, 2, count, e)).permutation(count) for e in set(epochs)}
@@ -244,7 +244,7 @@ def write_untrained_encoders(folder: Path, settings: Settings, sample: Batch) ->
     for layer in video.encoder.layer:
         _set_energy_detectors(layer.mlp)
     save_video_encoder(video, folder / "video_encoder")
-    words = vocabulary(settings)
+    words = vocabulary(settings.vocabulary_size)
     text = BertModel(text_config(len(words)), add_pooling_layer=False)
     save_text_encoder(
         text, BertTokenizer(vocab=words, do_lower_case=True, model_max_length=256), folder / "text_encoder"
@@ -256,7 +256,7 @@ def video_config(settings: Settings) -> VJEPA2Config:
     return VJEPA2Config(
         hidden_size=192,
         num_hidden_layers=settings.num_layers,
-        num_attention_heads=6,
+        num_attention_heads=4,
         patch_size=16,
         tubelet_size=2,
         crop_size=CROP_SIZE,
@@ -281,17 +281,21 @@ def text_config(vocab_size: int) -> BertConfig:
     )
 
 
-def vocabulary(settings: Settings) -> dict[str, int]:
-    """WordPiece -> id: the words of the captions, and pieces that English is made of (Python's language reference),
-    so that any other word falls into some of them."""
-    trainer = BertWordPieceTokenizer(lowercase=True)
-    rng = np.random.default_rng((settings.seed, 3))
-    captions = (caption_of(facts_told(draw_scene(rng), rng), rng) for _ in range(3000))
-    trainer.train_from_iterator(
-        [*captions, english_text()], vocab_size=settings.vocabulary_size, limit_alphabet=100, show_progress=False
-    )
-    pieces = sorted(trainer.get_vocab(), key=trainer.get_vocab().__getitem__)
-    return {piece: index for index, piece in enumerate([*pieces, *sorted(caption_words() - set(pieces))])}
+def vocabulary(size: int) -> dict[str, int]:
+    """WordPiece -> id: the words of the captions, and `size` pieces that English is made of (beginnings of words, and
+    what can follow), those that cover most letters of Python's language reference, so that other words fall into some.
+    """
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    signs = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
+    known = {*signs, *(f"##{sign}" for sign in signs if sign.isalnum())}
+    covered: Counter[str] = Counter()
+    for word, count in Counter(re.findall(r"[a-z]+", english_text())).items():
+        for begin in range(len(word)):
+            for end in range(begin + 2, min(begin + 6, len(word)) + 1):
+                covered[f"{'##' if begin else ''}{word[begin:end]}"] += count * (end - begin - 1)
+    common = sorted(covered, key=lambda piece: (-covered[piece], piece))[:size]
+    words = sorted({*known, *common, *caption_words()})
+    return {piece: index for index, piece in enumerate([*special, *words])}
 
 
 def dct_filters() -> Tensor:
@@ -335,12 +339,26 @@ def _set_energy_detectors(mlp: nn.Module) -> None:
     mlp.fc2.weight.copy_(torch.cat([columns, columns], dim=1))
 
 
+def plain_attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float, **_: Any
+) -> tuple[Tensor, None]:
+    """Attention in three products, for transformers: (B, heads, N, D) -> (B, N, heads, D).
+
+    On a CPU with avx512_bf16 less than half the time of the fused kernel, whose backward pass is slow.
+    """
+    weights = ((query * scaling) @ key.transpose(-1, -2)).softmax(dim=-1)
+    return (weights @ value).transpose(1, 2), None
+
+
 def build_model(folder: Path, settings: Settings, device: str) -> VJEPAModel:
     """The encoders of `folder` under a fresh head; everything above the patch embedding trains."""
     torch.manual_seed(settings.seed + 1)
     encoders = str(folder / "video_encoder"), str(folder / "text_encoder")
     model = VJEPAModel(*encoders, 0.0, device, head_hidden=HEAD_HIDDEN, views=CLIP.views)
     model.unfreeze_text_encoder()
+    if device == "cpu":
+        AttentionInterface.register("plain", plain_attention)
+        model.venc.config._attn_implementation = "plain"
     with torch.no_grad():
         norm, output = model.head.net[0], model.head.net[-1]
         norm.weight[model.video_dim :] = 8.0  # text has unit length in all, video unit size in each
@@ -515,7 +533,8 @@ class Trainer:
 
     def _restore(self) -> None:
         state = torch.load(self.state_file, weights_only=True, map_location=self.model.device)
-        if state["settings"] != asdict(self.settings):
+        given, kept = asdict(self.settings), state["settings"]
+        if any(given[name] != kept.get(name) for name in given.keys() - MAY_CHANGE):
             raise SystemExit(f"{self.folder} holds a run with {state['settings']}: use another --run folder")
         self.model.load_state_dict(state["model"])
         self.heads.load_state_dict(state["heads"])
@@ -567,15 +586,14 @@ def evaluate(models: Sequence[VJEPAModel], samples: Path, num_clips: int) -> Eva
         index, which = divmod(number, len(HELD_OUT_VARIANTS))
         rng = np.random.default_rng((HELD_OUT_SEED, number))
         scene, costs, pixels = read_sample(samples, HELD_OUT_SEED + index)
-        chosen = HELD_OUT_VARIANTS[which]
-        batch = _stack([_seen(scene, costs[chosen], _by_view(pixels[chosen]), rng, mirror=False, backwards=False)])
+        batch = _stack([_seen(scene, costs[which], _by_view(pixels[which]), rng, mirror=False, backwards=False)])
         predicted = []
         for model in models:
             video = model.encode_views([normalised(view, model.device) for view in batch.views])
             predicted.append(model.predict_with_features(video, model.encode_text(batch.captions))[0].cpu())
         scores.append(torch.stack(predicted).numpy())
         labels.append(batch.labels[0].tolist())
-        all_costs.append(costs[chosen])
+        all_costs.append(costs[which])
     return Evaluation(np.stack(scores, axis=1), np.array(labels), all_costs)
 
 
@@ -648,7 +666,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
-    """Those of the command line; of a run that is there, its own."""
+    """Those of the command line."""
     return Settings(**{name: getattr(options, name) for name in asdict(Settings())})
 
 

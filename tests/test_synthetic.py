@@ -1,65 +1,81 @@
-"""Procedural clips: repeatable, and labelled by what is wrong with them."""
+"""Procedural clips: repeatable, and labelled by what is visibly wrong with them."""
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 from vjepa_demo.config import DIMENSIONS, SCORE_MAX, SCORE_MIN
+from vjepa_demo.faults import (
+    DEGRADATIONS,
+    Degradation,
+    Footage,
+    change,
+    degrade,
+    distortion,
+    draw_degradations,
+    motion_energy,
+    uploaded,
+)
+from vjepa_demo.scenes import BACKGROUNDS, Scene, render_scene
 from vjepa_demo.synthetic import (
     ATTRIBUTES,
-    DEGRADATIONS,
     PHRASES,
-    Degradation,
-    Scene,
     caption_of,
     caption_words,
-    degrade,
-    draw_degradations,
     draw_scene,
     example_clips,
+    facts_of,
     facts_told,
     labels_for,
     make_clip,
     mislead,
-    motion_energy,
-    render_scene,
 )
 
-SMALL = {"num_frames": 8, "height": 48, "width": 48}
+SMALL = {"num_frames": 8, "height": 48, "width": 64}
 MOVING = Scene("red", "box", "tiles", "right", "left", look=4)
-STILL = Scene("red", "box", "tiles", "still", "still", look=4)
+STILL = Scene("red", "box", "tiles", "still", "still", look=7)
 KINDS = sorted(DEGRADATIONS)
+REARRANGED = ("drop", "freeze", "shuffle", "stutter")
 
 
 @lru_cache(maxsize=1)
-def clean_frames() -> np.ndarray:
-    return render_scene(MOVING, duration_seconds=3.0, **SMALL)
+def clean_frames() -> Tensor:
+    return render_scene(MOVING, num_frames=12, duration_seconds=2.0, height=96, width=128)
 
 
-def labels_with(*degradations: Degradation) -> dict[str, float]:
-    return labels_for(MOVING, MOVING.facts(), degradations, motion=motion_energy(clean_frames()))
+def footage(frames: Tensor) -> Footage:
+    return Footage(frames, np.arange(len(frames)), len(frames))
 
 
-def frames_with(kind: str, severity: float) -> np.ndarray:
-    return degrade(clean_frames(), [Degradation(kind, severity)], np.random.default_rng(1))
+def with_fault(kind: str, severity: float, frames: Tensor | None = None) -> tuple[Tensor, float]:
+    """The frames with one fault, and what it costs."""
+    clean = clean_frames() if frames is None else frames
+    degraded, costs = degrade(footage(clean), [Degradation(kind, severity)], np.random.default_rng(1))
+    return degraded, costs[kind]
+
+
+# ---- clips -------------------------------------------------------------------------------------------------------
 
 
 def test_the_same_seed_gives_the_same_clip() -> None:
     first, again, other = (make_clip(seed, **SMALL) for seed in (3, 3, 4))
-    assert np.array_equal(first.frames, again.frames)
+    assert torch.equal(first.frames, again.frames)
     assert (first.caption, first.labels, first.fps) == (again.caption, again.labels, again.fps)
-    assert not np.array_equal(first.frames, other.frames)
+    assert not torch.equal(first.frames, other.frames)
 
 
-@pytest.mark.parametrize(("height", "width"), [(40, 64), (64, 40), (48, 48)])
+@pytest.mark.parametrize(("height", "width"), [(40, 64), (64, 40), (48, 48), (51, 33)])
 def test_frames_have_the_size_asked_for(height: int, width: int) -> None:
     clip = make_clip(1, num_frames=6, duration_seconds=3.0, height=height, width=width)
-    assert clip.frames.shape == (6, height, width, 3)
-    assert clip.frames.dtype == np.uint8
+    assert clip.frames.shape == (6, 3, height, width)
+    assert clip.frames.dtype == torch.uint8
     assert clip.fps == 2.0
 
 
@@ -76,86 +92,32 @@ def test_a_clean_clip_with_a_true_caption_is_excellent_however_fast_it_moves() -
     assert clip.labels == dict.fromkeys(DIMENSIONS, SCORE_MAX)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_worse_severity_lowers_its_own_dimension_and_overall_only(kind: str) -> None:
-    rows = [labels_with(), *(labels_with(Degradation(kind, severity)) for severity in (0.1, 0.5, 1.0))]
-    for name in DIMENSIONS:
-        scores = [labels[name] for labels in rows]
-        if name in (DEGRADATIONS[kind].dimension, "Overall"):
-            assert scores == sorted(set(scores), reverse=True)
-        else:
-            assert set(scores) == {SCORE_MAX}
+def test_example_clips_show_four_different_things() -> None:
+    clips = example_clips(num_frames=12, height=36, width=64)
+    assert list(clips) == ["clean", "blurred", "unsteady", "wrong_prompt"]
+    assert {clip.frames.shape for clip in clips.values()} == {(12, 3, 36, 64)}
+    assert clips["clean"].labels == dict.fromkeys(DIMENSIONS, SCORE_MAX)
+    lowest = {name: min(clip.labels, key=lambda dim: clip.labels[dim]) for name, clip in clips.items()}
+    assert lowest["blurred"] == "Traditional"
+    assert lowest["unsteady"] == "Temporal"
+    assert lowest["wrong_prompt"] == "Alignment"
 
 
-@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"shuffle", "freeze", "pop", "saturation"}))
-def test_worse_severity_changes_the_picture_more(kind: str) -> None:
-    changes = [abs(frames_with(kind, severity) - clean_frames().astype(float)).mean() for severity in (0.3, 0.6, 1.0)]
-    assert 0 < changes[0] < changes[1] < changes[2]
+# ---- footage -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_degrading_keeps_shape_and_input_and_repeats_from_the_generator(kind: str) -> None:
-    clean = clean_frames()
-    before = clean.copy()
-    once, again = (frames_with(kind, 0.8) for _ in range(2))
-    assert once.shape == clean.shape
-    assert once.dtype == np.uint8
-    assert np.array_equal(once, again)
-    assert np.array_equal(clean, before)
-    assert not np.array_equal(once, clean)
+@pytest.mark.parametrize("background", BACKGROUNDS)
+def test_every_background_has_something_to_see(background: str) -> None:
+    scene = Scene("red", "ball", background, "spin", "hand", look=3)
+    frames = render_scene(scene, num_frames=2, duration_seconds=1.0, height=64, width=48)
+    assert frames.shape == (2, 3, 64, 48)
+    assert frames.float().std() > 5
 
 
-def test_shuffling_and_freezing_only_rearrange_frames() -> None:
-    frames = {frame.tobytes() for frame in clean_frames()}
-    for kind in ("shuffle", "freeze"):
-        arranged = frames_with(kind, 1.0)
-        assert {frame.tobytes() for frame in arranged} <= frames
-
-
-def test_frames_out_of_order_cost_less_where_nothing_moves() -> None:
-    told = MOVING.facts()
-    shuffled = [Degradation("shuffle", 1.0)]
-    still, moving = (labels_for(MOVING, told, shuffled, motion=motion)["Temporal"] for motion in (0.0, 0.1))
-    assert still == SCORE_MAX
-    assert moving < 2.0
-
-
-def test_wrong_statements_lower_alignment_and_overall_only_and_more_of_them_lower_it_more() -> None:
-    facts, rng = MOVING.facts(), np.random.default_rng(0)
-    for _ in range(10):
-        order = rng.permutation(list(facts))
-        told, scores = dict(facts), []
-        for name in order:
-            told[name] = next(value for value in PHRASES[name] if value != facts[name])
-            scores.append(labels_for(MOVING, told, (), motion=0.1))
-        alignment = [SCORE_MAX, *(labels["Alignment"] for labels in scores)]
-        assert all(left >= right for left, right in pairwise(alignment))
-        assert alignment[1] < SCORE_MAX
-        assert alignment[-1] == SCORE_MIN
-        for labels in scores:
-            assert labels["Overall"] < SCORE_MAX
-            assert {labels[name] for name in ("Traditional", "Aesthetic", "Temporal")} == {SCORE_MAX}
-
-
-def test_misleading_changes_as_many_statements_as_asked() -> None:
-    facts, rng = MOVING.facts(), np.random.default_rng(3)
-    for num_wrong in range(len(ATTRIBUTES) + 2):
-        told = mislead(facts, rng, num_wrong=num_wrong)
-        assert sum(told[name] != facts[name] for name in facts) == min(num_wrong, len(facts))
-        assert list(told) == list(facts)
-
-
-def test_a_caption_says_what_it_was_told_in_words_that_are_known() -> None:
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        scene = draw_scene(rng)
-        told = facts_told(scene, rng)
-        caption = caption_of(told, rng)
-        for name, value in told.items():
-            assert any(phrase in caption for phrase in PHRASES[name][value])
-        assert "{" not in caption
-        words = caption.replace(",", " ").replace(":", " ").replace("-", " ").split()
-        assert set(words) <= caption_words()
+def test_a_frame_is_the_same_whichever_others_are_drawn() -> None:
+    whole = render_scene(MOVING, num_frames=9, duration_seconds=2.0, height=40, width=56)
+    some = render_scene(MOVING, num_frames=9, duration_seconds=2.0, height=40, width=56, places=[2, 7])
+    assert torch.equal(some, whole[[2, 7]])
 
 
 def test_what_moves_has_more_motion_than_what_is_still() -> None:
@@ -163,12 +125,79 @@ def test_what_moves_has_more_motion_than_what_is_still() -> None:
     assert motion_energy(still) < motion_energy(moving)
 
 
-def test_overall_lies_between_the_worst_and_the_mean() -> None:
-    for seed in range(30):
-        rng = np.random.default_rng(seed)
-        labels = labels_for(MOVING, mislead(MOVING.facts(), rng, num_wrong=1), draw_degradations(rng), motion=0.1)
-        parts = [labels[name] for name in DIMENSIONS[:-1]]
-        assert min(parts) <= labels["Overall"] <= max(parts)
+def test_a_place_that_was_not_drawn_shows_the_nearest_one() -> None:
+    frames = torch.arange(3, dtype=torch.uint8).view(3, 1, 1, 1).expand(3, 3, 2, 2)
+    shown = Footage(frames, np.array([2, 5, 9]), 12).at(np.array([0, 2, 3, 5, 8, 11]))
+    assert shown[:, 0, 0, 0].tolist() == [0, 0, 0, 1, 2, 2]
+
+
+# ---- faults ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_degrading_keeps_shape_and_input_and_repeats_from_the_generator(kind: str) -> None:
+    clean, before = clean_frames(), clean_frames().clone()
+    once, again = (with_fault(kind, 0.8)[0] for _ in range(2))
+    assert once.shape == clean.shape
+    assert once.dtype == torch.uint8
+    assert torch.equal(once, again)
+    assert torch.equal(clean, before)
+    assert not torch.equal(once, clean)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_severe_fault_costs_more_than_a_mild_one(kind: str) -> None:
+    mild, severe = (with_fault(kind, severity)[1] for severity in (0.1, 1.0))
+    assert 0 <= mild < severe <= 0.95
+    assert severe > 0.25
+
+
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {*REARRANGED, "pop", "saturation", "compression", "warp"}))
+def test_worse_severity_changes_the_picture_more(kind: str) -> None:
+    clean = clean_frames().float()
+    changes = [float((with_fault(kind, severity)[0] - clean).abs().mean()) for severity in (0.3, 0.6, 1.0)]
+    assert 0 < changes[0] < changes[1] < changes[2]
+
+
+def test_rearranging_only_rearranges() -> None:
+    known = {frame.numpy().tobytes() for frame in clean_frames()}
+    for kind in REARRANGED:
+        arranged, _ = with_fault(kind, 1.0)
+        assert {frame.numpy().tobytes() for frame in arranged} <= known
+
+
+@pytest.mark.parametrize("kind", [*REARRANGED, "jitter", "warp"])
+def test_what_happens_to_frames_that_are_all_one_grey_costs_nothing(kind: str) -> None:
+    assert with_fault(kind, 1.0, torch.full((12, 3, 48, 64), 120, dtype=torch.uint8))[1] == pytest.approx(0, abs=0.01)
+
+
+def test_a_blur_costs_less_where_there_is_less_to_blur() -> None:
+    smooth = torch.linspace(40, 200, 128).to(torch.uint8).expand(4, 3, 96, 128)
+    assert with_fault("blur", 0.5, smooth)[1] < 0.3 * with_fault("blur", 0.5)[1]
+
+
+def test_a_good_encode_is_hardly_visible_and_a_poor_one_is() -> None:
+    clean = clean_frames()
+    good = uploaded(clean, np.random.default_rng(0))
+    poor, cost = with_fault("compression", 1.0)
+    assert 0 < distortion(clean / 255, good / 255) < 0.25 < cost
+    assert change(clean, good) < change(clean, poor)
+
+
+def test_frames_of_odd_size_can_be_coded() -> None:
+    assert uploaded(clean_frames()[:2, :, :51, :33], np.random.default_rng(0)).shape == (2, 3, 51, 33)
+
+
+def test_only_the_places_asked_for_are_degraded() -> None:
+    shown = np.array([3, 4, 9])
+    frames, _ = degrade(footage(clean_frames()), [Degradation("dark", 0.5)], np.random.default_rng(0), shown=shown)
+    assert len(frames) == 3
+
+
+def test_at_most_one_fault_for_each_dimension_is_drawn() -> None:
+    for seed in range(50):
+        drawn = [DEGRADATIONS[fault.kind].dimension for fault in draw_degradations(np.random.default_rng(seed))]
+        assert len(drawn) == len(set(drawn))
 
 
 @pytest.mark.parametrize(("kind", "severity"), [("blur", 0.0), ("blur", 1.5), ("blur", -1.0)])
@@ -182,12 +211,71 @@ def test_an_unknown_kind_fails() -> None:
         Degradation("fog", 0.5)
 
 
-def test_example_clips_show_four_different_things() -> None:
-    clips = example_clips(num_frames=6, height=36, width=64)
-    assert list(clips) == ["clean", "blurred", "unsteady", "wrong_prompt"]
-    assert {clip.frames.shape for clip in clips.values()} == {(6, 36, 64, 3)}
-    assert clips["clean"].labels == dict.fromkeys(DIMENSIONS, SCORE_MAX)
-    lowest = {name: min(clip.labels, key=lambda dim: clip.labels[dim]) for name, clip in clips.items()}
-    assert lowest["blurred"] == "Traditional"
-    assert lowest["unsteady"] == "Temporal"
-    assert lowest["wrong_prompt"] == "Alignment"
+# ---- labels and captions -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_higher_cost_lowers_its_own_dimension_and_overall_only(kind: str) -> None:
+    rows = [labels_for(MOVING, facts_of(MOVING), {kind: cost}) for cost in (0.0, 0.1, 0.5, 0.9)]
+    for name in DIMENSIONS:
+        scores = [labels[name] for labels in rows]
+        if name in (DEGRADATIONS[kind].dimension, "Overall"):
+            assert scores == sorted(set(scores), reverse=True)
+        else:
+            assert set(scores) == {SCORE_MAX}
+
+
+def test_wrong_statements_lower_alignment_and_overall_only_and_more_of_them_lower_it_more() -> None:
+    facts, rng = facts_of(MOVING), np.random.default_rng(0)
+    for _ in range(10):
+        order = rng.permutation(list(facts))
+        told, scores = dict(facts), []
+        for name in order:
+            told[name] = next(value for value in reversed(PHRASES[name]) if value != facts[name])
+            scores.append(labels_for(MOVING, told, {}))
+        alignment = [SCORE_MAX, *(labels["Alignment"] for labels in scores)]
+        assert all(left >= right for left, right in pairwise(alignment))
+        assert alignment[1] < SCORE_MAX
+        assert alignment[-1] == SCORE_MIN
+        for labels in scores:
+            assert labels["Overall"] < SCORE_MAX
+            assert {labels[name] for name in ("Traditional", "Aesthetic", "Temporal")} == {SCORE_MAX}
+
+
+def test_a_colour_that_is_nearly_right_is_half_wrong() -> None:
+    near, far = (labels_for(MOVING, {**facts_of(MOVING), "colour": colour}, {}) for colour in ("orange", "blue"))
+    assert SCORE_MAX - near["Alignment"] == pytest.approx((SCORE_MAX - far["Alignment"]) / 2)
+
+
+def test_overall_lies_between_the_worst_and_the_mean() -> None:
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        costs = {fault.kind: fault.severity for fault in draw_degradations(rng)}
+        labels = labels_for(MOVING, mislead(facts_of(MOVING), rng, num_wrong=1), costs)
+        parts = [labels[name] for name in DIMENSIONS[:-1]]
+        assert min(parts) <= labels["Overall"] <= max(parts)
+
+
+def test_misleading_changes_as_many_statements_as_asked() -> None:
+    facts, rng = facts_of(MOVING), np.random.default_rng(3)
+    for num_wrong in range(len(ATTRIBUTES) + 2):
+        told = mislead(facts, rng, num_wrong=num_wrong)
+        assert sum(told[name] != facts[name] for name in facts) == min(num_wrong, len(facts))
+        assert list(told) == list(facts)
+
+
+def test_a_caption_says_what_it_was_told_in_words_that_are_known() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        scene = draw_scene(rng)
+        told = facts_told(scene, rng)
+        caption = caption_of(told, rng)
+        for name, value in told.items():
+            assert any(phrase in caption for phrase in PHRASES[name][value]), (caption, told)
+        assert not re.search(r"[{}]|,,| ,|  |^[ ,:]|[ ,:]$", caption), caption
+        assert set(re.findall(r"[a-z0-9]+", caption)) <= caption_words()
+
+
+def test_captions_of_one_scene_differ() -> None:
+    rng = np.random.default_rng(0)
+    assert len({caption_of(facts_told(MOVING, rng), rng) for _ in range(50)}) > 45

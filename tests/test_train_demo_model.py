@@ -8,15 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from vjepa_demo.checkpoint import load_checkpoint, read_checkpoint
 from vjepa_demo.config import DIMENSIONS, PROJECT_ROOT
-from vjepa_demo.video import pixel_values
 
-TINY = {"steps": 4, "num_scenes": 2, "scenes_per_batch": 1, "warmup_steps": 1, "num_layers": 1, "num_held_out": 3}
+TINY = {"num_scenes": 2, "num_sketches": 3, "scenes_per_batch": 1, "sketches_per_batch": 2, "num_layers": 1}
+SETTINGS = {**TINY, "steps": 4, "warmup_steps": 1, "vocabulary_size": 800, "num_held_out": 3}
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def script() -> Iterator[ModuleType]:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
-    module.RENDER_SIZES = (64,)
+    module.demo_samples.SIZES, module.demo_samples.SKETCH_SIZES = ((132, 160),), ((48, 64),)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield module
@@ -37,70 +38,107 @@ def script() -> Iterator[ModuleType]:
 
 
 @pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("clips")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("samples")
 
 
 @pytest.fixture(scope="module")
-def trained(script: ModuleType, clips: Path, tmp_path_factory: pytest.TempPathFactory):
+def trained(script: ModuleType, samples: Path, tmp_path_factory: pytest.TempPathFactory):
     """A run of four steps that was never interrupted."""
-    trainer = script.Trainer(tmp_path_factory.mktemp("run"), clips, script.Settings(**TINY))
-    trainer.reports = list(trainer.run(num_workers=0))
+    trainer = script.Trainer(tmp_path_factory.mktemp("run"), samples, script.Settings(**SETTINGS))
+    trainer.reports = list(trainer.run())
     return trainer
 
 
-def test_a_batch_is_the_same_whenever_it_is_drawn(script: ModuleType, clips: Path) -> None:
-    settings = script.Settings(**TINY)
-    first, again = script.Batches(settings, clips)[3], script.Batches(settings, clips, first_step=2)[1]
-    assert torch.equal(first.frames, again.frames)
+def test_a_sample_drawn_again_is_the_same(script: ModuleType) -> None:
+    (scene, variants, views), (_, again, same) = (script.demo_samples.scene_views(3) for _ in range(2))
+    assert np.array_equal(views, same)
+    assert variants == again
+    assert views.shape == (4, 28, 3, 128, 128)
+    assert scene == script.demo_samples.scene_views(3)[0]
+    assert variants[1].degradations.keys() == variants[2].degradations.keys() != set()
+
+
+def test_a_batch_is_the_same_whenever_it_is_drawn(script: ModuleType, samples: Path) -> None:
+    settings = script.Settings(**SETTINGS)
+    first, again = (script.Batches(settings, samples)[3] for _ in range(2))
+    assert all(torch.equal(view, same) for view, same in zip(first.views, again.views, strict=True))
     assert first.captions == again.captions
     assert torch.equal(first.labels, again.labels)
 
 
-def test_a_batch_shows_each_scene_twice(script: ModuleType, clips: Path) -> None:
-    batch = script.Batches(script.Settings(**{**TINY, "scenes_per_batch": 2}), clips)[0]
-    assert batch.frames.shape == (4, 16, 3, 128, 128)
-    assert batch.frames.dtype == torch.uint8
-    assert torch.equal(batch.facts[0::2], batch.facts[1::2])
-    assert len(batch.captions) == 4
-    assert batch.labels.shape == (4, len(DIMENSIONS))
+def test_a_batch_shows_each_scene_twice_and_then_the_sketches(script: ModuleType, samples: Path) -> None:
+    batch = script.Batches(script.Settings(**{**SETTINGS, "scenes_per_batch": 2}), samples)[0]
+    assert [tuple(view.shape[:2]) for view in batch.views] == [(6, 8), (4, 16), (4, 4)]
+    assert {view.shape[2:] for view in batch.views} == {(3, 128, 128)}
+    assert {view.dtype for view in batch.views} == {torch.uint8}
+    assert torch.equal(batch.facts[:4:2], batch.facts[1:4:2])
+    assert len(batch.captions) == 6
+    assert batch.labels.shape == (6, len(DIMENSIONS))
+    assert batch.losses.shape == (4, len(script.KINDS))
 
 
-def test_an_epoch_goes_through_every_scene_once(script: ModuleType, clips: Path) -> None:
-    settings = script.Settings(num_scenes=12, scenes_per_batch=4)
-    batches = script.Batches(settings, clips)
-    epochs = [[seed for step in steps for seed in batches.scenes_of(step)] for steps in ((0, 1, 2), (3, 4, 5))]
+def test_an_epoch_goes_through_every_scene_once(script: ModuleType, samples: Path) -> None:
+    batches = script.Batches(script.Settings(num_scenes=12, scenes_per_batch=4), samples)
+    epochs = [[seed for step in steps for seed in batches.turn(step, 4, 12)] for steps in ((0, 1, 2), (3, 4, 5))]
     assert sorted(epochs[0]) == list(range(12))
     assert sorted(epochs[1]) == list(range(12))
     assert epochs[0] != epochs[1]
 
 
+def test_processes_share_a_batch_without_overlap(script: ModuleType, samples: Path) -> None:
+    settings = script.Settings(**{**SETTINGS, "scenes_per_batch": 2, "num_sketches": 4})
+    whole = script.Batches(settings, samples)[0]
+    parts = [script.Batches(settings, samples, (part, 2))[0] for part in range(2)]
+    assert [len(part.views[1]) for part in parts] == [2, 2]
+    assert torch.equal(torch.cat([part.facts[:2, :3] for part in parts]), whole.facts[:4, :3])
+
+
 def test_held_out_clips_come_from_seeds_that_training_never_draws(script: ModuleType) -> None:
-    highest = script.Settings().num_scenes - 1
-    assert highest < script.HELD_OUT_SEED
+    settings = script.Settings()
+    assert settings.num_scenes <= script.SKETCH_SEED
+    assert script.SKETCH_SEED + settings.num_sketches <= script.HELD_OUT_SEED
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(script, clips, trained, tmp_path: Path) -> None:
-    settings = script.Settings(**TINY)
-    interrupted = script.Trainer(tmp_path, clips, settings).run(num_workers=0, save_every=2)
+def test_backwards_and_mirrored_what_is_said_turns_round(script: ModuleType) -> None:
+    scene = script.Scene("red", "ball", "grass", "left", "in", look=1)
+    frames = torch.arange(8 * 3 * 4, dtype=torch.uint8).view(8, 3, 1, 4)
+    rng = np.random.default_rng(0)
+    seen = script._seen(scene, {}, [frames], rng, mirror=True, backwards=False)
+    assert torch.equal(seen["views"][0], frames.flip(-1))
+    assert seen["facts"][3:] == [
+        list(script.PHRASES["motion"]).index("right"),
+        list(script.PHRASES["camera"]).index("in"),
+    ]
+    seen = script._seen(scene, {}, [frames], rng, mirror=False, backwards=True)
+    assert torch.equal(seen["views"][0], frames.flip(0))
+    assert seen["facts"][3:] == [
+        list(script.PHRASES["motion"]).index("right"),
+        list(script.PHRASES["camera"]).index("out"),
+    ]
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(script, samples, trained, tmp_path: Path) -> None:
+    settings = script.Settings(**SETTINGS)
+    interrupted = script.Trainer(tmp_path, samples, settings).run(save_every=2)
     steps = [next(interrupted)["step"] for _ in range(3)]
     interrupted.close()
-    resumed = script.Trainer(tmp_path, clips, settings)
+    resumed = script.Trainer(tmp_path, samples, settings)
     assert (steps[-1], resumed.step) == (3, 2)
-    reports = list(resumed.run(num_workers=0))
+    reports = list(resumed.run())
     assert [r["loss"] for r in reports] == [r["loss"] for r in trained.reports[2:]]
     for name, value in trained.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[name]), name
 
 
-def test_a_run_with_other_settings_is_not_resumed(script: ModuleType, clips: Path, trained) -> None:
+def test_a_run_with_other_settings_is_not_resumed(script: ModuleType, samples: Path, trained) -> None:
     with pytest.raises(SystemExit, match="use another --run folder"):
-        script.Trainer(trained.folder, clips, script.Settings(**{**TINY, "seed": 1}))
+        script.Trainer(trained.folder, samples, script.Settings(**{**SETTINGS, "seed": 1}))
 
 
-def test_training_on_one_batch_learns_it(script: ModuleType, clips: Path, tmp_path: Path) -> None:
-    trainer = script.Trainer(tmp_path, clips, script.Settings(**TINY))
-    batch = script.Batches(trainer.settings, clips)[0]
+def test_training_on_one_batch_learns_it(script: ModuleType, samples: Path, tmp_path: Path) -> None:
+    trainer = script.Trainer(tmp_path, samples, script.Settings(**SETTINGS))
+    batch = script.Batches(trainer.settings, samples)[0]
     losses = [trainer.train_on(batch)["loss"] for _ in range(12)]
     assert losses[-1] < 0.5 * losses[0]
 
@@ -118,11 +156,13 @@ def test_filters_are_a_basis_and_all_but_the_mean_ignore_flat_patches(script: Mo
     assert (filters.sum(dim=(1, 2, 3, 4)).abs() > 1e-2).sum() == 1
 
 
-def test_unknown_words_fall_into_known_pieces(trained) -> None:
+def test_unknown_words_fall_into_known_pieces(script: ModuleType, trained) -> None:
     tokenizer = trained.model.tokenizer
     tokens = tokenizer.tokenize("A Crimson zeppelin rolls left, 4k!")
     assert tokenizer.unk_token not in tokens
-    assert {"crimson", "z", "##e", "left", ",", "4k", "!"} <= set(tokens)
+    assert {"a", "crimson", "left", ",", "4k", "!"} <= set(tokens)
+    assert 1 < len([token for token in tokens if token.strip("#") in "zeppelin"]) < len("zeppelin")
+    assert set(script.caption_words()) <= set(tokenizer.get_vocab())
 
 
 def test_the_export_is_a_small_loadable_checkpoint_that_scores_alike(script, trained, tmp_path: Path) -> None:
@@ -141,21 +181,29 @@ def test_the_export_is_a_small_loadable_checkpoint_that_scores_alike(script, tra
     exported = load_checkpoint(read_checkpoint(tmp_path), device="cpu")
     assert read_checkpoint(tmp_path).trained_on == trained_on
     assert exported.clip_config == script.CLIP
-    batch = script.Batches(trained.settings, trained.clips)[0]
-    pixels = torch.stack([pixel_values(frames, script.CLIP) for frames in batch.frames])
+    assert trained_on.known_words == tuple(sorted(script.caption_words()))
+    batch = script.Batches(trained.settings, trained.samples)[0]
+    pixels = [script.normalised(view[:2], trained.model.device) for view in batch.views]
     scores = []
     for model in (trained.model.eval(), exported):
-        features = model.extract_features(pixels, batch.captions)
-        scores.append(model.predict_with_features(*features.values()))
+        with torch.no_grad():
+            scores.append(
+                model.predict_with_features(model.encode_views(pixels), model.encode_text(batch.captions[:2]))
+            )
     assert torch.allclose(*scores, atol=0.02)
 
 
-def test_the_command_line_trains_exports_and_evaluates(script, clips, tmp_path: Path, caplog) -> None:
-    options = [f"--{name.replace('_', '-')}={value}" for name, value in {**TINY, "steps": 2}.items()]
-    folders = [f"--run={tmp_path / 'run'}", f"--clips={clips}", f"--out={tmp_path / 'out'}", "--workers=0"]
+def test_a_run_may_go_on_with_more_steps_and_scenes(script, samples, trained) -> None:
+    longer = script.Settings(**{**SETTINGS, "steps": 9, "num_scenes": 3})
+    assert script.Trainer(trained.folder, samples, longer).step == 4
+
+
+def test_the_command_line_trains_exports_and_evaluates(script, samples, tmp_path: Path, caplog) -> None:
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in {**SETTINGS, "steps": 2}.items()]
+    folders = [f"--run={tmp_path / 'run'}", f"--samples={samples}", f"--out={tmp_path / 'out'}", "--device=cpu"]
     with caplog.at_level("INFO"):
         script.main([*folders, *options])
-        script.main(["--evaluate", str(tmp_path / "out"), "--num-held-out=3"])
+        script.main(["--evaluate", str(tmp_path / "out"), "--num-held-out=3", f"--samples={samples}"])
     results = [record.getMessage() for record in caplog.records if "held-out" in record.getMessage()]
     assert len(results) == 2
     assert results[0] == results[1]

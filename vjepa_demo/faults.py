@@ -258,8 +258,11 @@ def _coded(
     pixel_format: str = "yuv420p",
     **options: str,
 ) -> Tensor:
-    """Frames (T, 3, H, W) uint8 from the codec, on one thread, which makes it the same each time."""
+    """Frames (T, 3, H, W) uint8 from the codec, on one thread and without x264's macroblock tree, which makes it the
+    same each time."""
     height, width = frames.shape[2:]
+    if codec == "libx264":
+        options["x264-params"] = "mbtree=0"
     coded = recode(
         F.pad(frames, (0, width % 2, 0, height % 2), mode="replicate"),
         codec=codec,

@@ -247,17 +247,15 @@ def caption_of(told: Mapping[str, str], rng: np.random.Generator) -> str:
     subject = ""
     if "shape" in words:
         colour = f"{words['colour']} " if "colour" in words else ""
-        subject = f"a {_choose(rng, _ADJECTIVES)}{colour}{words['shape']}"
+        subject = re.sub(r"^a (?=[aeiou])", "an ", f"a {_choose(rng, _ADJECTIVES)}{colour}{words['shape']}")
     place = words.get("background", "")
     if place and subject:
         place = f"{_choose(rng, _WHERE)} {place}"
     parts = {"subject": subject, "place": place, "motion": words.get("motion", ""), "camera": words.get("camera", "")}
     sentence = _choose(rng, _TEMPLATES).format_map(parts).replace(", it ,", ",")
-    sentence = re.sub(r"\s+(?=,)|(?<=,)(\s*,)+", "", re.sub(r"\s+", " ", sentence)).strip(" ,:")
-    sentence = sentence.removesuffix(", it")
+    sentence = re.sub(r"(\s*,)+", ",", re.sub(r"\s+", " ", sentence)).strip(" ,:").removesuffix(", it")
     opening = _choose(rng, _OPENINGS)
-    caption = f"{opening if sentence.startswith('a ') else ''}{sentence}{_choose(rng, _ENDINGS)}"
-    return re.sub(r"\ba (?=[aeiou])", "an ", caption)
+    return f"{opening if sentence.startswith(('a ', 'an ')) else ''}{sentence}{_choose(rng, _ENDINGS)}"
 
 
 def caption_words() -> set[str]:

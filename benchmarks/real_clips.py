@@ -1,0 +1,215 @@
+"""Look at what a model says of real clips that are made worse step by step: the table of docs/demo-model.md.
+
+    python benchmarks/real_clips.py --model assets/demo                     # the clips that ship with gradio
+    python benchmarks/real_clips.py --model assets/demo FILE.mp4 ...
+
+Five growing severities of each kind: the Spearman correlation of severity and the fall of the dimension that the kind
+belongs to, and whether that dimension falls the most. Then what clean clips get, and how far a score moves where
+nothing visible changes. Nothing is trained or tuned on these clips: this only looks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageFilter
+from scipy import stats
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from vjepa_demo.checkpoint import load_checkpoint, read_checkpoint
+from vjepa_demo.config import ASSETS, DIMENSIONS
+from vjepa_demo.model import VJEPAModel
+from vjepa_demo.video import pixel_values, recode, view_frames, view_indices
+
+GRADIO_CLIPS = ("world.mp4", "a.mp4", "b.mp4", "b.avi")
+SECONDS = 5.0  # of each clip, from its beginning: all versions are made in memory
+COMPARED = ("Traditional", "Aesthetic", "Temporal")
+
+
+@dataclass(frozen=True)
+class RealClip:
+    """Frames (T, 3, H, W) uint8 at `rate` frames a second."""
+
+    name: str
+    frames: Tensor
+    rate: float
+
+
+def read_clip(path: Path) -> RealClip:
+    """The first seconds of a video file, its shortest edge at most 720."""
+    from torchcodec.decoders import VideoDecoder
+
+    decoder = VideoDecoder(str(path))
+    rate = decoder.metadata.average_fps or 30.0
+    frames = decoder[: min(len(decoder), round(SECONDS * rate))]
+    height, width = (size // 2 * 2 for size in frames.shape[2:])
+    return RealClip(path.name, frames[..., :height, :width], rate)
+
+
+# ---- worse versions ------------------------------------------------------------------------------------------
+
+
+def blur(clip: RealClip, sigma: float) -> Tensor:
+    """Gaussian blur; `sigma` in pixels of a clip whose shortest edge is 720."""
+    radius = sigma * min(clip.frames.shape[2:]) / 720
+    pictures = [Image.fromarray(frame) for frame in clip.frames.permute(0, 2, 3, 1).numpy()]
+    blurred = [np.asarray(picture.filter(ImageFilter.GaussianBlur(radius))) for picture in pictures]
+    return torch.from_numpy(np.stack(blurred)).permute(0, 3, 1, 2)
+
+
+def noise(clip: RealClip, deviation: float) -> Tensor:
+    """Normal noise; `deviation` of 255."""
+    generator = torch.Generator().manual_seed(0)
+    noisy = [frame + deviation * torch.randn(frame.shape, generator=generator) for frame in clip.frames]
+    return torch.stack([frame.clamp(0, 255).to(torch.uint8) for frame in noisy])
+
+
+def h264(clip: RealClip, crf: float) -> Tensor:
+    """Coded by x264 as FFmpeg does it unasked."""
+    return recode(
+        clip.frames, codec="libx264", frames_per_second=clip.rate, crf=crf, preset="medium", pixel_format="yuv420p"
+    )
+
+
+def jitter(clip: RealClip, reach: float) -> Tensor:
+    """Every frame displaced by up to `reach` pixels at 720p, each on its own."""
+    height, width = clip.frames.shape[2:]
+    shifts = np.random.default_rng(0).uniform(-reach, reach, (len(clip.frames), 2)) * min(height, width) / 720
+    moved = []
+    for frame, (right, down) in zip(clip.frames, shifts, strict=True):
+        turn = torch.tensor([[[1.0, 0.0, 2 * right / width], [0.0, 1.0, 2 * down / height]]])
+        grid = F.affine_grid(turn, [1, 3, height, width], align_corners=False)
+        moved.append(F.grid_sample(frame[None].float(), grid, padding_mode="reflection", align_corners=False)[0])
+    return torch.stack([frame.to(torch.uint8) for frame in moved])
+
+
+def flicker(clip: RealClip, reach: float) -> Tensor:
+    """The brightness of every frame on its own."""
+    gains = np.exp(np.random.default_rng(0).normal(0, reach, len(clip.frames)))
+    return _each(clip, lambda frame, place: frame * float(gains[place]))
+
+
+def shuffle(clip: RealClip, block: float) -> Tensor:
+    """Frames out of order within blocks of so many."""
+    rng, order = np.random.default_rng(0), np.arange(len(clip.frames))
+    blocks = [rng.permutation(part) for part in np.split(order, range(int(block), len(order), int(block)))]
+    return clip.frames[torch.from_numpy(np.concatenate(blocks))]
+
+
+def stutter(clip: RealClip, hold: float) -> Tensor:
+    """Each frame held for so many."""
+    return clip.frames[torch.arange(len(clip.frames)) // int(hold) * int(hold)]
+
+
+def darken(clip: RealClip, gain: float) -> Tensor:
+    """Less light."""
+    return _each(clip, lambda frame, _: frame * gain)
+
+
+def flatten(clip: RealClip, share: float) -> Tensor:
+    """Contrast lost towards middle grey."""
+    return _each(clip, lambda frame, _: 128 + (frame - 128) * share)
+
+
+def _each(clip: RealClip, change: Callable[[Tensor, int], Tensor]) -> Tensor:
+    changed = [change(frame.float(), place).clamp(0, 255).to(torch.uint8) for place, frame in enumerate(clip.frames)]
+    return torch.stack(changed)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One way to make a clip worse: the dimension that should fall, how, and five growing severities."""
+
+    dimension: str
+    make: Callable[[RealClip, float], Tensor]
+    severities: tuple[float, ...]
+
+
+KINDS = {
+    "Gaussian blur": Kind("Traditional", blur, (1, 2, 4, 8, 16)),
+    "noise": Kind("Traditional", noise, (5, 10, 20, 40, 80)),
+    "H.264 CRF": Kind("Traditional", h264, (30, 35, 40, 46, 51)),
+    "jitter": Kind("Temporal", jitter, (1, 2, 4, 8, 16)),
+    "flicker": Kind("Temporal", flicker, (0.02, 0.05, 0.1, 0.2, 0.4)),
+    "shuffled frames": Kind("Temporal", shuffle, (2, 4, 8, 16, 1000)),
+    "stutter": Kind("Temporal", stutter, (2, 3, 4, 6, 12)),
+    "darkening": Kind("Aesthetic", darken, (0.8, 0.6, 0.4, 0.25, 0.12)),
+    "contrast loss": Kind("Aesthetic", flatten, (0.8, 0.6, 0.4, 0.25, 0.12)),
+}
+
+SAME = {
+    "re-encoded at CRF 18": partial(h264, crf=18),
+    "resized by 0.75": lambda clip: F.interpolate(
+        clip.frames, scale_factor=0.75, mode="bilinear", antialias=True, recompute_scale_factor=True
+    ),
+    "trimmed by a tenth": lambda clip: clip.frames[: round(0.9 * len(clip.frames))],
+}
+
+
+# ---- scores --------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def scores(model: VJEPAModel, frames: Tensor, rate: float, prompt: str) -> np.ndarray:
+    """What the model says of frames (T, 3, H, W) uint8: (5,), in the order of `DIMENSIONS`."""
+    config = model.clip_config
+    pixels = []
+    for view in config.views:
+        seen = view_frames(frames[view_indices(view, len(frames), rate, config)], view, config)
+        pixels.append(pixel_values(seen, config)[None])
+    return model.predict_with_features(model.encode_views(pixels), model.encode_text([prompt]))[0].numpy()
+
+
+def falls(model: VJEPAModel, clip: RealClip, kind: Kind, clean: np.ndarray, prompt: str) -> np.ndarray:
+    """How far each dimension falls below the clean clip's, (5 severities, 5 dimensions)."""
+    worse = [scores(model, kind.make(clip, severity), clip.rate, prompt) for severity in kind.severities]
+    return clean - np.stack(worse)
+
+
+def report(model: VJEPAModel, clips: Sequence[RealClip], prompt: str) -> None:
+    """Print the table."""
+    clean = {clip.name: scores(model, clip.frames, clip.rate, prompt) for clip in clips}
+    print(f"| clip | {' | '.join(DIMENSIONS)} |\n| --- |{' --- |' * len(DIMENSIONS)}")
+    for name, row in clean.items():
+        print(f"| {name} | {' | '.join(f'{value:.2f}' for value in row)} |")
+    print("\n| kind | Spearman of severity and fall, mean | right dimension falls most, share | each clip |")
+    print("| --- | --- | --- | --- |")
+    for name, kind in KINDS.items():
+        column, others = DIMENSIONS.index(kind.dimension), [DIMENSIONS.index(d) for d in COMPARED]
+        fallen = [falls(model, clip, kind, clean[clip.name], prompt) for clip in clips]
+        orders = [float(stats.spearmanr(range(len(f)), f[:, column]).statistic) for f in fallen]
+        most = [bool(f.mean(axis=0)[others].argmax() == others.index(column)) for f in fallen]
+        each = ", ".join(f"{order:.2f}" for order in orders)
+        print(f"| {name} | {np.mean(orders):.2f} | {np.mean(most):.2f} | {each} |", flush=True)
+    print("\n| nothing visible changes | mean absolute change of a score | largest |\n| --- | --- | --- |")
+    for name, make in SAME.items():
+        moved = np.stack([abs(scores(model, make(clip), clip.rate, prompt) - clean[clip.name]) for clip in clips])
+        print(f"| {name} | {moved.mean():.2f} | {moved.max():.2f} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", type=Path, nargs="*", help="videos; those of gradio, if none is given")
+    parser.add_argument("--model", type=Path, default=ASSETS / "demo", help="a checkpoint's folder")
+    parser.add_argument("--prompt", default="a video")
+    options = parser.parse_args()
+    if not options.files:
+        from gradio.media import get_video
+
+        options.files = [Path(get_video(name)) for name in GRADIO_CLIPS]
+    model = load_checkpoint(read_checkpoint(options.model), device="cpu")
+    report(model, [read_clip(path) for path in options.files], options.prompt)
+
+
+if __name__ == "__main__":
+    main()
