@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from vjepa_demo.config import ClipConfig, acr_word, model_presets
+from vjepa_demo.config import DEMO_VIEWS, SEED_VIEWS, ClipConfig, ModelConfig, View, acr_word, model_presets
 
 
 @pytest.mark.parametrize(
@@ -16,6 +18,38 @@ def test_the_acr_word_is_the_nearest_one(score, word):
 @pytest.mark.parametrize(("crop", "edge"), [(128, 146), (224, 256), (256, 292), (384, 438)])
 def test_the_resize_edge_is_that_of_the_processor(crop, edge):
     assert ClipConfig(crop_size=crop).resize_edge == edge
+
+
+def test_the_seeds_view_is_the_default():
+    assert ClipConfig().views == ModelConfig().views == SEED_VIEWS == (View(),)
+
+
+def test_views_come_back_from_json():
+    config = ModelConfig(views=DEMO_VIEWS)
+    assert ModelConfig(**json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"framing": "zoom"}, "framing is 'zoom'"),
+        ({"num_frames": 7}, "num_frames is 7"),
+        ({"num_frames": 0}, "num_frames is 0"),
+        ({"window": 16}, "num_frames is None; the window holds 16"),
+        ({"num_frames": 18, "window": 16}, "num_frames is 18; the window holds 16"),
+        ({"grid": None}, "grid is None"),
+        ({"edge": 5}, "edge is 5"),
+    ],
+)
+def test_a_view_that_cannot_be_fails(fields, said):
+    with pytest.raises(ValueError, match=said):
+        View(**fields)
+
+
+@pytest.mark.parametrize("views", [[], "crop", [{"zoom": 2}], [View()] * 9])
+def test_a_model_with_views_that_cannot_be_fails(views):
+    with pytest.raises(ValueError, match="views is"):
+        ModelConfig(views=views)
 
 
 def test_only_demo_can_score_before_anything_was_trained(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from conftest import CROP, FRAMES, small_vjepa_config, write_processor
 from transformers import AutoTokenizer, BertModel, VJEPA2ForVideoClassification, VJEPA2Model
 
-from vjepa_demo.config import DIMENSIONS
+from vjepa_demo.config import DIMENSIONS, View
 from vjepa_demo.model import OptimizedMOSHead, VJEPAModel, create_vjepa_model, inference_dtype, resolve_device
 from vjepa_demo.schema import ModelError
 
@@ -263,6 +263,17 @@ def test_bfloat16_is_used_where_the_processor_has_it(monkeypatch):
 def test_the_clip_is_what_the_processors_file_says(model, base_encoder, text_encoder):
     assert (model.clip_config.num_frames, model.clip_config.crop_size) == (FRAMES, CROP)
     assert make(base_encoder, text_encoder, num_frames=2).clip_config.num_frames == 2
+
+
+def test_features_of_views_stand_side_by_side_before_the_head(base_encoder, text_encoder, video):
+    model = make(base_encoder, text_encoder, views=(View(), View(num_frames=2, framing="squeeze")))
+    pixels = [video, video[:, :, :2]]
+    features = model.encode_views(pixels)
+    assert model.clip_config.views == model.config.views
+    torch.testing.assert_close(features, torch.cat([model.encode_video(view) for view in pixels], dim=1))
+    assert model.predict_with_features(features, model.encode_text(["a", "b"])).shape == (2, len(DIMENSIONS))
+    with pytest.raises(ValueError, match="2 views were expected, got 1"):
+        model.encode_views(pixels[:1])
 
 
 # ---- what is refused -------------------------------------------------------------------------------------------------
