@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,6 +74,13 @@ class TrainedOn:
         numbers = [self.vquala_score, self.no_video_baseline, *self.srocc.values()]
         if not all(number is None or type(number) in (int, float) for number in numbers):
             raise ValueError(f"srocc is {self.srocc!r}, and so on; numbers were expected")
+
+    def unknown_words(self, prompt: str) -> list[str]:
+        """The words of `prompt` that the model never learned, in lower case; none where it knows English."""
+        if not self.known_words:
+            return []
+        known = set(self.known_words)
+        return [word for word in re.findall(r"\w+", prompt.lower()) if word not in known]
 
     def __str__(self) -> str:
         only = "" if self.dimensions == DIMENSIONS else f" for {', '.join(self.dimensions)} only"
