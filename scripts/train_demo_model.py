@@ -638,6 +638,7 @@ def export(trainer: Trainer, folder: Path) -> TrainedOn:
         num_clips=4 * min(settings.num_scenes, trainer.step * settings.scenes_per_batch) + settings.num_sketches,
         description="moving shapes and textures with known faults",
         known_words=tuple(sorted(caption_words())),
+        recipe=recipe(trainer),
     )
     save_checkpoint(model, folder, trained_on=trained_on, model_config=config)
     exported = load_checkpoint(read_checkpoint(folder), device="cpu")
@@ -646,6 +647,18 @@ def export(trainer: Trainer, folder: Path) -> TrainedOn:
     trained_on = replace(trained_on, srocc=evaluation.srocc(), num_held_out=settings.num_held_out)
     save_checkpoint(model, folder, trained_on=trained_on, model_config=config)
     return trained_on
+
+
+def recipe(trainer: Trainer) -> str:
+    """How the model was made, for its card."""
+    settings = trainer.settings
+    return (
+        f"From nothing, by scripts/train_demo_model.py, seed {settings.seed}: {trainer.step:,} steps of "
+        f"{2 * settings.scenes_per_batch} clips ({settings.num_scenes:,} scenes in four variants) and "
+        f"{settings.sketches_per_batch} sketches of {settings.num_sketches:,}; AdamW, learning rate "
+        f"{settings.learning_rate:g}, cosine over {settings.steps:,} steps; {trainer.seconds / 60:.0f} minutes. The patch "
+        "embedding is a fixed cosine basis; everything above it was trained."
+    )
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:

@@ -380,7 +380,7 @@ Five mean opinion scores (1 Bad .. 5 Excellent) for a video and the prompt it wa
 ## Data
 
 Trained on {trained_on}. {_label_sentence(label_range)}
-
+{_recipe_sentence(trained_on)}
 ## Metrics
 
 Held-out Spearman correlation (SROCC), {trained_on.num_held_out:,} clips {_held_out_prompts(trained_on)}:
@@ -394,8 +394,18 @@ Held-out Spearman correlation (SROCC), {trained_on.num_held_out:,} clips {_held_
 ## Limits
 
 {limits}
-A score does not say whether what a video shows is true, safe or lawful.
+{_words_sentence(trained_on)}A score does not say whether what a video shows is true, safe or lawful.
 """
+
+
+def _recipe_sentence(trained_on: TrainedOn) -> str:
+    return f"\n## Recipe\n\n{trained_on.recipe}\n" if trained_on.recipe else ""
+
+
+def _words_sentence(trained_on: TrainedOn) -> str:
+    if not trained_on.known_words:
+        return ""
+    return f"Alignment means something only for prompts of these words: {', '.join(trained_on.known_words)}.\n"
 
 
 def _base_models(config: ModelConfig) -> str:

@@ -55,6 +55,7 @@ class TrainedOn:
     num_shared_prompts: int = 0  # held-out clips whose prompt was trained on
     dimensions: tuple[str, ...] = DIMENSIONS  # those that had labels
     known_words: tuple[str, ...] = ()  # of a prompt, in lower case; empty where the text encoder knows English
+    recipe: str = ""  # how it was trained and how long that took
 
     def __post_init__(self) -> None:
         """Raises ValueError for what no training run can have written: the fields may come from a file."""
@@ -69,8 +70,9 @@ class TrainedOn:
         for name in ("num_clips", "num_held_out", "num_shared_prompts"):
             if type(getattr(self, name)) is not int or getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; a count was expected")
-        if not isinstance(self.description, str):
-            raise ValueError(f"description is {self.description!r}; a text was expected")
+        for name in ("description", "recipe"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; a text was expected")
         numbers = [self.vquala_score, self.no_video_baseline, *self.srocc.values()]
         if not all(number is None or type(number) in (int, float) for number in numbers):
             raise ValueError(f"srocc is {self.srocc!r}, and so on; numbers were expected")
