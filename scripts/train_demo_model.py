@@ -350,6 +350,34 @@ def plain_attention(
     return (weights @ value).transpose(1, 2), None
 
 
+class Rotation:
+    """The rotary embedding of a VJEPA2RopeAttention (its `apply_rotary_embeddings`), its angles computed once and all
+    three axes turned together."""
+
+    def __init__(self, attention: nn.Module) -> None:
+        self.axes = (attention.d_dim, attention.h_dim, attention.w_dim)
+        self.rest = attention.attention_head_size - sum(self.axes)
+        self.tables: dict[tuple[int, torch.dtype], tuple[Tensor, Tensor]] = {}
+
+    def __call__(self, qk: Tensor, positions: Sequence[Tensor]) -> Tensor:
+        """Queries or keys (B, heads, N, D), each turned by its place (N,) in time, down and across."""
+        key = qk.shape[-2], qk.dtype
+        if key not in self.tables:
+            self.tables[key] = self._table(positions, qk.dtype)
+        cosines, sines = self.tables[key]
+        even, odd = qk.unflatten(-1, (-1, 2)).unbind(dim=-1)
+        return qk * cosines + torch.stack((-odd, even), dim=-1).flatten(-2) * sines
+
+    def _table(self, positions: Sequence[Tensor], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Cosines and sines (N, D), as `rotate_queries_or_keys` lays them out."""
+        parts = []
+        for size, places in zip(self.axes, positions, strict=True):
+            speeds = 1.0 / 10000 ** (torch.arange(size // 2) / (size / 2))
+            parts.append((places[:, None] * speeds).repeat(1, 2))
+        angles = torch.cat([*parts, torch.zeros(len(positions[0]), self.rest)], dim=1)
+        return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
 def build_model(folder: Path, settings: Settings, device: str) -> VJEPAModel:
     """The encoders of `folder` under a fresh head; everything above the patch embedding trains."""
     torch.manual_seed(settings.seed + 1)
@@ -359,6 +387,8 @@ def build_model(folder: Path, settings: Settings, device: str) -> VJEPAModel:
     if device == "cpu":
         AttentionInterface.register("plain", plain_attention)
         model.venc.config._attn_implementation = "plain"
+        for layer in model.venc.layer:
+            layer.attention.apply_rotary_embeddings = Rotation(layer.attention)
     with torch.no_grad():
         norm, output = model.head.net[0], model.head.net[-1]
         norm.weight[model.video_dim :] = 8.0  # text has unit length in all, video unit size in each
@@ -656,8 +686,8 @@ def recipe(trainer: Trainer) -> str:
         f"From nothing, by scripts/train_demo_model.py, seed {settings.seed}: {trainer.step:,} steps of "
         f"{2 * settings.scenes_per_batch} clips ({settings.num_scenes:,} scenes in four variants) and "
         f"{settings.sketches_per_batch} sketches of {settings.num_sketches:,}; AdamW, learning rate "
-        f"{settings.learning_rate:g}, cosine over {settings.steps:,} steps; {trainer.seconds / 60:.0f} minutes. The patch "
-        "embedding is a fixed cosine basis; everything above it was trained."
+        f"{settings.learning_rate:g}, cosine over {settings.steps:,} steps; {trainer.seconds / 60:.0f} minutes. The "
+        "patch embedding is a fixed cosine basis; everything above it was trained."
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import VJEPA2Model
 
 from vjepa_demo.checkpoint import load_checkpoint, read_checkpoint
 from vjepa_demo.config import DIMENSIONS, PROJECT_ROOT
@@ -154,6 +155,15 @@ def test_filters_are_a_basis_and_all_but_the_mean_ignore_flat_patches(script: Mo
     assert filters.shape == (192, 3, 2, 16, 16)
     assert torch.linalg.matrix_rank(filters.flatten(1)) == 192
     assert (filters.sum(dim=(1, 2, 3, 4)).abs() > 1e-2).sum() == 1
+
+
+def test_what_training_computes_faster_is_what_transformers_computes(script: ModuleType, trained) -> None:
+    encoder = VJEPA2Model(script.video_config(trained.settings)).encoder.eval()
+    encoder.load_state_dict(trained.model.venc.state_dict())
+    pixels = torch.randn(1, 3, 8, 128, 128)
+    with torch.no_grad():
+        expected = encoder(pixels.transpose(1, 2)).last_hidden_state.mean(dim=1)
+        torch.testing.assert_close(trained.model.eval().encode_video(pixels), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_unknown_words_fall_into_known_pieces(script: ModuleType, trained) -> None:
