@@ -6,8 +6,6 @@ import csv
 import sys
 from pathlib import Path
 
-import torch
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from vjepa_demo.config import ASSETS
@@ -27,8 +25,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for name, clip in example_clips().items():
-        frames = torch.from_numpy(clip.frames).permute(0, 3, 1, 2).contiguous()  # (T, H, W, 3) -> (T, 3, H, W)
-        write_video(folder / f"{name}.mp4", frames, frames_per_second=clip.fps)
+        write_video(folder / f"{name}.mp4", clip.frames, frames_per_second=clip.fps)
         rows.append({"video_name": f"{name}.mp4", "Prompt": clip.caption, "Shows": SHOWS[name]})
     with (folder / "examples.csv").open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, ["video_name", "Prompt", "Shows"])

@@ -160,11 +160,12 @@ def make_clip(
     degradations = drawn_degradations if degradations is None else tuple(degradations)
     clean = render_scene(scene, num_frames=num_frames, duration_seconds=duration, height=height, width=width)
     told = mislead(facts_told(scene, rng), rng, num_wrong=drawn_wrong if num_wrong is None else num_wrong)
+    caption = caption_of(told, rng)
     frames, costs = degrade(Footage(clean, np.arange(num_frames), num_frames), degradations, rng)
     return ProceduralClip(
         frames=frames,
         fps=num_frames / duration,
-        caption=caption_of(told, rng),
+        caption=caption,
         labels=labels_for(scene, told, costs),
         degradations=tuple(degradations),
         scene=scene,
@@ -174,11 +175,11 @@ def make_clip(
 
 def example_clips(*, num_frames: int = 60, height: int = 180, width: int = 320) -> dict[str, ProceduralClip]:
     """Four clips of 2.5 seconds to show a visitor, one scene: clean, blurred, unsteady, and with a wrong prompt."""
-    ball = Scene("red", "ball", "grass", "right", "still", look=11)
+    ball = Scene("red", "ball", "grass", "right", "still", look=15)
 
     def make(*faults: Degradation, num_wrong: int = 0) -> ProceduralClip:
         size = {"num_frames": num_frames, "height": height, "width": width}
-        return make_clip(1, scene=ball, degradations=faults, num_wrong=num_wrong, duration_seconds=2.5, **size)
+        return make_clip(19, scene=ball, degradations=faults, num_wrong=num_wrong, duration_seconds=2.5, **size)
 
     return {
         "clean": make(),
@@ -255,7 +256,7 @@ def caption_of(told: Mapping[str, str], rng: np.random.Generator) -> str:
     sentence = _choose(rng, _TEMPLATES).format_map(parts).replace(", it ,", ",")
     sentence = re.sub(r"(\s*,)+", ",", re.sub(r"\s+", " ", sentence)).strip(" ,:").removesuffix(", it")
     opening = _choose(rng, _OPENINGS)
-    return f"{opening if sentence.startswith(('a ', 'an ')) else ''}{sentence}{_choose(rng, _ENDINGS)}"
+    return f"{opening if subject and sentence.startswith(subject) else ''}{sentence}{_choose(rng, _ENDINGS)}"
 
 
 def caption_words() -> set[str]:
