@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from vjepa_demo.config import MAX_UPLOAD_BYTES, model_presets
+from vjepa_demo.config import MAX_UPLOAD_BYTES
 from vjepa_demo.schema import CheckpointError
 from vjepa_demo.ui import render
 from vjepa_demo.ui.errors import shown_errors
+from vjepa_demo.ui.model_choice import model_choices
 from vjepa_demo.ui.session import MINE, Session
 
 if TYPE_CHECKING:
@@ -134,8 +135,7 @@ def _use_hub(session: Session, name: str) -> tuple[Any, Any, str]:
 def _choose(session: Session, scorer: Scorer, trained: Path | None = None) -> tuple[Any, Any]:
     """Make `scorer` the visitor's own, of the checkpoint `trained` here or else of a foreign one."""
     session.scorer, session.scorer_of = scorer, trained
-    choices = [(f"{preset.name}: {preset.summary}", preset.name) for preset in model_presets().values()]
-    return gr.Dropdown(choices=[*choices, (scorer.name, MINE)], value=MINE), gr.Tabs(selected="score")
+    return gr.Dropdown(model_choices(session), value=MINE), gr.Tabs(selected="score")
 
 
 def _loaded(scorer: Scorer) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from html import escape
@@ -12,14 +11,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import gradio as gr
-from gradio.processing_utils import save_file_to_cache
-from gradio.utils import get_upload_folder
 
-from vjepa_demo.config import ASSETS, LABEL_RANGES, Scope, TrainConfig, model_presets
+from vjepa_demo.config import Scope, TrainConfig, model_presets
 from vjepa_demo.plots import label_histograms, prediction_scatter, training_curves
 from vjepa_demo.schema import RecordError
 from vjepa_demo.ui import render
 from vjepa_demo.ui.checkpoint_panel import LOADING, add_loader, add_push, add_sign_in, choose_mine
+from vjepa_demo.ui.data_inputs import (
+    RANGES,
+    SAMPLE,
+    SAMPLE_TABLE,
+    Range,
+    add_label_range,
+    add_table_file,
+    add_video_files,
+    download_path,
+    emptied,
+    take_over,
+)
 from vjepa_demo.ui.errors import AT_ONCE, shown_errors
 from vjepa_demo.ui.session import Session
 
@@ -27,16 +36,13 @@ if TYPE_CHECKING:
     from vjepa_demo.records import OnProgress, RecordSet
     from vjepa_demo.train import EpochReport, Report, TrainingResult
 
-Range = tuple[float, float] | None
 Point = tuple[int, float | None, float | None, float | None]  # epoch, loss, validation loss, VQualA score
-SAMPLE = ASSETS / "sample"
 SCOPES: list[tuple[str, Scope]] = [
     ("head: fast, an epoch takes seconds", "head"),
     ("top: the encoder's upper layers too, slower and often better", "top"),
 ]
 EXTRACTED = "videos"  # in the session's folder: what came out of a zip, of the last check alone
 WAITING = "Waiting for its turn: one visitor's model learns at a time"
-RANGES = {"detect it": None, **{f"{low} to {high}": (low, high) for low, high in LABEL_RANGES}}
 TRAINING: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "training", "api_visibility": "private"}
 
 
@@ -97,14 +103,8 @@ def add_finetune_tab(session: gr.State, default_model: str, model: gr.Dropdown, 
 
 def _add_inputs(default_model: str) -> _Inputs:
     defaults = TrainConfig()
-    labels = gr.File(label="Labels (CSV or TSV)", file_types=[".csv", ".tsv", ".txt"], height=150, elem_id="labels")
-    videos = gr.File(
-        label="Videos (files, or one zip)",
-        file_count="multiple",
-        file_types=["video", ".zip", ".gif", ".mkv", ".ts"],
-        height=150,
-        elem_id="label-videos",
-    )
+    labels = add_table_file("Labels (CSV or TSV)", "labels")
+    videos = add_video_files("label-videos")
     with gr.Row(equal_height=True):
         hub_name = gr.Textbox(
             label="or a Hub data set", placeholder="owner/name", max_length=200, scale=3, elem_id="hub-dataset"
@@ -119,7 +119,7 @@ def _add_inputs(default_model: str) -> _Inputs:
         rate = gr.Number(defaults.learning_rate, label="Base learning rate", minimum=1e-7, maximum=0.1)
         validation = gr.Slider(0, 0.5, value=defaults.validation_fraction, step=0.05, label="Share for validation")
         seed = gr.Number(defaults.seed, label="Seed", precision=0, minimum=0)
-        label_range = gr.Dropdown(list(RANGES), label="Range of the labels", elem_id="label-range")
+        label_range = add_label_range("label-range")
     with gr.Row():
         start = gr.Button("Start training", variant="primary", interactive=False, elem_id="start-button")
         stop = gr.Button("Stop, keep the best", interactive=False, elem_id="stop-button")
@@ -177,7 +177,7 @@ def _check_uploads(
     label_range: str,
     progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio asks for it)
 ) -> tuple[Any, ...]:
-    session.uploads.update(Path(path) for path in [labels, *(videos or [])] if path)
+    take_over(session, [labels, *(videos or [])])
     if not labels or not videos:
         with shown_errors():
             _forget(session)
@@ -191,7 +191,7 @@ def _check_sample(
     session: Session,
     progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio asks for it)
 ) -> tuple[Any, ...]:
-    read = partial(_read_files, session, str(SAMPLE / "labels.csv"), [str(SAMPLE)], None)
+    read = partial(_read_files, session, str(SAMPLE_TABLE), [str(SAMPLE)], None)
     return _check(session, lambda _: read(), progress, description="the sample data set", kind="procedural")
 
 
@@ -243,7 +243,7 @@ def _check(
 
     with shown_errors():
         _forget(session)
-        (session.folder / EXTRACTED).mkdir()
+        emptied(session.folder / EXTRACTED)
         progress(0.0, desc="Reading the labels")
         records = read(lambda done, total: progress((done, total), desc="Fetching the videos"))
         records = check_videos(
@@ -311,7 +311,7 @@ def _train(
 ) -> Iterator[tuple[Any, ...]]:
     """Live status and curves while it learns, then the results."""
     history: list[Point] = []
-    with shown_errors(), _deleted_after(session):
+    with shown_errors(), session.deleted_if_closed():
         config = _config(scope, epochs, rate, validation, seed)
         yield render.status("Loading the model", None, None), gr.Plot(visible=False), gr.Column(visible=False), *_SKIP
         for report in _reports(session, model, config):
@@ -319,16 +319,6 @@ def _train(
 
 
 _SKIP = (gr.skip(), gr.skip(), gr.skip())
-
-
-@contextmanager
-def _deleted_after(session: Session) -> Iterator[None]:
-    """A visitor who left meanwhile leaves nothing: what the run wrote since goes too."""
-    try:
-        yield
-    finally:
-        if session.closed.is_set():
-            session.delete()
 
 
 def _config(scope: Scope, epochs: int, rate: float, validation: float, seed: int) -> TrainConfig:
@@ -393,11 +383,8 @@ def _finished(session: Session, result: TrainingResult) -> tuple[Any, ...]:
     from vjepa_demo.checkpoint import zip_checkpoint
 
     session.checkpoint = result.folder
-    archive = session.folder / f"checkpoint-{session.runs}.zip"
+    archive = download_path(session, f"checkpoint-{session.runs}.zip")
     zip_checkpoint(result.folder, archive)
-    served = Path(save_file_to_cache(archive, cache_dir=get_upload_folder()))  # where Gradio serves it from
-    session.uploads.add(served)
-    archive.unlink()
     text = f"Done: the best of {result.epochs} epochs was number {result.best_epoch}."
     return (
         render.status(text, 1.0, None),
@@ -405,7 +392,7 @@ def _finished(session: Session, result: TrainingResult) -> tuple[Any, ...]:
         gr.Column(visible=True),
         render.metrics_table(result.evaluation, _sentence(result)),
         _scatter(result),
-        gr.DownloadButton(value=str(served)),
+        gr.DownloadButton(value=str(archive)),
     )
 
 

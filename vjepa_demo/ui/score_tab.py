@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from vjepa_demo.config import ASSETS, ModelPreset, model_presets
+from vjepa_demo.config import ASSETS
 from vjepa_demo.plots import radar_chart
 from vjepa_demo.schema import VideoError, VideoScores
 from vjepa_demo.ui import render
 from vjepa_demo.ui.errors import AT_ONCE, shown_errors
-from vjepa_demo.ui.session import MINE, Session
+from vjepa_demo.ui.model_choice import add_model_choice, refusal
+from vjepa_demo.ui.session import Session
 
 if TYPE_CHECKING:
     from vjepa_demo.scorer import Scorer
@@ -123,19 +124,10 @@ def _add_inputs(default_model: str) -> _Inputs:
         lines=2,
         elem_id="prompt",
     )
-    model = gr.Dropdown(
-        choices=[(_choice(preset), preset.name) for preset in model_presets().values()],
-        value=default_model,
-        label="Model",
-        elem_id="model",
-    )
+    model = add_model_choice(default_model, "model")
     button = gr.Button("Score", variant="primary", interactive=False, elem_id="score-button")
     hint = gr.HTML(render.hint("Add a video and type its prompt."), elem_id="hint")
     return _Inputs(video, prompt, model, button, hint, gr.State(False))
-
-
-def _choice(preset: ModelPreset) -> str:
-    return f"{preset.name}: {preset.summary}{'' if preset.refusal is None else ' (no trained head yet)'}"
 
 
 def _add_examples(inputs: _Inputs) -> Any:
@@ -186,9 +178,8 @@ def _finished(video: str | None, prompt: str, model: str) -> tuple[Any, Any, boo
 
 
 def _missing(video: str | None, prompt: str, model: str) -> str | None:
-    refusal = None if model == MINE else model_presets()[model].refusal
-    if refusal is not None:
-        return refusal
+    if (reason := refusal(model)) is not None:
+        return reason
     if not video:
         return "Add a video." if prompt.strip() else "Add a video and type its prompt."
     return None if prompt.strip() else "Type the prompt that the video was made from."

@@ -1,0 +1,54 @@
+"""Several visitors' batches at once, one row each in turn: nobody waits for the end of another's thousand rows.
+
+Batches have a queue of their own, so that a single score never waits behind one. Of the batches only one scores a row
+at a time: two at once would be no faster, and would take the machine from those who score a single clip.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from typing import Any, TypeVar
+
+BATCHING: dict[str, Any] = {"concurrency_limit": 4, "concurrency_id": "batch"}  # the next waits until one has ended
+
+Report = TypeVar("Report")
+
+
+class Turns:
+    """A lock that is given to those who wait for it in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._line: deque[threading.Event] = deque()  # the first has its turn
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        mine = threading.Event()
+        with self._lock:
+            self._line.append(mine)
+            self._line[0].set()
+        mine.wait()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._line.popleft()
+                if self._line:
+                    self._line[0].set()
+
+
+_turns = Turns()
+
+
+def in_turn(reports: Generator[Report, None, None]) -> Iterator[Report]:
+    """`reports`, each made when it is this run's turn; closing it closes `reports`."""
+    with closing(reports):
+        while True:
+            with _turns.turn():
+                report = next(reports, None)
+            if report is None:
+                return
+            yield report
