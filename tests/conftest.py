@@ -6,12 +6,15 @@ import json
 import os
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["VJEPA_DEMO_BOOTSTRAP"] = "0"  # no training beside the tests where there is a GPU
+FEATURES = tempfile.TemporaryDirectory(prefix="vjepa-demo-features-")  # deleted when the tests end
+os.environ["VJEPA_DEMO_CACHE"] = FEATURES.name
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # as config.wait_passively
 
 import gradio.media

@@ -10,7 +10,7 @@ import torch
 from vjepa_demo.config import ClipConfig
 from vjepa_demo.features import FeatureCache, FeatureKey, VideoFeatures, content_sha256
 
-KEY = FeatureKey("ab" * 32, ClipConfig(), "encoder", None, "mean", "torch.float32")
+KEY = FeatureKey("ab" * 32, ClipConfig(), weights="encoder@1", products="cpu torch.float32", pooling="mean")
 
 
 CLIP_BYTES = 2 * 4 + 12
@@ -18,7 +18,7 @@ CLIP_BYTES = 2 * 4 + 12
 
 def features(value: float = 0.0) -> VideoFeatures:
     """Two float32 features and a frame of 2 x 2: `CLIP_BYTES`."""
-    return VideoFeatures(torch.full((2,), value), np.zeros((1, 2, 2, 3), np.uint8), (0.0,), 1.0)
+    return VideoFeatures(torch.full((2,), value), (0.0,), 1.0, np.zeros((1, 2, 2, 3), np.uint8))
 
 
 def never() -> VideoFeatures:
@@ -36,10 +36,11 @@ def test_what_is_known_is_not_computed_again():
     [
         {"content_sha256": "cd" * 32},
         {"clip": ClipConfig(num_frames=16)},
-        {"encoder": "other"},
-        {"revision": "main"},
+        {"weights": "encoder@2"},
+        {"products": "cpu torch.bfloat16"},
         {"pooling": "cls"},
-        {"dtype": "torch.bfloat16"},
+        {"layer": 3},
+        {"version": 0},
     ],
 )
 def test_all_that_features_depend_on_is_in_the_key(change):
@@ -65,7 +66,7 @@ def test_a_clip_larger_than_the_cache_is_still_remembered_until_the_next():
     cache = FeatureCache(0)
     cache.get_or_compute(KEY, features)
     cache.get_or_compute(KEY, never)
-    cache.get_or_compute(replace(KEY, encoder="other"), features)
+    cache.get_or_compute(replace(KEY, weights="other"), features)
     assert len(cache) == 1
 
 

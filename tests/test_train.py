@@ -285,7 +285,7 @@ def test_each_clip_is_decoded_once_and_the_result_does_not_depend_on_the_cache(
     kept, _ = run(checkpoint_folder, data, tmp_path / "kept", config, load=count)
     assert sorted(decoded) == sorted({record.video for record in (*data.train, *data.validation)})
     model, _ = load_base(str(checkpoint_folder), device="cpu")
-    reports = list(train(model, data, replace(config, cache_share=0.0), tmp_path / "anew"))
+    reports = list(train(model, data, config, tmp_path / "anew", memory_bytes=0))
     assert losses([report for report in reports if isinstance(report, EpochReport)]) == losses(kept)
     assert [report.recomputed for report in reports if isinstance(report, EncodingReport)][-1] == 16
 

@@ -107,6 +107,7 @@ def _reports(
     import torch
 
     from vjepa_demo.checkpoint import load_base
+    from vjepa_demo.features import feature_store
     from vjepa_demo.records import split_records
     from vjepa_demo.train import TrainingData, train, training_device
 
@@ -118,7 +119,7 @@ def _reports(
         records = yield from _draw(clips, count=count, seed=config.seed)
         split = split_records(records, validation_fraction=config.validation_fraction, seed=config.seed)
         data = TrainingData(split.train, split.validation, DESCRIPTION, kind="procedural")
-        yield from train(model, data, config, work / "checkpoint", base_weights=None)
+        yield from train(model, data, config, work / "checkpoint", base_weights=None, store=feature_store())
     except torch.OutOfMemoryError as error:
         raise ModelError(
             f"the GPU's memory is too small for {name}, or in use: free some, or take a smaller model"

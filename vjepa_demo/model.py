@@ -7,8 +7,10 @@ part's output, and pooling is a setting because V-JEPA 2 has no CLS token.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -49,6 +51,8 @@ logger = logging.getLogger(__name__)
 
 # Where VJEPA2VideoProcessor keeps its settings: now, and in repositories saved before transformers 4.53.
 PROCESSOR_FILES = ("video_preprocessor_config.json", "preprocessor_config.json")
+COMMIT = re.compile("[0-9a-f]{40}")
+NOT_CONTENT = {"_name_or_path", "transformers_version"}  # of a configuration: where it came from
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,7 @@ class VJEPAModel(nn.Module):
             )
         except ValueError as error:
             raise ModelError(str(error)) from error
-        self.changed: set[str] = set()  # names of weights that are not the encoders' own any more
+        self.changed: dict[str, str] = {}  # weights that are not the encoders' own any more: name to digest
         self.device = resolve_device(device)
         self.dtype = dtype
         self.venc, self.pooler = _load_video_encoder(self.config)
@@ -146,6 +150,7 @@ class VJEPAModel(nn.Module):
             video_encoder_revision=_commit(self.config.video_encoder, video_encoder_revision),
             text_encoder_revision=_commit(self.config.text_encoder, text_encoder_revision),
         )
+        self._video_source = _content(self.config, self.venc, self.pooler)
         self.clip_config = _read_clip_config(self.config, self.venc.config)
         self.head = OptimizedMOSHead(self.venc.config.hidden_size, self.tenc.config.hidden_size, h=head_hidden)
         self.unfreeze_video_encoder()
@@ -188,6 +193,16 @@ class VJEPAModel(nn.Module):
     def num_frozen_layers(self) -> int:
         """Layers below the freeze line: `int(layers * freeze_ratio)`, as in the seed."""
         return int(len(self.venc.layer) * self.config.freeze_ratio)
+
+    def video_weights_digest(self, layer: int | None = None) -> str:
+        """A text that is the same for the same weights of the video encoder, all of them or those below `layer`:
+        wherever they lie, in whatever precision they are multiplied, whichever of them a checkpoint brought."""
+        changed = {name: digest for name, digest in sorted(self.changed.items()) if _is_below(name, layer)}
+        return self._video_source + (f" {_digest(json.dumps(changed).encode())}" if changed else "")
+
+    def note_changed(self, weights: Mapping[str, Tensor]) -> None:
+        """`weights`, by name, took the place of the encoders' own (or are the head's)."""
+        self.changed |= {name: _digest(_bytes(value)) for name, value in weights.items()}
 
     @torch.no_grad()
     def encode_prefix(self, pixel_values_videos: Tensor) -> Tensor:
@@ -390,6 +405,37 @@ def _commit(source: str, revision: str | None) -> str | None:
     if Path(source).is_dir():
         return revision
     return extract_commit_hash(cached_file(source, "config.json", revision=revision), None) or revision
+
+
+def _content(config: ModelConfig, encoder: VJEPA2Encoder, pooler: nn.Module | None) -> str:
+    """What the video encoder, just loaded, holds: a commit on the Hub says it; of a folder, which may be written again
+    with other weights, it is the digest of the weights and of the encoder's configuration."""
+    source, revision = config.video_encoder, config.video_encoder_revision or ""
+    if not Path(source).is_dir() and COMMIT.fullmatch(revision):
+        return f"{source}@{revision}"
+    settings = {name: value for name, value in encoder.config.to_dict().items() if name not in NOT_CONTENT}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for part in filter(None, (encoder, pooler)):
+        for name, value in part.state_dict().items():
+            digest.update(f"{name} {tuple(value.shape)}".encode())
+            digest.update(_bytes(value))
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _is_below(name: str, layer: int | None) -> bool:
+    """Whether the weight `name` of a model takes part in what its video encoder computes below `layer`."""
+    if layer is None:
+        return name.startswith(("venc.", "pooler."))
+    number = re.match(r"venc\.layer\.(\d+)\.", name)
+    return int(number[1]) < layer if number else name.startswith("venc.embeddings.")
+
+
+def _bytes(value: Tensor) -> memoryview:
+    return value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+
+
+def _digest(data: bytes | memoryview) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _load_weights(cls: type[Any], source: str, revision: str | None, **settings: Any) -> Any:

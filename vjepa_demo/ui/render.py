@@ -64,7 +64,9 @@ def _score_row(name: str, score: float) -> str:
 
 
 def frame_strip(result: VideoScores) -> str:
-    """The frames that the model saw, each with its time in the video."""
+    """The frames that the model saw, each with its time in the video; nothing where they were not kept."""
+    if result.frames is None:
+        return ""
     figures = "".join(
         f'<figure><img src="{_jpeg_url(frame)}" alt="frame at {seconds:.2f} s">{seconds:.2f} s</figure>'
         for frame, seconds in zip(result.frames, result.frame_seconds, strict=True)
