@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from vjepa_demo.config import DIMENSIONS, SCORE_MAX, SCORE_MIN
+from vjepa_demo.config import (
+    DIMENSIONS,
+    MAX_COMPARED,
+    MAX_PROMPT_CHARACTERS,
+    MIN_COMPARED,
+    SCORE_MAX,
+    SCORE_MIN,
+)
 
 SplitName = Literal["train", "validation"]
 
@@ -81,7 +88,8 @@ class VideoScores:
 
     `scores` maps each of `DIMENSIONS`, in that order, to a value from 1 (Bad) to 5 (Excellent).
     `seconds` maps "decode", "video", "text" and "head" to the seconds each step took; a step whose
-    result was remembered took 0. `frames` (T, H, W, 3) uint8 is what the model saw, at `frame_seconds` (T,).
+    result was remembered took 0. `frames` (T, H, W, 3) uint8 is what the model saw, at `frame_seconds` (T,);
+    None where nobody needs them.
     """
 
     video: str
@@ -91,8 +99,9 @@ class VideoScores:
     scores: dict[str, float]
     seconds: dict[str, float]
     duration_seconds: float
-    frames: np.ndarray = field(repr=False, compare=False)
+    frames: np.ndarray | None = field(repr=False, compare=False)
     frame_seconds: tuple[float, ...] = field(repr=False)
+    sha256: str | None = field(default=None, repr=False)  # of the file's bytes, in hexadecimal, where it is known
 
     def __post_init__(self) -> None:
         if tuple(self.scores) != DIMENSIONS:
@@ -108,6 +117,122 @@ class VideoScores:
             "scores": dict(self.scores),
             "seconds": dict(self.seconds),
         }
+
+
+COMPARISON_FORMAT, COMPARISON_VERSION = "vjepa-demo comparison", 1
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two to four videos scored by one model; the others are compared with the first."""
+
+    results: tuple[VideoScores, ...]
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what cannot be compared."""
+        if not MIN_COMPARED <= len(self.results) <= MAX_COMPARED:
+            raise ValueError(f"{len(self.results)} results; {MIN_COMPARED} to {MAX_COMPARED} can be compared")
+        first, *others = ((result.model, result.trained_on) for result in self.results)
+        if any(other != first for other in others):
+            raise ValueError("scores of different models cannot be compared: score all videos with one model")
+
+    @property
+    def model(self) -> str:
+        """The model that gave all scores."""
+        return self.results[0].model
+
+    @property
+    def trained_on(self) -> TrainedOn:
+        """What that model learned from."""
+        return self.results[0].trained_on
+
+    @property
+    def differences(self) -> tuple[dict[str, float], ...]:
+        """Of each result its scores minus the first's, rounded to four decimals as scores are; the first's are 0."""
+        first = self.results[0].scores
+        return tuple(
+            {name: round(score - first[name], 4) for name, score in result.scores.items()} for result in self.results
+        )
+
+    @property
+    def best(self) -> dict[str, tuple[int, ...]]:
+        """For each dimension the indices of the results with the highest score: several where they are equal."""
+        highest = {name: max(result.scores[name] for result in self.results) for name in DIMENSIONS}
+        return {
+            name: tuple(index for index, result in enumerate(self.results) if result.scores[name] == score)
+            for name, score in highest.items()
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object that the command line prints, the API returns and the page exports and opens again."""
+        results = [
+            {
+                **result.to_dict(),
+                "differences": differences,
+                "duration_seconds": result.duration_seconds,
+                "frame_seconds": list(result.frame_seconds),
+                "sha256": result.sha256,
+            }
+            for result, differences in zip(self.results, self.differences, strict=True)
+        ]
+        return {
+            "format": COMPARISON_FORMAT,
+            "version": COMPARISON_VERSION,
+            "model": self.model,
+            "trained_on": str(self.trained_on),
+            "training": asdict(self.trained_on),
+            "results": results,
+            "best": {name: list(indices) for name, indices in self.best.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, value: Any) -> Comparison:
+        """What `to_dict` wrote; differences and best are computed anew, frames are not in it.
+
+        Raises:
+            RecordError: if `value` is no such object, or damaged.
+        """
+        if not isinstance(value, dict) or value.get("format") != COMPARISON_FORMAT:
+            raise RecordError("this is no comparison of this program: open a JSON file that its Compare tab exported")
+        if value.get("version") != COMPARISON_VERSION:
+            raise RecordError(
+                f"this comparison has version {value.get('version')!r}; {COMPARISON_VERSION} can be read: "
+                "use a newer version of this program"
+            )
+        try:
+            trained_on = TrainedOn(**value["training"])
+            return cls(tuple(_result_from_dict(each, value["model"], trained_on) for each in value["results"]))
+        except KeyError as error:
+            raise RecordError(f"this comparison is damaged: {error} is missing; export it again") from error
+        except (TypeError, ValueError, OverflowError, AttributeError) as error:
+            raise RecordError(f"this comparison is damaged: {error}; export it again") from error
+
+
+def _result_from_dict(value: dict[str, Any], model: str, trained_on: TrainedOn) -> VideoScores:
+    """A result of `Comparison.to_dict`, without frames. Raises KeyError, TypeError or ValueError for anything else."""
+    texts = {"model": model, "video": value["video"], "prompt": value["prompt"], "sha256": value["sha256"] or ""}
+    for name, text in texts.items():
+        if not isinstance(text, str) or len(text) > MAX_PROMPT_CHARACTERS:
+            raise ValueError(f"{name} is {str(text)[:40]!r}; a text was expected")
+    return VideoScores(
+        video=value["video"],
+        prompt=value["prompt"],
+        model=model,
+        trained_on=trained_on,
+        scores={name: _number(value["scores"][name], SCORE_MIN, SCORE_MAX) for name in DIMENSIONS},
+        seconds={str(step): _number(seconds) for step, seconds in value["seconds"].items()},
+        duration_seconds=_number(value["duration_seconds"]),
+        frames=None,
+        frame_seconds=tuple(_number(seconds) for seconds in value["frame_seconds"]),
+        sha256=value["sha256"],
+    )
+
+
+def _number(value: Any, low: float = 0.0, high: float = float("inf")) -> float:
+    """`value`, a finite number from `low` to `high`. Raises ValueError for anything else."""
+    if type(value) not in (int, float) or not low <= value <= high or value == float("inf"):
+        raise ValueError(f"{str(value)[:40]!r} is no number from {low:g} to {high:g}")
+    return float(value)
 
 
 @dataclass(frozen=True)

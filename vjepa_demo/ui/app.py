@@ -12,9 +12,12 @@ from vjepa_demo.config import ASSETS, MAX_UPLOAD_BYTES, MAX_WAITING
 from vjepa_demo.schema import DemoError
 from vjepa_demo.ui import render
 from vjepa_demo.ui.about_tab import add_about_tab
+from vjepa_demo.ui.compare_tab import CSS as COMPARE_CSS
+from vjepa_demo.ui.compare_tab import add_compare_tab
 from vjepa_demo.ui.errors import AT_ONCE
 from vjepa_demo.ui.finetune_tab import add_finetune_tab
 from vjepa_demo.ui.first_head import add_first_head
+from vjepa_demo.ui.model_choice import follow
 from vjepa_demo.ui.score_tab import add_score_tab
 from vjepa_demo.ui.session import Session
 from vjepa_demo.ui.theme import CSS, THEME
@@ -45,10 +48,14 @@ def build_app(
         with gr.Tabs() as tabs:
             with gr.Tab("Score", id="score"):
                 model = add_score_tab(load_scorer, default_model, session, recheck=first_head)
+            with gr.Tab("Compare", id="compare"):
+                compare = add_compare_tab(load_scorer, default_model, session, tabs=tabs)
             with gr.Tab("Fine-tune", id="finetune"):
                 add_finetune_tab(session, default_model, model, tabs)
             with gr.Tab("About", id="about"):
                 add_about_tab()
+        follow(model, compare.model, session)
+        compare.model.input(lambda chosen: chosen, compare.model, model, **AT_ONCE)
 
         def model_state() -> Iterator[str]:
             """The header while the default model loads, and once it has."""
@@ -82,6 +89,7 @@ def launch(app: gr.Blocks, **settings: Any) -> None:
     app.launch(
         theme=THEME,
         css=CSS,
+        css_paths=[COMPARE_CSS],
         allowed_paths=examples,
         max_file_size=MAX_UPLOAD_BYTES,
         quiet=True,
