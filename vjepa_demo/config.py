@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from dataclasses import asdict, dataclass
@@ -218,7 +219,7 @@ def dataset_folder() -> Path:
 def feature_cache_folder() -> Path:
     """Where features of videos are kept for all processes: $VJEPA_DEMO_CACHE, or in the user's cache."""
     default = Path.home() / ".cache" / "vjepa_demo" / "features"
-    return Path(os.environ.get(CACHE_VARIABLE) or default)
+    return Path(os.environ.get(CACHE_VARIABLE) or default).expanduser().absolute()
 
 
 def feature_cache_bytes() -> int:
@@ -231,7 +232,7 @@ def feature_cache_bytes() -> int:
     setting = os.environ.get(CACHE_GB_VARIABLE)
     if setting:
         return gigabytes(setting)
-    folder = feature_cache_folder().absolute()
+    folder = feature_cache_folder()
     existing = next(each for each in (folder, *folder.parents) if each.exists())
     return min(MAX_CACHE_BYTES, int(CACHE_SHARE * shutil.disk_usage(existing).free))
 
@@ -244,9 +245,11 @@ def gigabytes(text: str) -> int:
     """
     try:
         value = float(text)
-        return int(value * GIGABYTE) if value >= 0 else int("negative")
-    except (OverflowError, ValueError) as error:
-        raise ValueError(f"the cache is to have {text!r} GB; a number from 0 (no cache) up was expected") from error
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{text!r} is no number of gigabytes: a number from 0 (nothing is kept) up was expected")
+    return int(value * GIGABYTE)
 
 
 def model_presets() -> dict[str, ModelPreset]:

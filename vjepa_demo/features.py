@@ -111,6 +111,9 @@ class StoreSize:
     num_files: int
     num_bytes: int
 
+    def __str__(self) -> str:
+        return f"{self.num_files:,} files, {_as_text(self.num_bytes)}"
+
 
 class FeatureStore:
     """Features and freeze-line activations on disk by content: one file a key, up to a budget of bytes.
@@ -419,6 +422,27 @@ class FeatureCache:
                 if total > self._capacity_bytes:
                     del self._entries[each]
                     total -= size
+
+
+def about_store(store: FeatureStore | None) -> str:
+    """One sentence on where `store` is, how large, what it holds, and when that goes."""
+    if store is None:
+        return "What the encoders make of videos is not kept on disk: the cache is turned off."
+    home = str(Path.home())
+    folder = str(store.folder).replace(home, "~", 1) if store.folder.is_relative_to(home) else str(store.folder)
+    return (
+        f"What the encoders made of videos (numbers and frame times; no pictures, no prompts) is kept in `{folder}`, "
+        f"{store.size()} of at most {_as_text(store.budget_bytes)}: what was used longest ago goes when that is full, "
+        "all of it with `python -m vjepa_demo cache --clear`."
+    )
+
+
+def _as_text(num_bytes: int) -> str:
+    """Such as "3.4 MB" or "20 GB"."""
+    for size, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if num_bytes >= size:
+            return f"{num_bytes / size:.3g} {unit}"
+    return f"{num_bytes} bytes"
 
 
 def content_sha256(path: str | Path) -> str:
