@@ -15,10 +15,10 @@ import statistics
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from vjepa_demo.config import DIMENSIONS, SCORE_MAX, SCORE_MIN
 from vjepa_demo.records import (
@@ -32,7 +32,7 @@ from vjepa_demo.records import (
     row_labels,
     row_problems,
 )
-from vjepa_demo.schema import DemoError, RecordError, VideoRecord
+from vjepa_demo.schema import DemoError, RecordError, VideoRecord, VideoScores
 
 if TYPE_CHECKING:
     from vjepa_demo.metrics import Evaluation
@@ -119,6 +119,14 @@ class BatchSummary:
     all: GroupScores
     generators: tuple[GroupScores, ...]
     evaluation: Evaluation | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object that `batch --json` prints, less what it says of the run."""
+        return {
+            "all": asdict(self.all),
+            "generators": [asdict(group) for group in self.generators],
+            "evaluation": None if self.evaluation is None else self.evaluation.to_dict(),
+        }
 
 
 # ---- what is to be scored --------------------------------------------------------------------------------------------
@@ -301,19 +309,22 @@ def _reports(
 
 def _score_rows(scorer: Scorer, rows: Sequence[BatchRow], should_stop: Callable[[], bool]) -> Iterator[RowResult]:
     """A result a row, in their order."""
-    for row in rows:
-        if should_stop():
-            return
-        yield _score_row(scorer, row)
+    requests = ((row.video, row.prompt) for row in rows if row.video is not None)
+    with closing(scorer.score_all(requests)) as answers:
+        for row in rows:
+            if should_stop():
+                return
+            yield _failed(scorer, row, row.problem or "") if row.video is None else _result(scorer, row, next(answers))
 
 
-def _score_row(scorer: Scorer, row: BatchRow) -> RowResult:
-    if row.video is None or row.problem is not None:
-        return RowResult(row, None, row.problem, scorer.name)
-    try:
-        return RowResult(row, scorer.score(row.video, row.prompt).scores, None, scorer.name)
-    except DemoError as error:
-        return RowResult(row, None, " ".join(str(error).split()), scorer.name)
+def _result(scorer: Scorer, row: BatchRow, answer: VideoScores | DemoError) -> RowResult:
+    if isinstance(answer, DemoError):
+        return _failed(scorer, row, str(answer))
+    return RowResult(row, answer.scores, None, scorer.name)
+
+
+def _failed(scorer: Scorer, row: BatchRow, error: str) -> RowResult:
+    return RowResult(row, None, " ".join(error.split()), scorer.name)
 
 
 def _share(rows: Sequence[BatchRow], index: int, count: int) -> list[BatchRow]:

@@ -174,7 +174,7 @@ def leaderboard_chart(
         )
     )
     _plain(figure, height=100 + LEADERBOARD_ROW * max(1, len(rows)))
-    figure.update_xaxes(title_text=f"{dimension}, mean ± standard error", range=_part_of_scale(rows))
+    figure.update_xaxes(title_text=f"{dimension} ± standard error", dtick=0.5, range=_part_of_scale(rows))
     figure.update_yaxes(
         tickvals=places,
         ticktext=[_shortened(name) for name, *_ in rows],

@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -86,7 +86,7 @@ class Scorer:
 
     def score_all(
         self, requests: Iterable[tuple[str | Path, str]], *, on_step: OnStep | None = None
-    ) -> Iterator[VideoScores | DemoError]:
+    ) -> Generator[VideoScores | DemoError, None, None]:
         """The scores of each (video, prompt), in this order, equal to those of `score`; without frames.
 
         While one clip is encoded the next are decoded by a thread, `DECODE_AHEAD` at most; what is known, or the same
