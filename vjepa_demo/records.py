@@ -656,6 +656,21 @@ def find_videos(
     return answers | {name: RecordError(message) for name, message in _clashes(named.items()).items()}
 
 
+def list_videos(videos: Sequence[str | Path], *, extract_to: str | Path | None = None) -> list[Path]:
+    """Each of the files `videos`; in place of a folder or a zip the videos in it (see `match_videos`).
+
+    Raises:
+        RecordError: if one is missing, or a zip is damaged, hostile or too large.
+    """
+    found = [(Path(source), _list_source(Path(source), None, extract_to)) for source in videos]
+    return [
+        file
+        for source, files in found
+        for _, file in files
+        if file == source or file.name.lower().endswith(VIDEO_SUFFIXES)
+    ]
+
+
 def _list_sources(
     videos: str | Path | Sequence[str | Path], names: Sequence[str], extract_to: str | Path | None
 ) -> tuple[list[tuple[str, Path]], str]:
@@ -767,8 +782,10 @@ def _same_tail(one: Sequence[str], other: Sequence[str]) -> bool:
     return all(left == right for left, right in zip(reversed(one), reversed(other), strict=False))
 
 
-def _list_source(source: Path, names: Sequence[str], extract_to: str | Path | None) -> Iterator[tuple[str, Path]]:
-    """(path within the source, file) of what `source` holds; a zip's files are extracted first."""
+def _list_source(
+    source: Path, names: Sequence[str] | None, extract_to: str | Path | None
+) -> Iterator[tuple[str, Path]]:
+    """(path within the source, file) of what `source` holds; of a zip, the videos `names` (None: all) are extracted."""
     if source.is_file() and source.suffix.lower() == ".zip":
         if extract_to is None:
             raise ValueError("videos in a zip need a folder to extract them to: pass extract_to")
@@ -783,9 +800,9 @@ def _list_source(source: Path, names: Sequence[str], extract_to: str | Path | No
         return
     elif not source.is_dir():
         raise RecordError(f"{source}: no such file or folder; a folder, a zip or video files were expected")
-    for folder_name, folders, names in os.walk(source):
+    for folder_name, folders, files in os.walk(source):
         folders[:] = sorted(name for name in folders if not is_hidden(name))
-        for name in sorted(names):
+        for name in sorted(files):
             if not is_hidden(name):
                 file = Path(folder_name, name)
                 yield file.relative_to(source).as_posix(), file
@@ -834,8 +851,8 @@ def _limits_for(folder: Path) -> ZipLimits:
     return dataclasses.replace(VIDEO_ZIP_LIMITS, total_bytes=min(VIDEO_ZIP_LIMITS.total_bytes, room))
 
 
-def extract_videos(zip_path: str | Path, folder: str | Path, *, wanted: Iterable[str]) -> tuple[Path, ...]:
-    """Extract the videos that `wanted` names, as a table may name them, into the new or empty `folder`.
+def extract_videos(zip_path: str | Path, folder: str | Path, *, wanted: Iterable[str] | None) -> tuple[Path, ...]:
+    """Extract the videos that `wanted` names, as a table may name them, or all (None), into the new or empty `folder`.
 
     Returns the files. All of them or none: nothing half-written is left. Nothing else of the zip is read, archives
     inside it are never opened, and the limits of config.py hold for the bytes that come out, whatever the zip declares.
@@ -854,12 +871,14 @@ def extract_videos(zip_path: str | Path, folder: str | Path, *, wanted: Iterable
     return tuple(folder / file.relative_to(partial) for file in files)
 
 
-def _wanted_files(paths: Sequence[str], wanted: Iterable[str]) -> dict[str, str]:
-    """Those of a zip's `paths` that `wanted` names; a zip is extracted with the paths it has."""
+def _wanted_files(paths: Sequence[str], wanted: Iterable[str] | None) -> dict[str, str]:
+    """Those of a zip's `paths` that `wanted` names (None: all videos); a zip is extracted with the paths it has."""
     videos = [(path, path) for path in paths if path.lower().endswith(VIDEO_SUFFIXES) and not is_hidden(path)]
     if not videos:
         nested = any(path.lower().endswith(ARCHIVE_SUFFIXES) for path in paths)
         raise ArchiveError(" holds no videos" + ("; archives inside it are not opened: unpack them" if nested else ""))
+    if wanted is None:
+        return dict(videos)
     listing = _Listing(videos)
     return {path: path for name in wanted for path in listing.find(name)}
 

@@ -12,6 +12,7 @@ from vjepa_demo.config import ASSETS, MAX_UPLOAD_BYTES, MAX_WAITING
 from vjepa_demo.schema import DemoError
 from vjepa_demo.ui import render
 from vjepa_demo.ui.about_tab import add_about_tab
+from vjepa_demo.ui.batch_tab import add_batch_tab
 from vjepa_demo.ui.compare_tab import CSS as COMPARE_CSS
 from vjepa_demo.ui.compare_tab import add_compare_tab
 from vjepa_demo.ui.errors import AT_ONCE
@@ -50,12 +51,14 @@ def build_app(
                 model = add_score_tab(load_scorer, default_model, session, recheck=first_head)
             with gr.Tab("Compare", id="compare"):
                 compare = add_compare_tab(load_scorer, default_model, session, tabs=tabs)
+            with gr.Tab("Batch", id="batch"):
+                batch_model = add_batch_tab(load_scorer, default_model, session)
             with gr.Tab("Fine-tune", id="finetune"):
                 add_finetune_tab(session, default_model, model, tabs)
             with gr.Tab("About", id="about"):
                 add_about_tab()
-        follow(model, compare.model, session)
-        compare.model.input(lambda chosen: chosen, compare.model, model, **AT_ONCE)
+        for other in (compare.model, batch_model):
+            follow(model, other, session)
 
         def model_state() -> Iterator[str]:
             """The header while the default model loads, and once it has."""

@@ -30,7 +30,8 @@ def add_model_choice(default_model: str, elem_id: str) -> gr.Dropdown:
 
 
 def follow(first: gr.Dropdown, other: gr.Dropdown, session: gr.State) -> None:
-    """Whatever is chosen in `first`, the Score tab's choice, is chosen in `other` too, with the same choices."""
+    """Whatever is chosen in `first`, the Score tab's choice, is chosen in `other` too, and the other way round."""
     first.change(
         lambda visitor, chosen: gr.Dropdown(model_choices(visitor), value=chosen), [session, first], other, **AT_ONCE
     )
+    other.input(lambda chosen: chosen, other, first, **AT_ONCE)

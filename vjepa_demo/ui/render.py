@@ -17,6 +17,7 @@ from vjepa_demo.schema import VideoScores
 if TYPE_CHECKING:
     from vjepa_demo.metrics import Evaluation
     from vjepa_demo.records import RecordSet, RecordSummary
+    from vjepa_demo.scorer import Scorer
 
 THUMBNAIL_PIXELS = 176  # twice the size it is shown at, for sharp screens
 STEP_NAMES = {"decode": "decoding", "video": "video encoder", "text": "text encoder", "head": "head"}
@@ -93,7 +94,7 @@ def heading(result: VideoScores) -> str:
     )
 
 
-def caution(result: VideoScores) -> str:
+def caution(result: VideoScores | Scorer) -> str:
     """What a model that never met a human opinion must not be taken for; nothing for one that did."""
     if result.trained_on.kind == "human":
         return ""

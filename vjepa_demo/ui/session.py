@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vjepa_demo.records import RecordSet
     from vjepa_demo.scorer import Scorer
 
+BatchOrder = Literal["latest", "errors", "best", "worst"]  # which rows of a batch are shown first
 MINE = "mine"  # the value of the Score tab's model choice that stands for the visitor's own checkpoint
 
 
@@ -30,6 +31,11 @@ class Batch:
     out: Path
     scorer: Scorer | None = None  # None until it was begun
     results: list[RowResult] = field(default_factory=list)
+    order: BatchOrder = "latest"
+
+    @property
+    def model(self) -> str:
+        return "" if self.scorer is None else self.scorer.name
 
     @property
     def num_left(self) -> int:

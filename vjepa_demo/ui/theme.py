@@ -17,7 +17,8 @@ CSS = """
 #header .badge::before { content: "●"; margin-right: .4rem; color: var(--body-text-color-subdued); }
 #header .badge.ready::before { color: #16a34a; }
 #first-head { align-items: center; }
-#hint p, #train-hint p, #first-head p { margin: 0; color: var(--body-text-color-subdued); font-size: .9rem; }
+#hint p, #train-hint p, #batch-hint p, #first-head p { margin: 0;
+  color: var(--body-text-color-subdued); font-size: .9rem; }
 .js-plotly-plot text { fill: var(--body-text-color) !important; }
 .scores { width: 100%; border-collapse: collapse; }
 .scores, .scores tbody, .scores tr, .scores td { border: 0 !important; }
@@ -50,7 +51,26 @@ CSS = """
 .train-status p { margin: 0 0 .3rem; }
 .bar-line { height: .5rem; border-radius: .25rem; background: var(--border-color-primary); }
 .bar-line span { display: block; height: 100%; border-radius: .25rem; background: var(--color-accent); }
-#hint, #train-hint { min-height: 1.4rem; }
+#hint, #train-hint, #batch-hint { min-height: 1.4rem; }
+.about-scores summary { cursor: pointer; margin-bottom: .3rem; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(5.5rem, 1fr)); gap: .5rem; }
+.tile { padding: .5rem .6rem; border: 1px solid var(--border-color-primary); border-radius: var(--block-radius); }
+.tile b { font-size: 1.25rem; font-variant-numeric: tabular-nums; margin-right: .3rem; }
+.tile small { color: var(--body-text-color-subdued); }
+.tile small:first-child { display: block; }
+.tile .bar-line { margin-top: .3rem; height: .3rem; }
+#batch-rows { max-height: 32rem; overflow: auto !important; contain: inline-size; }
+.batch-rows th { position: sticky; top: 0; background: var(--body-background-fill); font-weight: 600; text-align: left;
+  padding: .4rem; border: 0 !important; font-size: .8rem; }
+.batch-rows td { vertical-align: top; font-size: .9rem; padding: .4rem; }
+.batch-rows .row-clip { width: 100%; min-width: 8rem; max-width: 0; overflow-wrap: anywhere; }
+.batch-rows .row-clip small { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.batch-rows .value { font-weight: 400; }
+.batch-rows .value:last-child { font-weight: 600; }
+.tiles + .heading { margin-top: .5rem; }
+.batch-rows .row-line { color: var(--body-text-color-subdued); font-variant-numeric: tabular-nums; }
+.batch-rows .row-failed { color: var(--body-text-color-subdued); overflow-wrap: anywhere; }
+.batch-rows .row-failed::before { content: "✕"; color: #dc2626; margin-right: .4rem; }
 #model input { padding-right: 2rem; text-overflow: ellipsis; }
 #json .cm-line { white-space: pre-wrap; overflow-wrap: anywhere; }
 @media (max-width: 700px) {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 BATCHING: dict[str, Any] = {"concurrency_limit": 4, "concurrency_id": "batch"}  # the next waits until one has ended
@@ -43,12 +43,15 @@ class Turns:
 _turns = Turns()
 
 
-def in_turn(reports: Generator[Report, None, None]) -> Iterator[Report]:
+def in_turn(reports: Iterator[Report]) -> Generator[Report, None, None]:
     """`reports`, each made when it is this run's turn; closing it closes `reports`."""
-    with closing(reports):
+    try:
         while True:
             with _turns.turn():
                 report = next(reports, None)
             if report is None:
                 return
             yield report
+    finally:
+        if isinstance(reports, Generator):
+            reports.close()
