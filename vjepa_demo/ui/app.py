@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from vjepa_demo.config import ASSETS, MAX_UPLOAD_BYTES, MAX_WAITING
 from vjepa_demo.schema import DemoError
 from vjepa_demo.ui import render
 from vjepa_demo.ui.about_tab import add_about_tab
+from vjepa_demo.ui.api import add_api
 from vjepa_demo.ui.batch_tab import add_batch_tab
 from vjepa_demo.ui.compare_tab import CSS as COMPARE_CSS
 from vjepa_demo.ui.compare_tab import add_compare_tab
@@ -55,8 +57,9 @@ def build_app(
                 batch_model = add_batch_tab(load_scorer, default_model, session)
             with gr.Tab("Fine-tune", id="finetune"):
                 add_finetune_tab(session, default_model, model, tabs)
-            with gr.Tab("About", id="about"):
-                add_about_tab()
+            with gr.Tab("About", id="about") as about:
+                add_about_tab(about)
+        add_api(load_scorer, default_model, app)
         for other in (compare.model, batch_model):
             follow(model, other, session)
 
@@ -97,6 +100,7 @@ def launch(app: gr.Blocks, **settings: Any) -> None:
         max_file_size=MAX_UPLOAD_BYTES,
         quiet=True,
         prevent_thread_lock=True,
+        mcp_server=importlib.util.find_spec("mcp") is not None,  # with the extra gradio[mcp]; else the page alone
         **settings,
     )
     logger.info("the page is on %s", app.local_url)

@@ -34,7 +34,7 @@ from vjepa_demo.ui.session import Session
 
 if TYPE_CHECKING:
     from vjepa_demo.records import OnProgress, RecordSet
-    from vjepa_demo.train import EpochReport, Report, TrainingResult
+    from vjepa_demo.train import EpochReport, Report, TrainingData, TrainingResult
 
 Point = tuple[int, float | None, float | None, float | None]  # epoch, loss, validation loss, VQualA score
 SCOPES: list[tuple[str, Scope]] = [
@@ -312,7 +312,7 @@ def _train(
     """Live status and curves while it learns, then the results."""
     history: list[Point] = []
     with shown_errors(), session.deleted_if_closed():
-        config = _config(scope, epochs, rate, validation, seed)
+        config = train_config(scope, epochs, rate, validation, seed)
         yield render.status("Loading the model", None, None), gr.Plot(visible=False), gr.Column(visible=False), *_SKIP
         for report in _reports(session, model, config):
             yield _shown(session, report, history)
@@ -321,7 +321,12 @@ def _train(
 _SKIP = (gr.skip(), gr.skip(), gr.skip())
 
 
-def _config(scope: Scope, epochs: int, rate: float, validation: float, seed: int) -> TrainConfig:
+def train_config(scope: Scope, epochs: float, rate: float, validation: float, seed: float) -> TrainConfig:
+    """The settings of a run as a person gave them.
+
+    Raises:
+        RecordError: for a value out of its range.
+    """
     try:
         return TrainConfig(
             scope=scope,
@@ -335,26 +340,30 @@ def _config(scope: Scope, epochs: int, rate: float, validation: float, seed: int
 
 
 def _reports(session: Session, model: str, config: TrainConfig) -> Iterator[Report]:
-    from vjepa_demo.records import split_records
-    from vjepa_demo.train import TrainingData, fine_tune
+    from vjepa_demo.train import fine_tune
 
     if session.should_stop():
         raise RecordError("stopped before it began: nothing was learned, nothing was saved")
     if session.records is None:
         raise RecordError("nothing to train on: add labels and videos, or use the sample data set")
-    records = session.records
-    split = split_records(records.records, validation_fraction=config.validation_fraction, seed=config.seed)
-    for warning in split.warnings:
+    data, warnings = training_data(session.records, config, description=session.description, kind=session.kind)
+    for warning in warnings:
         gr.Warning(escape(warning))
-    data = TrainingData(
-        split.train,
-        split.validation,
-        description=session.description,
-        kind=session.kind,
-        label_range=(records.label_range.low, records.label_range.high),
-    )
     folder = session.new_run()
     yield from fine_tune(model, data, config, folder, should_stop=session.should_stop)
+
+
+def training_data(
+    records: RecordSet, config: TrainConfig, *, description: str, kind: Literal["human", "procedural"]
+) -> tuple[TrainingData, tuple[str, ...]]:
+    """`records` split as `config` says, and sentences for the person who decides whether to train on it."""
+    from vjepa_demo.records import split_records
+    from vjepa_demo.train import TrainingData
+
+    split = split_records(records.records, validation_fraction=config.validation_fraction, seed=config.seed)
+    label_range = (records.label_range.low, records.label_range.high)
+    data = TrainingData(split.train, split.validation, description=description, kind=kind, label_range=label_range)
+    return data, split.warnings
 
 
 def _shown(session: Session, report: Report, history: list[Point]) -> tuple[Any, ...]:
@@ -390,13 +399,14 @@ def _finished(session: Session, result: TrainingResult) -> tuple[Any, ...]:
         render.status(text, 1.0, None),
         gr.skip(),
         gr.Column(visible=True),
-        render.metrics_table(result.evaluation, _sentence(result)),
+        render.metrics_table(result.evaluation, meaning(result)),
         _scatter(result),
         gr.DownloadButton(value=str(archive)),
     )
 
 
-def _sentence(result: TrainingResult) -> str:
+def meaning(result: TrainingResult) -> str:
+    """What the metrics of a run say, in plain sentences."""
     from vjepa_demo.metrics import verdict
     from vjepa_demo.train import gain
 

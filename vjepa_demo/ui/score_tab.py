@@ -1,4 +1,4 @@
-"""The Score tab: a video and its prompt in, five scores out; and the `/score` endpoint."""
+"""The Score tab: a video and its prompt in, five scores out."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class _Results:
 def add_score_tab(
     load_scorer: Callable[[str], Scorer], default_model: str, session: gr.State, *, recheck: gr.HTML | None = None
 ) -> gr.Dropdown:
-    """Fill the current tab and name the `/score` endpoint; returns the choice of the model.
+    """Fill the current tab; returns the choice of the model.
 
     When `recheck` changes, it is looked again whether the chosen model can score.
     """
@@ -88,21 +88,6 @@ def add_score_tab(
         with shown_errors():
             yield gr.skip(), *_shown(_score(load, video, prompt, model, progress))
 
-    def score_endpoint(video: str, prompt: str, model: str = default_model) -> dict[str, Any]:
-        """Score a video and the prompt it was made from on five mean opinion scores, 1 (Bad) to 5 (Excellent).
-
-        Args:
-            video: the video file, anything FFmpeg decodes.
-            prompt: the text the video was made from.
-            model: "demo", "vitl" or "vitg".
-
-        Returns:
-            {"video", "prompt", "model", "trained_on", "scores": {"Traditional", "Alignment", "Aesthetic",
-            "Temporal", "Overall"}, "seconds"}
-        """
-        with shown_errors(str):
-            return _score(load_scorer, video, prompt, model).to_dict()
-
     with gr.Row(equal_height=False, elem_id="score-row"):
         with gr.Column(scale=2, min_width=320, elem_id="inputs-column"):
             inputs = _add_inputs(default_model)
@@ -112,7 +97,6 @@ def add_score_tab(
     _keep_ready(inputs, recheck)
     for trigger in (inputs.button.click, example_loaded.then):
         _wire(trigger, score_on_page, inputs, results, session)
-    _add_endpoint(score_endpoint, inputs)
     return inputs.model
 
 
@@ -202,12 +186,6 @@ def _wire(
             [inputs.button, inputs.hint, inputs.running],
             **AT_ONCE,
         )
-
-
-def _add_endpoint(score: Callable[..., Any], inputs: _Inputs) -> None:
-    """`/score`: through the real components, so that Gradio checks that the file was uploaded by the caller."""
-    answer = gr.JSON(label="scores", visible=False)
-    gr.Button(visible=False).click(score, inputs.values, answer, api_name="score", **SCORING)
 
 
 def _score(

@@ -1,0 +1,415 @@
+"""Every public endpoint of the page, for `gradio_client`, curl and MCP; whatever is not here is private.
+
+Each endpoint goes through real components, so that Gradio itself checks types, ranges, and that a file is one that the
+caller uploaded: a path on the server is refused. Its docstring is what the API page and MCP show. An answer is one JSON
+object; a file in it is one that `gradio_client` downloads by itself, and that the others fetch from its `url`.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import gradio as gr
+from gradio.components.api_component import Api
+
+from vjepa_demo.config import Scope, TrainConfig, model_presets
+from vjepa_demo.schema import ModelError, RecordError
+from vjepa_demo.ui.api_fields import (
+    COUNT,
+    DOWNLOAD,
+    NUMBER,
+    SCORES,
+    TEXT,
+    YES_OR_NO,
+    a_list,
+    an_object,
+    answer_field,
+    download,
+    file_field,
+    files_field,
+    given_file,
+    given_files,
+    said,
+)
+from vjepa_demo.ui.data_inputs import RANGES, download_path, take_over
+from vjepa_demo.ui.errors import shown_errors
+from vjepa_demo.ui.finetune_tab import TRAINING, meaning, train_config, training_data
+from vjepa_demo.ui.score_tab import SCORING
+from vjepa_demo.ui.session import MINE, Session
+from vjepa_demo.ui.visitors import Visitors, is_mcp
+
+if TYPE_CHECKING:
+    from vjepa_demo.metrics import Evaluation
+    from vjepa_demo.records import RecordSet
+    from vjepa_demo.scorer import Scorer
+    from vjepa_demo.train import Report, TrainingData
+
+Json = dict[str, Any]
+Given = Any  # a file, or files, as a caller gives them
+
+RESULT = {
+    "video": said(TEXT, "its file name"),
+    "prompt": TEXT,
+    "model": TEXT,
+    "trained_on": said(TEXT, "what the model learned from"),
+    "scores": SCORES,
+    "seconds": an_object(decode=NUMBER, video=NUMBER, text=NUMBER, head=NUMBER),
+}
+PROBLEM = an_object(line=said(COUNT, "of the table; its header is 1"), message=TEXT)
+CHECKED = an_object(
+    summary=TEXT,
+    num_rows=COUNT,
+    num_used=COUNT,
+    label_range=an_object(low=NUMBER, high=NUMBER, declared=YES_OR_NO),
+    num_labels=said(an_object(), "dimension: number of labels"),
+    notes=said(a_list(TEXT), "what was guessed"),
+    problems=said(a_list(PROBLEM), "each row that would not be used"),
+)
+EVALUATION = {
+    "n": said(COUNT, "clips"),
+    "dimensions": said(an_object(), "dimension: srocc, plcc, krocc, rmse"),
+    "vquala_score": NUMBER,
+    "no_video_baseline": said(NUMBER, "the VQualA score without a look at the video"),
+}
+EVALUATED = an_object(
+    done=COUNT, total=COUNT, evaluation=said(an_object(**EVALUATION), "only in the last"), meaning=TEXT
+)
+TRAINED = an_object(
+    phase=said({"type": "string", "enum": ["reading", "start", "epoch", "done"]}, "the other fields depend on it"),
+    evaluation=an_object(**EVALUATION),
+    meaning=TEXT,
+    checkpoint=DOWNLOAD,
+)
+
+
+def add_api(load_scorer: Callable[[str], Scorer], default_model: str, app: gr.Blocks) -> None:
+    """Name all public endpoints of `app`, the Blocks that are being built."""
+    visitors = Visitors()
+    app.unload(visitors.leave)
+    with gr.Column(visible=False):
+        _add_score(load_scorer, default_model, visitors)
+        _add_check_labels(visitors)
+        _add_fine_tune(default_model, visitors)
+        _add_evaluate(load_scorer, default_model, visitors)
+
+
+def _endpoint(run: Callable[..., Any], inputs: list[Any], answer: Api, **turn: Any) -> None:
+    """Publish `run` under its own name."""
+    gr.Button(visible=False).click(run, inputs, answer, api_name=run.__name__, show_progress="hidden", **turn)
+
+
+def for_caller(answer: Json, request: gr.Request) -> Json | str:
+    """`answer` as it will arrive as JSON: Gradio's MCP server would write a dict in Python's way."""
+    return json.dumps(answer, ensure_ascii=False) if is_mcp(request) else answer
+
+
+# ---- scoring ---------------------------------------------------------------------------------------------------------
+
+
+def _add_score(load_scorer: Callable[[str], Scorer], default_model: str, visitors: Visitors) -> None:
+    def score(video: Given, prompt: str, model: str, request: gr.Request) -> Json | str:
+        """Score a video, and the prompt it was generated from, on five mean opinion scores from 1 (Bad) to 5
+        (Excellent): Traditional (blur, noise, compression), Alignment (does it show what the prompt says), Aesthetic,
+        Temporal (smooth, consistent motion) and Overall. "trained_on" says how far to trust them.
+
+        Args:
+            video: The video, in any format that FFmpeg decodes, at most 2 GiB.
+            prompt: The text the video was made from, 1 to 2,000 characters.
+            model: demo, vitl, vitg, or mine: what this client trained with fine_tune (not over MCP or curl).
+
+        Returns:
+            {"video", "prompt", "model", "trained_on"
+            "scores": {"Traditional", "Alignment", "Aesthetic", "Temporal", "Overall"}
+            "seconds": {"decode", "video", "text", "head"}}
+            or an error that says what is wrong with the video, the prompt or the model
+        """
+        with shown_errors(str):
+            scorer = _scorer(load_scorer, model, visitors.find(request))
+            path = given_file(field, video)
+            result = scorer.score(path, prompt, with_frames=False)
+            return for_caller(replace(result, video=Path(path).name).to_dict(), request)
+
+    field = file_field("video")
+    inputs = [field, gr.Textbox(label="prompt", visible=False), _model_field(default_model, MINE)]
+    _endpoint(score, inputs, answer_field(an_object(**RESULT)), **SCORING)
+
+
+def _model_field(default_model: str, *others: str) -> gr.Dropdown:
+    return gr.Dropdown([*model_presets(), *others], value=default_model, label="model", visible=False)
+
+
+def _scorer(load_scorer: Callable[[str], Scorer], model: str, session: Session | None) -> Scorer:
+    """The scorer of `model`; of the client's own, loaded now if need be."""
+    if model != MINE:
+        return load_scorer(model)
+    if session is None or session.checkpoint is None:
+        raise ModelError(
+            f'there is no model "{MINE}": it is what this client trained with /fine_tune, until it closes its '
+            "connection (over MCP and curl it is not kept); train one, or choose another model"
+        )
+    if session.scorer is None or session.scorer_of != session.checkpoint:
+        from vjepa_demo.scorer import load_scorer as load_own
+
+        session.scorer, session.scorer_of = load_own(str(session.checkpoint), shown_as=MINE), session.checkpoint
+    return session.scorer
+
+
+# ---- fine-tuning -----------------------------------------------------------------------------------------------------
+
+
+class _Data:
+    """The fields for labelled clips, of every call that takes them."""
+
+    def __init__(self) -> None:
+        self.labels, self.videos = file_field("labels"), files_field("videos")
+        self.label_range = gr.Dropdown(list(RANGES), value=next(iter(RANGES)), label="label_range", visible=False)
+
+    def files(self, session: Session, labels: Given, videos: Given) -> tuple[str, list[str]]:
+        """The table and the videos; they are deleted with the session."""
+        table, files = given_file(self.labels, labels), given_files(self.videos, videos)
+        take_over(session, [table, *files])
+        return table, files
+
+
+@contextmanager
+def _records(session: Session, files: tuple[str, list[str]], label_range: str) -> Iterator[RecordSet]:
+    """The usable rows of a table and its videos, each video opened; what came out of a zip is there until the end."""
+    from vjepa_demo.records import check_videos, read_records
+
+    with tempfile.TemporaryDirectory(dir=session.folder, ignore_cleanup_errors=True) as folder:
+        found = read_records(*files, label_range=RANGES[label_range], extract_to=folder)
+        yield check_videos(found, on_progress=lambda *_: _go_on(session))
+
+
+def _go_on(session: Session) -> None:
+    """Raises RecordError if the client has gone."""
+    session.should_stop()
+
+
+def _add_check_labels(visitors: Visitors) -> None:
+    def check_labels(labels: Given, videos: Given, label_range: str, request: gr.Request) -> Json | str:
+        """Say what fine_tune or evaluate would use of a table of labels and its videos, and what not and why; each
+        video is opened, nothing is learned.
+
+        Args:
+            labels: A CSV or TSV: video_name, Prompt, and some of Traditional_MOS .. Overall_MOS; at most 64 MiB.
+            videos: The videos that the table names, as files or as one zip.
+            label_range: The range the labels were given in, such as 0 to 100; mapped to 1..5.
+
+        Returns:
+            {"summary", "num_rows", "num_used", "label_range", "num_labels": {dimension: count}, "notes"
+            "problems": [{"line", "message"}]}
+            or an error if the table or the zip cannot be used at all
+        """
+        with (
+            shown_errors(str),
+            visitors.session(request) as session,
+            _records(session, fields.files(session, labels, videos), label_range) as records,
+        ):
+            return for_caller(_checked(records), request)
+
+    fields = _Data()
+    _endpoint(
+        check_labels,
+        [fields.labels, fields.videos, fields.label_range],
+        answer_field(CHECKED),
+        concurrency_limit=2,
+    )
+
+
+def _checked(records: RecordSet) -> Json:
+    from vjepa_demo.records import summarise
+
+    summary = summarise(records)
+    return {
+        "summary": str(summary),
+        "num_rows": summary.num_rows,
+        "num_used": summary.num_used,
+        "label_range": asdict(records.label_range),
+        "num_labels": {each.dimension: each.num_labels for each in summary.dimensions},
+        "notes": list(records.notes),
+        "problems": [asdict(problem) for problem in records.problems],
+    }
+
+
+def _add_fine_tune(default_model: str, visitors: Visitors) -> None:
+    answer = answer_field(TRAINED)
+
+    def fine_tune(
+        labels: Given,
+        videos: Given,
+        model: str,
+        scope: Scope,
+        epochs: int,
+        learning_rate: float,
+        validation_share: float,
+        seed: int,
+        label_range: str,
+        procedural: bool,
+        request: gr.Request,
+    ) -> Iterator[Json | str]:
+        """Fine-tune a model on labelled clips: streams how far it is, and ends with how good the model became on
+        clips it did not learn from, beside what the prompts alone would give, and the checkpoint as a zip file. Rows
+        that cannot be used are left out (check_labels lists them). Cancelling the call ends the run. Where a connection
+        is kept (gradio_client), score then takes the model "mine".
+
+        Args:
+            labels: A CSV or TSV: video_name, Prompt, and some of Traditional_MOS .. Overall_MOS; at most 64 MiB.
+            videos: The videos that the table names, as files or as one zip.
+            model: The model to start from.
+            scope: What learns: head (seconds an epoch), or top (the encoder's upper layers too; often better).
+            epochs: How many times each clip is learned from, 1 to 100; the best epoch is kept.
+            learning_rate: Base learning rate, 1e-7 to 0.1.
+            validation_share: Share of the clips to judge by, 0 to 0.5, all of a prompt or none.
+            seed: Of the split and of the order; equal seeds give equal models on one machine.
+            label_range: The range the labels were given in, such as 0 to 100; mapped to 1..5.
+            procedural: True if the labels were computed and not given by people; the model then says so.
+
+        Returns:
+            while it runs {"phase": "reading", "done", "total", "seconds_left", "problems": [{"line", "message"}]}
+            {"phase": "start", "validation_loss", "vquala_score"}
+            {"phase": "epoch", "epoch", "epochs", "loss", "validation_loss", "vquala_score", "best", "seconds_left"}
+            last {"phase": "done", "epochs", "best_epoch"
+            "evaluation": {"n", "dimensions": {dimension: {"srocc", "plcc", "krocc", "rmse"}}, "vquala_score"
+            "no_video_baseline"} or null without validation clips
+            "meaning": what that says in plain words, "warnings", "problems": [{"line", "message"}]
+            "checkpoint": a zip file, there for a day or until the client leaves}
+            or an error
+        """
+        kind: Literal["human", "procedural"] = "procedural" if procedural else "human"
+        with shown_errors(str), visitors.session(request) as session:
+            config = train_config(scope, epochs, learning_rate, validation_share, seed)
+            files = fields.files(session, labels, videos)
+            with _records(session, files, label_range) as records:
+                data, warnings = training_data(records, config, description=Path(files[0]).name, kind=kind)
+                for report in _train(session, model, data, config):
+                    told = _told(report)
+                    if session.checkpoint is not None and told["phase"] == "done":
+                        told |= {"warnings": list(warnings), "problems": list(map(asdict, records.problems))}
+                        archive = _zipped(session.checkpoint, download_path(session, f"checkpoint-{session.runs}.zip"))
+                        told |= {"checkpoint": download(answer, archive, request)}
+                    yield for_caller(told, request)
+
+    defaults = TrainConfig()
+    fields = _Data()
+    inputs = [
+        fields.labels,
+        fields.videos,
+        _model_field(default_model),
+        gr.Radio(["head", "top"], value=defaults.scope, label="scope", visible=False),
+        gr.Slider(1, 100, value=defaults.epochs, step=1, precision=0, label="epochs", visible=False),
+        gr.Number(defaults.learning_rate, minimum=1e-7, maximum=0.1, label="learning_rate", visible=False),
+        gr.Slider(0, 0.5, value=defaults.validation_fraction, label="validation_share", visible=False),
+        gr.Number(defaults.seed, precision=0, minimum=0, label="seed", visible=False),
+        fields.label_range,
+        gr.Checkbox(False, label="procedural", visible=False),
+    ]
+    _endpoint(fine_tune, inputs, answer, **{**TRAINING, "api_visibility": "public"})
+
+
+def _train(session: Session, model: str, data: TrainingData, config: TrainConfig) -> Iterator[Report]:
+    """A run of its own, whose checkpoint the session has once it is done."""
+    from vjepa_demo.train import TrainingResult, fine_tune
+
+    for report in fine_tune(model, data, config, session.new_run(), should_stop=session.should_stop):
+        if isinstance(report, TrainingResult):
+            session.checkpoint = report.folder
+        yield report
+
+
+def _told(report: Report) -> Json:
+    """A report of a run as JSON."""
+    from vjepa_demo.train import EncodingReport, EpochReport, StartReport
+
+    if isinstance(report, EncodingReport):
+        return {
+            "phase": "reading",
+            "done": report.done,
+            "total": report.total,
+            "seconds_left": report.seconds_left,
+            "problems": list(map(asdict, report.problems)),
+        }
+    if isinstance(report, StartReport):
+        return {"phase": "start", **_validated(report.validation_loss, report.validation)}
+    if isinstance(report, EpochReport):
+        return {
+            "phase": "epoch",
+            "epoch": report.epoch,
+            "epochs": report.epochs,
+            "loss": report.loss,
+            **_validated(report.validation_loss, report.validation),
+            "best": report.is_best,
+            "seconds_left": report.seconds_left,
+        }
+    return {
+        "phase": "done",
+        "epochs": report.epochs,
+        "best_epoch": report.best_epoch,
+        "evaluation": report.evaluation and report.evaluation.to_dict(),
+        "meaning": meaning(report),
+    }
+
+
+def _validated(loss: float | None, evaluation: Evaluation | None) -> Json:
+    return {"validation_loss": loss, "vquala_score": evaluation and evaluation.vquala_score.value}
+
+
+def _zipped(folder: Path, archive: Path) -> Path:
+    from vjepa_demo.checkpoint import zip_checkpoint
+
+    zip_checkpoint(folder, archive)
+    return archive
+
+
+def _add_evaluate(load_scorer: Callable[[str], Scorer], default_model: str, visitors: Visitors) -> None:
+    def evaluate(
+        labels: Given, videos: Given, model: str, label_range: str, request: gr.Request
+    ) -> Iterator[Json | str]:
+        """Say how well a model's scores agree with labels, beside what the prompts alone would give: correlations of
+        ranks (SROCC, KROCC) and of values (PLCC) from -1 to 1, and the root mean squared error (RMSE) in scores.
+        Streams how far it is. Rows that cannot be used are left out (check_labels lists them).
+
+        Args:
+            labels: A CSV or TSV: video_name, Prompt, and some of Traditional_MOS .. Overall_MOS; at most 64 MiB.
+            videos: The videos that the table names, as files or as one zip.
+            model: demo, vitl, vitg, or mine: what this client trained with fine_tune (not over MCP or curl).
+            label_range: The range the labels were given in, such as 0 to 100; mapped to 1..5.
+
+        Returns:
+            while it runs {"done", "total"}, last also
+            {"evaluation": {"n", "dimensions": {dimension: {"srocc", "plcc", "krocc", "rmse"}}, "vquala_score"
+            "no_video_baseline"}, "meaning": what that says in plain words}
+            or an error
+        """
+        with shown_errors(str), visitors.session(request) as session:
+            scorer = _scorer(load_scorer, model, session)
+            with _records(session, fields.files(session, labels, videos), label_range) as records:
+                for told in _evaluated(scorer, records):
+                    yield for_caller(told, request)
+
+    fields = _Data()
+    inputs = [fields.labels, fields.videos, _model_field(default_model, MINE), fields.label_range]
+    _endpoint(evaluate, inputs, answer_field(EVALUATED), **SCORING)
+
+
+def _evaluated(scorer: Scorer, records: RecordSet) -> Iterator[Json]:
+    """How many clips are scored, and last the metrics, as the command `evaluate --json` has them."""
+    from vjepa_demo.metrics import verdict
+    from vjepa_demo.train import judge
+
+    total = len(records.records)
+    if not total:
+        raise RecordError("no row can be evaluated: check_labels says why")
+    scores = []
+    for record in records.records:
+        scores.append(scorer.score(record.video, record.prompt, with_frames=False).scores)
+        if len(scores) < total:
+            yield {"done": len(scores), "total": total}
+    evaluation = judge(scores, records.records)
+    yield {"done": total, "total": total, "evaluation": evaluation.to_dict(), "meaning": verdict(evaluation)}
