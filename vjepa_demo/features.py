@@ -12,7 +12,7 @@ import time
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 FEATURES_VERSION = 1  # one more whenever the same video and weights give other features: decoding, resizing, encoding
 SUFFIX, PARTIAL_SUFFIX = ".features", ".partial"
 LOCK_FILE, TOTAL_FILE = ".lock", ".total"
-LOCK_SECONDS = 30.0
+LOCK_SECONDS, LOCK_POLL_SECONDS = 30.0, 0.005
 ABANDONED_SECONDS = 3600.0  # a file that has been partial for so long belongs to a process that was killed
 FILE_MAGIC = b"vjepafe1"
 LENGTH_BYTES, CHECKSUM_BYTES = 8, 4
@@ -201,17 +201,10 @@ class FeatureStore:
     def _files(self) -> list[tuple[int, int, Path]]:
         """When it was last used (ns), the size and the path of each file, what was used longest ago first."""
         found = []
-        try:
-            with os.scandir(self.folder) as entries:
-                for entry in entries:
-                    if entry.name.endswith(SUFFIX):
-                        try:
-                            status = entry.stat()
-                        except FileNotFoundError:  # another process deleted it meanwhile
-                            continue
-                        found.append((status.st_mtime_ns, status.st_size, Path(entry.path)))
-        except FileNotFoundError:
-            return []
+        for path in self.folder.glob(f"*{SUFFIX}"):
+            with suppress(FileNotFoundError):  # another process deleted it meanwhile
+                status = path.stat()
+                found.append((status.st_mtime_ns, status.st_size, path))
         return sorted(found)
 
     def _write_partial(self, data: bytes) -> Path:
@@ -227,16 +220,14 @@ class FeatureStore:
 
     def _delete_abandoned(self) -> None:
         for partial in self.folder.glob(f"*{PARTIAL_SUFFIX}"):
-            try:
+            with suppress(FileNotFoundError):  # another process was faster
                 if time.time() - partial.stat().st_mtime > ABANDONED_SECONDS:
                     partial.unlink()
-            except FileNotFoundError:  # another process was faster
-                continue
 
     # ---- the budget, under the lock of all processes -----------------------------------------------------------------
 
-    def _lock(self) -> FileLock:
-        return FileLock(self.folder / LOCK_FILE, timeout=LOCK_SECONDS)
+    def _lock(self) -> AbstractContextManager[FileLock]:
+        return FileLock(self.folder / LOCK_FILE).acquire(timeout=LOCK_SECONDS, poll_interval=LOCK_POLL_SECONDS)
 
     def _make_room(self, path: Path, size: int) -> bool:
         """Whether `size` more bytes for `path` fit, after deleting what may go; notes the new total if so.
@@ -296,10 +287,11 @@ def _pack(tensors: Mapping[str, Tensor], key: FeatureKey) -> bytes:
 def _unpack(data: bytes, key: FeatureKey) -> dict[str, Tensor] | None:
     """What `_pack` packed; None for anything else, damaged, cut off, or of another key."""
     begin = len(FILE_MAGIC) + CHECKSUM_BYTES
-    checksum = int.from_bytes(data[len(FILE_MAGIC) : begin])
-    if not data.startswith(FILE_MAGIC) or zlib.crc32(memoryview(data)[begin:]) != checksum:
-        return None
     offset = begin + LENGTH_BYTES
+    if not data.startswith(FILE_MAGIC) or len(data) < offset:
+        return None
+    if zlib.crc32(memoryview(data)[begin:]) != int.from_bytes(data[len(FILE_MAGIC) : begin]):
+        return None
     end = offset + int.from_bytes(data[begin:offset])
     header = json.loads(data[offset:end])
     if header["key"] != repr(key):
