@@ -44,7 +44,7 @@ from vjepa_demo.features import FeatureKey, FeatureStore, VideoFeatures, content
 from vjepa_demo.hub import Token
 from vjepa_demo.losses import mos_loss
 from vjepa_demo.metrics import Evaluation, evaluate, no_video_baseline
-from vjepa_demo.model import VJEPAModel, inference_dtype
+from vjepa_demo.model import VJEPAModel, default_device, inference_dtype
 from vjepa_demo.schema import CheckpointError, DemoError, RecordError, RecordProblem, TrainedOn, VideoError, VideoRecord
 from vjepa_demo.video import Clip, load_clip, pixel_values
 
@@ -224,22 +224,27 @@ def gain(result: TrainingResult) -> str:
 
 def training_device() -> str:
     """Where this process trains: its own GPU under `accelerate launch`, a GPU where there is one, else the CPU."""
-    return str(PartialState().device)
+    return str(_processes().device)
 
 
 def is_main_process() -> bool:
     """Whether this process speaks for all of an `accelerate launch`."""
-    return PartialState().is_main_process
+    return _processes().is_main_process
 
 
 def num_processes() -> int:
     """How many processes an `accelerate launch` has; 1 without one."""
-    return PartialState().num_processes
+    return _processes().num_processes
 
 
 def process_index() -> int:
     """Which of the `num_processes` this is; 0 speaks for all."""
-    return PartialState().process_index
+    return _processes().process_index
+
+
+def _processes() -> PartialState:
+    """This process among those that were launched together; accelerate has to be told where they have no GPU."""
+    return PartialState(cpu=default_device() == "cpu")
 
 
 def from_main_process(make: Callable[[], T]) -> T:
