@@ -1,4 +1,4 @@
-"""The command line: `python -m vjepa_demo score | batch | train | evaluate | make-dataset`."""
+"""The command line: `python -m vjepa_demo score | compare | batch | train | evaluate | make-dataset`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from vjepa_demo.config import (
     BOOTSTRAP_CLIPS,
     CACHE_GB_VARIABLE,
     CACHE_VARIABLE,
+    COMPARED_LETTERS,
     DIMENSIONS,
+    MAX_COMPARED,
+    MIN_COMPARED,
     Scope,
     TrainConfig,
     acr_word,
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
     from vjepa_demo.bootstrap import DrawingReport
     from vjepa_demo.metrics import Evaluation
     from vjepa_demo.records import RecordSet
-    from vjepa_demo.schema import VideoScores
+    from vjepa_demo.schema import Comparison, VideoScores
     from vjepa_demo.scorer import Scorer
     from vjepa_demo.train import EncodingReport, Report
 
@@ -82,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m vjepa_demo", description="Mean opinion scores of AI-generated videos."
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_add_score, _add_batch, _add_train, _add_evaluate, _add_make_dataset, _add_cache):
+    for add in (_add_score, _add_compare, _add_batch, _add_train, _add_evaluate, _add_make_dataset, _add_cache):
         add(commands)
     return parser
 
@@ -94,6 +97,17 @@ def _add_score(commands: Any) -> None:
     _add_model(score)
     score.add_argument("--json", action="store_true", help="print a JSON list, one object a video")
     score.set_defaults(run=_score)
+
+
+def _add_compare(commands: Any) -> None:
+    compare = commands.add_parser("compare", help="score two to four videos side by side")
+    compare.add_argument("videos", nargs="+", metavar="VIDEO", help="the others are compared with the first")
+    compare.add_argument(
+        "--prompt", action="append", required=True, metavar="TEXT", help="one for all videos, or once for each of them"
+    )
+    _add_model(compare)
+    compare.add_argument("--json", action="store_true", help="print one JSON object; the page opens it too")
+    compare.set_defaults(run=_compare)
 
 
 def _add_model(command: argparse.ArgumentParser) -> None:
@@ -239,6 +253,44 @@ def _as_block(answer: dict[str, Any]) -> str:
         return f"{answer['video']}\n  error: {answer['error']}"
     rows = [f"  {name:<12}{score:.2f}  {acr_word(score)}" for name, score in answer["scores"].items()]
     return "\n".join([answer["video"], *rows])
+
+
+# ---- comparing -------------------------------------------------------------------------------------------------------
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from vjepa_demo.scorer import get_scorer
+
+    videos, prompts = options.videos, options.prompt
+    if not MIN_COMPARED <= len(videos) <= MAX_COMPARED:
+        raise RecordError(f"got {len(videos)} videos; {MIN_COMPARED} to {MAX_COMPARED} can be compared")
+    if len(prompts) not in (1, len(videos)):
+        raise RecordError(f"got {len(prompts)} prompts for {len(videos)} videos; one --prompt for all, or one for each")
+    scorer = get_scorer(options.model, options.device, token=None)
+    comparison = scorer.compare(list(zip(videos, prompts * (len(videos) // len(prompts)), strict=True)))
+    if options.json:
+        print(json.dumps(comparison.to_dict(), indent=2))
+    else:
+        print(*_as_comparison(comparison), sep="\n")
+        print(f"model {scorer.name} ({scorer.hardware}), trained on {scorer.trained_on}")
+    return 0
+
+
+def _as_comparison(comparison: Comparison) -> list[str]:
+    """What each letter stands for, and a table: a line a dimension, a column a video."""
+    letters = COMPARED_LETTERS[: len(comparison.results)]
+    lines = [f"{letter}  {result.video}" for letter, result in zip(letters, comparison.results, strict=True)]
+    lines += ["", f"{'':<12}" + "".join(f"{letter:<16}" for letter in letters).rstrip()]
+    for name in DIMENSIONS:
+        cells = (_as_cell(comparison, name, index) for index in range(len(letters)))
+        lines.append(f"{name:<12}{''.join(f'{cell:<16}' for cell in cells)}".rstrip())
+    return [*lines, "", "in brackets the difference to A; * the best"]
+
+
+def _as_cell(comparison: Comparison, name: str, index: int) -> str:
+    difference = f" ({round(comparison.differences[index][name], 2) + 0.0:+.2f})" if index else ""  # no -0.00
+    best = " *" if index in comparison.best[name] else ""
+    return f"{comparison.results[index].scores[name]:.2f}{difference}{best}"
 
 
 # ---- batches ---------------------------------------------------------------------------------------------------------

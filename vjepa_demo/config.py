@@ -45,6 +45,7 @@ MAX_CACHE_BYTES, CACHE_SHARE = 20 * GIGABYTE, 0.2  # on disk, where nothing else
 MAX_UPLOAD_BYTES = 2 * 2**30
 MAX_WAITING = 64  # requests in the queue; the next is told to come back
 MIN_COMPARED, MAX_COMPARED = 2, 4  # videos side by side
+COMPARED_LETTERS = "ABCD"  # what they are called
 MAX_COMPARISON_BYTES = 2**20  # of a saved one
 
 # Labelled tables. Below this many validation clips a rank correlation says nothing.

@@ -8,7 +8,7 @@ from pathlib import Path
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from vjepa_demo.config import ACR_WORDS, DIMENSIONS, SCORE_MAX, SCORE_MIN
+from vjepa_demo.config import ACR_WORDS, COMPARED_LETTERS, DIMENSIONS, SCORE_MAX, SCORE_MIN
 from vjepa_demo.schema import VideoScores
 
 LINE, FILL = "#f97316", "rgba(249, 115, 22, 0.25)"
@@ -63,7 +63,7 @@ def comparison_chart(results: Sequence[VideoScores], *, places: Sequence[int] | 
         figure.add_scatterpolar(
             r=[*values, values[0]],
             theta=[*DIMENSIONS, DIMENSIONS[0]],
-            name=f"{'ABCD'[place]} · {_shortened(Path(result.video).name)}",
+            name=f"{COMPARED_LETTERS[place]} · {_shortened(Path(result.video).name)}",
             mode="lines+markers",
             line={"color": colour, "width": 2.5, "dash": CLIP_DASHES[place]},
             marker={"color": colour, "size": 7, "symbol": CLIP_MARKS[place]},

@@ -6,9 +6,9 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -21,7 +21,9 @@ from vjepa_demo.config import (
     DECODE_AHEAD,
     DIMENSIONS,
     FEATURE_CACHE_BYTES,
+    MAX_COMPARED,
     MAX_PROMPT_CHARACTERS,
+    MIN_COMPARED,
     SCORE_MAX,
     SCORE_MIN,
     model_presets,
@@ -29,7 +31,7 @@ from vjepa_demo.config import (
 from vjepa_demo.features import FeatureCache, FeatureKey, FeatureStore, VideoFeatures, content_sha256, feature_store
 from vjepa_demo.hub import Token
 from vjepa_demo.model import VJEPAModel, default_device, inference_dtype, resolve_device
-from vjepa_demo.schema import DemoError, ModelError, RecordError, TrainedOn, VideoScores
+from vjepa_demo.schema import Comparison, DemoError, ModelError, RecordError, TrainedOn, VideoScores
 from vjepa_demo.video import Clip, check_file, load_clip, pixel_values
 
 STEPS = ("decode", "video", "text", "head")
@@ -107,6 +109,23 @@ class Scorer:
             finally:
                 for future in ahead:
                     future.cancel()
+
+    def compare(self, clips: Sequence[tuple[str | Path, str]]) -> Comparison:
+        """The scores of two to four (video, prompt), the others compared with the first.
+
+        Raises:
+            RecordError: if these are fewer or more, or a prompt cannot be used.
+            VideoError: if a file cannot be read as a video; nothing is compared then.
+        """
+        if not MIN_COMPARED <= len(clips) <= MAX_COMPARED:
+            raise RecordError(f"got {len(clips)} videos; {MIN_COMPARED} to {MAX_COMPARED} can be compared")
+        results = []
+        with closing(self.score_all(clips)) as outcomes:
+            for outcome in outcomes:
+                if isinstance(outcome, DemoError):
+                    raise outcome
+                results.append(outcome)
+        return Comparison(tuple(results))
 
     def _decode_ahead(self, video: str | Path, prompt: str, being_decoded: set[FeatureKey]) -> _Decoded:
         """The clip of `video`, unless its features are known or will be as soon as it is this one's turn."""

@@ -10,8 +10,6 @@ from pathlib import Path
 from vjepa_demo.config import MAX_COMPARED, MIN_COMPARED
 from vjepa_demo.schema import Comparison, VideoScores
 
-LETTERS = "ABCD"
-
 
 def _new_key() -> str:
     return uuid.uuid4().hex

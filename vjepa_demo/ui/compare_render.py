@@ -11,16 +11,16 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from vjepa_demo.config import DIMENSIONS
+from vjepa_demo.config import COMPARED_LETTERS, DIMENSIONS
 from vjepa_demo.plots import CLIP_COLOURS
 from vjepa_demo.schema import Comparison, VideoScores
-from vjepa_demo.ui.compare_board import LETTERS, Board, Clip
+from vjepa_demo.ui.compare_board import Board, Clip
 from vjepa_demo.ui.render import STEP_NAMES, caution, trust
 
 EMPTY = (
-    '<div class="empty"><div><b>Which version is better, and in what?</b><br>'
-    "1. Add two to four clips above. &nbsp; 2. Type their prompt. &nbsp; 3. Press Compare.<br>"
-    "Or begin with the example clips.</div></div>"
+    '<div class="empty"><div><b>Which version is better, and in what?</b><br><ol class="steps">'
+    "<li>Drop in two to four clips.</li><li>Type the prompt they were made from.</li>"
+    "<li>Press Compare.</li></ol></div></div>"
 )
 PLAYER = """
 <div class="player" hidden>
@@ -46,7 +46,7 @@ def stage(board: Board) -> str:
 
 
 def _card(board: Board, index: int) -> str:
-    clip, letter = board.clips[index], LETTERS[index]
+    clip, letter = board.clips[index], COMPARED_LETTERS[index]
     name = escape(clip.name, quote=True)
     last = len(board.clips) - 1
     return (
@@ -117,7 +117,7 @@ def table(board: Board, comparison: Comparison) -> str:
 
 
 def _letters(board: Board) -> list[str]:
-    return [LETTERS[index] for index in board.scored]
+    return [COMPARED_LETTERS[index] for index in board.scored]
 
 
 def _own_prompt(comparison: Comparison, result: VideoScores) -> str:
@@ -126,9 +126,9 @@ def _own_prompt(comparison: Comparison, result: VideoScores) -> str:
 
 def _column_head(index: int, result: VideoScores, prompt: str) -> str:
     name = escape(Path(result.video).name, quote=True)
-    said = f'<small class="own">“{escape(prompt)}”</small>' if prompt else ""
+    said = f'<small class="own" title="{escape(prompt, quote=True)}">“{escape(prompt)}”</small>' if prompt else ""
     return (
-        f'<th scope="col" style="--clip:{CLIP_COLOURS[index]}"><span class="letter">{LETTERS[index]}</span>'
+        f'<th scope="col" style="--clip:{CLIP_COLOURS[index]}"><span class="letter">{COMPARED_LETTERS[index]}</span>'
         f'<span class="name" title="{name}">{name}</span>{said}</th>'
     )
 
@@ -138,7 +138,7 @@ def _row(name: str, comparison: Comparison, first: str) -> str:
     for index, (result, differences) in enumerate(zip(comparison.results, comparison.differences, strict=True)):
         is_best = index in comparison.best[name]
         star = '<span class="star" title="best"><span aria-hidden="true">★</span><i>best</i></span>' if is_best else ""
-        difference = signed(differences[name]) if index else "reference"
+        difference = signed(differences[name]) if index else ""
         cells.append(
             f'<td class="{"best" if is_best else ""}" data-dimension="{name}"><span class="value">'
             f'{result.scores[name]:.2f}</span>{star}<small class="difference">{difference}</small></td>'
@@ -154,18 +154,20 @@ def signed(difference: float) -> str:
 
 
 def about(board: Board, comparison: Comparison) -> str:
-    """What the model learned from, and the seconds that each clip took."""
-    spent = " · ".join(
-        f"{letter} {_spent(result)}" for letter, result in zip(_letters(board), comparison.results, strict=True)
+    """What the model learned from, and the time that each clip took; a video seen before is not encoded again."""
+    timed = list(zip(_letters(board), comparison.results, strict=True))
+    spent = " · ".join(f"{letter} {_spent(result)}" for letter, result in timed)
+    remembered = [letter for letter, result in timed if result.seconds.get("video") == 0]
+    again = f" (video remembered, not encoded again: {listed(remembered)})" if remembered else ""
+    return (
+        f'<div class="about-scores"><p>{escape(trust(comparison.results[0]))}</p>'
+        f'<p class="times">{spent}{again}</p></div>'
     )
-    return f'<div class="about-scores"><p>{escape(trust(comparison.results[0]))}</p><p class="times">{spent}</p></div>'
 
 
 def _spent(result: VideoScores) -> str:
     steps = ", ".join(f"{STEP_NAMES.get(step, step)} {1e3 * each:,.0f} ms" for step, each in result.seconds.items())
-    total = f"{1e3 * sum(result.seconds.values()):,.0f} ms"
-    remembered = " (video remembered, not encoded again)" if result.seconds.get("video") == 0 else ""
-    return f'<span title="{escape(steps, quote=True)}">{total}{remembered}</span>'
+    return f'<span title="{escape(steps, quote=True)}">{1e3 * sum(result.seconds.values()):,.0f} ms</span>'
 
 
 # ---- exports ---------------------------------------------------------------------------------------------------------

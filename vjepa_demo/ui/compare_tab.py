@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from vjepa_demo.config import MAX_COMPARED, MAX_COMPARISON_BYTES, MIN_COMPARED, VIDEO_SUFFIXES
+from vjepa_demo.config import COMPARED_LETTERS, MAX_COMPARED, MAX_COMPARISON_BYTES, MIN_COMPARED, VIDEO_SUFFIXES
 from vjepa_demo.plots import comparison_chart
 from vjepa_demo.schema import Comparison, DemoError, RecordError
 from vjepa_demo.ui import compare_render as fragments
 from vjepa_demo.ui import render
-from vjepa_demo.ui.compare_board import LETTERS, Board, Clip, Outcome, board_of
+from vjepa_demo.ui.compare_board import Board, Clip, Outcome, board_of
 from vjepa_demo.ui.errors import AT_ONCE, shown_errors
 from vjepa_demo.ui.model_choice import add_model_choice, refusal
 from vjepa_demo.ui.score_tab import SCORING, STEPS, example_rows
@@ -50,9 +51,8 @@ class CompareTab:
         board = _board(*values[: len(self.inputs) - 2])
         if board.is_full:
             gr.Warning(f"Compare holds {MAX_COMPARED} clips: remove one there first.")
-        else:
-            board = board.with_clip(Path(video), prompt)
-        return *_drawn(board, *values[-2:]), gr.Tabs(selected="compare")
+            return *_drawn(board, board, *values[-2:]), gr.Tabs(selected="compare")
+        return *_drawn(board, board.with_clip(Path(video), prompt), *values[-2:]), gr.Tabs(selected="compare")
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def _add_page(default_model: str) -> tuple[_Inputs, _Results]:
         )
         with gr.Column(min_width=130, elem_id="compare-drop-column") as drop_column:
             drop = gr.File(
-                label="Add clips",
+                label="Clips",
                 file_count="multiple",
                 file_types=["video", *VIDEO_SUFFIXES],
                 height=170,
@@ -146,7 +146,7 @@ def _add_page(default_model: str) -> tuple[_Inputs, _Results]:
             )
             own = [
                 gr.Textbox(label=f"Prompt of {letter}", lines=2, visible=False, elem_id=f"compare-prompt-{letter}")
-                for letter in LETTERS
+                for letter in COMPARED_LETTERS
             ]
             each = gr.Checkbox(label="Each clip has its own prompt", container=False, elem_id="compare-each")
             model = add_model_choice(default_model, "compare-model")
@@ -171,7 +171,7 @@ def _add_results() -> _Results:
         heading = gr.HTML(elem_id="compare-heading")
         radar = gr.Plot(label="Scores", show_label=False, container=False, elem_id="compare-radar")
         table = gr.HTML(elem_id="compare-table")
-        exports = gr.HTML(elem_id="compare-exports")
+        exports = gr.HTML(apply_default_css=False, elem_id="compare-exports")
         about = gr.HTML(elem_id="compare-about")
     return _Results(empty, panel, heading, radar, table, exports, about)
 
@@ -180,13 +180,16 @@ def _board(clips: tuple[Clip, ...], shared: str, each: bool, *own: str) -> Board
     return Board(tuple(clips), shared or "", each, tuple(text or "" for text in own))
 
 
-def _drawn(board: Board, model: str, running: bool) -> tuple[Any, ...]:
-    """All that shows the board, in the order of the outputs."""
+def _drawn(before: Board, board: Board, model: str, running: bool) -> tuple[Any, ...]:
+    """All that shows `board` on a page that shows `before`, in the order of the outputs.
+
+    A prompt that is the same is left alone: it may be being typed.
+    """
     return (
         board.clips,
-        gr.Textbox(board.shared, visible=not board.each),
-        board.each,
-        *(_own_prompt(board, index) for index in range(MAX_COMPARED)),
+        _prompt(before.shared, board.shared, visible=not board.each),
+        gr.skip() if board.each == before.each else board.each,
+        *(_own_prompt(before, board, index) for index in range(MAX_COMPARED)),
         fragments.stage(board),
         gr.Column(visible=not board.is_full),
         *_readiness(board, model, running),
@@ -194,10 +197,14 @@ def _drawn(board: Board, model: str, running: bool) -> tuple[Any, ...]:
     )
 
 
-def _own_prompt(board: Board, index: int) -> Any:
+def _prompt(before: str, text: str, **look: Any) -> Any:
+    return gr.Textbox(**look) if text == before else gr.Textbox(text, **look)
+
+
+def _own_prompt(before: Board, board: Board, index: int) -> Any:
     is_there = index < len(board.clips)
-    label = f"Prompt of {LETTERS[index]}" + (f" · {board.clips[index].name}" if is_there else "")
-    return gr.Textbox(board.own[index], label=label, visible=board.each and is_there)
+    label = f"Prompt of {COMPARED_LETTERS[index]}" + (f" · {board.clips[index].name}" if is_there else "")
+    return _prompt(before.own[index], board.own[index], label=label, visible=board.each and is_there)
 
 
 def _readiness(board: Board, model: str, running: bool) -> tuple[Any, Any]:
@@ -215,7 +222,7 @@ def _missing(board: Board, model: str) -> str | None:
     if board.absent:
         names = fragments.listed([clip.name for clip in board.absent])
         return f"Opened from a file, without its videos: drop in {names} to play and to score again."
-    unsaid = [LETTERS[index] for index, prompt in enumerate(board.prompts) if not prompt.strip()]
+    unsaid = [COMPARED_LETTERS[index] for index, prompt in enumerate(board.prompts) if not prompt.strip()]
     if unsaid and board.each:
         return f"Type the prompt of {fragments.listed(unsaid)}."
     return "Type the prompt that the clips were made from." if unsaid else None
@@ -257,7 +264,7 @@ def _wire_editing(inputs: _Inputs, outputs: list[Any]) -> None:
 
 def _add_files(files: list[str] | None, *values: Any) -> tuple[Any, ...]:
     """The dropped files in the free places; a file that a saved comparison was made from goes to its scores."""
-    board = _board(*values[:-2])
+    board = before = _board(*values[:-2])
     left_out = []
     for path in map(Path, files or []):
         known = board.found(path, _sha256(path)) if board.absent else None
@@ -267,7 +274,7 @@ def _add_files(files: list[str] | None, *values: Any) -> tuple[Any, ...]:
             board = known or board.with_clip(path)
     if left_out:
         gr.Warning(f"Compare holds {MAX_COMPARED} clips: {render.escape(fragments.listed(left_out))} left out.")
-    return None, *_drawn(board, *values[-2:])
+    return None, *_drawn(before, board, *values[-2:])
 
 
 def _sha256(path: Path) -> str:
@@ -278,23 +285,21 @@ def _sha256(path: Path) -> str:
 
 def _act(event: gr.EventData, *values: Any) -> tuple[Any, ...]:
     """What a button on a clip's card asks for."""
-    board, index = _board(*values[:-2]), event.index
+    before, index = _board(*values[:-2]), event.index
     if event.action == "remove":
-        board = board.removed(index)
-    else:
-        board = board.moved(index, -1 if event.action == "left" else 1)
-    return _drawn(board, *values[-2:])
+        return _drawn(before, before.removed(index), *values[-2:])
+    return _drawn(before, before.moved(index, -1 if event.action == "left" else 1), *values[-2:])
 
 
 def _switch(*values: Any) -> tuple[Any, ...]:
-    board = _board(*values[:-2])
-    return _drawn(board.switched(each=board.each), *values[-2:])
+    before = _board(*values[:-2])
+    return _drawn(before, before.switched(each=before.each), *values[-2:])
 
 
 def _open(saved: str, *values: Any) -> tuple[Any, ...]:
     """A comparison that was exported as JSON, in the place of what is on the page; an error leaves that as it is."""
     with shown_errors():
-        return _drawn(board_of(_read_comparison(Path(saved))), *values[-2:])
+        return _drawn(_board(*values[:-2]), board_of(_read_comparison(Path(saved))), *values[-2:])
 
 
 def _read_comparison(path: Path) -> Comparison:
@@ -348,7 +353,7 @@ def _load_examples(*values: Any) -> tuple[Any, ...]:
     board = Board(each=True)
     for path, prompt, _ in example_rows():
         board = board.with_clip(Path(path), prompt)
-    return _drawn(board, *values[-2:])
+    return _drawn(_board(*values[:-2]), board, *values[-2:])
 
 
 def _score(
@@ -358,35 +363,38 @@ def _score(
     progress(0.0, desc=f"Loading {model}")
     scorer = load_scorer(model)
     outcomes: dict[str, Outcome] = {}
-    for index, (clip, prompt) in enumerate(zip(board.clips, board.prompts, strict=True)):
-        outcomes[clip.key] = _score_clip(scorer, clip, prompt, _teller(progress, board, index))
+    told = _Progress(progress, board)
+    requests = [(clip.path, prompt) for clip, prompt in zip(board.clips, board.prompts, strict=True) if clip.path]
+    with closing(scorer.score_all(requests, on_step=told.step)) as results:
+        told.clip(0)
+        for index, (clip, result) in enumerate(zip(board.clips, results, strict=True)):
+            outcomes[clip.key] = str(result) if isinstance(result, DemoError) else replace(result, video=clip.name)
+            told.clip(index + 1)
     return outcomes
 
 
-def _teller(progress: Callable[..., Any], board: Board, index: int) -> Callable[[str], None]:
+class _Progress:
     """Tells "Clip 2 of 3, a.mp4: encoding the video" with the share of the whole that is done."""
 
-    def tell(step: str) -> None:
+    def __init__(self, progress: Callable[..., Any], board: Board) -> None:
+        self._progress = progress
+        self._names = [clip.name for clip in board.clips]
+        self._index = 0
+
+    def clip(self, index: int) -> None:
+        """The clip at `index` is begun; after the last there is nothing to tell."""
+        self._index = index
+        if index < len(self._names):
+            self.step("decode")
+
+    def step(self, step: str) -> None:
+        """A step of this clip is begun."""
         share, what = STEPS[step]
-        of = f"Clip {index + 1} of {len(board.clips)}, {board.clips[index].name}"
-        progress((index + share) / len(board.clips), desc=f"{of}: {what[0].lower()}{what[1:]}")
-
-    return tell
-
-
-def _score_clip(scorer: Scorer, clip: Clip, prompt: str, on_step: Callable[[str], None]) -> Outcome:
-    """The scores without the frames; or an error, and the other clips are scored all the same."""
-    if clip.path is None:
-        return f"{clip.name} is not here: drop it in"
-    try:
-        result = scorer.score(clip.path, prompt, on_step=on_step)
-        return replace(result, video=clip.name, frames=None, sha256=_sha256(clip.path))
-    except DemoError as error:
-        return str(error)
+        of = f"Clip {self._index + 1} of {len(self._names)}, {self._names[self._index]}"
+        self._progress((self._index + share) / len(self._names), desc=f"{of}: {what[0].lower()}{what[1:]}")
 
 
 def _take_outcomes(outcomes: dict[str, Outcome] | None, *values: Any) -> tuple[Any, ...]:
     """The page with the scores; clips that were moved, added or removed while it ran stay where they are."""
-    clips, *prompts_and_view = _drawn(_board(*values[:-2]).with_outcomes(outcomes or {}), *values[-2:])
-    view = prompts_and_view[2 + MAX_COMPARED :]
-    return clips, *[gr.skip()] * (2 + MAX_COMPARED), *view  # a prompt may be being typed
+    before = _board(*values[:-2])
+    return _drawn(before, before.with_outcomes(outcomes or {}), *values[-2:])
