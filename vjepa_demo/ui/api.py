@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -42,9 +42,11 @@ from vjepa_demo.ui.errors import shown_errors
 from vjepa_demo.ui.finetune_tab import TRAINING, meaning, train_config, training_data
 from vjepa_demo.ui.score_tab import SCORING
 from vjepa_demo.ui.session import MINE, Session
+from vjepa_demo.ui.turns import BATCHING, in_turn
 from vjepa_demo.ui.visitors import Visitors, is_mcp
 
 if TYPE_CHECKING:
+    from vjepa_demo.batch import BatchReport, BatchTable
     from vjepa_demo.metrics import Evaluation
     from vjepa_demo.records import RecordSet
     from vjepa_demo.scorer import Scorer
@@ -61,6 +63,23 @@ RESULT = {
     "scores": SCORES,
     "seconds": an_object(decode=NUMBER, video=NUMBER, text=NUMBER, head=NUMBER),
 }
+COMPARED = an_object(
+    model=TEXT,
+    trained_on=TEXT,
+    results=a_list(an_object(**RESULT, differences=said(SCORES, "minus the first's"))),
+    best=said(an_object(), "dimension: indices of results"),
+)
+ROW = an_object(line=COUNT, video=TEXT, prompt=TEXT, scores=SCORES, error=TEXT)
+BATCHED = an_object(
+    done=COUNT,
+    total=COUNT,
+    errors=COUNT,
+    row=said(ROW, "in all but the last"),
+    all=an_object(),
+    generators=a_list(an_object()),
+    evaluation=an_object(),
+    scores=DOWNLOAD,
+)
 PROBLEM = an_object(line=said(COUNT, "of the table; its header is 1"), message=TEXT)
 CHECKED = an_object(
     summary=TEXT,
@@ -94,6 +113,8 @@ def add_api(load_scorer: Callable[[str], Scorer], default_model: str, app: gr.Bl
     app.unload(visitors.leave)
     with gr.Column(visible=False):
         _add_score(load_scorer, default_model, visitors)
+        _add_compare(load_scorer, default_model, visitors)
+        _add_batch(load_scorer, default_model, visitors)
         _add_check_labels(visitors)
         _add_fine_tune(default_model, visitors)
         _add_evaluate(load_scorer, default_model, visitors)
@@ -144,6 +165,10 @@ def _model_field(default_model: str, *others: str) -> gr.Dropdown:
     return gr.Dropdown([*model_presets(), *others], value=default_model, label="model", visible=False)
 
 
+def _range_field() -> gr.Dropdown:
+    return gr.Dropdown(list(RANGES), value=next(iter(RANGES)), label="label_range", visible=False)
+
+
 def _scorer(load_scorer: Callable[[str], Scorer], model: str, session: Session | None) -> Scorer:
     """The scorer of `model`; of the client's own, loaded now if need be."""
     if model != MINE:
@@ -160,6 +185,133 @@ def _scorer(load_scorer: Callable[[str], Scorer], model: str, session: Session |
     return session.scorer
 
 
+# ---- several videos --------------------------------------------------------------------------------------------------
+
+
+def _add_compare(load_scorer: Callable[[str], Scorer], default_model: str, visitors: Visitors) -> None:
+    def compare(videos: Given, prompts: Given, model: str, request: gr.Request) -> Json | str:
+        """Score two to four videos with one model; the others are compared with the first. The page's Compare tab opens
+        the answer too, saved as a JSON file.
+
+        Args:
+            videos: Two to four videos, in any format that FFmpeg decodes.
+            prompts: The text the videos were made from, one for all or one for each.
+            model: demo, vitl, vitg, or mine: what this client trained with fine_tune (not over MCP or curl).
+
+        Returns:
+            {"model", "trained_on", "results": [as score gives them, each with "differences": score minus the first's]
+            "best": {dimension: indices of the videos with the highest score}}
+            or an error that says which video or prompt cannot be used
+        """
+        with shown_errors(str):
+            paths = given_files(field, videos)
+            texts = [prompts] if isinstance(prompts, str) else list(prompts or [])
+            if len(texts) not in (1, len(paths)):
+                raise RecordError(f"got {len(texts)} prompts for {len(paths)} videos; one for all, or one for each")
+            scorer = _scorer(load_scorer, model, visitors.find(request))
+            comparison = scorer.compare(list(zip(paths, texts * (len(paths) // len(texts)), strict=True)))
+            named = (replace(result, video=Path(result.video).name) for result in comparison.results)
+            return for_caller(replace(comparison, results=tuple(named)).to_dict(), request)
+
+    field = files_field("videos")
+    inputs = [field, Api(None, a_list(TEXT), label="prompts"), _model_field(default_model, MINE)]
+    _endpoint(compare, inputs, answer_field(COMPARED), **SCORING)
+
+
+def _add_batch(load_scorer: Callable[[str], Scorer], default_model: str, visitors: Visitors) -> None:
+    def batch(
+        videos: Given, prompt: str, model: str, label_range: str, request: gr.Request, table: Given = None
+    ) -> Iterator[Json | str]:
+        """Score many videos: those that a table names, or all with one prompt. Streams each row as it is scored; a row
+        that cannot be scored has an error and the others go on. Ends with means, a ranking of generators where a
+        column "generator" or "model" names them, agreement with labels where there are some, and a CSV of all.
+        Cancelling the call ends the run.
+
+        Args:
+            videos: The videos, as files; or one zip of those that the table names.
+            prompt: The text all videos were made from; empty where the table has a column of prompts.
+            model: demo, vitl, vitg, or mine: what this client trained with fine_tune (not over MCP or curl).
+            label_range: The range of the table's labels, if it has some, such as 0 to 100; mapped to 1..5.
+            table: CSV or TSV with a column video_name, and Prompt if prompt is empty; none for videos alone.
+
+        Returns:
+            a row at a time {"done", "total", "errors", "seconds_left"
+            "row": {"line", "video", "prompt", "scores": {dimension: score} or null, "error"}}
+            last {"done", "total", "errors", "model", "trained_on", "notes"
+            "all": {"num_scored", "num_errors", "means", "standard_errors"}, "generators": the same of each
+            "evaluation": metrics or null, "scores": a CSV file, there for a day or until the client leaves}
+            or an error if nothing can be scored at all
+        """
+        from vjepa_demo.batch import batch_of_files, read_batch
+
+        with (
+            shown_errors(str),
+            visitors.session(request) as session,
+            tempfile.TemporaryDirectory(dir=session.folder, ignore_cleanup_errors=True) as folder,
+        ):
+            files = given_files(field, videos)
+            labelled = given_file(table_field, table) if table else None
+            take_over(session, [labelled, *files])
+            if labelled is None:
+                rows = batch_of_files(files, prompt)
+            else:
+                declared = RANGES[label_range]
+                rows = read_batch(labelled, files, prompt=prompt or None, label_range=declared, extract_to=folder)
+            scorer = _scorer(load_scorer, model, session)
+            for told in _scored(scorer, rows, session, lambda path: download(answer, path, request)):
+                yield for_caller(told, request)
+
+    field, table_field, answer = files_field("videos"), file_field("table"), answer_field(BATCHED)
+    inputs = [
+        field,
+        gr.Textbox("", label="prompt", visible=False),
+        _model_field(default_model, MINE),
+        _range_field(),
+        table_field,
+    ]
+    _endpoint(batch, inputs, answer, **BATCHING)
+
+
+def _scored(scorer: Scorer, table: BatchTable, session: Session, offer: Callable[[Path], Json]) -> Iterator[Json]:
+    """Each row as it is scored, and last the summary, as the command `batch --json` has it."""
+    from vjepa_demo.batch import run_batch, summarise_batch
+
+    out, results = download_path(session, "scores.csv"), []
+    run = run_batch(scorer, table, out, should_stop=session.should_stop_batch)
+    with closing(in_turn(run)) as reports:
+        for report in reports:
+            results.append(report.result)
+            yield _row(report)
+    summary = summarise_batch(results)
+    yield {
+        "done": len(results),
+        "total": len(table.rows),
+        "errors": summary.all.num_errors,
+        "model": scorer.name,
+        "trained_on": str(scorer.trained_on),
+        "notes": list(table.notes),
+        **summary.to_dict(),
+        "scores": offer(out),
+    }
+
+
+def _row(report: BatchReport) -> Json:
+    row = report.result.row
+    return {
+        "done": report.done,
+        "total": report.total,
+        "errors": report.errors,
+        "seconds_left": report.seconds_left,
+        "row": {
+            "line": row.line,
+            "video": row.name,
+            "prompt": row.prompt,
+            "scores": report.result.scores,
+            "error": report.result.error,
+        },
+    }
+
+
 # ---- fine-tuning -----------------------------------------------------------------------------------------------------
 
 
@@ -168,7 +320,7 @@ class _Data:
 
     def __init__(self) -> None:
         self.labels, self.videos = file_field("labels"), files_field("videos")
-        self.label_range = gr.Dropdown(list(RANGES), value=next(iter(RANGES)), label="label_range", visible=False)
+        self.label_range = _range_field()
 
     def files(self, session: Session, labels: Given, videos: Given) -> tuple[str, list[str]]:
         """The table and the videos; they are deleted with the session."""
