@@ -555,7 +555,7 @@ class _Parts:
     def _new(self) -> Iterator[RowResult]:
         """What was written since the last call."""
         for path in sorted(self._open):
-            data = _whole(path.read_bytes()[self._offsets[path] :]) if path.exists() else b""
+            data = _whole(_read_from(path, self._offsets[path]))
             for _, cells in _read_lines(path, data):
                 if not cells:
                     self._open.remove(path)
@@ -567,6 +567,14 @@ class _Parts:
         """Take the files away, once all is in the output."""
         for path in self._paths:
             path.unlink(missing_ok=True)
+
+
+def _read_from(path: Path, offset: int) -> bytes:
+    if not path.exists():
+        return b""
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read()
 
 
 # ---- what it says ----------------------------------------------------------------------------------------------------

@@ -379,15 +379,16 @@ class _RowTeller:
         """Say what is new."""
         if report.resumed:
             self._resumed = report.done
-            return
-        if self._resumed:
+        if self._resumed and (not report.resumed or report.done == report.total):
             self._tell(f"{self._resumed} of {report.total} rows were scored before")
             self._resumed = 0
+        if report.resumed:
+            return
         if report.result.error is not None:
             self._tell(f"line {report.result.row.line}: {report.result.error}")
         late = time.monotonic() - self._told_at > TELL_SECONDS
         if late or report.done % 10 == 0 or report.done == report.total:
-            errors = f", {report.errors} errors" if report.errors else ""
+            errors = f", {report.errors} error{'s' * (report.errors > 1)}" if report.errors else ""
             left = f", {report.seconds_left:.0f} s left" if report.seconds_left and report.done < report.total else ""
             self._tell(f"scored {report.done - report.errors}/{report.total} rows{errors}{left}")
             self._told_at = time.monotonic()
@@ -401,6 +402,7 @@ def _as_means(summary: BatchSummary) -> list[str]:
     for group in groups:
         cells = "".join(f"{_mean(group, name):<15}" for name in DIMENSIONS)
         lines.append(f"{group.name:<{width}}{group.num_scored:>6}{group.num_errors:>8}  {cells}")
+    lines = [line.rstrip() for line in lines]
     return [*lines, *(["", *_as_metrics(summary.evaluation)] if summary.evaluation else [])]
 
 
