@@ -20,6 +20,7 @@ from vjepa_demo.ui.compare_tab import add_compare_tab
 from vjepa_demo.ui.errors import AT_ONCE
 from vjepa_demo.ui.finetune_tab import add_finetune_tab
 from vjepa_demo.ui.first_head import add_first_head
+from vjepa_demo.ui.history import wire_compare
 from vjepa_demo.ui.model_choice import follow
 from vjepa_demo.ui.score_tab import add_score_tab
 from vjepa_demo.ui.session import Session
@@ -50,18 +51,19 @@ def build_app(
         first_head = None if bootstrapper is None else add_first_head(app, bootstrapper)
         with gr.Tabs() as tabs:
             with gr.Tab("Score", id="score"):
-                model = add_score_tab(load_scorer, default_model, session, recheck=first_head)
+                score = add_score_tab(load_scorer, default_model, session, recheck=first_head)
             with gr.Tab("Compare", id="compare"):
                 compare = add_compare_tab(load_scorer, default_model, session, tabs=tabs)
             with gr.Tab("Batch", id="batch"):
                 batch_model = add_batch_tab(load_scorer, default_model, session)
             with gr.Tab("Fine-tune", id="finetune"):
-                add_finetune_tab(session, default_model, model, tabs)
+                add_finetune_tab(session, default_model, score.model, tabs)
             with gr.Tab("About", id="about") as about:
                 add_about_tab(about)
         add_api(load_scorer, default_model, app)
         for other in (compare.model, batch_model):
-            follow(model, other, session)
+            follow(score.model, other, session)
+        wire_compare(score.history, score.compare, compare, session)
 
         def model_state() -> Iterator[str]:
             """The header while the default model loads, and once it has."""

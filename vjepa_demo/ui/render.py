@@ -69,13 +69,13 @@ def frame_strip(result: VideoScores) -> str:
     if result.frames is None:
         return ""
     figures = "".join(
-        f'<figure><img src="{_jpeg_url(frame)}" alt="frame at {seconds:.2f} s">{seconds:.2f} s</figure>'
+        f'<figure><img src="{jpeg_url(frame)}" alt="frame at {seconds:.2f} s">{seconds:.2f} s</figure>'
         for frame, seconds in zip(result.frames, result.frame_seconds, strict=True)
     )
     return f'<p class="strip-title">What the model saw of it, frame by frame →</p><div class="strip">{figures}</div>'
 
 
-def _jpeg_url(frame: np.ndarray) -> str:
+def jpeg_url(frame: np.ndarray) -> str:
     """A frame (H, W, 3) uint8 as a data URL of a small JPEG."""
     image = Image.fromarray(frame)
     image.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))

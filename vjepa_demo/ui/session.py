@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from vjepa_demo.schema import ModelError, RecordError
+from vjepa_demo.ui.turns import Turns
 
 if TYPE_CHECKING:
     from vjepa_demo.batch import BatchTable, RowResult
     from vjepa_demo.records import RecordSet
     from vjepa_demo.scorer import Scorer
+    from vjepa_demo.ui.history import ScoredClip
 
 BatchOrder = Literal["latest", "errors", "best", "worst"]  # which rows of a batch are shown first
 MINE = "mine"  # the value of the Score tab's model choice that stands for the visitor's own checkpoint
@@ -62,10 +64,13 @@ class Session:
     scorer: Scorer | None = None
     scorer_of: Path | None = None  # the checkpoint trained here that `scorer` has; None for one from elsewhere
     uploads: set[Path] = field(default_factory=set)
+    checks: Turns = field(default_factory=Turns)  # one of what was added at a time: each begins with an empty folder
     stop: threading.Event = field(default_factory=threading.Event)
     closed: threading.Event = field(default_factory=threading.Event)
     is_training: bool = False
     runs: int = 0
+    history: list[ScoredClip] = field(default_factory=list)  # newest first
+    shown: ScoredClip | None = None  # in the Score tab
     batch: Batch | None = None
     batches: int = 0
     stop_batch: threading.Event = field(default_factory=threading.Event)

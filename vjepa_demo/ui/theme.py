@@ -40,6 +40,21 @@ CSS = """
 .strip figure { flex: 0 0 auto; margin: 0; text-align: center; font-size: .75rem;
   color: var(--body-text-color-subdued); }
 .strip img { height: 88px; width: 88px; border-radius: .3rem; display: block; }
+.history { contain: inline-size; list-style: none; margin: 0; padding: 0; max-height: 22rem; overflow-y: auto; }
+.history li { display: flex; align-items: stretch; gap: .4rem; }
+.history li + li { border-top: 1px solid var(--border-color-primary); }
+.history button { border: 0; background: none; color: var(--body-text-color); cursor: pointer; font: inherit; }
+.history button:hover { background: var(--background-fill-secondary); }
+.history .back { display: flex; flex: 1 1 0; min-width: 0; align-items: center; gap: .6rem; padding: .35rem;
+  text-align: left; }
+.history img { width: 44px; height: 44px; border-radius: .3rem; }
+.history .said { flex: 1 1 0; min-width: 0; }
+.history .said :is(b, small), .history .overall small { display: block; overflow: hidden; text-overflow: ellipsis;
+  white-space: nowrap; }
+.history small { color: var(--body-text-color-subdued); }
+.history .overall { text-align: right; max-width: 8rem; }
+.history .overall b { display: block; font-variant-numeric: tabular-nums; }
+.history .send { padding: 0 .5rem; font-size: .85rem; color: var(--body-text-color-subdued); border-radius: .3rem; }
 .empty { display: grid; place-items: center; min-height: 20rem; text-align: center; padding: 1rem;
   border: 1px dashed var(--border-color-primary); border-radius: var(--block-radius);
   color: var(--body-text-color-subdued); }
@@ -56,7 +71,7 @@ CSS = """
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(5.5rem, 1fr)); gap: .5rem; }
 .tile { padding: .5rem .6rem; border: 1px solid var(--border-color-primary); border-radius: var(--block-radius); }
 .tile b { font-size: 1.25rem; font-variant-numeric: tabular-nums; margin-right: .3rem; }
-.tile small { color: var(--body-text-color-subdued); }
+.tile small { white-space: nowrap; color: var(--body-text-color-subdued); }
 .tile small:first-child { display: block; }
 .tile .bar-line { margin-top: .3rem; height: .3rem; }
 #batch-rows { max-height: 32rem; overflow: auto !important; contain: inline-size; }
@@ -71,9 +86,12 @@ CSS = """
 .batch-rows .row-line { color: var(--body-text-color-subdued); font-variant-numeric: tabular-nums; }
 .batch-rows .row-failed { color: var(--body-text-color-subdued); overflow-wrap: anywhere; }
 .batch-rows .row-failed::before { content: "✕"; color: #dc2626; margin-right: .4rem; }
-#model input { padding-right: 2rem; text-overflow: ellipsis; }
+#model input, #batch-model input { padding-right: 2rem; text-overflow: ellipsis; }
 #json .cm-line { white-space: pre-wrap; overflow-wrap: anywhere; }
+.tab-wrapper { contain: inline-size; }
 @media (max-width: 700px) {
+  .tab-container button { padding: 0 .45rem; }
+  .tiles { grid-template-columns: repeat(3, 1fr); }
   /* charts of several panels keep their size and scroll */
   #histograms, #curves, #scatter { contain: inline-size; overflow-x: auto; }
   #histograms .js-plotly-plot, #curves .js-plotly-plot, #scatter .js-plotly-plot { min-width: 640px; }
@@ -83,6 +101,7 @@ CSS = """
   #inputs-column { display: contents; }
   #inputs-column > * { width: 100%; }
   #results-column { order: 1; width: 100%; }
-  #examples { order: 2; }
+  #history { order: 2; }
+  #examples { order: 3; }
 }
 """
