@@ -1,94 +1,70 @@
-"""How much faster a batch is with decoding ahead of encoding, and over several processes.
+"""What decoding ahead of encoding gains: `python benchmarks/throughput.py [FOLDER] [MODEL]`.
 
-    python benchmarks/throughput.py [--model NAME] [--count N] [--size 1280x720] [--processes N]
-
-Draws N clips of two seconds of FFmpeg's test picture, each with other bytes, and scores them with nothing remembered:
-one after the other, with decoding ahead, and as the `batch` command in one process and in several. Prints clips a second.
+Scores 40 videos of FOLDER (default: the sample data set) with MODEL (default: `demo`), one after the other and with
+decoding ahead, in turns, nothing remembered. Prints the seconds of each turn, the ratio of the medians, and the most
+that can be gained where decoding and encoding do not take cores from each other.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
-import subprocess
+import statistics
 import sys
-import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from vjepa_demo.config import ASSETS, CACHE_GB_VARIABLE, DECODE_AHEAD, VIDEO_SUFFIXES, wait_passively
+
+wait_passively()
+os.environ[CACHE_GB_VARIABLE] = "0"  # on disk nothing is remembered, in memory a new scorer has nothing
+
+from vjepa_demo.schema import VideoScores  # noqa: E402 (torch comes after wait_passively)
+from vjepa_demo.scorer import Scorer, load_scorer  # noqa: E402
+
+VIDEOS, TURNS = 40, 5
 
 
-def make_clips(folder: Path, count: int, size: str) -> list[Path]:
-    """Clips of the same pictures that no cache takes for one."""
-    clip = folder / "clip.mp4"
-    source = f"testsrc2=size={size}:rate=24:duration=2,noise=alls=8:allf=t"
-    subprocess.run(["ffmpeg", "-v", "error", "-f", "lavfi", "-i", source, "-c:v", "libx264", str(clip)], check=True)
-    data = clip.read_bytes()
-    clip.unlink()
-    clips = [folder / f"{index}.mp4" for index in range(count)]
-    for index, path in enumerate(clips):
-        path.write_bytes(data + index.to_bytes(8, "big"))
-    return clips
+def one_by_one(scorer: Scorer, videos: list[Path]) -> list[VideoScores]:
+    return [scorer.score(video, "x", with_frames=False) for video in videos]
 
 
-def seconds_of_scorers(clips: list[Path], model: str) -> tuple[float, float]:
-    """One call of `score` a clip, and one of `score_all`; each with a scorer that remembers nothing."""
-    from vjepa_demo.scorer import load_scorer
-
-    seconds = []
-    for ahead in (False, True):
-        scorer = load_scorer(model)
-        scorer.score(clips[0], "warm up")
-        requests = [(clip, "a test picture") for clip in clips[1:]]
-        begin = time.perf_counter()
-        if ahead:
-            assert len(list(scorer.score_all(requests))) == len(requests)
-        else:
-            for clip, prompt in requests:
-                scorer.score(clip, prompt, with_frames=False)
-        seconds.append(time.perf_counter() - begin)
-    return seconds[0], seconds[1]
+def ahead(scorer: Scorer, videos: list[Path]) -> list[VideoScores]:
+    results = list(scorer.score_all((video, "x") for video in videos))
+    return [result for result in results if isinstance(result, VideoScores)]
 
 
-def seconds_of_command(clips: list[Path], model: str, processes: int, out: Path) -> float:
-    """The whole `batch` command, model load included."""
-    launcher = ["torch.distributed.run", "--nproc_per_node", str(processes), "-m"] if processes > 1 else []
-    command = [sys.executable, "-m", *launcher, "vjepa_demo", "batch", *map(str, clips), "--prompt", "a test picture"]
+def timed(score: Callable[[Scorer, list[Path]], list[VideoScores]], model: str, videos: list[Path]) -> tuple:
+    """Seconds that scoring took, and its results."""
+    scorer = load_scorer(model)
+    scorer.score(ASSETS / "examples" / "clean.mp4", "x")  # what only the first clip costs
     begin = time.perf_counter()
-    subprocess.run([*command, "--model", model, "--out", str(out)], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - begin
+    results = score(scorer, videos)
+    return time.perf_counter() - begin, results
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="demo")
-    parser.add_argument("--count", type=int, default=60)
-    parser.add_argument("--size", default="1280x720")
-    parser.add_argument("--processes", type=int, default=2)
-    options = parser.parse_args()
-    os.environ["VJEPA_DEMO_CACHE_GB"] = "0"  # on disk nothing is remembered
-    from vjepa_demo.config import wait_passively
-
-    wait_passively()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        clips = make_clips(folder, options.count, options.size)
-        plain, ahead = seconds_of_scorers(clips, options.model)
-        commands = {
-            count: seconds_of_command(clips, options.model, count, folder / f"{count}.csv")
-            for count in (1, options.processes)
-        }
-        same = (folder / "1.csv").read_bytes() == (folder / f"{options.processes}.csv").read_bytes()
-    rest = len(clips) - 1
-    print(f"{options.model}, {options.size}: one by one {rest / plain:.2f} clips/s, decoding ahead {rest / ahead:.2f}")
-    print(f"decoding ahead is {plain / ahead:.2f} times as fast")
-    for count, seconds in commands.items():
-        print(
-            f"batch with {count} process(es), model load included: {seconds:.1f} s, {len(clips) / seconds:.2f} clips/s"
-        )
-    print(f"both files are {'the same' if same else 'DIFFERENT'}")
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ASSETS / "sample"
+    model = sys.argv[2] if len(sys.argv) > 2 else "demo"
+    videos = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)[:VIDEOS]
+    without, with_it = [], []
+    for turn in range(TURNS):
+        alone, expected = timed(one_by_one, model, videos)
+        together, results = timed(ahead, model, videos)
+        if [each.scores for each in results] != [each.scores for each in expected]:
+            raise SystemExit("the scores differ")
+        without.append(alone)
+        with_it.append(together)
+        print(f"turn {turn + 1}: one by one {alone:.2f} s, decoding ahead {together:.2f} s", flush=True)
+    decode, encode = (sum(each.seconds[step] for each in expected) for step in ("decode", "video"))
+    ratio = statistics.median(without) / statistics.median(with_it)
+    print(
+        f"{len(videos)} videos, {model}: decoding {DECODE_AHEAD} ahead is {ratio:.2f} times as fast; decoding takes "
+        f"{decode / len(videos) * 1e3:.0f} ms a video, encoding {encode / len(videos) * 1e3:.0f} ms, so that "
+        f"{(decode + encode) / max(decode, encode):.2f} is the most"
+    )
 
 
 if __name__ == "__main__":
