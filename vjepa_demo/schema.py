@@ -213,7 +213,9 @@ def _result_from_dict(value: dict[str, Any], model: str, trained_on: TrainedOn) 
     texts = {"model": model, "video": value["video"], "prompt": value["prompt"], "sha256": value["sha256"] or ""}
     for name, text in texts.items():
         if not isinstance(text, str) or len(text) > MAX_PROMPT_CHARACTERS:
-            raise ValueError(f"{name} is {str(text)[:40]!r}; a text was expected")
+            raise ValueError(
+                f"{name} is {repr(text)[:40]}; a text of {MAX_PROMPT_CHARACTERS:,} letters at most was expected"
+            )
     return VideoScores(
         video=value["video"],
         prompt=value["prompt"],
@@ -231,7 +233,7 @@ def _result_from_dict(value: dict[str, Any], model: str, trained_on: TrainedOn) 
 def _number(value: Any, low: float = 0.0, high: float = float("inf")) -> float:
     """`value`, a finite number from `low` to `high`. Raises ValueError for anything else."""
     if type(value) not in (int, float) or not low <= value <= high or value == float("inf"):
-        raise ValueError(f"{str(value)[:40]!r} is no number from {low:g} to {high:g}")
+        raise ValueError(f"{repr(value)[:40]} is no number from {low:g} to {high:g}")
     return float(value)
 
 
