@@ -79,7 +79,8 @@ def panel(session: Session) -> str:
     if not session.history:
         return ""
     cards = "".join(map(_card, session.history))
-    return f'<p class="strip-title">Scored in this session, with Overall: click one to bring it back</p><ul class="history">{cards}</ul>'
+    title = "Scored in this session, with Overall: click one to bring it back"
+    return f'<p class="strip-title">{title}</p><ul class="history">{cards}</ul>'
 
 
 def _card(clip: ScoredClip) -> str:
