@@ -3,8 +3,8 @@
     python benchmarks/processes.py [FOLDER] [MODEL] [PROCESSES]
 
 Runs the `batch` command on the videos of FOLDER (default: the sample data set) with MODEL (default: `demo`), in one
-process and in PROCESSES (default: 2) as torchrun starts them, nothing remembered. Prints the seconds of each, model load
-included, and those between its 10th row and its last; and whether both wrote the same bytes.
+process and in PROCESSES (default: 2) as torchrun starts them, nothing remembered. Prints the seconds of each, model
+load included, and those between its 10th row and its last; and whether both wrote the same bytes.
 """
 
 from __future__ import annotations

@@ -424,7 +424,7 @@ def test_what_several_killed_processes_left_is_resumed(batch, tmp_path):
     header, first = header.split(b"\r\n", 1)
     rows = [first, *rows]
     out.write_bytes(header + b"\r\n" + rows[0])
-    (tmp_path / ".out.csv.part-0").write_bytes(header + b"\r\n" + rows[2] + rows[4])
+    (tmp_path / ".out.csv.part-0").write_bytes(header + b"\r\n" + rows[0] + rows[2] + rows[4])  # one is in both
     (tmp_path / ".out.csv.part-1").write_bytes(header + b"\r\n" + rows[1] + rows[3][:-5])
     scorer = FakeScorer()
     reports = list(run_batch(scorer, batch, out, resume=True))

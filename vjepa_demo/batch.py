@@ -351,9 +351,8 @@ def _begin(table: BatchTable, out: Path, model: str, *, resume: bool) -> dict[in
 
 
 def _kept(table: BatchTable, model: str, paths: Iterable[Path]) -> dict[int, RowResult]:
-    """The scored rows in the output and the parts of earlier runs, by line."""
-    found = _Found(table, table.rows, model)
-    results = (result for path in paths for result in found.results(path, path.read_bytes()))
+    """The scored rows in the output and the parts of earlier runs, by line; a row can be in both."""
+    results = (each for path in paths for each in _Found(table, table.rows, model).results(path, path.read_bytes()))
     return {result.row.line: result for result in results if result.scores is not None}
 
 
