@@ -298,7 +298,7 @@ folder, budget, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 keys = [FeatureKey(letter * 64, ClipConfig(), "encoder@1", "cpu torch.float32", "mean") for letter in "abcdefgh"]
 store, draw, saves = FeatureStore(folder, budget_bytes=budget), random.Random(seed), 0
 print("ready", flush=True)
-for _ in range(150 if seed else 10**9):
+for _ in range(100 if seed else 10**9):
     index = draw.randrange(len(keys))
     expected = {
         "pooled": torch.arange(4.0) + index, "hidden": torch.full((2, 3), index + 0.5, dtype=torch.bfloat16)
@@ -323,13 +323,13 @@ def start_worker(folder: Path, budget_bytes: int, seed: int) -> subprocess.Popen
 
 def test_processes_that_load_save_and_evict_at_once_spoil_nothing(tmp_path, file_bytes):
     budget = int(3.5 * file_bytes)
-    workers = [start_worker(tmp_path, budget, seed) for seed in (0, 1, 2, 3)]
+    workers = [start_worker(tmp_path, budget, seed) for seed in (0, 1, 2)]
     killed, *others = workers
     assert killed.stdout.readline() == "ready\n"
     outputs = [worker.communicate(timeout=120)[0] for worker in others]
     killed.kill()
     killed.communicate()
-    assert [worker.returncode for worker in others] == [0, 0, 0]
+    assert [worker.returncode for worker in others] == [0, 0]
     assert all(int(output.split()[-1]) > len(KEYS) for output in outputs)  # much was evicted and computed again
     store = FeatureStore(tmp_path, budget_bytes=budget)
     assert store.size().num_bytes <= budget
@@ -362,9 +362,9 @@ def test_the_setting_says_where_and_how_much(tmp_path, monkeypatch):
     store = feature_store()
     assert (store.folder, store.budget_bytes) == (tmp_path / "here", 500_000_000)
     store.save(KEY, some())
-    assert "here`, 1 files, " in about_store(store)
+    assert "here`, 1 file, " in about_store(store)
     assert "of at most 500 MB" in about_store(store)
-    assert str(store.clear()).startswith("1 files")
+    assert str(store.clear()).startswith("1 file,")
     assert store.size().num_files == 0
     monkeypatch.setenv("VJEPA_DEMO_CACHE_GB", "0")
     assert feature_store() is None

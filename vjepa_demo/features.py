@@ -112,7 +112,8 @@ class StoreSize:
     num_bytes: int
 
     def __str__(self) -> str:
-        return f"{self.num_files:,} files, {_as_text(self.num_bytes)}"
+        files = "1 file" if self.num_files == 1 else f"{self.num_files:,} files"
+        return f"{files}, {_as_text(self.num_bytes)}"
 
 
 class FeatureStore:
