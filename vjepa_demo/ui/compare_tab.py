@@ -250,7 +250,13 @@ def _wire_editing(inputs: _Inputs, outputs: list[Any]) -> None:
     inputs.drop.upload(_add_files, [inputs.drop, *inputs.values], [inputs.drop, *outputs], **AT_ONCE)
     inputs.stage.click(_act, inputs.values, outputs, trigger_mode="multiple", **AT_ONCE)
     inputs.each.input(_switch, inputs.values, outputs, **AT_ONCE)
-    inputs.saved.upload(_open, [inputs.saved, *inputs.values], outputs, **AT_ONCE)
+    # Gradio marks the outputs of an event that fails, so the page is none of reading's; and it tells errors of events
+    # that are queued, and no others.
+    opened = gr.State(None)
+    read = inputs.saved.upload(
+        _read, inputs.saved, opened, concurrency_limit=None, show_progress="hidden", api_visibility="private"
+    )
+    read.success(_take_opened, [opened, *inputs.values], outputs, **AT_ONCE)
     fields: list[Any] = [inputs.shared, *inputs.own, inputs.model]
     gr.on(
         [field.change for field in fields],
@@ -296,10 +302,14 @@ def _switch(*values: Any) -> tuple[Any, ...]:
     return _drawn(before, before.switched(each=before.each), *values[-2:])
 
 
-def _open(saved: str, *values: Any) -> tuple[Any, ...]:
-    """A comparison that was exported as JSON, in the place of what is on the page; an error leaves that as it is."""
+def _read(saved: str) -> Board:
     with shown_errors():
-        return _drawn(_board(*values[:-2]), board_of(_read_comparison(Path(saved))), *values[-2:])
+        return board_of(_read_comparison(Path(saved)))
+
+
+def _take_opened(opened: Board, *values: Any) -> tuple[Any, ...]:
+    """A comparison that was exported as JSON, in the place of what is on the page."""
+    return _drawn(_board(*values[:-2]), opened, *values[-2:])
 
 
 def _read_comparison(path: Path) -> Comparison:
