@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -118,7 +118,7 @@ def add_batch_tab(load_scorer: Callable[[str], Scorer], default_model: str, sess
 def _add_inputs(default_model: str) -> tuple[_Inputs, gr.Button]:
     videos = add_video_files("batch-videos")
     folder = gr.UploadButton("Add a folder", file_count="directory", size="sm", elem_id="batch-folder")
-    table = add_table_file("Table of videos and prompts (CSV or TSV)", "batch-table")
+    table = add_table_file("Table of videos (CSV or TSV)", "batch-table")
     prompt = gr.Textbox(
         label="or one prompt for all of them",
         placeholder="The text the videos were made from",
@@ -166,20 +166,17 @@ def _wire_check(session: gr.State, inputs: _Inputs, results: _Results) -> Any:
     )
     readiness = [session, *inputs.readiness]
     files = [*readiness, inputs.label_range]
-    settings: dict[str, Any] = {"concurrency_limit": 2, "trigger_mode": "always_last", "api_visibility": "private"}
-    added = gr.on(
-        [inputs.videos.change, inputs.table.change, inputs.label_range.change],
-        _check_files,
-        files,
-        results.all,
-        show_progress_on=results.check,
-        **settings,
-    )
-    typed = inputs.prompt.change(_check_files, files, results.all, show_progress="hidden", **settings)
-    sample = results.sample.click(
-        _check_sample, [session, inputs.model], results.all, show_progress_on=results.check, **settings
-    )
-    for event in (added, typed, sample):
+    settings: dict[str, Any] = {
+        "concurrency_limit": 2,
+        "trigger_mode": "always_last",
+        "show_progress": "minimal",
+        "show_progress_on": results.check,
+        "api_visibility": "private",
+    }
+    changes = [each.change for each in (inputs.videos, inputs.table, inputs.prompt, inputs.label_range)]
+    added = gr.on(changes, _check_files, files, results.all, **settings)
+    sample = results.sample.click(_check_sample, [session, inputs.model], results.all, **settings)
+    for event in (added, sample):
         event.failure(_cleared, readiness, results.all, **AT_ONCE)
     inputs.model.change(lambda *values: _shown(**_buttons(*values)), readiness, results.all, **AT_ONCE)
     return sample
@@ -201,30 +198,30 @@ def _check_files(
     session: Session, videos: list[str] | None, table: str | None, prompt: str, model: str, label_range: str
 ) -> tuple[Any, ...]:
     take_over(session, [table, *(videos or [])])
-    with shown_errors():
-        folder = _forget(session)
+    with shown_errors(), session.checks.turn():
+        _forget(session)
         if _missing(videos, table, prompt) is not None:
             return _cleared(session, videos, table, prompt, model)
-        return _checked(session, _read(videos or [], table, prompt.strip(), RANGES[label_range], folder), model)
+        files = tuple(dict.fromkeys(videos or []))  # the same file may be added twice
+        return _checked(session, _read(session, files, table, prompt.strip(), RANGES[label_range]), model)
 
 
 def _check_sample(session: Session, model: str) -> tuple[Any, ...]:
     from vjepa_demo.batch import read_batch
 
-    with shown_errors():
+    with shown_errors(), session.checks.turn():
         _forget(session)
         return _checked(session, replace(read_batch(SAMPLE_TABLE, [SAMPLE]), name="The sample data set"), model)
 
 
-def _forget(session: Session) -> Path:
-    """Nothing is to be scored any more; the empty folder for what comes out of zips.
+def _forget(session: Session) -> None:
+    """Nothing is to be scored any more.
 
     Raises:
         RecordError: while a batch runs.
     """
     _check_idle(session)
-    session.batch = None
-    return emptied(session.folder / EXTRACTED)
+    session.forget_batch()
 
 
 def _check_idle(session: Session) -> None:
@@ -232,13 +229,23 @@ def _check_idle(session: Session) -> None:
         raise RecordError("a batch runs: change what is scored when it has ended, or stop it")
 
 
-def _read(videos: Sequence[str], table: str | None, prompt: str, label_range: Range, folder: Path) -> BatchTable:
+def _read(session: Session, videos: tuple[str, ...], table: str | None, prompt: str, label_range: Range) -> BatchTable:
     from vjepa_demo.batch import batch_of_files, read_batch
-    from vjepa_demo.records import list_videos
 
     if table is None:
-        return batch_of_files(list_videos(videos, extract_to=folder), prompt)
+        return batch_of_files(_listed(session, videos), prompt)
+    session.listed, folder = None, emptied(session.folder / EXTRACTED)
     return read_batch(table, videos, prompt=prompt or None, label_range=label_range, extract_to=folder)
+
+
+def _listed(session: Session, videos: tuple[str, ...]) -> list[Path]:
+    """The videos in `videos`; zips are not opened anew as the prompt is typed."""
+    from vjepa_demo.records import list_videos
+
+    if session.listed is None or session.listed[0] != videos:
+        session.listed, folder = None, emptied(session.folder / EXTRACTED)
+        session.listed = videos, list_videos(videos, extract_to=folder)
+    return session.listed[1]
 
 
 def _checked(session: Session, table: BatchTable, model: str) -> tuple[Any, ...]:

@@ -42,8 +42,9 @@ def add_label_range(elem_id: str) -> gr.Dropdown:
 
 
 def take_over(session: Session, files: Iterable[str | None]) -> None:
-    """What the visitor uploaded is deleted with their session."""
-    session.uploads.update(Path(path) for path in files if path)
+    """What the visitor uploaded is deleted with their session; nothing else is, whatever `files` names."""
+    uploads = Path(get_upload_folder())
+    session.uploads.update(Path(file) for file in files if file and Path(file).is_relative_to(uploads))
 
 
 def emptied(folder: Path) -> Path:

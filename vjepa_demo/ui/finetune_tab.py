@@ -179,7 +179,7 @@ def _check_uploads(
 ) -> tuple[Any, ...]:
     take_over(session, [labels, *(videos or [])])
     if not labels or not videos:
-        with shown_errors():
+        with shown_errors(), session.checks.turn():
             _forget(session)
         missing = "the labels" if videos else "the videos" if labels else "labels and videos"
         return _unchecked(f"Add {missing}, or use the sample data set.")
@@ -241,7 +241,7 @@ def _check(
     """Read, match and open all of it, and show what will be used and what will not."""
     from vjepa_demo.records import check_videos, summarise
 
-    with shown_errors():
+    with shown_errors(), session.checks.turn():
         _forget(session)
         emptied(session.folder / EXTRACTED)
         progress(0.0, desc="Reading the labels")

@@ -73,6 +73,7 @@ class Session:
     shown: ScoredClip | None = None  # in the Score tab
     batch: Batch | None = None
     batches: int = 0
+    listed: tuple[tuple[str, ...], list[Path]] | None = None  # uploads, and the videos that they hold
     stop_batch: threading.Event = field(default_factory=threading.Event)
     is_scoring: bool = False  # a batch
 
@@ -105,12 +106,17 @@ class Session:
         return self.folder / f"run-{self.runs}"
 
     def new_batch(self, table: BatchTable) -> Batch:
-        """What is to be scored from now on; the scores of the batch before it go."""
-        if self.batch is not None:
-            self.batch.out.unlink(missing_ok=True)
+        """What is to be scored from now on, in place of what was."""
+        self.forget_batch()
         self.batches += 1
         self.batch = Batch(table, self.folder / f"scores-{self.batches}.csv")
         return self.batch
+
+    def forget_batch(self) -> None:
+        """Nothing is to be scored any more; the scores there were go too."""
+        if self.batch is not None:
+            self.batch.out.unlink(missing_ok=True)
+        self.batch = None
 
     def close(self) -> None:
         """Stop what runs and delete what the visitor brought and made."""

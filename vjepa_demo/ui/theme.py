@@ -91,7 +91,7 @@ CSS = """
 .tab-wrapper { contain: inline-size; }
 @media (max-width: 700px) {
   .tab-container button { padding: 0 .45rem; }
-  .tiles { grid-template-columns: repeat(3, 1fr); }
+  .tiles { grid-template-columns: repeat(3, minmax(0, 1fr)); }
   /* charts of several panels keep their size and scroll */
   #histograms, #curves, #scatter { contain: inline-size; overflow-x: auto; }
   #histograms .js-plotly-plot, #curves .js-plotly-plot, #scatter .js-plotly-plot { min-width: 640px; }
