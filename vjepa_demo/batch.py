@@ -258,9 +258,10 @@ def run_batch(
 
     `out` is a valid CSV at any moment, of whole rows in the table's order; only a kill can leave a torn row at its end.
     With `resume`, the rows that an earlier run scored are kept and reported first; what was torn, never reached, or had
-    an error is done now. The end is byte for byte what one run would have written. `should_stop` is asked before each
-    row; once it says yes the run ends, and `out` can be resumed. Under `accelerate launch` every process calls this
-    alike: they share the disk of `out`, process 0 writes and reports the rows of all, the others report their own.
+    an error is done now (what fills a gap stands behind until the end). The end is byte for byte what one run would
+    have written. `should_stop` is asked before each row; once it says yes the run ends, and `out` can be resumed. Under
+    `accelerate launch` every process calls this alike: they share the disk of `out`, process 0 writes and reports the
+    rows of all, the others report their own.
 
     Raises:
         RecordError: if `out` exists and `resume` is not set, is the output of another table or model, or cannot be
