@@ -223,6 +223,15 @@ def test_what_this_process_used_stays_until_it_is_released(tmp_path, file_bytes)
     assert list(tmp_path.glob("*.partial")) == []
 
 
+def test_nothing_is_deleted_for_what_does_not_fit_all_the_same(tmp_path, file_bytes):
+    saved(tmp_path, 3)
+    store = FeatureStore(tmp_path, budget_bytes=int(3.5 * file_bytes))
+    for key in KEYS[:2]:
+        store.load(key)
+    assert not store.save(KEYS[3], {name: torch.cat([value] * 20) for name, value in some(3).items()})
+    assert kept(tmp_path) == [0, 1, 2]
+
+
 def test_a_budget_too_small_for_one_file_keeps_none_and_deletes_none(tmp_path, file_bytes):
     saved(tmp_path, 1)
     assert not FeatureStore(tmp_path, budget_bytes=file_bytes - 1).save(KEYS[1], some(1))

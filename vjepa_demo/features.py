@@ -247,17 +247,21 @@ class FeatureStore:
         return True
 
     def _delete_oldest(self, path: Path, size: int) -> int:
-        """Bytes left after deleting, where `size` more would not fit, what was used longest ago and not here."""
+        """Bytes left after deleting, where `size` more would not fit, what was used longest ago and not here.
+
+        Nothing is deleted where all that may go would not make room enough.
+        """
         files = self._files()
-        total = sum(size for _, size, _ in files)
-        if total + size <= self.budget_bytes:
+        total = sum(file_size for _, file_size, _ in files)
+        may_go = [(file_size, file) for _, file_size, file in files if file.name not in self._used and file != path]
+        least = total - sum(file_size for file_size, _ in may_go)
+        if total + size <= self.budget_bytes or least + size > self.budget_bytes:
             return total
-        for _, file_size, file in files:
+        for file_size, file in may_go:
             if total + size <= FULL_SHARE * self.budget_bytes:
                 break
-            if file.name not in self._used and file != path:
-                file.unlink(missing_ok=True)
-                total -= file_size
+            file.unlink(missing_ok=True)
+            total -= file_size
         return total
 
     def _read_total(self) -> int | None:
@@ -297,7 +301,7 @@ def _unpack(data: bytes, key: FeatureKey) -> dict[str, Tensor] | None:
     header = json.loads(data[offset:end])
     if header["key"] != repr(key):
         return None
-    contents, tensors = torch.frombuffer(bytearray(data[end:]), dtype=torch.uint8), {}
+    contents, tensors = torch.frombuffer(bytearray(memoryview(data)[end:]), dtype=torch.uint8), {}
     for name, (dtype_name, shape) in header["tensors"].items():
         dtype = getattr(torch, dtype_name)
         size = dtype.itemsize * int(np.prod(shape))
