@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from conftest import TRAINED_ON
 from test_ui import RESULT
 
 from vjepa_demo.cli import main
-from vjepa_demo.config import ASSETS, DIMENSIONS, MAX_COMPARISON_BYTES
+from vjepa_demo.config import ASSETS, DIMENSIONS, MAX_COMPARED, MAX_COMPARISON_BYTES, PROJECT_ROOT
 from vjepa_demo.plots import comparison_chart
 from vjepa_demo.schema import Comparison, RecordError, VideoError
 from vjepa_demo.scorer import get_scorer
@@ -22,6 +24,7 @@ from vjepa_demo.ui import compare_render, compare_tab
 from vjepa_demo.ui.compare_board import Board, Clip, board_of
 
 EXAMPLES = ASSETS / "examples"
+DROP = 3 + MAX_COMPARED + 1  # of what is drawn: after the clips, the prompts, the switch and the stage
 FILES = [EXAMPLES / f"{name}.mp4" for name in ("clean", "blurred", "unsteady")]
 
 
@@ -187,6 +190,14 @@ def test_a_call_that_cannot_be_compared_says_why(capsys, arguments, problem):
     status, out, err = compare(capsys, *arguments)
     assert (status, out) == (1, "")
     assert problem in err
+
+
+def test_the_readme_says_how_to_compare(capsys):
+    readme = (PROJECT_ROOT / "README.md").read_text("utf-8")
+    words = shlex.split(re.search(r"^python -m vjepa_demo compare (.*)$", readme, re.MULTILINE).group(1))
+    status, out, _ = compare(capsys, *(PROJECT_ROOT / word if word.endswith(".mp4") else word for word in words))
+    assert status == 0
+    assert out.count(" *") >= len(DIMENSIONS)
 
 
 # ---- the chart -------------------------------------------------------------------------------------------------------
@@ -380,6 +391,13 @@ def test_the_fifth_clip_is_left_out_and_named(monkeypatch):
     drawn = compare_tab._add_files([f"{name}.mp4" for name in "vwxyz"], *values)
     assert [clip.name for clip in drawn[1]] == ["v.mp4", "w.mp4", "x.mp4", "y.mp4"]
     assert "z.mp4" in told[0]
+
+
+def test_the_videos_of_a_saved_comparison_of_four_can_still_be_dropped_in(tmp_path):
+    opened = board_of(Comparison((FIRST, SECOND, THIRD, FIRST)))
+    assert compare_tab._drawn(Board(), opened, "demo", False)[DROP].visible
+    full = replace(opened, clips=tuple(replace(clip, path=tmp_path) for clip in opened.clips))
+    assert not compare_tab._drawn(Board(), full, "demo", False)[DROP].visible
 
 
 @pytest.mark.parametrize(

@@ -70,9 +70,10 @@ def _screen(clip: Clip, letter: str) -> str:
     if clip.path is None:
         return '<p class="note">The video is not in the saved file.<br>Drop it in to play it.</p>'
     name = escape(clip.name, quote=True)
+    scorable = "" if clip.error else "<br>It can be scored all the same."
     return (
         f'<video src="{file_url(clip.path)}" preload="auto" muted playsinline aria-label="{letter}: {name}"></video>'
-        '<p class="note unplayable">Your browser cannot play this file.<br>It can be scored all the same.</p>'
+        f'<p class="note unplayable">Your browser cannot play this file.{scorable}</p>'
     )
 
 

@@ -191,7 +191,7 @@ def _drawn(before: Board, board: Board, model: str, running: bool) -> tuple[Any,
         gr.skip() if board.each == before.each else board.each,
         *(_own_prompt(before, board, index) for index in range(MAX_COMPARED)),
         fragments.stage(board),
-        gr.Column(visible=not board.is_full),
+        gr.Column(visible=bool(board.absent) or not board.is_full),
         *_readiness(board, model, running),
         *_shown(board),
     )
