@@ -11,11 +11,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
 
 import pytest
-from gradio_client import Client, handle_file
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from test_ui import FakeScorer
 
@@ -58,15 +58,14 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-@pytest.fixture(scope="module")
-def served() -> Iterator[str]:
+@contextmanager
+def serving(**environment: str) -> Iterator[str]:
     """The address of `python app.py`, a process of its own."""
     port = free_port()
-    environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
         [sys.executable, "app.py"],
         cwd=ROOT,
-        env=environment,
+        env=os.environ | {"GRADIO_SERVER_PORT": str(port), "PYTHONUNBUFFERED": "1"} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -82,6 +81,12 @@ def served() -> Iterator[str]:
     yield f"http://127.0.0.1:{port}"
     process.terminate()
     process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[str]:
+    with serving() as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -214,23 +219,6 @@ def overlap(one: dict[str, float], other: dict[str, float]) -> bool:
         min(one[start] + one[size], other[start] + other[size]) - max(one[start], other[start]) > 1
         for start, size in (("x", "width"), ("y", "height"))
     )
-
-
-def test_the_api_answers_like_the_command_line(served, world, command_line_scores):
-    client = Client(served, verbose=False)
-    answer = client.predict(video=handle_file(world), prompt=PROMPT, model="demo", api_name="/score")
-    assert answer["scores"] == command_line_scores
-    assert (answer["video"], answer["prompt"], answer["model"]) == ("world.mp4", PROMPT, "demo")
-    assert "procedural clips" in answer["trained_on"]
-
-
-def test_the_api_says_what_is_wrong(served, world, tmp_path):
-    client = Client(served, verbose=False)
-    (tmp_path / "text.mp4").write_text("no video")
-    with pytest.raises(Exception, match="cannot be read as a video"):
-        client.predict(video=handle_file(tmp_path / "text.mp4"), prompt="x", api_name="/score")
-    with pytest.raises(Exception, match="prompt is empty"):
-        client.predict(video=handle_file(world), prompt=" ", api_name="/score")
 
 
 # ---- with a scorer that the test holds back --------------------------------------------------------------------------
