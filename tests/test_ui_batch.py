@@ -309,8 +309,9 @@ def test_a_single_score_does_not_wait_for_batches(page, browser, held_back):
 
 
 @pytest.fixture
-def uploads(tmp_path) -> list[Path]:
-    """Copies of six clips: a session deletes what was brought to it."""
+def uploads(tmp_path, monkeypatch) -> list[Path]:
+    """Copies of six clips where Gradio keeps uploads: a session deletes what was brought to it."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     return [Path(shutil.copy(clip, tmp_path)) for clip in CLIPS]
 
 
@@ -434,7 +435,7 @@ def test_an_error_leaves_nothing_half_shown_but_keeps_rows_that_were_done(sessio
     assert kept.rows.count("<tr data-line") == 6
 
 
-def test_a_visitor_who_leaves_ends_the_run_and_leaves_nothing(session):
+def test_a_visitor_who_leaves_ends_the_run_and_leaves_nothing(session, uploads):
     begin(session)
     scorer = HeldBack(6)
     updates = batch_tab._score(scorer, session, "demo", resume=False)
@@ -444,6 +445,13 @@ def test_a_visitor_who_leaves_ends_the_run_and_leaves_nothing(session):
         list(updates)
     assert len(scorer.scored) < 6
     assert not session.folder.exists()
+    assert not any(upload.exists() for upload in uploads)
+
+
+def test_only_uploads_are_deleted_with_a_session(session):
+    check(session, *CLIPS)
+    session.close()
+    assert all(clip.exists() for clip in CLIPS)
 
 
 def test_the_download_is_the_file_as_the_run_wrote_it_and_goes_with_the_session(session):

@@ -111,7 +111,7 @@ def means(scores: Sequence[Mapping[str, float]], errors: Mapping[str, float | No
 def _tile(name: str, mean: float, error: float | None) -> str:
     percent = 100 * (mean - SCORE_MIN) / (SCORE_MAX - SCORE_MIN)
     return (
-        f'<div class="tile" data-dimension="{name}"><small>{name}</small><b>{mean:.2f}</b>'
+        f'<div class="tile" data-dimension="{name}"><small>{name}</small><b>{mean:.2f}</b> '
         f"<small>{'' if error is None else f'± {error:.2f}'}</small>"
         f'<div class="bar-line"><span style="width:{percent:.1f}%"></span></div></div>'
     )

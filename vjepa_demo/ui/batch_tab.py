@@ -16,20 +16,7 @@ import gradio as gr
 from vjepa_demo.config import VIDEO_SUFFIXES
 from vjepa_demo.plots import leaderboard_chart
 from vjepa_demo.schema import RecordError
-from vjepa_demo.ui import batch_render, render
-from vjepa_demo.ui.data_inputs import (
-    RANGES,
-    SAMPLE,
-    SAMPLE_TABLE,
-    TABLE_SUFFIXES,
-    Range,
-    add_label_range,
-    add_table_file,
-    add_video_files,
-    download_path,
-    emptied,
-    take_over,
-)
+from vjepa_demo.ui import batch_render, data_inputs, render
 from vjepa_demo.ui.errors import AT_ONCE, shown_errors
 from vjepa_demo.ui.model_choice import add_model_choice, refusal
 from vjepa_demo.ui.session import Batch, Session
@@ -116,9 +103,9 @@ def add_batch_tab(load_scorer: Callable[[str], Scorer], default_model: str, sess
 
 
 def _add_inputs(default_model: str) -> tuple[_Inputs, gr.Button]:
-    videos = add_video_files("batch-videos")
+    videos = data_inputs.add_video_files("batch-videos")
     folder = gr.UploadButton("Add a folder", file_count="directory", size="sm", elem_id="batch-folder")
-    table = add_table_file("Table of videos (CSV or TSV)", "batch-table")
+    table = data_inputs.add_table_file("Table of videos (CSV or TSV)", "batch-table")
     prompt = gr.Textbox(
         label="or one prompt for all of them",
         placeholder="The text the videos were made from",
@@ -128,7 +115,7 @@ def _add_inputs(default_model: str) -> tuple[_Inputs, gr.Button]:
     sample = gr.Button("Score the sample data set", size="sm", elem_id="batch-sample")
     model = add_model_choice(default_model, "batch-model")
     with gr.Accordion("Settings", open=False):
-        label_range = add_label_range("batch-label-range")
+        label_range = data_inputs.add_label_range("batch-label-range")
     return _Inputs(videos, folder, table, prompt, model, label_range), sample
 
 
@@ -185,9 +172,9 @@ def _wire_check(session: gr.State, inputs: _Inputs, results: _Results) -> Any:
 def _split_folder(session: Session, files: list[str] | None, table: str | None) -> tuple[Any, Any]:
     """The videos of a folder, and its table where it has just one and none was added."""
     files = files or []
-    take_over(session, files)
+    data_inputs.take_over(session, files)
     videos = [file for file in files if file.lower().endswith(VIDEO_SUFFIXES)]
-    tables = [file for file in files if file.lower().endswith(TABLE_SUFFIXES)]
+    tables = [file for file in files if file.lower().endswith(data_inputs.TABLE_SUFFIXES)]
     with shown_errors():
         if not videos:
             raise RecordError("the folder holds no videos")
@@ -197,13 +184,13 @@ def _split_folder(session: Session, files: list[str] | None, table: str | None) 
 def _check_files(
     session: Session, videos: list[str] | None, table: str | None, prompt: str, model: str, label_range: str
 ) -> tuple[Any, ...]:
-    take_over(session, [table, *(videos or [])])
+    data_inputs.take_over(session, [table, *(videos or [])])
     with shown_errors(), session.checks.turn():
         _forget(session)
         if _missing(videos, table, prompt) is not None:
             return _cleared(session, videos, table, prompt, model)
         files = tuple(dict.fromkeys(videos or []))  # the same file may be added twice
-        return _checked(session, _read(session, files, table, prompt.strip(), RANGES[label_range]), model)
+        return _checked(session, _read(session, files, table, prompt.strip(), data_inputs.RANGES[label_range]), model)
 
 
 def _check_sample(session: Session, model: str) -> tuple[Any, ...]:
@@ -211,7 +198,8 @@ def _check_sample(session: Session, model: str) -> tuple[Any, ...]:
 
     with shown_errors(), session.checks.turn():
         _forget(session)
-        return _checked(session, replace(read_batch(SAMPLE_TABLE, [SAMPLE]), name="The sample data set"), model)
+        table = read_batch(data_inputs.SAMPLE_TABLE, [data_inputs.SAMPLE])
+        return _checked(session, replace(table, name="The sample data set"), model)
 
 
 def _forget(session: Session) -> None:
@@ -229,12 +217,14 @@ def _check_idle(session: Session) -> None:
         raise RecordError("a batch runs: change what is scored when it has ended, or stop it")
 
 
-def _read(session: Session, videos: tuple[str, ...], table: str | None, prompt: str, label_range: Range) -> BatchTable:
+def _read(
+    session: Session, videos: tuple[str, ...], table: str | None, prompt: str, label_range: data_inputs.Range
+) -> BatchTable:
     from vjepa_demo.batch import batch_of_files, read_batch
 
     if table is None:
         return batch_of_files(_listed(session, videos), prompt)
-    session.listed, folder = None, emptied(session.folder / EXTRACTED)
+    session.listed, folder = None, data_inputs.emptied(session.folder / EXTRACTED)
     return read_batch(table, videos, prompt=prompt or None, label_range=label_range, extract_to=folder)
 
 
@@ -243,7 +233,7 @@ def _listed(session: Session, videos: tuple[str, ...]) -> list[Path]:
     from vjepa_demo.records import list_videos
 
     if session.listed is None or session.listed[0] != videos:
-        session.listed, folder = None, emptied(session.folder / EXTRACTED)
+        session.listed, folder = None, data_inputs.emptied(session.folder / EXTRACTED)
         session.listed = videos, list_videos(videos, extract_to=folder)
     return session.listed[1]
 
@@ -435,8 +425,8 @@ def _outcome(session: Session, batch: Batch) -> tuple[Any, ...]:
         return _shown(status=batch_render.ended(0, batch.num_left, 0))
     summary = summarise_batch(batch.results)
     source = Path(batch.table.name)
-    name = f"{source.stem}-scores.csv" if source.suffix.lower() in TABLE_SUFFIXES else "scores.csv"
-    served = shutil.copyfile(batch.out, download_path(session, name))
+    name = f"{source.stem}-scores.csv" if source.suffix.lower() in data_inputs.TABLE_SUFFIXES else "scores.csv"
+    served = shutil.copyfile(batch.out, data_inputs.download_path(session, name))
     return _shown(
         status=batch_render.ended(summary.all.num_scored, batch.num_left, summary.all.num_errors),
         download=gr.DownloadButton(f"Download {name}", value=str(served), visible=True),
