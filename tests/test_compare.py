@@ -384,6 +384,18 @@ def test_a_remembered_video_is_said_to_be():
     assert "not encoded again: B)" in compare_render.about(here, here.comparison)
 
 
+def test_other_tabs_send_a_clip_to_the_next_free_place_and_bring_the_tab_to_the_front():
+    tab = compare_tab.CompareTab(None, inputs=[None] * 9, outputs=[])
+    drawn = tab.add_clip("/uploads/a.mp4", "a cat", (), "", False, "", "", "", "", "demo", False)
+    clips, shared = drawn[0], drawn[1]
+    assert [(clip.name, clip.path) for clip in clips] == [("a.mp4", Path("/uploads/a.mp4"))]
+    assert shared.value == "a cat"
+    assert drawn[-1].selected == "compare"
+    again = tab.add_clip("/uploads/b.mp4", "a cat", clips, "a cat", False, "a cat", "", "", "", "demo", False)
+    assert [clip.name for clip in again[0]] == ["a.mp4", "b.mp4"]
+    assert again[2 + MAX_COMPARED + 3].interactive  # Compare can be pressed
+
+
 def test_the_fifth_clip_is_left_out_and_named(monkeypatch):
     told: list[str] = []
     monkeypatch.setattr(gr, "Warning", told.append)
