@@ -413,7 +413,9 @@ def test_a_cancelled_batch_ends_its_run():
     blocks = build_app(lambda _: Endless())
     launch(blocks, server_name="127.0.0.1", server_port=free_port())
     client = Client(blocks.local_url, verbose=False)
-    job = client.submit(videos=[handle_file(EXAMPLES[0])] * 1000, prompt="x", api_name="/batch")
+    (path,) = upload(blocks.local_url.rstrip("/"), EXAMPLES[0])
+    url = f"{blocks.local_url}gradio_api/file={path}"
+    job = client.submit(videos=[url] * 1000, prompt="x", api_name="/batch")
     assert next(iter(job))["total"] == 1000
     job.cancel()
     assert Endless.ended.wait(30)

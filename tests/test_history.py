@@ -100,8 +100,8 @@ def test_one_click_brings_a_clip_back_and_one_sends_it_to_compare(page, browser,
     expect(page.locator("#history")).to_be_empty()
     score(page, world, "the earth turns")
     before = page.locator("#score-table .value").all_text_contents()
-    strip = page.locator("#strip").inner_html()
-    json = page.locator("#json").text_content()
+    strip = page.locator("#strip .strip").inner_html()
+    about = page.locator("#about-scores").inner_text()
     page.locator("#examples tbody tr").first.click()
     expect(page.locator("#history li")).to_have_count(2, timeout=60_000)
     expect(page.locator("#history li").last).to_contain_text("world.mp4")
@@ -113,8 +113,8 @@ def test_one_click_brings_a_clip_back_and_one_sends_it_to_compare(page, browser,
     page.locator("#history .back").last.click()
     expect(page.locator("#heading")).to_contain_text("world.mp4")
     assert page.locator("#score-table .value").all_text_contents() == before
-    assert page.locator("#strip").inner_html() == strip
-    assert page.locator("#json").text_content() == json  # with the seconds it took then: nothing was computed
+    assert page.locator("#strip .strip").inner_html() == strip
+    assert page.locator("#about-scores").inner_text() == about  # with the time it took then: nothing was computed
     expect(page.locator("#prompt textarea")).to_have_value("the earth turns")
     assert "world.mp4" in page.locator("#video video").get_attribute("src")
     expect(page.locator("#history li")).to_have_count(2)
@@ -139,6 +139,7 @@ def test_the_history_does_not_stick_out_of_a_phone(browser, served):
     context = browser.new_context(viewport={"width": 390, "height": 900})
     page = context.new_page()
     page.goto(served)
+    expect(page.locator("#model-state")).to_contain_text("ready")
     page.locator("#examples tbody tr").first.click()
     wait_for_scores(page)
     expect(page.locator("#history li")).to_have_count(1)
