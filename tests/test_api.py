@@ -458,7 +458,7 @@ def test_the_agents_configuration_works(server):
     gradio = str(Path(sys.executable).with_name("gradio"))
 
     async def upload_clip() -> str:
-        parameters = StdioServerParameters(command=gradio, args=upload_tool["args"][3:], cwd=ROOT)
+        parameters = StdioServerParameters(command=gradio, args=[*upload_tool["args"][3:-1], str(EXAMPLES[0].parent)])
         async with stdio_client(parameters) as (read, write), ClientSession(read, write) as session:
             await session.initialize()
             result = await session.call_tool("upload_file_to_gradio", {"file": str(EXAMPLES[0])})

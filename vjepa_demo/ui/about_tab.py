@@ -32,7 +32,7 @@ itself: it has never seen a human rating. Compare versions of the same clip rath
 
 An uploaded video is deleted from this server about a day after it came. The frames that the model saw of the last
 clips stay in its memory until newer ones take their place, so that a second prompt costs nothing. What you
-bring to the Batch and Fine-tune tabs, their scores and the model you train are yours alone, and are deleted when your
+bring to the Batch and Fine-tune tabs, your scores and the model you train are yours alone, and are deleted when your
 session ends, about an hour after you close the page. What follows is all that stays longer.
 """
 
