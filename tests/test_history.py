@@ -91,7 +91,7 @@ def score(page, path, prompt: str) -> None:
         page.locator("#video button[aria-label='Clear']").first.click()
     fill_in(page, path, prompt)
     page.click("#score-button")
-    expect(page.locator("#heading")).to_contain_text(f"“{prompt}”", timeout=60_000)
+    expect(page.locator("#heading")).to_contain_text(f"“{prompt}”")
     expect(page.locator("#score-button")).to_be_enabled()
 
 
@@ -103,7 +103,7 @@ def test_one_click_brings_a_clip_back_and_one_sends_it_to_compare(page, browser,
     strip = page.locator("#strip .strip").inner_html()
     about = page.locator("#about-scores").inner_text()
     page.locator("#examples tbody tr").first.click()
-    expect(page.locator("#history li")).to_have_count(2, timeout=60_000)
+    expect(page.locator("#history li")).to_have_count(2)
     expect(page.locator("#history li").last).to_contain_text("world.mp4")
     expect(page.locator("#history li").last).to_contain_text("the earth turns")
     expect(page.locator("#history li").last).to_contain_text(before[-1])

@@ -52,7 +52,7 @@ def start(page: Page) -> None:
 
 
 def wait_until_done(page: Page, text: str) -> None:
-    expect(page.locator("#batch-status")).to_contain_text(text, timeout=60_000)
+    expect(page.locator("#batch-status")).to_contain_text(text)
     expect(page.locator("#batch-download")).to_be_visible()
 
 

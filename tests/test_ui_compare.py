@@ -65,7 +65,7 @@ def compare(page: Page, count: int) -> None:
 
 
 def wait_for_scores(page: Page, count: int) -> None:
-    expect(page.locator("#compare-table .value")).to_have_count(5 * count, timeout=120_000)
+    expect(page.locator("#compare-table .value")).to_have_count(5 * count)
     expect(page.locator("#compare-radar .scatterlayer .trace")).to_have_count(count)
     expect(page.locator("#compare-button")).to_be_enabled()
 
@@ -129,7 +129,7 @@ def test_clips_that_were_scored_before_are_not_encoded_again(compared):
     compared.fill("#compare-prompt textarea", "another planet")
     expect(compared.locator("#compare-hint")).to_contain_text("Press Compare for the scores of what is here now.")
     compared.click("#compare-button")
-    expect(compared.locator("#compare-heading")).to_contain_text("another planet", timeout=60_000)
+    expect(compared.locator("#compare-heading")).to_contain_text("another planet")
     expect(compared.locator("#compare-about")).to_contain_text("video remembered, not encoded again: A, B and C")
 
 
@@ -237,7 +237,6 @@ def wait_until_all_are_past(page: Page, seconds: float) -> None:
     page.wait_for_function(
         "(seconds) => [...document.querySelectorAll('#compare-stage video')].every((v) => v.currentTime > seconds)",
         arg=seconds,
-        timeout=60_000,
     )
 
 
@@ -270,7 +269,7 @@ def test_a_shorter_clip_stops_at_its_end_while_the_others_go_on(page, served):
     add(page, *CLIPS)
     seek(page, 4.6)
     page.get_by_label("Play all clips").click()
-    page.wait_for_function("() => document.querySelector('#compare-stage video').currentTime > 5.6", timeout=60_000)
+    page.wait_for_function("() => document.querySelector('#compare-stage video').currentTime > 5.6")
     first, second, third = page.evaluate(TIMES)
     assert third == pytest.approx(5.0, abs=0.05)
     assert second == pytest.approx(first, abs=IN_STEP)

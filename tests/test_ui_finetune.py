@@ -35,6 +35,12 @@ def start(page: Page) -> None:
     page.click("#start-button")
 
 
+def set_validation(page: Page, share: float) -> None:
+    field = page.get_by_label("number input for Share for validation")
+    field.fill(str(share))
+    field.press("Enter")
+
+
 def set_epochs(page: Page, epochs: int) -> None:
     page.get_by_role("button", name="Settings").first.click()
     page.get_by_label("number input for Epochs").fill(str(epochs))
@@ -55,8 +61,8 @@ def test_from_the_sample_data_set_to_a_model_that_scores(page, served, tmp_path)
     expect(page.locator("#check")).to_contain_text("60 of 60 rows will be used: 60 videos")
     page.locator("#histograms .js-plotly-plot .bars").first.wait_for()
     start(page)
-    page.locator("#curves .js-plotly-plot .scatterlayer .trace").first.wait_for(timeout=60_000)
-    expect(page.locator("#metrics tr[data-dimension]")).to_have_count(5, timeout=120_000)
+    page.locator("#curves .js-plotly-plot .scatterlayer .trace").first.wait_for()
+    expect(page.locator("#metrics tr[data-dimension]")).to_have_count(5)
     assert [row.get_attribute("data-dimension") for row in page.locator("#metrics tr[data-dimension]").all()] == list(
         DIMENSIONS
     )
@@ -74,7 +80,7 @@ def test_from_the_sample_data_set_to_a_model_that_scores(page, served, tmp_path)
     page.click("#use-button")
     expect(page.locator("#model input")).to_have_value("my fine-tuned model")
     page.locator("#examples tbody tr").first.click()
-    expect(page.locator("#heading")).to_contain_text("Scored by my fine-tuned model", timeout=60_000)
+    expect(page.locator("#heading")).to_contain_text("Scored by my fine-tuned model")
     assert page.locator("#score-table .value").all_text_contents() != before
 
 
@@ -108,10 +114,9 @@ def test_own_labels_are_checked_before_training_and_one_dimension_is_reported_al
     expect(report).to_contain_text("gone.mp4")
     expect(report).to_contain_text("0 to 100")
     set_epochs(page, 3)
-    page.get_by_label("number input for Share for validation").fill("0.5")
-    page.get_by_label("number input for Share for validation").press("Enter")
+    set_validation(page, 0.5)
     start(page)
-    expect(page.locator("#metrics tr[data-dimension]")).to_have_count(1, timeout=60_000)
+    expect(page.locator("#metrics tr[data-dimension]")).to_have_count(1)
     assert page.locator("#metrics tr[data-dimension]").get_attribute("data-dimension") == "Temporal"
 
 
@@ -119,9 +124,10 @@ def test_training_is_stopped_with_the_best_so_far_while_scoring_goes_on(page, br
     open_tab(page, served)
     page.click("#sample-button")
     set_epochs(page, 100)
+    set_validation(page, 0)  # else it may end by itself, when nothing gets better
     page.get_by_label("top: ").check()
     start(page)
-    expect(page.locator("#train-status")).to_contain_text("Epoch ", timeout=60_000)
+    expect(page.locator("#train-status")).to_contain_text("Epoch ")
 
     other = browser.new_context().new_page()  # somebody else, meanwhile
     other.goto(served)
@@ -134,7 +140,7 @@ def test_training_is_stopped_with_the_best_so_far_while_scoring_goes_on(page, br
     other.context.close()
 
     page.click("#stop-button")
-    expect(page.locator("#train-status")).to_contain_text("Done: the best of", timeout=60_000)
+    expect(page.locator("#train-status")).to_contain_text("Done: the best of")
     expect(page.locator("#use-button")).to_be_visible()
 
 
@@ -161,7 +167,7 @@ def test_nothing_sticks_out(browser, served, width):
     expect(page.locator("#check")).to_contain_text("60 of 60 rows")
     set_epochs(page, 1)
     start(page)
-    expect(page.locator("#metrics tr[data-dimension]")).to_have_count(5, timeout=60_000)
+    expect(page.locator("#metrics tr[data-dimension]")).to_have_count(5)
     assert page.evaluate("document.documentElement.scrollWidth") == width
     context.close()
 
