@@ -21,8 +21,6 @@ from vjepa_demo.config import (
     CACHE_VARIABLE,
     COMPARED_LETTERS,
     DIMENSIONS,
-    MAX_COMPARED,
-    MIN_COMPARED,
     Scope,
     TrainConfig,
     acr_word,
@@ -31,7 +29,7 @@ from vjepa_demo.config import (
     model_presets,
     wait_passively,
 )
-from vjepa_demo.schema import DemoError, RecordError, RecordProblem
+from vjepa_demo.schema import DemoError, RecordError, RecordProblem, to_compare
 
 if TYPE_CHECKING:
     from vjepa_demo.batch import BatchReport, BatchSummary, BatchTable, GroupScores
@@ -261,13 +259,9 @@ def _as_block(answer: dict[str, Any]) -> str:
 def _compare(options: argparse.Namespace) -> int:
     from vjepa_demo.scorer import get_scorer
 
-    videos, prompts = options.videos, options.prompt
-    if not MIN_COMPARED <= len(videos) <= MAX_COMPARED:
-        raise RecordError(f"got {len(videos)} videos; {MIN_COMPARED} to {MAX_COMPARED} can be compared")
-    if len(prompts) not in (1, len(videos)):
-        raise RecordError(f"got {len(prompts)} prompts for {len(videos)} videos; one --prompt for all, or one for each")
+    clips = to_compare(options.videos, options.prompt)
     scorer = get_scorer(options.model, options.device, token=None)
-    comparison = scorer.compare(list(zip(videos, prompts * (len(videos) // len(prompts)), strict=True)))
+    comparison = scorer.compare(clips)
     if options.json:
         print(json.dumps(comparison.to_dict(), indent=2))
     else:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -120,6 +121,22 @@ class VideoScores:
 
 
 COMPARISON_FORMAT, COMPARISON_VERSION = "vjepa-demo comparison", 1
+
+
+Video = TypeVar("Video")
+
+
+def to_compare(videos: Sequence[Video], prompts: Sequence[str]) -> list[tuple[Video, str]]:
+    """Each of `videos` with its own of `prompts`, or with the one there is for all.
+
+    Raises:
+        RecordError: if that many cannot be compared, or the prompts are more or fewer.
+    """
+    if not MIN_COMPARED <= len(videos) <= MAX_COMPARED:
+        raise RecordError(f"got {len(videos)} videos; {MIN_COMPARED} to {MAX_COMPARED} can be compared")
+    if len(prompts) not in (1, len(videos)):
+        raise RecordError(f"got {len(prompts)} prompts for {len(videos)} videos; one for all, or one for each")
+    return list(zip(videos, [*prompts] * (len(videos) // len(prompts)), strict=True))
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,7 @@ from vjepa_demo.config import (
     DECODE_AHEAD,
     DIMENSIONS,
     FEATURE_CACHE_BYTES,
-    MAX_COMPARED,
     MAX_PROMPT_CHARACTERS,
-    MIN_COMPARED,
     SCORE_MAX,
     SCORE_MIN,
     model_presets,
@@ -31,7 +29,7 @@ from vjepa_demo.config import (
 from vjepa_demo.features import FeatureCache, FeatureKey, FeatureStore, VideoFeatures, content_sha256, feature_store
 from vjepa_demo.hub import Token
 from vjepa_demo.model import VJEPAModel, default_device, inference_dtype, resolve_device
-from vjepa_demo.schema import Comparison, DemoError, ModelError, RecordError, TrainedOn, VideoScores
+from vjepa_demo.schema import Comparison, DemoError, ModelError, RecordError, TrainedOn, VideoScores, to_compare
 from vjepa_demo.video import Clip, check_file, load_clip, pixel_values
 
 STEPS = ("decode", "video", "text", "head")
@@ -117,10 +115,9 @@ class Scorer:
             RecordError: if these are fewer or more, or a prompt cannot be used.
             VideoError: if a file cannot be read as a video; nothing is compared then.
         """
-        if not MIN_COMPARED <= len(clips) <= MAX_COMPARED:
-            raise RecordError(f"got {len(clips)} videos; {MIN_COMPARED} to {MAX_COMPARED} can be compared")
+        pairs = to_compare([video for video, _ in clips], [prompt for _, prompt in clips])
         results = []
-        with closing(self.score_all(clips)) as outcomes:
+        with closing(self.score_all(pairs)) as outcomes:
             for outcome in outcomes:
                 if isinstance(outcome, DemoError):
                     raise outcome
