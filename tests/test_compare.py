@@ -59,6 +59,13 @@ def test_the_best_of_each_dimension_are_all_that_have_the_highest_score():
     assert best == {"Traditional": (2,), "Alignment": (0, 1), "Aesthetic": (0,), "Temporal": (1,), "Overall": (0,)}
 
 
+def test_the_clips_that_the_model_learned_from_are_not_in_the_json():
+    trained_on = replace(RESULT.trained_on, digests=("0123456789ab",))
+    value = Comparison((replace(FIRST, trained_on=trained_on), SECOND)).to_dict()
+    assert "digests" not in value["training"]
+    assert "0123456789ab" not in json.dumps(value)
+
+
 @pytest.mark.parametrize(
     ("results", "problem"),
     [

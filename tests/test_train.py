@@ -11,6 +11,7 @@ from vjepa_demo import scorer as scorer_module
 from vjepa_demo.checkpoint import load_base, load_checkpoint, read_checkpoint
 from vjepa_demo.config import DIMENSIONS, TrainConfig
 from vjepa_demo.features import FeatureKey, FeatureStore, content_sha256, feature_store
+from vjepa_demo.metrics import verdict
 from vjepa_demo.model import VJEPAModel, inference_dtype
 from vjepa_demo.schema import CheckpointError, RecordError, VideoRecord
 from vjepa_demo.scorer import Scorer
@@ -22,6 +23,7 @@ from vjepa_demo.train import (
     TrainingResult,
     fine_tune,
     gain,
+    judge,
     schedule,
     train,
 )
@@ -93,6 +95,58 @@ def test_the_checkpoint_says_what_it_learned_from(checkpoint_folder, data, tmp_p
     assert trained_on.description == "sixteen greys"
     assert trained_on.vquala_score == result.evaluation.vquala_score.value
     assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+
+
+def digests_of(records) -> set[str]:
+    return {content_sha256(record.video)[:12] for record in records}
+
+
+def test_the_checkpoint_remembers_the_clips_it_learned_from_and_those_its_base_had(checkpoint_folder, data, tmp_path):
+    *_, first = fine_tune(str(checkpoint_folder), data, CONFIG, tmp_path / "first", device="cpu")
+    digests = read_checkpoint(first.folder).trained_on.digests
+    assert list(digests) == sorted(digests_of(data.train))
+    swapped = replace(data, train=data.validation, validation=data.train)
+    *_, second = fine_tune(str(first.folder), swapped, CONFIG, tmp_path / "second", device="cpu")
+    assert set(read_checkpoint(second.folder).trained_on.digests) == digests_of([*data.train, *data.validation])
+
+
+def judged(records, num_learned: int):
+    """`records` judged by scores of chance, for a model that learned from the first of them."""
+    generator = torch.Generator().manual_seed(0)
+    scores = [dict(zip(DIMENSIONS, torch.rand(5, generator=generator).tolist(), strict=True)) for _ in records]
+    digests = tuple(sorted(digests_of(records[:num_learned])))
+    return scores, judge(scores, records, replace(TRAINED_ON, digests=digests))
+
+
+def test_a_model_is_judged_by_clips_that_it_did_not_learn_from(records):
+    scores, evaluation = judged(records, num_learned=10)
+    assert (evaluation.n, evaluation.num_learned, evaluation.num_left_out) == (6, 10, 10)
+    assert evaluation.dimensions == judge(scores[10:], records[10:]).dimensions
+    assert verdict(evaluation).startswith("10 of 16 clips were learned from by this model: left out. ")
+    assert evaluation.to_dict()["num_left_out"] == 10
+
+
+def test_where_too_few_others_are_there_it_is_judged_by_all_and_says_that_this_flatters(records):
+    scores, evaluation = judged(records, num_learned=12)
+    assert (evaluation.n, evaluation.num_learned, evaluation.num_left_out) == (16, 12, 0)
+    assert replace(evaluation, num_learned=0) == judge(scores, records) == judged(records, num_learned=0)[1]
+    assert verdict(evaluation).startswith("These numbers flatter the model: 12 of 16 clips were learned from by it, ")
+
+
+def test_the_baseline_knows_the_labels_that_the_model_knew(records):
+    same_prompt = [replace(record, prompt=f"prompt {index % 6}") for index, record in enumerate(records)]
+    _, evaluation = judged(same_prompt, num_learned=10)
+    baseline = evaluation.no_video_baseline.dimensions["Overall"]
+    assert baseline.srocc.value is not None
+    alone = judge(judged(same_prompt, 0)[0][10:], same_prompt[10:]).no_video_baseline.dimensions["Overall"]
+    assert baseline.rmse.value != alone.rmse.value
+
+
+def test_a_clip_that_is_gone_counts_as_one_that_was_not_learned_from(records):
+    gone = [replace(record, video=record.video.with_name(f"gone-{record.name}")) for record in records[:6]]
+    digests = tuple(sorted(digests_of(records)))
+    scores = [dict.fromkeys(DIMENSIONS, index / 2) for index in range(6)]
+    assert judge(scores, gone, replace(TRAINED_ON, digests=digests)).num_learned == 0
 
 
 def test_only_what_was_asked_for_changes(checkpoint_folder, data, tmp_path):

@@ -32,7 +32,7 @@ from vjepa_demo.records import (
     row_labels,
     row_problems,
 )
-from vjepa_demo.schema import DemoError, RecordError, VideoRecord, VideoScores
+from vjepa_demo.schema import DemoError, RecordError, TrainedOn, VideoRecord, VideoScores
 
 if TYPE_CHECKING:
     from vjepa_demo.metrics import Evaluation
@@ -580,15 +580,16 @@ def _read_from(path: Path, offset: int) -> bytes:
 # ---- what it says ----------------------------------------------------------------------------------------------------
 
 
-def summarise_batch(results: Sequence[RowResult]) -> BatchSummary:
-    """What the scores say together, per generator, and against the labels where there are any."""
+def summarise_batch(results: Sequence[RowResult], trained_on: TrainedOn | None = None) -> BatchSummary:
+    """What the scores say together, per generator, and against the labels where there are any: of the clips that the
+    model did not learn from, as far as `trained_on` remembers them (see `train.judge`)."""
     groups: dict[str, list[RowResult]] = defaultdict(list)
     for result in results:
         if result.row.generator is not None:
             groups[result.row.generator].append(result)
     generators = [_group(name, members) for name, members in groups.items()]
     generators.sort(key=lambda group: (-group.means.get("Overall", -math.inf), group.name))
-    return BatchSummary(_group("all", results), tuple(generators), _evaluate(results))
+    return BatchSummary(_group("all", results), tuple(generators), _evaluate(results, trained_on))
 
 
 def _group(name: str, results: Sequence[RowResult]) -> GroupScores:
@@ -607,7 +608,7 @@ def _standard_error(values: Sequence[float]) -> float | None:
     return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
 
 
-def _evaluate(results: Sequence[RowResult]) -> Evaluation | None:
+def _evaluate(results: Sequence[RowResult], trained_on: TrainedOn | None) -> Evaluation | None:
     """The metrics of the rows that have scores and labels, beside the no-video baseline."""
     from vjepa_demo.train import judge
 
@@ -615,4 +616,4 @@ def _evaluate(results: Sequence[RowResult]) -> Evaluation | None:
     if not judged:
         return None
     records = [VideoRecord(each.name, each.video or Path(), each.prompt, each.labels, each.line) for _, each in judged]
-    return judge([scores for scores, _ in judged], records)
+    return judge([scores for scores, _ in judged], records, trained_on)

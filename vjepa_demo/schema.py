@@ -21,6 +21,7 @@ from vjepa_demo.config import (
 
 SplitName = Literal["train", "validation"]
 
+DIGEST_CHARACTERS = 12  # two of a million clips share one with a chance of 0.2 %
 LABEL_SOURCES = {"procedural": "procedural clips", "human": "clips with human labels"}
 
 
@@ -49,7 +50,8 @@ class TrainedOn:
     """What a head learned from, and how well it did on clips it had not seen.
 
     `kind` says where the labels came from: the generator of procedural clips, or people. `srocc` maps a
-    dimension to its held-out Spearman correlation; a dimension for which it is undefined is absent.
+    dimension to its held-out Spearman correlation; a dimension for which it is undefined is absent. `digests` tell
+    the clips it learned from (see `content_digest`), sorted; none where an older version of this program trained it.
     """
 
     kind: Literal["procedural", "human"]
@@ -61,12 +63,16 @@ class TrainedOn:
     no_video_baseline: float | None = None
     num_shared_prompts: int = 0  # held-out clips whose prompt was trained on
     dimensions: tuple[str, ...] = DIMENSIONS  # those that had labels
+    digests: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Raises ValueError for what no training run can have written: the fields may come from a file."""
         if self.kind not in LABEL_SOURCES:
             raise ValueError(f"kind is {self.kind!r}; expected one of {', '.join(LABEL_SOURCES)}")
         object.__setattr__(self, "dimensions", tuple(self.dimensions))  # JSON knows only lists
+        object.__setattr__(self, "digests", tuple(self.digests))
+        if not all(isinstance(digest, str) for digest in self.digests):
+            raise ValueError(f"digests is {repr(self.digests)[:40]}; texts were expected")
         if not set(self.dimensions) <= set(DIMENSIONS):
             raise ValueError(f"dimensions is {self.dimensions!r}; some of {', '.join(DIMENSIONS)} were expected")
         for name in ("num_clips", "num_held_out", "num_shared_prompts"):
@@ -197,7 +203,7 @@ class Comparison:
             "version": COMPARISON_VERSION,
             "model": self.model,
             "trained_on": str(self.trained_on),
-            "training": asdict(self.trained_on),
+            "training": {name: value for name, value in asdict(self.trained_on).items() if name != "digests"},
             "results": results,
             "best": {name: list(indices) for name, indices in self.best.items()},
         }
@@ -314,6 +320,11 @@ class Split:
     train: tuple[VideoRecord, ...]
     validation: tuple[VideoRecord, ...]
     warnings: tuple[str, ...] = ()
+
+
+def content_digest(sha256: str) -> str:
+    """The short digest that a checkpoint remembers a clip by, of the SHA-256 of the clip's bytes in hexadecimal."""
+    return sha256[:DIGEST_CHARACTERS]
 
 
 def prompt_key(prompt: str) -> str:

@@ -12,8 +12,8 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -36,6 +36,7 @@ from vjepa_demo.config import (
     CHECKPOINT_CONFIG_FILE,
     DIMENSIONS,
     FEATURE_CACHE_BYTES,
+    MIN_VALIDATION_CLIPS,
     ClipConfig,
     ModelConfig,
     TrainConfig,
@@ -45,7 +46,16 @@ from vjepa_demo.hub import Token
 from vjepa_demo.losses import mos_loss
 from vjepa_demo.metrics import Evaluation, evaluate, no_video_baseline
 from vjepa_demo.model import VJEPAModel, default_device, inference_dtype
-from vjepa_demo.schema import CheckpointError, DemoError, RecordError, RecordProblem, TrainedOn, VideoError, VideoRecord
+from vjepa_demo.schema import (
+    CheckpointError,
+    DemoError,
+    RecordError,
+    RecordProblem,
+    TrainedOn,
+    VideoError,
+    VideoRecord,
+    content_digest,
+)
 from vjepa_demo.video import Clip, load_clip, pixel_values
 
 T = TypeVar("T")
@@ -127,6 +137,7 @@ def train(
     *,
     model_config: ModelConfig | None = None,
     base_weights: str | None = "",
+    learned_before: Collection[str] = (),
     before_saving: Callable[[], None] = lambda: None,
     resume: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
@@ -143,8 +154,9 @@ def train(
 
     `model_config` says where the checkpoint will find its encoders, which `before_saving` may bring there.
     `base_weights` is the digest of the weights that `model` started from (a run is resumed only on the same ones),
-    None where its head is new. What the frozen part makes of the clips is kept in `memory_bytes` and in `store`; what
-    fits into neither is computed anew each epoch.
+    None where its head is new; `learned_before` the digests of the clips that those were trained on, which the
+    checkpoint remembers beside its own. What the frozen part makes of the clips is kept in `memory_bytes` and in
+    `store`; what fits into neither is computed anew each epoch.
 
     Raises:
         RecordError: if fewer than two clips are left to learn from, the run to resume was another one, it was stopped
@@ -152,7 +164,7 @@ def train(
         CheckpointError: if there is no run to resume.
     """
     features = _Features(model, config, load, store=store, memory_bytes=memory_bytes)
-    run = _Run(model, data, config, Path(folder), model_config or model.config, base_weights, features)
+    run = _Run(model, data, config, Path(folder), model_config or model.config, base_weights, learned_before, features)
     run.begin(resume=resume)
     try:
         yield from run.encode(should_stop)
@@ -194,6 +206,7 @@ def fine_tune(
         folder,
         model_config=model.config if base is None else base.model,
         base_weights=None if base is None else base.weights_sha256,
+        learned_before=() if base is None else base.trained_on.digests,
         before_saving=lambda: None if base is None else bring_encoders(base, folder),
         resume=resume,
         should_stop=should_stop,
@@ -263,10 +276,31 @@ def from_main_process(make: Callable[[], T]) -> T:
     return made
 
 
-def judge(scores: Sequence[Mapping[str, float]], records: Sequence[VideoRecord]) -> Evaluation:
-    """Metrics of `scores` (a mapping from dimension to score for each record), beside the no-video baseline."""
-    predictions = torch.tensor([[each[name] for name in DIMENSIONS] for each in scores])
-    return _judge(predictions, records, ())
+def judge(
+    scores: Sequence[Mapping[str, float]], records: Sequence[VideoRecord], trained_on: TrainedOn | None = None
+) -> Evaluation:
+    """Metrics of `scores` (a mapping from dimension to score for each record), beside the no-video baseline.
+
+    A model that learned from some of the clips, as `trained_on` remembers, is judged by the others alone, and its
+    baseline knows the labels that it knew; by all clips where fewer than `MIN_VALIDATION_CLIPS` others are there.
+    """
+    predictions = torch.tensor([[each[name] for name in DIMENSIONS] for each in scores]).reshape(-1, len(DIMENSIONS))
+    digests = frozenset(() if trained_on is None else trained_on.digests)
+    learned = [_is_among(digests, record.video) for record in records]
+    unseen = [index for index, known in enumerate(learned) if not known]
+    if len(unseen) < MIN_VALIDATION_CLIPS:
+        return replace(_judge(predictions, records, ()), num_learned=sum(learned))
+    train = [record for record, known in zip(records, learned, strict=True) if known]
+    evaluation = _judge(predictions[unseen], [records[index] for index in unseen], train)
+    return replace(evaluation, num_learned=len(train), num_left_out=len(train))
+
+
+def _is_among(digests: Collection[str], video: Path) -> bool:
+    """Whether the clip `video` has one of `digests`; one that was deleted meanwhile has none."""
+    try:
+        return bool(digests) and content_digest(content_sha256(video)) in digests
+    except OSError:
+        return False
 
 
 class _Learner(nn.Module):
@@ -323,6 +357,10 @@ class _Features:
         """Text features (text_dim,)."""
         return self._texts[record.prompt]
 
+    def digest(self, record: VideoRecord) -> str:
+        """What a checkpoint remembers the clip of `record` by."""
+        return content_digest(self._key(record.video).content_sha256)
+
     def release(self) -> None:
         """The run is over: the disk space of what it used may go to others."""
         if self._store is not None:
@@ -378,10 +416,11 @@ class _Run:
         folder: Path,
         model_config: ModelConfig,
         base_weights: str | None,
+        learned_before: Collection[str],
         features: _Features,
     ) -> None:
         self.data, self.config, self.folder, self.model_config = data, config, folder, model_config
-        self.base_weights, self.features = base_weights, features
+        self.base_weights, self.learned_before, self.features = base_weights, learned_before, features
         self.accelerator = Accelerator(
             cpu=model.device.type == "cpu",
             gradient_accumulation_steps=config.accumulate,
@@ -611,6 +650,7 @@ class _Run:
             dimensions=tuple(name for name in DIMENSIONS if any(name in record.labels for record in self.train)),
             vquala_score=measured.get("vquala_score"),
             no_video_baseline=measured.get("no_video_baseline"),
+            digests=tuple(sorted({*self.learned_before, *map(self.features.digest, self.train)})),
         )
         save_checkpoint(
             self.model,

@@ -95,6 +95,8 @@ EVALUATION = {
     "dimensions": said(an_object(), "dimension: srocc, plcc, krocc, rmse"),
     "vquala_score": NUMBER,
     "no_video_baseline": said(NUMBER, "the VQualA score without a look at the video"),
+    "num_learned": said(COUNT, "clips of those that were given, which the model learned from"),
+    "num_left_out": said(COUNT, "all of them, or 0 where too few others were there to judge by"),
 }
 EVALUATED = an_object(
     done=COUNT, total=COUNT, evaluation=said(an_object(**EVALUATION), "only in the last"), meaning=TEXT
@@ -282,7 +284,7 @@ def _scored(scorer: Scorer, table: BatchTable, session: Session, offer: Callable
         for report in reports:
             results.append(report.result)
             yield _row(report)
-    summary = summarise_batch(results)
+    summary = summarise_batch(results, scorer.trained_on)
     yield {
         "done": len(results),
         "total": len(table.rows),
@@ -536,7 +538,8 @@ def _add_evaluate(load_scorer: Callable[[str], Scorer], default_model: str, visi
         Returns:
             while it runs {"done", "total"}, last also
             {"evaluation": {"n", "dimensions": {dimension: {"srocc", "plcc", "krocc", "rmse"}}, "vquala_score"
-            "no_video_baseline"}, "meaning": what that says in plain words}
+            "no_video_baseline", "num_learned", "num_left_out"}, "meaning": what that says in plain words}
+            A model that fine_tune made is judged by the clips that it did not learn from, if there are enough.
             or an error
         """
         with shown_errors(str), visitors.session(request) as session:
@@ -563,5 +566,5 @@ def _evaluated(scorer: Scorer, records: RecordSet) -> Iterator[Json]:
         scores.append(scorer.score(record.video, record.prompt, with_frames=False).scores)
         if len(scores) < total:
             yield {"done": len(scores), "total": total}
-    evaluation = judge(scores, records.records)
+    evaluation = judge(scores, records.records, scorer.trained_on)
     yield {"done": total, "total": total, "evaluation": evaluation.to_dict(), "meaning": verdict(evaluation)}

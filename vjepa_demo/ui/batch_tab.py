@@ -423,7 +423,7 @@ def _outcome(session: Session, batch: Batch) -> tuple[Any, ...]:
 
     if batch.scorer is None or not batch.results:
         return _shown(status=batch_render.ended(0, batch.num_left, 0))
-    summary = summarise_batch(batch.results)
+    summary = summarise_batch(batch.results, batch.scorer.trained_on)
     source = Path(batch.table.name)
     name = f"{source.stem}-scores.csv" if source.suffix.lower() in data_inputs.TABLE_SUFFIXES else "scores.csv"
     served = shutil.copyfile(batch.out, data_inputs.download_path(session, name))
