@@ -19,6 +19,7 @@ from conftest import FEATURES, TRAINED_ON
 from vjepa_demo.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from vjepa_demo.config import ClipConfig, ModelConfig
 from vjepa_demo.features import (
+    ENTRY_BYTES,
     FeatureCache,
     FeatureKey,
     FeatureStore,
@@ -33,11 +34,11 @@ from vjepa_demo.schema import DemoError
 KEY = FeatureKey("ab" * 32, ClipConfig(), weights="encoder@1", products="cpu torch.float32", pooling="mean")
 
 
-CLIP_BYTES = 2 * 4 + 12
+CLIP_BYTES = 2 * 4 + 12 + ENTRY_BYTES
 
 
 def features(value: float = 0.0) -> VideoFeatures:
-    """Two float32 features and a frame of 2 x 2: `CLIP_BYTES`."""
+    """Two float32 features and a frame of 2 x 2: in memory `CLIP_BYTES`."""
     return VideoFeatures(torch.full((2,), value), (0.0,), 1.0, np.zeros((1, 2, 2, 3), np.uint8))
 
 
@@ -116,6 +117,62 @@ def test_threads_that_ask_at_once_compute_once():
     for thread in threads:
         thread.join(10)
     assert calls == [1]
+
+
+class Told:
+    """A lock that says when it was let go."""
+
+    def __init__(self) -> None:
+        self._lock, self.let_go = threading.Lock(), threading.Semaphore(0)
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+        self.let_go.release()
+
+
+class SlowStore:
+    """Holds nothing, and takes until `go_on` to say so the first time."""
+
+    def __init__(self) -> None:
+        self.asked, self.go_on = threading.Event(), threading.Event()
+
+    def load(self, key: FeatureKey) -> None:
+        self.asked.set()
+        assert self.go_on.wait(10)
+
+    def save(self, key: FeatureKey, tensors: object) -> bool:
+        return False
+
+
+def test_a_look_up_that_finds_nothing_takes_nothing_from_a_thread_that_waits_for_it():
+    cache = FeatureCache(BIG, SlowStore())
+    cache._lock = Told()
+    look_up = threading.Thread(target=cache.get, args=(KEY,))
+    waiting = threading.Thread(target=cache.get_or_compute, args=(KEY, features))
+    look_up.start()
+    assert cache._store.asked.wait(10)
+    assert cache._lock.let_go.acquire(timeout=10)
+    waiting.start()
+    assert cache._lock.let_go.acquire(timeout=10)  # it has the same entry, and waits
+    cache._store.go_on.set()
+    for thread in (look_up, waiting):
+        thread.join(10)
+    cache.get_or_compute(KEY, never)
+    assert len(cache) == 1
+
+
+def test_a_look_up_does_not_look_at_all_that_is_known(monkeypatch):
+    cache, asked = FeatureCache(BIG), []
+    keys = [replace(KEY, content_sha256=str(index)) for index in range(500)]
+    for key in keys:
+        cache.get_or_compute(key, features)
+    nbytes = VideoFeatures.nbytes.fget
+    monkeypatch.setattr(VideoFeatures, "nbytes", property(lambda each: asked.append(each) or nbytes(each)))
+    cache.get(keys[0])
+    assert len(asked) <= 2
 
 
 def test_content_is_the_files_bytes(tmp_path):
@@ -208,26 +265,46 @@ def test_past_the_budget_what_was_used_longest_ago_goes(tmp_path, file_bytes):
     assert kept(tmp_path) == [0, 2, 3, 4]
 
 
-def test_what_this_process_used_stays_until_it_is_released(tmp_path, file_bytes):
-    saved(tmp_path, 3)
+def test_what_this_process_used_long_ago_goes_too(tmp_path, file_bytes):
     store = FeatureStore(tmp_path, budget_bytes=int(4.5 * file_bytes))
-    store.load(KEYS[0])
-    for index in (3, 4, 5):
+    for index in range(8):
         assert store.save(KEYS[index], some(index))
-    assert not store.save(KEYS[6], some(6))
-    assert kept(tmp_path) == [0, 3, 4, 5]
-    store.release(KEYS[3:5])
-    assert store.save(KEYS[6], some(6))
-    assert not {3, 4} <= set(kept(tmp_path))
-    assert {0, 5, 6} <= set(kept(tmp_path))
+        store.load(KEYS[0])  # used all the time
+        for path in tmp_path.glob("*.features"):
+            if path.stat().st_mtime > 1:  # now
+                os.utime(path, ns=(index, index))
+    assert kept(tmp_path) == [0, 5, 6, 7]
+
+
+def test_what_is_held_stays_until_it_is_released_as_often(tmp_path, file_bytes):
+    store = FeatureStore(tmp_path, budget_bytes=int(4.5 * file_bytes))
+    store.hold(KEYS[:4])
+    store.hold(KEYS[:2])  # another run
+    for index in range(4):
+        assert store.save(KEYS[index], some(index))
+    assert not store.save(KEYS[4], some(4))
+    assert kept(tmp_path) == [0, 1, 2, 3]
+    store.release(KEYS[:4])
+    for index in (4, 5, 6, 7):
+        assert store.save(KEYS[index], some(index))
+    assert {0, 1} <= set(kept(tmp_path))
+    assert not {2, 3} & set(kept(tmp_path))
+    store.release(KEYS[:2])
+    for index in (2, 3, 4, 5):
+        assert store.save(KEYS[index], some(index))
+    assert not {0, 1} & set(kept(tmp_path))
     assert list(tmp_path.glob("*.partial")) == []
+
+
+def test_only_the_user_can_read_the_files(tmp_path):
+    (path,) = saved(tmp_path, 1)
+    assert path.stat().st_mode & 0o077 == 0
 
 
 def test_nothing_is_deleted_for_what_does_not_fit_all_the_same(tmp_path, file_bytes):
     saved(tmp_path, 3)
     store = FeatureStore(tmp_path, budget_bytes=int(3.5 * file_bytes))
-    for key in KEYS[:2]:
-        store.load(key)
+    store.hold(KEYS[:2])
     assert not store.save(KEYS[3], {name: torch.cat([value] * 20) for name, value in some(3).items()})
     assert kept(tmp_path) == [0, 1, 2]
 
@@ -319,7 +396,6 @@ for _ in range(100 if seed else 10**9):
     else:
         assert list(found) == list(expected)
         assert all(torch.equal(found[name], expected[name]) for name in expected)
-    store.release(keys)
 print(saves)
 """
 

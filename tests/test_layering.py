@@ -41,7 +41,7 @@ OWNERS = {
     "huggingface_hub": {"hub"},
     "safetensors": {"checkpoint"},
     "accelerate": {"scorer", "train"},
-    "filelock": {"bootstrap", "features"},
+    "filelock": {"features"},
     "gradio": {"ui"},
 }
 BARE = {"model", "losses", "metrics", "features", "train"}  # run where only torch, transformers and accelerate are

@@ -286,7 +286,7 @@ def test_the_same_video_is_decoded_once(scorer, clips, tmp_path, decoded):
 def test_what_is_forgotten_meanwhile_is_decoded_again(scorer, clips, decoded):
     def forget(step: str) -> None:
         if step == "head":
-            scorer._cache._entries.clear()
+            scorer._cache._known.clear()
 
     requests = [(clips[0], "a"), (clips[1], "a"), (clips[0], "a")]
     first, _, again = scorer.score_all(requests, on_step=forget)

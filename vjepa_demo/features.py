@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 import zlib
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -38,6 +38,7 @@ ABANDONED_SECONDS = 3600.0  # a file that has been partial for so long belongs t
 FILE_MAGIC = b"vjepafe1"
 LENGTH_BYTES, CHECKSUM_BYTES = 8, 4
 FULL_SHARE = 0.9  # of the budget that is left in use when room is made, so that it need not be made for each file
+ENTRY_BYTES = 4096  # what a remembered clip takes in memory besides its numbers: key, times, tensor, dictionary
 
 
 @dataclass(frozen=True)
@@ -121,13 +122,14 @@ class FeatureStore:
 
     A file is written whole or not at all, carries its key and a checksum, and holds numbers only. Safe for many
     threads and processes that share the folder. Past the budget what was used longest ago goes, but never what this
-    process used: what then still does not fit is not kept. Where nothing can be written, one warning says so.
+    process holds: what then still does not fit is not kept. Where nothing can be written, one warning says so.
     """
 
     def __init__(self, folder: str | Path, *, budget_bytes: int) -> None:
         self.folder = Path(folder)
         self.budget_bytes = budget_bytes
-        self._used: set[str] = set()
+        self._held: Counter[str] = Counter()
+        self._held_lock = threading.Lock()
         self._warned = False
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -144,7 +146,6 @@ class FeatureStore:
             return None
         if tensors is None:
             return None
-        self._used.add(path.name)
         with suppress(OSError):  # deleted meanwhile, or not ours to touch
             os.utime(path)
         return tensors
@@ -161,7 +162,6 @@ class FeatureStore:
                     if not self._make_room(path, len(data)):
                         return False
                     partial.replace(path)
-                    self._used.add(path.name)
             finally:
                 partial.unlink(missing_ok=True)
         except OSError as error:
@@ -169,9 +169,15 @@ class FeatureStore:
             return False
         return True
 
+    def hold(self, keys: Collection[FeatureKey]) -> None:
+        """This process will read `keys` again and again: they stay until each `hold` has had its `release`."""
+        with self._held_lock:
+            self._held.update(self._path(key).name for key in keys)
+
     def release(self, keys: Collection[FeatureKey]) -> None:
-        """This process does not need `keys` any more: they go like all others when their time has come."""
-        self._used -= {self._path(key).name for key in keys}
+        """`keys`, which were held, go like all others when their time has come."""
+        with self._held_lock:
+            self._held -= Counter(self._path(key).name for key in keys)
 
     def size(self) -> StoreSize:
         """What the folder holds now."""
@@ -227,8 +233,8 @@ class FeatureStore:
 
     # ---- the budget, under the lock of all processes -----------------------------------------------------------------
 
-    def _lock(self) -> AbstractContextManager[FileLock]:
-        return FileLock(self.folder / LOCK_FILE).acquire(timeout=LOCK_SECONDS, poll_interval=LOCK_POLL_SECONDS)
+    def _lock(self) -> AbstractContextManager[object]:
+        return file_lock(self.folder / LOCK_FILE, wait_seconds=LOCK_SECONDS)
 
     def _make_room(self, path: Path, size: int) -> bool:
         """Whether `size` more bytes for `path` fit, after deleting what may go; notes the new total if so.
@@ -247,13 +253,13 @@ class FeatureStore:
         return True
 
     def _delete_oldest(self, path: Path, size: int) -> int:
-        """Bytes left after deleting, where `size` more would not fit, what was used longest ago and not here.
+        """Bytes left after deleting, where `size` more would not fit, what was used longest ago and is not held.
 
         Nothing is deleted where all that may go would not make room enough.
         """
         files = self._files()
         total = sum(file_size for _, file_size, _ in files)
-        may_go = [(file_size, file) for _, file_size, file in files if file.name not in self._used and file != path]
+        may_go = [(file_size, file) for _, file_size, file in files if not self._held[file.name] and file != path]
         least = total - sum(file_size for file_size, _ in may_go)
         if total + size <= self.budget_bytes or least + size > self.budget_bytes:
             return total
@@ -277,6 +283,16 @@ class FeatureStore:
         if not self._warned:
             self._warned = True
             logger.warning("features are not kept on disk: %s cannot be written (%s)", self.folder, error)
+
+
+def file_lock(path: Path, *, wait_seconds: float) -> AbstractContextManager[object]:
+    """The lock of all processes that lies at `path`, held now until the block ends, or until this process dies.
+
+    Raises:
+        TimeoutError: if another holds it for longer than `wait_seconds`.
+    """
+    # Not a thread's own: a generator that holds it may be closed by another thread.
+    return FileLock(path, thread_local=False).acquire(timeout=wait_seconds, poll_interval=LOCK_POLL_SECONDS)
 
 
 def _pack(tensors: Mapping[str, Tensor], key: FeatureKey) -> bytes:
@@ -342,8 +358,11 @@ def feature_store() -> FeatureStore | None:
 
 @dataclass
 class _Entry:
+    """The features of a key while threads use it or wait for it: `users` of them."""
+
+    features: VideoFeatures | None
     lock: threading.Lock = field(default_factory=threading.Lock)
-    features: VideoFeatures | None = None
+    users: int = 0
 
 
 class FeatureCache:
@@ -355,11 +374,13 @@ class FeatureCache:
     def __init__(self, capacity_bytes: int, store: FeatureStore | None = None) -> None:
         self._capacity_bytes = capacity_bytes
         self._store = store
-        self._entries: OrderedDict[FeatureKey, _Entry] = OrderedDict()
+        self._known: OrderedDict[FeatureKey, VideoFeatures] = OrderedDict()  # what was used longest ago first
+        self._num_bytes = 0  # of what is known
+        self._in_use: dict[FeatureKey, _Entry] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._known)
 
     def get(self, key: FeatureKey) -> VideoFeatures | None:
         """The features of `key` from memory or disk, from now on in memory; None where they have to be computed."""
@@ -390,15 +411,20 @@ class FeatureCache:
 
     @contextmanager
     def _entry(self, key: FeatureKey) -> Iterator[_Entry]:
-        """The entry of `key`, for one thread at a time; afterwards it is the last one used."""
+        """The entry of `key`, for one thread at a time; what is in it afterwards is known, and the last one used."""
         with self._lock:
-            entry = self._entries.setdefault(key, _Entry())
-            self._entries.move_to_end(key)
-        with entry.lock:
-            try:
+            entry = self._in_use.setdefault(key, _Entry(self._known.get(key)))
+            entry.users += 1
+        try:
+            with entry.lock:
                 yield entry
-            finally:
-                self._tidy(key, entry)
+        finally:
+            with self._lock:
+                entry.users -= 1
+                if not entry.users:
+                    del self._in_use[key]
+                if entry.features is not None:
+                    self._remember(key, entry.features)
 
     def _load(self, key: FeatureKey) -> VideoFeatures | None:
         tensors = None if self._store is None else self._store.load(key)
@@ -408,17 +434,16 @@ class FeatureCache:
         if self._store is not None:
             self._store.save(key, features.to_tensors())
 
-    def _tidy(self, key: FeatureKey, entry: _Entry) -> None:
-        """Forget `entry` if there are no features, and what was used longest ago until the rest fits."""
-        with self._lock:
-            if entry.features is None and self._entries.get(key) is entry:
-                del self._entries[key]
-            known = [(each, e.features.nbytes) for each, e in self._entries.items() if e.features is not None]
-            total = sum(size for _, size in known)
-            for each, size in known[:-1]:
-                if total > self._capacity_bytes:
-                    del self._entries[each]
-                    total -= size
+    def _remember(self, key: FeatureKey, features: VideoFeatures) -> None:
+        """Forget what was used longest ago until the rest fits. The time it takes does not grow with what is known."""
+        before = self._known.pop(key, None)
+        if before is not None:
+            self._num_bytes -= before.nbytes + ENTRY_BYTES
+        self._known[key] = features
+        self._num_bytes += features.nbytes + ENTRY_BYTES
+        while self._num_bytes > self._capacity_bytes and len(self._known) > 1:
+            _, oldest = self._known.popitem(last=False)
+            self._num_bytes -= oldest.nbytes + ENTRY_BYTES
 
 
 def about_store(store: FeatureStore | None) -> str:

@@ -401,7 +401,10 @@ class _Features:
 
     def _key(self, video: Path) -> FeatureKey:
         if video not in self._keys:
-            self._keys[video] = FeatureKey.of(self._model, content_sha256(video), layer=self._layer)
+            key = FeatureKey.of(self._model, content_sha256(video), layer=self._layer)
+            if self._store is not None:
+                self._store.hold([key])
+            self._keys[video] = key
         return self._keys[video]
 
 
