@@ -395,7 +395,7 @@ def test_a_cancelled_call_ends_its_run(monkeypatch, labels, clips):
 class Endless(FakeScorer):
     """A scorer for which a batch never ends."""
 
-    name, trained_on = "demo", "nothing"
+    name, model_id, trained_on = "demo", "demo@0a1b2c3d", "nothing"
     ended = threading.Event()
 
     def score_all(self, requests, *, on_step=None):

@@ -32,7 +32,7 @@ from vjepa_demo.batch import (
 )
 from vjepa_demo.checkpoint import load_checkpoint, read_checkpoint
 from vjepa_demo.cli import main
-from vjepa_demo.config import DIMENSIONS
+from vjepa_demo.config import DIMENSIONS, MAX_CELL_CHARACTERS
 from vjepa_demo.metrics import evaluate, no_video_baseline
 from vjepa_demo.records import read_labels
 from vjepa_demo.schema import DemoError, RecordError, VideoError
@@ -47,8 +47,8 @@ ADDED = (*DIMENSIONS, "error", "scored_by")
 class FakeScorer:
     """Scores by content, at once: a file that holds the number n gets n/16 above the dimension's place; others fail."""
 
-    def __init__(self, name: str = "fake") -> None:
-        self.name = name
+    def __init__(self, model_id: str = "fake") -> None:
+        self.model_id = model_id
         self.asked: list[tuple[str, str]] = []
 
     def score_all(self, requests: Iterable[tuple[Path, str]]) -> Generator[SimpleNamespace | DemoError, None, None]:
@@ -318,6 +318,18 @@ def test_a_full_disk_says_how_to_go_on(batch, tmp_path, monkeypatch):
     assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 
+def test_the_longest_cell_that_is_read_can_be_read_again(table, videos, tmp_path):
+    out = tmp_path / "out.csv"
+    found = read_batch(table("video,prompt,note", f"0,x,={'n' * (MAX_CELL_CHARACTERS - 1)}"), videos)
+    scored(found, out)
+    whole = out.read_bytes()
+    scored(found, out, resume=True)
+    assert out.read_bytes() == whole
+    assert read_batch(out, videos).rows[0].cells["note"] == found.rows[0].cells["note"]
+    with pytest.raises(RecordError, match="line 2 has a cell of 131,072 characters; 131,071 at most"):
+        read_batch(table("video,prompt,note", f"0,x,={'n' * MAX_CELL_CHARACTERS}"), videos)
+
+
 # ---- resuming --------------------------------------------------------------------------------------------------------
 
 
@@ -395,6 +407,18 @@ def test_the_output_of_another_table_or_model_is_not_resumed(table, videos, tmp_
         with pytest.raises(RecordError, match=match):
             scored(found, out, FakeScorer(model), resume=True)
         assert out.read_bytes() == whole
+
+
+def test_a_model_whose_weights_have_changed_goes_on_with_no_row_of_the_old_ones(batch, tmp_path):
+    out = tmp_path / "out.csv"
+    scored(batch, out, FakeScorer("mine@0a1b2c3d"))
+    whole = out.read_bytes()
+    message = "line 2 was scored by mine@0a1b2c3d, and the weights of mine have changed since: it is mine@ffff0000 now"
+    with pytest.raises(RecordError, match=message):
+        scored(batch, out, FakeScorer("mine@ffff0000"), resume=True)
+    with pytest.raises(RecordError, match="scored by mine@0a1b2c3d, not yours@0a1b2c3d"):
+        scored(batch, out, FakeScorer("yours@0a1b2c3d"), resume=True)
+    assert out.read_bytes() == whole
 
 
 @pytest.mark.parametrize(
@@ -570,10 +594,25 @@ def test_several_videos_with_one_prompt(clips, checkpoint_folder, tmp_path, caps
     assert "2 of 2 rows were scored before" in capsys.readouterr().out
 
 
+def test_a_folder_stands_for_the_videos_in_it(clips, checkpoint_folder, tmp_path):
+    (tmp_path / "more").mkdir()
+    for name in ("b.mp4", "a.mp4", "notes.md"):
+        (tmp_path / "more" / name).write_bytes((clips / "0.mp4").read_bytes())
+    out = tmp_path / "out.csv"
+    inputs = [str(tmp_path / "more"), str(clips / "1.mp4")]
+    command = ["batch", *inputs, "--prompt", "a cat", "--out", str(out), "--model", str(checkpoint_folder)]
+    assert main([*command, "--device", "cpu"]) == 0
+    assert [row["video_name"] for row in read(out)] == ["a.mp4", "b.mp4", "1.mp4"]
+    weights = json.loads((checkpoint_folder / "config.json").read_text())["weights_sha256"]
+    assert {row["scored_by"] for row in read(out)} == {f"{checkpoint_folder.name}@{weights[:8]}"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["a.mp4"], "videos alone need --prompt TEXT"),
+        (["a.mp4", "--prompt", "x", "--label-range", "1", "5"], "videos alone need --prompt TEXT, and neither"),
+        ([str(ROOT / "vjepa_demo"), "--prompt", "x"], f"{ROOT / 'vjepa_demo'} holds no videos"),
         (["table.csv"], "batch needs one TABLE.csv and --videos DIR_OR_ZIP"),
         (["table.csv", "other.csv", "--videos", "."], "batch needs one TABLE.csv"),
         (["gone.csv", "--videos", "."], "gone.csv: no such file"),

@@ -69,6 +69,15 @@ def test_a_wrong_call_is_explained():
     assert "--prompt" in done.stderr
 
 
+def test_a_cache_whose_path_holds_a_percent_sign_is_shown_in_the_help(monkeypatch, capsys):
+    monkeypatch.setenv("VJEPA_DEMO_CACHE", "/data/100%done")
+    for command in ("score", "cache"):
+        with pytest.raises(SystemExit) as ended:
+            main([command, "--help"])
+        assert ended.value.code == 0
+        assert "/data/100%done" in "".join(capsys.readouterr().out.split())
+
+
 def test_the_default_model_is_named(world):
     done = run("score", world, "--prompt", "the earth turns", "--device", "cpu", "--json")
     assert done.returncode == 0

@@ -11,11 +11,11 @@ import torch
 from conftest import CROP, FRAMES, TRAINED_ON
 
 from vjepa_demo import scorer as scorer_module
-from vjepa_demo.checkpoint import load_checkpoint, read_checkpoint
+from vjepa_demo.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from vjepa_demo.config import DECODE_AHEAD, DIMENSIONS
 from vjepa_demo.features import FeatureStore
 from vjepa_demo.schema import ModelError, RecordError, VideoError, VideoScores
-from vjepa_demo.scorer import STEPS, Scorer, default_model, find_checkpoint, get_scorer
+from vjepa_demo.scorer import STEPS, Scorer, default_model, find_checkpoint, get_scorer, load_scorer
 from vjepa_demo.video import load_clip, pixel_values, write_video
 
 
@@ -342,6 +342,27 @@ def test_an_error_that_nobody_expects_ends_it(scorer, clips, monkeypatch, error)
     with pytest.raises(type(error)):
         next(results)
     assert decoding_threads() == []
+
+
+# ---- which model it is -----------------------------------------------------------------------------------------------
+
+
+def test_an_id_tells_weights_apart_where_the_name_stays_and_nothing_of_the_machine(
+    checkpoint_folder, tmp_path, monkeypatch
+):
+    mine = shutil.copytree(checkpoint_folder, tmp_path / "mine")
+    before = load_scorer(str(mine), device="cpu")
+    weights = read_checkpoint(mine).weights_sha256
+    assert (before.name, before.model_id) == (str(mine), f"mine@{weights[:8]}")
+    assert load_scorer(str(mine), device="cpu", shown_as="my model").model_id == f"my model@{weights[:8]}"
+    model = load_checkpoint(read_checkpoint(mine), device="cpu")
+    with torch.no_grad():
+        model.head.net[-1].bias += 1
+    save_checkpoint(model, mine, trained_on=TRAINED_ON, model_config=read_checkpoint(mine).model)
+    monkeypatch.chdir(mine)
+    assert load_scorer(".", device="cpu").model_id == f"mine@{read_checkpoint(mine).weights_sha256[:8]}"
+    assert read_checkpoint(mine).weights_sha256[:8] != weights[:8]
+    assert get_scorer("demo", "cpu").model_id == f"demo@{find_checkpoint('demo').weights_sha256[:8]}"
 
 
 # ---- the model that ships --------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from test_ui import RESULT
 from test_ui_browser import browser, fill_in, free_port, page, served, wait_for_scores  # noqa: F401 (fixtures)
 
 from vjepa_demo.batch import BatchRow, RowResult
+from vjepa_demo.checkpoint import read_checkpoint
 from vjepa_demo.config import ASSETS, DIMENSIONS
 from vjepa_demo.schema import DemoError, VideoError, VideoScores
 from vjepa_demo.ui import batch_render, batch_tab, build_app, launch
@@ -97,7 +98,7 @@ def test_the_sample_data_set_from_one_click_to_metrics_and_a_csv_equal_to_the_sc
     labels = pd.read_csv(SAMPLE / "labels.csv", dtype=str)
     assert list(table) == [*labels, *DIMENSIONS, "error", "scored_by"]
     assert table[list(labels)].astype(str).equals(labels)
-    assert set(table["scored_by"]) == {"demo"}
+    assert set(table["scored_by"]) == {f"demo@{read_checkpoint(ASSETS / 'demo').weights_sha256[:8]}"}
     written = written_rows(table)
     assert shown_rows(page) == {line: written[line] for line in list(written)[-batch_render.SHOWN_ROWS :]}
     assert shown_means(page) == {name: f"{table[name].mean():.2f}" for name in DIMENSIONS}
@@ -219,6 +220,7 @@ class HeldBack:
     """A scorer that scores as many rows as the test lets it, and remembers which."""
 
     name = "demo"
+    model_id = "demo@0a1b2c3d"
     hardware = "CPU test"
     trained_on = RESULT.trained_on
 

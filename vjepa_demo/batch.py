@@ -270,13 +270,13 @@ def run_batch(
     from vjepa_demo.train import from_main_process, num_processes, process_index
 
     out = Path(out)
-    kept = from_main_process(lambda: _begin(table, out, scorer.name, resume=resume))
+    kept = from_main_process(lambda: _begin(table, out, scorer.model_id, resume=resume))
     rows = [row for row in table.rows if row.line not in kept]
     if num_processes() == 1:
         results = _score_rows(scorer, rows, should_stop)
     else:
         mine = _share(rows, process_index(), num_processes())
-        parts = _Parts(out, table, _Found(table, rows, scorer.name))
+        parts = _Parts(out, table, _Found(table, rows, scorer.model_id))
         own = parts.write(_score_rows(scorer, mine, should_stop))
         if process_index():
             yield from _reports(mine, {}, own)
@@ -321,11 +321,11 @@ def _score_rows(scorer: Scorer, rows: Sequence[BatchRow], should_stop: Callable[
 def _result(scorer: Scorer, row: BatchRow, answer: VideoScores | DemoError) -> RowResult:
     if isinstance(answer, DemoError):
         return _failed(scorer, row, str(answer))
-    return RowResult(row, answer.scores, None, scorer.name)
+    return RowResult(row, answer.scores, None, scorer.model_id)
 
 
 def _failed(scorer: Scorer, row: BatchRow, error: str) -> RowResult:
-    return RowResult(row, None, " ".join(error.split()), scorer.name)
+    return RowResult(row, None, " ".join(error.split()), scorer.model_id)
 
 
 def _share(rows: Sequence[BatchRow], index: int, count: int) -> list[BatchRow]:
@@ -502,7 +502,9 @@ class _Found:
             )
         error, model = last
         if model != self._model:
-            raise RecordError(f"{where} was scored by {model}, not {self._model}: write to another file")
+            raise RecordError(
+                f"{where} was scored by {model}, {_difference(model, self._model)}: write to another file"
+            )
         row = self._rows[own].popleft()
         if error:
             return RowResult(row, None, error, model)
@@ -513,6 +515,14 @@ class _Found:
         if not all(SCORE_MIN <= value <= SCORE_MAX for value in values):
             raise RecordError(f"{where} holds {', '.join(scores)}, which are no scores; write to another file")
         return RowResult(row, dict(zip(DIMENSIONS, values, strict=True)), None, model)
+
+
+def _difference(written: str, now: str) -> str:
+    """How the id of the model that has `written` a row differs from that of the model `now`, in words."""
+    name = now.rpartition("@")[0]
+    if name and written.rpartition("@")[0] == name:
+        return f"and the weights of {name} have changed since: it is {now} now"
+    return f"not {now}"
 
 
 # ---- several processes -----------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from vjepa_demo.config import (
     CACHE_VARIABLE,
     COMPARED_LETTERS,
     DIMENSIONS,
+    TABLE_SUFFIXES,
     Scope,
     TrainConfig,
     acr_word,
@@ -120,9 +121,8 @@ def _add_model(command: argparse.ArgumentParser) -> None:
 
 
 def _add_cache_flags(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--cache", metavar="DIR", help=f"where features of videos are kept (default: {feature_cache_folder()})"
-    )
+    folder = str(feature_cache_folder()).replace("%", "%%")  # argparse formats a help text with %
+    command.add_argument("--cache", metavar="DIR", help=f"where features of videos are kept (default: {folder})")
     command.add_argument(
         "--cache-gb", metavar="N", help="how much of the disk they may take, 0 for nothing (default: 20, or a fifth)"
     )
@@ -151,7 +151,7 @@ def _add_batch(commands: Any) -> None:
         "inputs",
         nargs="+",
         metavar="TABLE_OR_VIDEO",
-        help="a CSV or TSV with columns for video and prompt, whose other columns are kept; or several videos",
+        help="a CSV or TSV with columns for video and prompt, whose others are kept; or videos, or folders of them",
     )
     batch.add_argument("--videos", metavar="DIR_OR_ZIP", help="where the videos of the table are")
     batch.add_argument("--prompt", metavar="TEXT", help="the text that all were made from, where no column says it")
@@ -341,13 +341,28 @@ def _read_batch(options: argparse.Namespace, folder: Path) -> BatchTable:
     from vjepa_demo.batch import batch_of_files, read_batch
 
     inputs, label_range = options.inputs, tuple(options.label_range) if options.label_range else None
-    if not any(name.lower().endswith((".csv", ".tsv", ".txt")) for name in inputs):
-        if options.videos is not None or options.prompt is None:
-            raise RecordError("videos alone need --prompt TEXT, and no --videos; a table ends in .csv or .tsv")
-        return batch_of_files(inputs, options.prompt)
+    if not any(name.lower().endswith(TABLE_SUFFIXES) for name in inputs):
+        if options.videos is not None or options.prompt is None or label_range:
+            raise RecordError(
+                "videos alone need --prompt TEXT, and neither --videos nor --label-range; a table ends in .csv or .tsv"
+            )
+        return batch_of_files(_video_files(inputs), options.prompt)
     if len(inputs) > 1 or options.videos is None:
         raise RecordError("batch needs one TABLE.csv and --videos DIR_OR_ZIP; or videos and --prompt TEXT")
     return read_batch(inputs[0], options.videos, prompt=options.prompt, label_range=label_range, extract_to=folder)
+
+
+def _video_files(inputs: Sequence[str]) -> list[Path]:
+    """`inputs`, and in place of a folder the videos in it; a file that is missing is an error of its row."""
+    from vjepa_demo.records import list_videos
+
+    files: list[Path] = []
+    for name in inputs:
+        found = list_videos([name]) if Path(name).is_dir() else [Path(name)]
+        if not found:
+            raise RecordError(f"{name} holds no videos")
+        files += found
+    return files
 
 
 def _device(options: argparse.Namespace) -> str | None:

@@ -52,6 +52,8 @@ MAX_COMPARISON_BYTES = 2**20  # of a saved one
 
 # Labelled tables. Below this many validation clips a rank correlation says nothing.
 MAX_TABLE_BYTES = 64 * 2**20
+TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
+MAX_CELL_CHARACTERS = 2**17 - 1  # Python's csv reads one more, for the apostrophe that a formula gets in the output
 MIN_VALIDATION_CLIPS = 5
 DATASET_MAX_BYTES = 32 * 2**30  # of the videos that a data set on the Hub may have fetched
 VIDEO_SUFFIXES = (

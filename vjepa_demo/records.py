@@ -31,11 +31,13 @@ from vjepa_demo.archive import ArchiveError, extract_zip, is_hidden, new_folder
 from vjepa_demo.config import (
     DATASET_MAX_BYTES,
     DIMENSIONS,
+    MAX_CELL_CHARACTERS,
     MAX_PROMPT_CHARACTERS,
     MAX_TABLE_BYTES,
     MIN_VALIDATION_CLIPS,
     SCORE_MAX,
     SCORE_MIN,
+    TABLE_SUFFIXES,
     VIDEO_SUFFIXES,
     VIDEO_ZIP_LIMITS,
     ClipConfig,
@@ -94,7 +96,7 @@ HISTOGRAM_BINS = 8  # of half a score each, from 1 to 5
 CHECKED_FRAMES = ClipConfig(num_frames=2, crop_size=32)  # the scan before them reads the whole file
 CHECK_THREADS = 4
 COPY_BYTES = 2**20
-TABLE_SUFFIXES = (".csv", ".tsv")
+HUB_TABLE_SUFFIXES = (".csv", ".tsv")  # in a data set, where a .txt is seldom a table
 LABELS_FILE = "labels.csv"
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
@@ -245,12 +247,12 @@ def read_hub_records(
 
 def is_hub_name(name: str) -> bool:
     """Whether `name` can be a data set on the Hub, rather than a file of labels."""
-    is_file = name.lower().endswith((*TABLE_SUFFIXES, ".txt")) or Path(name).exists()
+    is_file = name.lower().endswith(TABLE_SUFFIXES) or Path(name).exists()
     return not is_file and parse_repo(name, "dataset") is not None
 
 
 def _labels_file(listing: DatasetListing) -> str:
-    tables = sorted(path for path in _visible(listing) if path.lower().endswith(TABLE_SUFFIXES))
+    tables = sorted(path for path in _visible(listing) if path.lower().endswith(HUB_TABLE_SUFFIXES))
     if LABELS_FILE in tables:
         return LABELS_FILE
     if len(tables) == 1:
@@ -429,6 +431,7 @@ def _read_rows(path: Path, text: str, separator: str) -> tuple[list[str], list[t
         for cells in reader:
             if any(cell.strip() for cell in cells):
                 rows.append((line, [as_written(cell).strip() for cell in cells]))
+                _check_cells(path, *rows[-1])
             line = reader.line_num + 1
     except csv.Error as error:
         raise RecordError(
@@ -438,6 +441,15 @@ def _read_rows(path: Path, text: str, separator: str) -> tuple[list[str], list[t
     if len(rows) < 2:
         raise RecordError(f"{path.name} holds no rows; a header and at least one row were expected")
     return rows[0][1], rows[1:]
+
+
+def _check_cells(path: Path, line: int, cells: Sequence[str]) -> None:
+    longest = max(map(len, cells))
+    if longest > MAX_CELL_CHARACTERS:
+        raise RecordError(
+            f"{path.name}: the row that begins on line {line} has a cell of {longest:,} characters; "
+            f"{MAX_CELL_CHARACTERS:,} at most: shorten it, or look for a quote that is not closed"
+        )
 
 
 def plain(column: str) -> str:

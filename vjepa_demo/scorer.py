@@ -34,18 +34,27 @@ from vjepa_demo.video import Clip, check_file, load_clip, pixel_values
 
 STEPS = ("decode", "video", "text", "head")
 OnStep = Callable[[str], None]
+WEIGHTS_DIGITS = 8  # of the SHA-256 of a checkpoint's weights, in the id of a model
 
 
 class Scorer:
     """Scores videos with one model. Safe for many threads; get the shared one from `get_scorer`.
 
-    Features are remembered in memory and, with a `store`, on disk for other processes too.
+    Features are remembered in memory and, with a `store`, on disk for other processes too. `model_id` tells one state
+    of a model's weights from the next, where the `name` stays.
     """
 
     def __init__(
-        self, name: str, model: VJEPAModel, trained_on: TrainedOn, *, store: FeatureStore | None = None
+        self,
+        name: str,
+        model: VJEPAModel,
+        trained_on: TrainedOn,
+        *,
+        model_id: str | None = None,
+        store: FeatureStore | None = None,
     ) -> None:
         self.name = name
+        self.model_id = model_id or name
         self.trained_on = trained_on
         self._model = model
         self._cache = FeatureCache(FEATURE_CACHE_BYTES, store)
@@ -249,7 +258,13 @@ def load_scorer(name: str, *, device: str | None = None, shown_as: str | None = 
     place = resolve_device(device or default_device())
     checkpoint = find_checkpoint(name, token=token)
     model = load_checkpoint(checkpoint, device=place, dtype=inference_dtype(place))
-    return Scorer(shown_as or name, model, checkpoint.trained_on, store=feature_store())
+    model_id = f"{shown_as or _short_name(name)}@{checkpoint.weights_sha256[:WEIGHTS_DIGITS]}"
+    return Scorer(shown_as or name, model, checkpoint.trained_on, model_id=model_id, store=feature_store())
+
+
+def _short_name(name: str) -> str:
+    """`name`; of a checkpoint folder the last part alone, as the rest is of this machine."""
+    return Path(name).resolve().name if name not in model_presets() and Path(name).is_dir() else name
 
 
 def default_model() -> str:

@@ -10,13 +10,12 @@ from pathlib import Path
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from vjepa_demo.config import ASSETS, LABEL_RANGES, VIDEO_SUFFIXES
+from vjepa_demo.config import ASSETS, LABEL_RANGES, TABLE_SUFFIXES, VIDEO_SUFFIXES
 from vjepa_demo.ui.session import Session
 
 Range = tuple[float, float] | None
 SAMPLE = ASSETS / "sample"
 SAMPLE_TABLE = SAMPLE / "labels.csv"
-TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
 RANGES = {"detect it": None, **{f"{low} to {high}": (low, high) for low, high in LABEL_RANGES}}
 
 
