@@ -16,6 +16,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,14 @@ from gradio_client import Client, handle_file
 from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
-from test_ui import FakeScorer
+from test_ui import RESULT, FakeScorer
 from test_ui_browser import PROMPT, ROOT, command_line_scores, free_port, serving  # noqa: F401 (a fixture)
 
 from vjepa_demo.checkpoint import open_checkpoint_zip
 from vjepa_demo.config import ASSETS, DIMENSIONS
-from vjepa_demo.schema import Comparison
+from vjepa_demo.schema import Comparison, ModelError, VideoError
 from vjepa_demo.ui import build_app, launch
+from vjepa_demo.ui.session import Session
 
 SAMPLE = ASSETS / "sample"
 EXAMPLES = [ASSETS / "examples" / f"{name}.mp4" for name in ("clean", "blurred", "unsteady")]
@@ -276,6 +278,45 @@ def test_what_is_wrong_is_said_in_plain_text(server, client, world, tmp_path):
     assert call_tool(server, "score", video="<b>", prompt="x")[0]
 
 
+WRONG = [
+    ("score", {"prompt": None}, "prompt is null; a text"),
+    ("score", {"model": None}, "model is null; one of demo, vitl, vitg, mine"),
+    ("score", {"model": ["demo"]}, 'model is ["demo"]; one of'),
+    ("score", {"video": 5}, "'5', which is no file"),
+    ("compare", {"prompts": [1]}, "prompts is [1]; a list of texts or a text"),
+    ("compare", {"prompts": {"a": 1}}, "a list of texts or a text"),
+    ("compare", {"videos": ["http://192.0.2.1/never-asked"] * 5}, "got 5 videos; 2 to 4"),
+    ("batch", {"label_range": None}, "label_range is null; one of detect it"),
+    ("batch", {"label_range": {}}, "label_range is {}; one of"),
+    ("batch", {"videos": 5}, "'5', which is no file"),
+    ("fine_tune", {"epochs": "x"}, 'epochs is "x"; a whole number from 1 to 100'),
+    ("fine_tune", {"learning_rate": [1]}, "learning_rate is [1]; a number from 1e-07 to 0.1"),
+    ("fine_tune", {"validation_share": None}, "validation_share is null; a number from 0 to 0.5"),
+    ("fine_tune", {"seed": -1}, "seed is -1; a whole number from 0"),
+    ("fine_tune", {"procedural": "yes"}, 'procedural is "yes"; true or false'),
+    ("fine_tune", {"scope": "all"}, 'scope is "all"; one of head, top'),
+    ("evaluate", {"label_range": "0 to 7"}, 'label_range is "0 to 7"; one of'),
+]
+
+
+@pytest.mark.parametrize(("name", "wrong", "said"), WRONG, ids=[f"{name} {wrong}" for name, wrong, _ in WRONG])
+def test_a_value_of_the_wrong_type_is_named(server, name, wrong, said):
+    given = {"score": {"video": "x", "prompt": "x"}, "compare": {"videos": ["x", "x"], "prompts": ["x"]}}
+    given |= {"batch": {"videos": ["x"]}}
+    kind, data = call(server, name, **{**given.get(name, {"labels": "x", "videos": ["x"]}), **wrong})
+    assert kind == "error"
+    assert said in data["error"]
+
+
+def test_no_queue_of_the_page_waits_for_a_program(blocks):
+    """Programs also fetch, which takes as long as somebody else's server wants."""
+    public = {fn.concurrency_id for fn in blocks.fns.values() if fn.api_visibility != "private"}
+    private = {fn.concurrency_id for fn in blocks.fns.values() if fn.api_visibility == "private"}
+    assert not public & private
+    limits = {fn.concurrency_id: fn.concurrency_limit for fn in blocks.fns.values() if fn.queue}
+    assert sum(limit for limit in limits.values() if limit) < 40  # Gradio's threads
+
+
 # ---- fine-tuning -----------------------------------------------------------------------------------------------------
 
 
@@ -399,8 +440,6 @@ class Endless(FakeScorer):
     ended = threading.Event()
 
     def score_all(self, requests, *, on_step=None):
-        from vjepa_demo.schema import VideoError
-
         try:
             while True:
                 time.sleep(0.01)
@@ -421,6 +460,57 @@ def test_a_cancelled_batch_ends_its_run():
     assert Endless.ended.wait(30)
     client.close()
     blocks.close(verbose=False)
+
+
+class Failing(FakeScorer):
+    """A scorer that breaks at the second row."""
+
+    name, model_id, trained_on = "demo", "demo@0a1b2c3d", "nothing"
+
+    def score_all(self, requests, *, on_step=None):
+        yield VideoError("no")
+        raise ModelError("the model is damaged")
+
+
+def test_a_batch_that_fails_leaves_no_file(monkeypatch, tmp_path):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    blocks = build_app(lambda _: Failing())
+    launch(blocks, server_name="127.0.0.1", server_port=free_port())
+    client = Client(blocks.local_url, verbose=False)
+    asked = {"videos": [handle_file(EXAMPLES[0])] * 2, "prompt": "x", "api_name": "/batch"}
+    with pytest.raises(Exception, match="the model is damaged"):
+        client.predict(**asked)
+    (path,) = upload(blocks.local_url.rstrip("/"), EXAMPLES[0])
+    url = f"{blocks.local_url}gradio_api/file={path}"
+    assert call(blocks.local_url.rstrip("/"), "batch", videos=[url] * 2, prompt="x")[0] == "error"
+    assert list(tmp_path.rglob("*.csv")) == []
+    client.close()
+    blocks.close(verbose=False)
+
+
+def test_an_evaluation_takes_turns_with_batches(monkeypatch, labels, clips):
+    """It scores many clips, so no single score waits for it: neither for its slot nor for the machine."""
+    from vjepa_demo.records import read_records
+    from vjepa_demo.ui import api
+
+    taken = []
+
+    def in_turn(reports):
+        for report in reports:
+            taken.append(report)
+            yield report
+
+    class Quick(FakeScorer):
+        def score_all(self, requests, *, on_step=None):
+            return (replace(RESULT, video=video, prompt=prompt) for video, prompt in requests)
+
+    monkeypatch.setattr(api, "in_turn", in_turn)
+    session = Session.open()
+    records = read_records(labels, [clips], extract_to=session.folder / "videos")
+    told = list(api._evaluated(Quick(), records, session))
+    assert [each["done"] for each in told] == list(range(1, 15))
+    assert told[-1]["evaluation"]["n"] == len(taken) == 14
+    session.close()
 
 
 # ---- the README ------------------------------------------------------------------------------------------------------

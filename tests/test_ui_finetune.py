@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from vjepa_demo.checkpoint import open_checkpoint_zip
 from vjepa_demo.config import ASSETS, DIMENSIONS
 from vjepa_demo.ui import finetune_tab
 from vjepa_demo.ui.session import Session
+from vjepa_demo.ui.turns import TRAININGS
 
 SAMPLE = ASSETS / "sample"
 
@@ -187,7 +189,6 @@ def session(own_labels) -> Iterator[Session]:
 def check(visitor: Session, own_labels: tuple[Path, Path]) -> None:
     labels, videos = own_labels
     finetune_tab._check_uploads(visitor, str(labels), [str(videos)], "detect it", lambda *_, **__: None)
-    visitor.uploads.clear()  # the fixture's own files
 
 
 def training(visitor: Session) -> Iterator[tuple[Any, ...]]:
@@ -217,13 +218,32 @@ def test_a_visitor_who_leaves_while_training_leaves_nothing(session):
     assert not session.folder.exists()
 
 
-def test_the_download_goes_with_the_session(session):
-    finetune_tab._start(session)
-    *_, last = training(session)
-    served = Path(last[-1].value["path"] if isinstance(last[-1].value, dict) else last[-1].value)
-    assert served.is_file()
+def test_the_download_goes_with_the_session_or_when_another_run_has_ended(session):
+    served = []
+    for _ in range(2):
+        finetune_tab._start(session)
+        *_, last = training(session)
+        served.append(Path(last[-1].value["path"] if isinstance(last[-1].value, dict) else last[-1].value))
+        assert served[-1].is_file()
+    assert not served[0].exists()
+    assert [path.name for path in session.folder.glob("run-*")] == ["run-2"]
     session.close()
-    assert not served.exists()
+    assert not served[1].exists()
+
+
+def test_a_run_waits_for_that_of_a_program(session):
+    """Programs have a queue of their own, and the machine trains one model at a time."""
+    finetune_tab._start(session)
+    begun, run = threading.Event(), training(session)
+    thread = threading.Thread(target=lambda: (next(run), begun.set()))
+    with TRAININGS.turn():
+        thread.start()
+        while len(TRAININGS._line) < 2:
+            thread.join(0.001)
+        assert not begun.is_set()
+    thread.join(60)
+    assert begun.is_set()
+    run.close()
 
 
 def test_a_zip_that_is_checked_again_is_there_once(session, own_labels):

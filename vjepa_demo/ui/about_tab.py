@@ -30,9 +30,9 @@ No public weights exist for the head, so an encoder alone cannot score: a model 
 A score ranks clips; it is no certificate. The `demo` model learned from clips that this project drew and degraded
 itself: it has never seen a human rating. Compare versions of the same clip rather than clips of different kinds.
 
-An uploaded video is deleted from this server about a day after it came. The frames that the model saw of the last
-clips stay in its memory until newer ones take their place, so that a second prompt costs nothing. What you
-bring to the Batch and Fine-tune tabs, your scores and the model you train are yours alone, and are deleted when your
+An upload is deleted from this server about a day after it came. The frames that the model saw of the last
+clips stay in its memory until newer ones take their place, so that a second prompt costs nothing. What was
+extracted from your uploads, your scores and the model you train are yours alone, and are deleted when your
 session ends, about an hour after you close the page. What follows is all that stays longer.
 """
 

@@ -1,25 +1,27 @@
 """Every public endpoint of the page, for `gradio_client`, curl and MCP; whatever is not here is private.
 
-Each endpoint goes through real components, so that Gradio itself checks types, ranges, and that a file is one that the
-caller uploaded: a path on the server is refused. Its docstring is what the API page and MCP show. An answer is one JSON
-object; a file in it is one that `gradio_client` downloads by itself, and that the others fetch from its `url`.
+Gradio itself checks that a file is one that the caller uploaded: a path on the server is refused. All other values are
+checked by `api_fields` against the types and ranges that are documented. A docstring is what the API page and MCP show.
+An answer is one JSON object; a file in it is one that `gradio_client` downloads by itself, and that the others fetch
+from its `url`.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import gradio as gr
 from gradio.components.api_component import Api
 
 from vjepa_demo.config import Scope, TrainConfig, model_presets
-from vjepa_demo.schema import ModelError, RecordError
+from vjepa_demo.schema import DemoError, ModelError, RecordError, to_compare
 from vjepa_demo.ui.api_fields import (
     COUNT,
     DOWNLOAD,
@@ -30,19 +32,21 @@ from vjepa_demo.ui.api_fields import (
     a_list,
     an_object,
     answer_field,
+    choice_field,
     download,
     file_field,
     files_field,
     given_file,
     given_files,
+    given_list,
     said,
+    value_field,
 )
-from vjepa_demo.ui.data_inputs import RANGES, download_path, take_over
+from vjepa_demo.ui.data_inputs import RANGES
 from vjepa_demo.ui.errors import shown_errors
-from vjepa_demo.ui.finetune_tab import TRAINING, meaning, train_config, training_data
-from vjepa_demo.ui.score_tab import SCORING
+from vjepa_demo.ui.finetune_tab import meaning, train_config, training_data
 from vjepa_demo.ui.session import MINE, Session
-from vjepa_demo.ui.turns import BATCHING, in_turn
+from vjepa_demo.ui.turns import PROGRAMS, PROGRAMS_BATCHING, PROGRAMS_TRAINING, TRAININGS, in_turn
 from vjepa_demo.ui.visitors import Visitors, is_mcp
 
 if TYPE_CHECKING:
@@ -122,6 +126,17 @@ def add_api(load_scorer: Callable[[str], Scorer], default_model: str, app: gr.Bl
         _add_evaluate(load_scorer, default_model, visitors)
 
 
+@contextmanager
+def _call(visitors: Visitors, request: gr.Request, *, keep: bool = True) -> Iterator[tuple[Session, Path]]:
+    """Around a call: the caller's session, and a folder for what is needed until the call ends."""
+    with (
+        shown_errors(str),
+        visitors.session(request, keep=keep) as session,
+        tempfile.TemporaryDirectory(dir=session.folder, ignore_cleanup_errors=True) as folder,
+    ):
+        yield session, Path(folder)
+
+
 def _endpoint(run: Callable[..., Any], inputs: list[Any], answer: Api, **turn: Any) -> None:
     """Publish `run` under its own name."""
     gr.Button(visible=False).click(run, inputs, answer, api_name=run.__name__, show_progress="hidden", **turn)
@@ -152,39 +167,36 @@ def _add_score(load_scorer: Callable[[str], Scorer], default_model: str, visitor
             "seconds": {"decode", "video", "text", "head"}}
             or an error that says what is wrong with the video, the prompt or the model
         """
-        with shown_errors(str):
-            scorer = _scorer(load_scorer, model, visitors.find(request))
-            path = given_file(field, video)
+        with _call(visitors, request, keep=False) as (session, folder):
+            scorer = _scorer(load_scorer, model, session)
+            path = given_file(field, video, folder)
             result = scorer.score(path, prompt, with_frames=False)
             return for_caller(replace(result, video=Path(path).name).to_dict(), request)
 
     field = file_field("video")
-    inputs = [field, gr.Textbox(label="prompt", visible=False), _model_field(default_model, MINE)]
-    _endpoint(score, inputs, answer_field(an_object(**RESULT)), **SCORING)
+    inputs = [field, value_field("prompt", TEXT), _model_field(default_model, MINE)]
+    _endpoint(score, inputs, answer_field(an_object(**RESULT)), **PROGRAMS)
 
 
-def _model_field(default_model: str, *others: str) -> gr.Dropdown:
-    return gr.Dropdown([*model_presets(), *others], value=default_model, label="model", visible=False)
+def _model_field(default_model: str, *others: str) -> Api:
+    return choice_field("model", [*model_presets(), *others], default_model)
 
 
-def _range_field() -> gr.Dropdown:
-    return gr.Dropdown(list(RANGES), value=next(iter(RANGES)), label="label_range", visible=False)
+def _range_field() -> Api:
+    return choice_field("label_range", list(RANGES), next(iter(RANGES)))
 
 
-def _scorer(load_scorer: Callable[[str], Scorer], model: str, session: Session | None) -> Scorer:
+def _scorer(load_scorer: Callable[[str], Scorer], model: str, session: Session) -> Scorer:
     """The scorer of `model`; of the client's own, loaded now if need be."""
     if model != MINE:
         return load_scorer(model)
-    if session is None or session.checkpoint is None:
+    scorer = session.own_scorer(MINE)
+    if scorer is None:
         raise ModelError(
             f'there is no model "{MINE}": it is what this client trained with /fine_tune, until it closes its '
             "connection (over MCP and curl it is not kept); train one, or choose another model"
         )
-    if session.scorer is None or session.scorer_of != session.checkpoint:
-        from vjepa_demo.scorer import load_scorer as load_own
-
-        session.scorer, session.scorer_of = load_own(str(session.checkpoint), shown_as=MINE), session.checkpoint
-    return session.scorer
+    return scorer
 
 
 # ---- several videos --------------------------------------------------------------------------------------------------
@@ -202,22 +214,20 @@ def _add_compare(load_scorer: Callable[[str], Scorer], default_model: str, visit
 
         Returns:
             {"model", "trained_on", "results": [as score gives them, each with "differences": score minus the first's]
-            "best": {dimension: indices of the videos with the highest score}}
+            "best": {dimension: indices of the videos with the highest score, equal at two decimals}}
             or an error that says which video or prompt cannot be used
         """
-        with shown_errors(str):
-            paths = given_files(field, videos)
-            texts = [prompts] if isinstance(prompts, str) else list(prompts or [])
-            if len(texts) not in (1, len(paths)):
-                raise RecordError(f"got {len(texts)} prompts for {len(paths)} videos; one for all, or one for each")
-            scorer = _scorer(load_scorer, model, visitors.find(request))
-            comparison = scorer.compare(list(zip(paths, texts * (len(paths) // len(texts)), strict=True)))
+        with _call(visitors, request, keep=False) as (session, folder):
+            texts = [prompts] if isinstance(prompts, str) else prompts
+            clips = to_compare(given_list(videos), texts)  # counted before any is fetched
+            scorer = _scorer(load_scorer, model, session)
+            comparison = scorer.compare([(given_file(field, video, folder), text) for video, text in clips])
             named = (replace(result, video=Path(result.video).name) for result in comparison.results)
             return for_caller(replace(comparison, results=tuple(named)).to_dict(), request)
 
     field = files_field("videos")
-    inputs = [field, Api(None, a_list(TEXT), label="prompts"), _model_field(default_model, MINE)]
-    _endpoint(compare, inputs, answer_field(COMPARED), **SCORING)
+    inputs = [field, value_field("prompts", {"anyOf": [a_list(TEXT), TEXT]}), _model_field(default_model, MINE)]
+    _endpoint(compare, inputs, answer_field(COMPARED), **PROGRAMS)
 
 
 def _add_batch(load_scorer: Callable[[str], Scorer], default_model: str, visitors: Visitors) -> None:
@@ -246,39 +256,37 @@ def _add_batch(load_scorer: Callable[[str], Scorer], default_model: str, visitor
         """
         from vjepa_demo.batch import batch_of_files, read_batch
 
-        with (
-            shown_errors(str),
-            visitors.session(request) as session,
-            tempfile.TemporaryDirectory(dir=session.folder, ignore_cleanup_errors=True) as folder,
-        ):
-            files = given_files(field, videos)
-            labelled = given_file(table_field, table) if table else None
-            take_over(session, [labelled, *files])
+        with _call(visitors, request) as (session, folder):
+            files = given_files(field, videos, folder)
+            labelled = given_file(table_field, table, folder) if table else None
             if labelled is None:
                 rows = batch_of_files(files, prompt)
             else:
                 declared = RANGES[label_range]
                 rows = read_batch(labelled, files, prompt=prompt or None, label_range=declared, extract_to=folder)
             scorer = _scorer(load_scorer, model, session)
-            for told in _scored(scorer, rows, session, lambda path: download(answer, path, request)):
+            for told in _scored(scorer, rows, session, folder, lambda path: download(answer, path, request)):
                 yield for_caller(told, request)
 
     field, table_field, answer = files_field("videos"), file_field("table"), answer_field(BATCHED)
     inputs = [
         field,
-        gr.Textbox("", label="prompt", visible=False),
+        value_field("prompt", TEXT, ""),
         _model_field(default_model, MINE),
         _range_field(),
         table_field,
     ]
-    _endpoint(batch, inputs, answer, **BATCHING)
+    _endpoint(batch, inputs, answer, **PROGRAMS_BATCHING)
 
 
-def _scored(scorer: Scorer, table: BatchTable, session: Session, offer: Callable[[Path], Json]) -> Iterator[Json]:
-    """Each row as it is scored, and last the summary, as the command `batch --json` has it."""
+def _scored(
+    scorer: Scorer, table: BatchTable, session: Session, folder: Path, offer: Callable[[Path], Json]
+) -> Iterator[Json]:
+    """Each row as it is scored, and last the summary, as the command `batch --json` has it, with the file that was
+    written into `folder` until then."""
     from vjepa_demo.batch import run_batch, summarise_batch
 
-    out, results = download_path(session, "scores.csv"), []
+    out, results = folder / "scores.csv", []
     run = run_batch(scorer, table, out, should_stop=session.should_stop_batch)
     with closing(in_turn(run)) as reports:
         for report in reports:
@@ -293,7 +301,7 @@ def _scored(scorer: Scorer, table: BatchTable, session: Session, offer: Callable
         "trained_on": str(scorer.trained_on),
         "notes": list(table.notes),
         **summary.to_dict(),
-        "scores": offer(out),
+        "scores": offer(Path(shutil.move(out, session.download_path(out.name)))),
     }
 
 
@@ -324,21 +332,17 @@ class _Data:
         self.labels, self.videos = file_field("labels"), files_field("videos")
         self.label_range = _range_field()
 
-    def files(self, session: Session, labels: Given, videos: Given) -> tuple[str, list[str]]:
-        """The table and the videos; they are deleted with the session."""
-        table, files = given_file(self.labels, labels), given_files(self.videos, videos)
-        take_over(session, [table, *files])
-        return table, files
+    def files(self, labels: Given, videos: Given, folder: Path) -> tuple[str, list[str]]:
+        """The table and the videos; those that are fetched are in `folder`."""
+        return given_file(self.labels, labels, folder), given_files(self.videos, videos, folder)
 
 
-@contextmanager
-def _records(session: Session, files: tuple[str, list[str]], label_range: str) -> Iterator[RecordSet]:
-    """The usable rows of a table and its videos, each video opened; what came out of a zip is there until the end."""
+def _records(session: Session, files: tuple[str, list[str]], label_range: str, folder: Path) -> RecordSet:
+    """The usable rows of a table and its videos, each video opened; what comes out of a zip is in `folder`."""
     from vjepa_demo.records import check_videos, read_records
 
-    with tempfile.TemporaryDirectory(dir=session.folder, ignore_cleanup_errors=True) as folder:
-        found = read_records(*files, label_range=RANGES[label_range], extract_to=folder)
-        yield check_videos(found, on_progress=lambda *_: _go_on(session))
+    found = read_records(*files, label_range=RANGES[label_range], extract_to=tempfile.mkdtemp(dir=folder))
+    return check_videos(found, on_progress=lambda *_: _go_on(session))
 
 
 def _go_on(session: Session) -> None:
@@ -361,11 +365,8 @@ def _add_check_labels(visitors: Visitors) -> None:
             "problems": [{"line", "message"}]}
             or an error if the table or the zip cannot be used at all
         """
-        with (
-            shown_errors(str),
-            visitors.session(request) as session,
-            _records(session, fields.files(session, labels, videos), label_range) as records,
-        ):
+        with _call(visitors, request) as (session, folder):
+            records = _records(session, fields.files(labels, videos, folder), label_range, folder)
             return for_caller(_checked(records), request)
 
     fields = _Data()
@@ -373,7 +374,7 @@ def _add_check_labels(visitors: Visitors) -> None:
         check_labels,
         [fields.labels, fields.videos, fields.label_range],
         answer_field(CHECKED),
-        concurrency_limit=2,
+        **PROGRAMS,
     )
 
 
@@ -437,18 +438,17 @@ def _add_fine_tune(default_model: str, visitors: Visitors) -> None:
             or an error
         """
         kind: Literal["human", "procedural"] = "procedural" if procedural else "human"
-        with shown_errors(str), visitors.session(request) as session:
+        with _call(visitors, request) as (session, folder):
             config = train_config(scope, epochs, learning_rate, validation_share, seed)
-            files = fields.files(session, labels, videos)
-            with _records(session, files, label_range) as records:
-                data, warnings = training_data(records, config, description=Path(files[0]).name, kind=kind)
-                for report in _train(session, model, data, config):
-                    told = _told(report)
-                    if session.checkpoint is not None and told["phase"] == "done":
-                        told |= {"warnings": list(warnings), "problems": list(map(asdict, records.problems))}
-                        archive = _zipped(session.checkpoint, download_path(session, f"checkpoint-{session.runs}.zip"))
-                        told |= {"checkpoint": download(answer, archive, request)}
-                    yield for_caller(told, request)
+            files = fields.files(labels, videos, folder)
+            records = _records(session, files, label_range, folder)
+            data, warnings = training_data(records, config, description=Path(files[0]).name, kind=kind)
+            for report in _train(session, model, data, config):
+                told = _told(report)
+                if session.archive is not None and told["phase"] == "done":
+                    told |= {"warnings": list(warnings), "problems": list(map(asdict, records.problems))}
+                    told |= {"checkpoint": download(answer, session.archive, request)}
+                yield for_caller(told, request)
 
     defaults = TrainConfig()
     fields = _Data()
@@ -456,25 +456,27 @@ def _add_fine_tune(default_model: str, visitors: Visitors) -> None:
         fields.labels,
         fields.videos,
         _model_field(default_model),
-        gr.Radio(["head", "top"], value=defaults.scope, label="scope", visible=False),
-        gr.Slider(1, 100, value=defaults.epochs, step=1, precision=0, label="epochs", visible=False),
-        gr.Number(defaults.learning_rate, minimum=1e-7, maximum=0.1, label="learning_rate", visible=False),
-        gr.Slider(0, 0.5, value=defaults.validation_fraction, label="validation_share", visible=False),
-        gr.Number(defaults.seed, precision=0, minimum=0, label="seed", visible=False),
+        choice_field("scope", get_args(Scope), defaults.scope),
+        value_field("epochs", {**COUNT, "minimum": 1, "maximum": 100}, defaults.epochs),
+        value_field("learning_rate", {**NUMBER, "minimum": 1e-7, "maximum": 0.1}, defaults.learning_rate),
+        value_field("validation_share", {**NUMBER, "minimum": 0, "maximum": 0.5}, defaults.validation_fraction),
+        value_field("seed", {**COUNT, "minimum": 0}, defaults.seed),
         fields.label_range,
-        gr.Checkbox(False, label="procedural", visible=False),
+        value_field("procedural", YES_OR_NO, False),
     ]
-    _endpoint(fine_tune, inputs, answer, **{**TRAINING, "api_visibility": "public"})
+    _endpoint(fine_tune, inputs, answer, **PROGRAMS_TRAINING)
 
 
 def _train(session: Session, model: str, data: TrainingData, config: TrainConfig) -> Iterator[Report]:
-    """A run of its own, whose checkpoint the session has once it is done."""
+    """A run of its own, in its turn, whose checkpoint the session has once it is done."""
+    from vjepa_demo.checkpoint import zip_checkpoint
     from vjepa_demo.train import TrainingResult, fine_tune
 
-    for report in fine_tune(model, data, config, session.new_run(), should_stop=session.should_stop):
-        if isinstance(report, TrainingResult):
-            session.checkpoint = report.folder
-        yield report
+    with TRAININGS.turn():
+        for report in fine_tune(model, data, config, session.new_run(), should_stop=session.should_stop):
+            if isinstance(report, TrainingResult):
+                zip_checkpoint(report.folder, session.end_run(report.folder))
+            yield report
 
 
 def _told(report: Report) -> Json:
@@ -514,13 +516,6 @@ def _validated(loss: float | None, evaluation: Evaluation | None) -> Json:
     return {"validation_loss": loss, "vquala_score": evaluation and evaluation.vquala_score.value}
 
 
-def _zipped(folder: Path, archive: Path) -> Path:
-    from vjepa_demo.checkpoint import zip_checkpoint
-
-    zip_checkpoint(folder, archive)
-    return archive
-
-
 def _add_evaluate(load_scorer: Callable[[str], Scorer], default_model: str, visitors: Visitors) -> None:
     def evaluate(
         labels: Given, videos: Given, model: str, label_range: str, request: gr.Request
@@ -542,18 +537,18 @@ def _add_evaluate(load_scorer: Callable[[str], Scorer], default_model: str, visi
             A model that fine_tune made is judged by the clips that it did not learn from, if there are enough.
             or an error
         """
-        with shown_errors(str), visitors.session(request) as session:
+        with _call(visitors, request) as (session, folder):
             scorer = _scorer(load_scorer, model, session)
-            with _records(session, fields.files(session, labels, videos), label_range) as records:
-                for told in _evaluated(scorer, records):
-                    yield for_caller(told, request)
+            records = _records(session, fields.files(labels, videos, folder), label_range, folder)
+            for told in _evaluated(scorer, records, session):
+                yield for_caller(told, request)
 
     fields = _Data()
     inputs = [fields.labels, fields.videos, _model_field(default_model, MINE), fields.label_range]
-    _endpoint(evaluate, inputs, answer_field(EVALUATED), **SCORING)
+    _endpoint(evaluate, inputs, answer_field(EVALUATED), **PROGRAMS_BATCHING)
 
 
-def _evaluated(scorer: Scorer, records: RecordSet) -> Iterator[Json]:
+def _evaluated(scorer: Scorer, records: RecordSet, session: Session) -> Iterator[Json]:
     """How many clips are scored, and last the metrics, as the command `evaluate --json` has them."""
     from vjepa_demo.metrics import verdict
     from vjepa_demo.train import judge
@@ -562,9 +557,14 @@ def _evaluated(scorer: Scorer, records: RecordSet) -> Iterator[Json]:
     if not total:
         raise RecordError("no row can be evaluated: check_labels says why")
     scores = []
-    for record in records.records:
-        scores.append(scorer.score(record.video, record.prompt, with_frames=False).scores)
-        if len(scores) < total:
-            yield {"done": len(scores), "total": total}
+    requests = [(record.video, record.prompt) for record in records.records]
+    with closing(in_turn(scorer.score_all(requests))) as outcomes:
+        for outcome in outcomes:
+            _go_on(session)
+            if isinstance(outcome, DemoError):
+                raise outcome
+            scores.append(outcome.scores)
+            if len(scores) < total:
+                yield {"done": len(scores), "total": total}
     evaluation = judge(scores, records.records, scorer.trained_on)
     yield {"done": total, "total": total, "evaluation": evaluation.to_dict(), "meaning": verdict(evaluation)}

@@ -148,9 +148,7 @@ def _add_results() -> tuple[Any, ...]:
 
 def _wire_check(session: gr.State, inputs: _Inputs, results: _Results) -> Any:
     """Whatever is added is checked; returns the event of the sample data set, which is scored once it is checked."""
-    inputs.folder.upload(
-        _split_folder, [session, inputs.folder, inputs.table], [inputs.videos, inputs.table], **AT_ONCE
-    )
+    inputs.folder.upload(_split_folder, [inputs.folder, inputs.table], [inputs.videos, inputs.table], **AT_ONCE)
     readiness = [session, *inputs.readiness]
     files = [*readiness, inputs.label_range]
     settings: dict[str, Any] = {
@@ -169,10 +167,9 @@ def _wire_check(session: gr.State, inputs: _Inputs, results: _Results) -> Any:
     return sample
 
 
-def _split_folder(session: Session, files: list[str] | None, table: str | None) -> tuple[Any, Any]:
+def _split_folder(files: list[str] | None, table: str | None) -> tuple[Any, Any]:
     """The videos of a folder, and its table where it has just one and none was added."""
     files = files or []
-    data_inputs.take_over(session, files)
     videos = [file for file in files if file.lower().endswith(VIDEO_SUFFIXES)]
     tables = [file for file in files if file.lower().endswith(data_inputs.TABLE_SUFFIXES)]
     with shown_errors():
@@ -184,7 +181,6 @@ def _split_folder(session: Session, files: list[str] | None, table: str | None) 
 def _check_files(
     session: Session, videos: list[str] | None, table: str | None, prompt: str, model: str, label_range: str
 ) -> tuple[Any, ...]:
-    data_inputs.take_over(session, [table, *(videos or [])])
     with shown_errors(), session.checks.turn():
         _forget(session)
         if _missing(videos, table, prompt) is not None:
@@ -426,7 +422,7 @@ def _outcome(session: Session, batch: Batch) -> tuple[Any, ...]:
     summary = summarise_batch(batch.results, batch.scorer.trained_on)
     source = Path(batch.table.name)
     name = f"{source.stem}-scores.csv" if source.suffix.lower() in data_inputs.TABLE_SUFFIXES else "scores.csv"
-    served = shutil.copyfile(batch.out, data_inputs.download_path(session, name))
+    served = shutil.copyfile(batch.out, session.download_path(name))
     return _shown(
         status=batch_render.ended(summary.all.num_scored, batch.num_left, summary.all.num_errors),
         download=gr.DownloadButton(f"Download {name}", value=str(served), visible=True),

@@ -99,14 +99,11 @@ def add_loader(session: gr.State, model: gr.Dropdown, tabs: gr.Tabs) -> None:
 
 def choose_mine(session: Session) -> tuple[Any, Any]:
     """The Score tab's model choice with the checkpoint that this visitor trained in it and chosen, and that tab."""
-    from vjepa_demo.scorer import load_scorer
-
     with shown_errors():
-        if session.checkpoint is None:
+        scorer = session.own_scorer(MY_MODEL)
+        if scorer is None:
             raise CheckpointError("no checkpoint yet: train one first")
-        if session.scorer is None or session.scorer_of != session.checkpoint:
-            return _choose(session, load_scorer(str(session.checkpoint), shown_as=MY_MODEL), session.checkpoint)
-        return _choose(session, session.scorer, session.checkpoint)
+        return _choose(session, scorer, session.scorer_of)
 
 
 def _use_zip(session: Session, archive: str) -> tuple[Any, Any, str]:
@@ -114,7 +111,6 @@ def _use_zip(session: Session, archive: str) -> tuple[Any, Any, str]:
     from vjepa_demo.scorer import load_scorer
 
     with shown_errors(), tempfile.TemporaryDirectory(dir=session.folder, ignore_cleanup_errors=True) as folder:
-        session.uploads.add(Path(archive))
         checkpoint = open_checkpoint_zip(archive, folder)
         check_stranger(checkpoint, Path(archive).name)
         scorer = load_scorer(folder, shown_as=MY_UPLOAD)

@@ -25,12 +25,11 @@ from vjepa_demo.ui.data_inputs import (
     add_label_range,
     add_table_file,
     add_video_files,
-    download_path,
     emptied,
-    take_over,
 )
 from vjepa_demo.ui.errors import AT_ONCE, shown_errors
 from vjepa_demo.ui.session import Session
+from vjepa_demo.ui.turns import TRAININGS
 
 if TYPE_CHECKING:
     from vjepa_demo.records import OnProgress, RecordSet
@@ -177,7 +176,6 @@ def _check_uploads(
     label_range: str,
     progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio asks for it)
 ) -> tuple[Any, ...]:
-    take_over(session, [labels, *(videos or [])])
     if not labels or not videos:
         with shown_errors(), session.checks.turn():
             _forget(session)
@@ -311,7 +309,7 @@ def _train(
 ) -> Iterator[tuple[Any, ...]]:
     """Live status and curves while it learns, then the results."""
     history: list[Point] = []
-    with shown_errors(), session.deleted_if_closed():
+    with shown_errors(), session.deleted_if_closed(), TRAININGS.turn():
         config = train_config(scope, epochs, rate, validation, seed)
         yield render.status("Loading the model", None, None), gr.Plot(visible=False), gr.Column(visible=False), *_SKIP
         for report in _reports(session, model, config):
@@ -391,8 +389,7 @@ def _point(report: EpochReport) -> Point:
 def _finished(session: Session, result: TrainingResult) -> tuple[Any, ...]:
     from vjepa_demo.checkpoint import zip_checkpoint
 
-    session.checkpoint = result.folder
-    archive = download_path(session, f"checkpoint-{session.runs}.zip")
+    archive = session.end_run(result.folder)
     zip_checkpoint(result.folder, archive)
     text = f"Done: the best of {result.epochs} epochs was number {result.best_epoch}."
     return (

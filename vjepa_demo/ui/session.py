@@ -1,16 +1,21 @@
-"""What one visitor has: a folder of their own, their clips, scores and checkpoint. Gone when the session ends."""
+"""What one visitor has: a folder of their own, their clips, scores and checkpoint. Gone when the session ends.
+
+What was uploaded is not theirs alone: Gradio keeps equal files once, whoever brings them, and deletes them after a day.
+"""
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import tempfile
 import threading
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
+
+from gradio.utils import get_upload_folder
 
 from vjepa_demo.schema import ModelError, RecordError
 from vjepa_demo.ui.turns import Turns
@@ -53,9 +58,6 @@ class Batch:
 class Session:
     """Held by Gradio for one visitor alone: nobody else can name it, and its folder's name is not told."""
 
-    _all: ClassVar[weakref.WeakSet[Session]] = weakref.WeakSet()
-    _lock: ClassVar[threading.Lock] = threading.Lock()
-
     folder: Path
     records: RecordSet | None = None
     description: str = ""
@@ -63,7 +65,9 @@ class Session:
     checkpoint: Path | None = None
     scorer: Scorer | None = None
     scorer_of: Path | None = None  # the checkpoint trained here that `scorer` has; None for one from elsewhere
-    uploads: set[Path] = field(default_factory=set)
+    loading: threading.Lock = field(default_factory=threading.Lock)  # the visitor's own checkpoint
+    downloads: list[Path] = field(default_factory=list)  # folders of files that the session made to be fetched
+    archive: Path | None = None  # of the checkpoint, among the downloads
     checks: Turns = field(default_factory=Turns)  # one of what was added at a time: each begins with an empty folder
     stop: threading.Event = field(default_factory=threading.Event)
     closed: threading.Event = field(default_factory=threading.Event)
@@ -79,10 +83,7 @@ class Session:
 
     @classmethod
     def open(cls) -> Session:
-        session = cls(Path(tempfile.mkdtemp(prefix="vjepa-demo-")))
-        with cls._lock:
-            cls._all.add(session)
-        return session
+        return cls(Path(tempfile.mkdtemp(prefix="vjepa-demo-")))
 
     def or_else(self, load_scorer: Callable[[str], Scorer]) -> Callable[[str], Scorer]:
         """`load_scorer`, but for `MINE` this visitor's own scorer.
@@ -100,10 +101,41 @@ class Session:
 
         return load
 
+    def own_scorer(self, shown_as: str) -> Scorer | None:
+        """The scorer of the checkpoint that was trained here, loaded now if need be, once; None if there is none."""
+        from vjepa_demo.scorer import load_scorer
+
+        with self.loading:
+            if self.checkpoint is None:
+                return None
+            if self.scorer is None or self.scorer_of != self.checkpoint:
+                self.scorer, self.scorer_of = load_scorer(str(self.checkpoint), shown_as=shown_as), self.checkpoint
+            return self.scorer
+
     def new_run(self) -> Path:
-        """The folder of the next training run; those before it stay until the session ends."""
+        """The folder of the next training run."""
         self.runs += 1
         return self.folder / f"run-{self.runs}"
+
+    def end_run(self, checkpoint: Path) -> Path:
+        """A run has given `checkpoint`: what the runs before it left goes. Returns where its zip is to be written."""
+        with self.loading:
+            self.checkpoint = checkpoint
+        for folder in set(self.folder.glob("run-*")) - {checkpoint}:
+            shutil.rmtree(folder, ignore_errors=True)
+        if self.archive is not None:
+            self.downloads.remove(self.archive.parent)
+            shutil.rmtree(self.archive.parent, ignore_errors=True)
+        self.archive = self.download_path(f"checkpoint-{self.runs}.zip")
+        return self.archive
+
+    def download_path(self, name: str) -> Path:
+        """Where to write a file that the visitor is to download: Gradio serves it, nobody can guess it, and it is
+        deleted with the session."""
+        folder = Path(get_upload_folder(), secrets.token_hex(32))
+        folder.mkdir(parents=True)
+        self.downloads.append(folder)
+        return folder / name
 
     def new_batch(self, table: BatchTable) -> Batch:
         """What is to be scored from now on, in place of what was."""
@@ -119,23 +151,16 @@ class Session:
         self.batch = None
 
     def close(self) -> None:
-        """Stop what runs and delete what the visitor brought and made."""
+        """Stop what runs and delete what was made for the visitor."""
         self.closed.set()
         self.stop.set()
         self.stop_batch.set()
         self.delete()
 
     def delete(self) -> None:
-        """Delete the folder and the uploads; a run that was still writing calls it once more."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        for upload in self.uploads - self._held_by_others():
-            upload.unlink(missing_ok=True)
-
-    def _held_by_others(self) -> set[Path]:
-        """Uploads that other visitors brought too: Gradio keeps equal files once."""
-        with self._lock:
-            others = [each for each in self._all if each is not self and not each.closed.is_set()]
-        return {upload for other in others for upload in other.uploads.copy()}
+        """Delete the folder and the downloads; a run that was still writing calls it once more."""
+        for folder in (self.folder, *self.downloads):
+            shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
     def deleted_if_closed(self) -> Iterator[None]:

@@ -1,7 +1,12 @@
-"""Several visitors' batches at once, one row each in turn: nobody waits for the end of another's thousand rows.
+"""What waits for what: Gradio's queues of the page and of programs, and the turns that both take on the machine.
 
-Batches have a queue of their own, so that a single score never waits behind one. Of the batches only one scores a row
-at a time: two at once would be no faster, and would take the machine from those who score a single clip.
+Batches have queues of their own, so that a single score never waits behind one. Of up to 16 batches of visitors and 4
+of programs, one row each is scored in turn, and none waits for the end of another's thousand rows; the next batch waits
+until one has ended. Only one scores a row at a time: two at once would be no faster, and would take the machine from
+those who score a single clip.
+
+Programs have queues of their own because they also fetch, a minute a file: no visitor waits for that. All limits
+together stay below the 40 threads that Gradio has.
 """
 
 from __future__ import annotations
@@ -12,7 +17,10 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-BATCHING: dict[str, Any] = {"concurrency_limit": 4, "concurrency_id": "batch"}  # the next waits until one has ended
+BATCHING: dict[str, Any] = {"concurrency_limit": 16, "concurrency_id": "batch"}
+PROGRAMS: dict[str, Any] = {"concurrency_limit": 4, "concurrency_id": "programs"}
+PROGRAMS_BATCHING: dict[str, Any] = {"concurrency_limit": 4, "concurrency_id": "programs-batch"}
+PROGRAMS_TRAINING: dict[str, Any] = {"concurrency_limit": 2, "concurrency_id": "programs-training"}  # one may fetch
 
 Report = TypeVar("Report")
 
@@ -40,6 +48,7 @@ class Turns:
                     self._line[0].set()
 
 
+TRAININGS = Turns()  # one model learns at a time, a visitor's or a program's
 _turns = Turns()
 
 
