@@ -8,6 +8,7 @@ process, and from one process with the model loaded: a first prompt, a second on
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -52,6 +53,7 @@ def seconds_of_prompts(video: Path, folder: Path) -> tuple[float, float]:
 
 
 def main() -> None:
+    os.environ["VJEPA_DEMO_CACHE_GB"] = "0"  # on disk nothing is remembered
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         video = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else make_clip(folder / "clip.mp4")

@@ -6,6 +6,7 @@ of `demo` as it was; then the means, and how often `top` was ahead of `head`.
 
 from __future__ import annotations
 
+import os
 import statistics
 import sys
 import tempfile
@@ -14,9 +15,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from vjepa_demo.config import ASSETS, TrainConfig, wait_passively
+from vjepa_demo.config import ASSETS, CACHE_GB_VARIABLE, TrainConfig, wait_passively
 
 wait_passively()
+os.environ[CACHE_GB_VARIABLE] = "0"  # on disk nothing is remembered
 
 from vjepa_demo.records import read_records, split_records  # noqa: E402 (torch comes after wait_passively)
 from vjepa_demo.scorer import get_scorer  # noqa: E402

@@ -46,7 +46,7 @@ class RealClip:
 
 
 def read_clip(path: Path) -> RealClip:
-    """The first seconds of a video file, its shortest edge at most 720."""
+    """The first seconds of a video file."""
     from torchcodec.decoders import VideoDecoder
 
     decoder = VideoDecoder(str(path))
@@ -167,7 +167,7 @@ def scores(model: VJEPAModel, frames: Tensor, rate: float, prompt: str) -> np.nd
     for view in config.views:
         seen = view_frames(frames[view_indices(view, len(frames), rate, config)], view, config)
         pixels.append(pixel_values(seen, config)[None])
-    return model.predict_with_features(model.encode_views(pixels), model.encode_text([prompt]))[0].numpy()
+    return model.predict_with_features(model.encode_video(pixels), model.encode_text([prompt]))[0].numpy()
 
 
 def falls(model: VJEPAModel, clip: RealClip, kind: Kind, clean: np.ndarray, prompt: str) -> np.ndarray:

@@ -509,7 +509,7 @@ class Trainer:
         batch = Batch(batch.views, batch.captions, *(t.to(device) for t in _tensors(batch)))
         with torch.autocast(device.type, torch.bfloat16):
             full, *others = (
-                self.model.encode_tail(self.model.encode_prefix(normalised(view, device))) for view in batch.views
+                self.model.encode_view_tail(self.model.encode_prefix(normalised(view, device))) for view in batch.views
             )
             text = self.model.embed_text(batch.captions)
         loss, auxiliary = self._losses(full, torch.cat(others, dim=1), text, batch)
@@ -619,7 +619,7 @@ def evaluate(models: Sequence[VJEPAModel], samples: Path, num_clips: int) -> Eva
         batch = _stack([_seen(scene, costs[which], _by_view(pixels[which]), rng, mirror=False, backwards=False)])
         predicted = []
         for model in models:
-            video = model.encode_views([normalised(view, model.device) for view in batch.views])
+            video = model.encode_video([normalised(view, model.device) for view in batch.views])
             predicted.append(model.predict_with_features(video, model.encode_text(batch.captions))[0].cpu())
         scores.append(torch.stack(predicted).numpy())
         labels.append(batch.labels[0].tolist())

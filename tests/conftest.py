@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["VJEPA_DEMO_BOOTSTRAP"] = "0"  # no training beside the tests where there is a GPU
+os.environ["VJEPA_DEMO_CACHE"] = tempfile.mkdtemp(prefix="vjepa-demo-features-")  # never the real home
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # as config.wait_passively
 
 import gradio.media
@@ -26,8 +29,13 @@ from vjepa_demo.config import ModelConfig
 from vjepa_demo.model import VJEPAModel
 from vjepa_demo.schema import TrainedOn
 
+FEATURES = Path(os.environ["VJEPA_DEMO_CACHE"])
 FRAMES, CROP = 4, 32
 TRAINED_ON = TrainedOn("human", 12, "twelve clips of a test", {"Traditional": 0.5}, 3)
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(FEATURES, ignore_errors=True)
 
 
 def small_vjepa_config(**settings) -> VJEPA2Config:

@@ -52,6 +52,23 @@ def test_what_it_was_trained_on_comes_back(checkpoint_folder):
     assert read_checkpoint(checkpoint_folder).trained_on == TRAINED_ON
 
 
+def test_the_clips_it_learned_from_come_back_and_are_told_nowhere_else(base_encoder, text_encoder, tmp_path):
+    model = VJEPAModel(str(base_encoder), str(text_encoder), device="cpu", freeze_ratio=0.5, head_hidden=16)
+    digests = ("0123456789ab", "fedcba987654")
+    save_checkpoint(model, tmp_path, trained_on=replace(TRAINED_ON, digests=digests))
+    trained_on = read_checkpoint(tmp_path).trained_on
+    assert trained_on.digests == digests
+    card = (tmp_path / "README.md").read_text()
+    assert not any(digest in text for digest in digests for text in (card, str(trained_on), repr(trained_on)))
+
+
+def test_a_checkpoint_of_before_that_remembers_no_clips_is_read(folder):
+    trained_on = json.loads((folder / "config.json").read_text())["trained_on"]
+    del trained_on["digests"]
+    edit_config(folder, trained_on=trained_on)
+    assert read_checkpoint(folder).trained_on.digests == ()
+
+
 def test_a_moved_checkpoint_finds_its_own_encoders(folder):
     assert str(folder) in load_checkpoint(read_checkpoint(folder), device="cpu").config.video_encoder
 

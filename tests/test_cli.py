@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from vjepa_demo.cli import main
 from vjepa_demo.config import DIMENSIONS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -68,9 +69,40 @@ def test_a_wrong_call_is_explained():
     assert "--prompt" in done.stderr
 
 
+def test_a_cache_whose_path_holds_a_percent_sign_is_shown_in_the_help(monkeypatch, capsys):
+    monkeypatch.setenv("VJEPA_DEMO_CACHE", "/data/100%done")
+    for command in ("score", "cache"):
+        with pytest.raises(SystemExit) as ended:
+            main([command, "--help"])
+        assert ended.value.code == 0
+        assert "/data/100%done" in "".join(capsys.readouterr().out.split())
+
+
 def test_the_default_model_is_named(world):
     done = run("score", world, "--prompt", "the earth turns", "--device", "cpu", "--json")
     assert done.returncode == 0
     (result,) = json.loads(done.stdout)
     assert result["model"] == "demo"
     assert "procedural clips" in result["trained_on"]
+
+
+def test_the_next_process_finds_what_was_kept_and_the_cache_can_be_seen_and_emptied(
+    world, checkpoint_folder, tmp_path, monkeypatch, capsys
+):
+    kept = tmp_path / "kept"
+    call = ["score", world, "--prompt", "the world", "--model", checkpoint_folder, "--json", "--cache", kept]
+    first, second = (json.loads(run(*call).stdout)[0] for _ in range(2))
+    assert first["seconds"]["decode"] > 0
+    assert second["seconds"]["decode"] == second["seconds"]["video"] == 0
+    assert second["scores"] == first["scores"]
+    for name in ("VJEPA_DEMO_CACHE", "VJEPA_DEMO_CACHE_GB"):
+        monkeypatch.setenv(name, "")  # what the flags below set is gone after this test
+    assert main(["cache", "--cache", str(kept), "--cache-gb", "0.25"]) == 0
+    shown = capsys.readouterr().out
+    assert f"is kept in `{kept}`, 1 file, " in shown
+    assert "of at most 250 MB" in shown
+    assert main(["cache", "--clear"]) == 0
+    assert capsys.readouterr().out.startswith("deleted 1 file, ")
+    assert list(kept.glob("*.features")) == []
+    assert main(["cache", "--cache-gb", "much"]) == 1
+    assert capsys.readouterr().err.startswith("error: 'much' is no number of gigabytes")

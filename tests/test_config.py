@@ -1,10 +1,23 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from vjepa_demo.config import DEMO_VIEWS, SEED_VIEWS, ClipConfig, ModelConfig, View, acr_word, model_presets
+from vjepa_demo.config import (
+    DEMO_VIEWS,
+    SEED_VIEWS,
+    ClipConfig,
+    ModelConfig,
+    View,
+    acr_word,
+    feature_cache_bytes,
+    feature_cache_folder,
+    model_presets,
+)
 
 
 @pytest.mark.parametrize(
@@ -68,3 +81,18 @@ def test_a_checkpoint_in_the_folder_makes_a_preset_usable(tmp_path, monkeypatch)
     (tmp_path / "vitl").mkdir()
     (tmp_path / "vitl" / "config.json").write_text("{}")
     assert model_presets()["vitl"].refusal is None
+
+
+def test_features_are_kept_in_the_users_cache_unless_told_otherwise(monkeypatch):
+    monkeypatch.setenv("VJEPA_DEMO_CACHE", "~/elsewhere")
+    assert feature_cache_folder() == Path.home() / "elsewhere"
+    monkeypatch.delenv("VJEPA_DEMO_CACHE")
+    assert feature_cache_folder() == Path.home() / ".cache" / "vjepa_demo" / "features"
+
+
+@pytest.mark.parametrize(("free", "budget"), [(10**12, 20 * 10**9), (50 * 10**9, 10 * 10**9), (0, 0)])
+def test_features_take_20_gb_or_a_fifth_of_the_free_disk(tmp_path, monkeypatch, free, budget):
+    monkeypatch.setenv("VJEPA_DEMO_CACHE", str(tmp_path / "not" / "yet" / "there"))
+    monkeypatch.delenv("VJEPA_DEMO_CACHE_GB", raising=False)
+    monkeypatch.setattr(shutil, "disk_usage", {tmp_path: SimpleNamespace(free=free)}.__getitem__)
+    assert feature_cache_bytes() == budget

@@ -29,6 +29,7 @@ ROWS = {
     "scorer": 3,
     "train": 3,
     "bootstrap": 4,
+    "batch": 4,
     "cli": 5,
     "ui": 5,
     "__main__": 6,
@@ -42,7 +43,7 @@ OWNERS = {
     "huggingface_hub": {"hub"},
     "safetensors": {"checkpoint"},
     "accelerate": {"scorer", "train"},
-    "filelock": {"bootstrap"},
+    "filelock": {"features"},
     "gradio": {"ui"},
 }
 BARE = {"model", "losses", "metrics", "features", "train"}  # run where only torch, transformers and accelerate are

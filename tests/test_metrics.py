@@ -398,6 +398,27 @@ def test_a_baseline_that_cannot_rank_is_held_to_chance(noise, beats):
     assert evaluation.no_video_baseline.vquala_score.value is None
     assert evaluation.lead == evaluation.vquala_score
     assert evaluation.beats_baseline is beats
+    assert verdict(evaluation).startswith(
+        "No baseline can be computed here, since no prompt has two clips; against chance (0) the model's VQualA score, "
+    )
+    assert verdict(evaluation).endswith("is clearly better." if beats else "is no better.")
+    assert "the no-video baseline" not in verdict(evaluation)
+
+
+def test_where_no_prompt_has_two_clips_no_baseline_is_beaten():
+    predictions, labels = simulated(8, noise=1.5)
+    evaluation = evaluate(predictions, labels, baseline=no_video_baseline(list("abcdefgh"), labels))
+    assert 0 < evaluation.lead.value < 2 * evaluation.lead.standard_error
+    assert "No baseline can be computed here" in verdict(evaluation)
+    assert "is not clearly better. The difference, " in verdict(evaluation)
+    assert "the no-video baseline" not in verdict(evaluation)
+
+
+def test_prompts_that_rank_some_dimension_only_are_held_to_chance():
+    predictions, labels = simulated(40, noise=0.4)
+    baseline = labels + np.random.default_rng(9).normal(0, 0.5, labels.shape)
+    baseline[:, 0] = 3.0
+    evaluation = evaluate(predictions, labels, baseline=baseline)
     assert "against chance (0), as prompt means do not rank these clips" in verdict(evaluation)
 
 
@@ -437,7 +458,7 @@ def test_without_a_baseline_nothing_is_compared():
 def test_the_json_of_an_evaluation():
     evaluation = against_baseline(0.5, 1.0)
     printed = json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))
-    assert list(printed) == ["n", "dimensions", "vquala_score", "no_video_baseline"]
+    assert list(printed) == ["n", "dimensions", "vquala_score", "no_video_baseline", "num_learned", "num_left_out"]
     assert printed["n"] == 200
     assert list(printed["dimensions"]) == list(DIMENSIONS)
     assert list(printed["dimensions"]["Overall"]) == ["srocc", "plcc", "krocc", "rmse"]

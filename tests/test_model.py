@@ -267,13 +267,17 @@ def test_the_clip_is_what_the_processors_file_says(model, base_encoder, text_enc
 
 def test_features_of_views_stand_side_by_side_before_the_head(base_encoder, text_encoder, video):
     model = make(base_encoder, text_encoder, views=(View(), View(num_frames=2, framing="squeeze")))
+    alone = make(base_encoder, text_encoder)
     pixels = [video, video[:, :, :2]]
-    features = model.encode_views(pixels)
+    features = model.encode_video(pixels)
     assert model.clip_config.views == model.config.views
-    torch.testing.assert_close(features, torch.cat([model.encode_video(view) for view in pixels], dim=1))
-    assert model.predict_with_features(features, model.encode_text(["a", "b"])).shape == (2, len(DIMENSIONS))
-    with pytest.raises(ValueError, match="2 views were expected, got 1"):
-        model.encode_views(pixels[:1])
+    torch.testing.assert_close(features, torch.cat([alone.encode_video(view) for view in pixels], dim=1))
+    torch.testing.assert_close(model.encode_tail(model.encode_prefix(pixels)), features)
+    assert model(pixels, model.encode_text(["a", "b"])).shape == (2, len(DIMENSIONS))
+
+
+def test_one_view_in_a_list_is_that_view(model, video):
+    torch.testing.assert_close(model.encode_video([video]), model.encode_video(video))
 
 
 # ---- what is refused -------------------------------------------------------------------------------------------------

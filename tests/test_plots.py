@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vjepa_demo.config import DIMENSIONS
-from vjepa_demo.plots import radar_chart
+from vjepa_demo.plots import leaderboard_chart, radar_chart
 from vjepa_demo.schema import TrainedOn, VideoScores
 
 
@@ -39,3 +39,33 @@ def test_the_axis_goes_from_one_to_five_with_the_acr_words(result):
 def test_backgrounds_are_transparent(result):
     layout = radar_chart(result).layout
     assert {layout.paper_bgcolor, layout.plot_bgcolor, layout.polar.bgcolor} == {"rgba(0,0,0,0)"}
+
+
+def test_the_leaderboard_has_a_dot_a_generator_the_first_on_top():
+    groups = [("sora", {"Overall": 4.0, "Temporal": 2.5}, {"Overall": 0.25, "Temporal": None}), ("none", {}, {})]
+    groups.append(("<b>kling</b>", {"Overall": 3.5, "Temporal": 4.5}, {"Overall": None, "Temporal": 0.5}))
+    figure = leaderboard_chart(groups)
+    (dots,) = figure.data
+    assert (dots.x, dots.error_x.array) == ((4.0, 3.5), (0.25, 0.0))
+    assert figure.layout.yaxis.ticktext == ("sora", "‹b›kling‹/b›")
+    top_is_last, bottom = figure.layout.yaxis.range[1], figure.layout.yaxis.range[0]
+    assert top_is_last < dots.y[0] < dots.y[1] < bottom
+    assert leaderboard_chart(groups, dimension="Temporal").data[0].x == (2.5, 4.5)
+    assert figure.layout.paper_bgcolor == figure.layout.plot_bgcolor == "rgba(0,0,0,0)"
+
+
+@pytest.mark.parametrize("means", [(), (3.0,), (1.0, 5.0), (4.9, 5.0), (1.0, 1.0), (2.2, 2.3, 2.4)])
+def test_the_axis_of_a_leaderboard_holds_every_bar_and_a_point_of_the_scale_at_least(means):
+    groups = [(str(index), {"Overall": mean}, {"Overall": 0.1}) for index, mean in enumerate(means)]
+    low, high = leaderboard_chart(groups).layout.xaxis.range
+    assert high - low == pytest.approx(max(1, high - low))
+    assert 0.8 <= low <= min(means, default=1)
+    assert max(means, default=5) <= high <= 5.2
+
+
+def test_a_leaderboard_grows_with_its_generators():
+    heights = [
+        leaderboard_chart([(str(i), {"Overall": 3.0}, {"Overall": 0.1}) for i in range(count)]).layout.height
+        for count in (1, 5, 30)
+    ]
+    assert 100 < heights[0] < heights[1] < heights[2] < 1200

@@ -2,17 +2,21 @@ from __future__ import annotations
 
 import shutil
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import CROP, FRAMES, TRAINED_ON
 
 from vjepa_demo import scorer as scorer_module
-from vjepa_demo.checkpoint import load_checkpoint, read_checkpoint
-from vjepa_demo.config import DIMENSIONS
+from vjepa_demo.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
+from vjepa_demo.config import DECODE_AHEAD, DIMENSIONS
+from vjepa_demo.features import FeatureStore
 from vjepa_demo.schema import ModelError, RecordError, VideoError, VideoScores
-from vjepa_demo.scorer import STEPS, Scorer, default_model, find_checkpoint, get_scorer
-from vjepa_demo.video import load_clip, pixel_values
+from vjepa_demo.scorer import STEPS, Scorer, default_model, find_checkpoint, get_scorer, load_scorer
+from vjepa_demo.video import load_clip, pixel_values, write_video
 
 
 @pytest.fixture
@@ -157,6 +161,208 @@ def test_scores_for_other_dimensions_are_refused(scorer, world):
     fields = {name: getattr(result, name) for name in result.__dataclass_fields__}
     with pytest.raises(ValueError, match="in this order"):
         VideoScores(**fields | {"scores": {"Overall": 3.0}})
+
+
+# ---- features on disk ------------------------------------------------------------------------------------------------
+
+
+def on_disk(checkpoint_folder, cache) -> Scorer:
+    """As a new process has it: nothing in memory, and what is in the folder `cache`."""
+    model = load_checkpoint(read_checkpoint(checkpoint_folder), device="cpu")
+    return Scorer("small", model, TRAINED_ON, store=FeatureStore(cache, budget_bytes=2**30))
+
+
+def test_a_video_known_from_disk_is_neither_decoded_nor_encoded(checkpoint_folder, world, tmp_path):
+    first = on_disk(checkpoint_folder, tmp_path).score(world, "the world")
+    steps: list[str] = []
+    scorer = on_disk(checkpoint_folder, tmp_path)
+    second = scorer.score(world, "the world", with_frames=False, on_step=steps.append)
+    assert steps == ["text", "head"]
+    assert second.seconds["decode"] == second.seconds["video"] == 0
+    assert second.scores == first.scores
+    assert (second.frame_seconds, second.duration_seconds) == (first.frame_seconds, first.duration_seconds)
+    assert second.sha256 == first.sha256
+    assert second.frames is None
+
+
+def test_pictures_of_a_video_known_from_disk_are_decoded_once(checkpoint_folder, world, tmp_path):
+    first = on_disk(checkpoint_folder, tmp_path).score(world, "the world")
+    steps: list[str] = []
+    scorer = on_disk(checkpoint_folder, tmp_path)
+    second = scorer.score(world, "the world", on_step=steps.append)
+    assert steps == ["decode", "text", "head"]
+    assert second.seconds["decode"] > 0
+    assert second.seconds["video"] == 0
+    assert np.array_equal(second.frames, first.frames)
+    assert second.scores == first.scores
+    steps.clear()
+    assert scorer.score(world, "a dog", with_frames=False, on_step=steps.append).frames is second.frames
+    assert scorer.score(world, "a cat", on_step=steps.append).frames is second.frames
+    assert steps == ["text", "head"] * 2
+
+
+def test_without_frames_none_are_kept(scorer, world):
+    assert scorer.score(world, "x", with_frames=False).frames is None
+    assert scorer.score(world, "x").frames.shape == (FRAMES, CROP, CROP, 3)
+
+
+def test_a_damaged_file_is_computed_again_and_replaced(checkpoint_folder, world, tmp_path):
+    expected = on_disk(checkpoint_folder, tmp_path).score(world, "x").scores
+    (path,) = tmp_path.glob("*.features")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    again = on_disk(checkpoint_folder, tmp_path).score(world, "x")
+    assert again.seconds["video"] > 0
+    assert again.scores == expected
+    assert path.read_bytes() == whole
+
+
+# ---- many clips ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> list[Path]:
+    """Eight tiny videos, each of another grey."""
+    folder = tmp_path_factory.mktemp("clips")
+    paths = [folder / f"{index}.mp4" for index in range(8)]
+    for index, path in enumerate(paths):
+        frames = torch.full((FRAMES, 3, 40, 40), 20 + 25 * index, dtype=torch.uint8)
+        write_video(path, frames, frames_per_second=8, crf=1)
+    return paths
+
+
+@pytest.fixture
+def decoded(monkeypatch) -> list[str]:
+    """The names of the files that were decoded."""
+    names: list[str] = []
+
+    def count(path, config):
+        names.append(Path(path).name)
+        return load_clip(path, config)
+
+    monkeypatch.setattr(scorer_module, "load_clip", count)
+    return names
+
+
+def decoding_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
+
+
+def test_many_clips_have_the_scores_that_each_has_alone(scorer, checkpoint_folder, clips, tmp_path):
+    results = list(scorer.score_all((clip, f"prompt {clip.stem}") for clip in clips))
+    for clip, result in zip(clips, results, strict=True):
+        alone = on_disk(checkpoint_folder, tmp_path).score(clip, f"prompt {clip.stem}")
+        assert result.scores == alone.scores
+        assert (result.video, result.prompt, result.sha256) == (str(clip), f"prompt {clip.stem}", alone.sha256)
+        assert result.frames is None
+        assert all(seconds > 0 for seconds in result.seconds.values())
+    assert len({tuple(result.scores.values()) for result in results}) == len(clips)
+    assert decoding_threads() == []
+
+
+def test_an_error_has_its_place_among_the_scores(scorer, clips, tmp_path):
+    bad = tmp_path / "bad.mp4"
+    bad.write_text("no video")
+    requests = [(clips[0], "a"), (bad, "b"), (clips[1], " "), (tmp_path / "gone.mp4", "d"), (clips[2], "e")]
+    first, unreadable, empty, gone, last = scorer.score_all(requests)
+    assert (first.prompt, last.prompt) == ("a", "e")
+    assert isinstance(unreadable, VideoError)
+    assert "bad.mp4 cannot be read" in str(unreadable)
+    assert isinstance(empty, RecordError)
+    assert "gone.mp4: no such file" in str(gone)
+
+
+def test_the_same_video_is_decoded_once(scorer, clips, tmp_path, decoded):
+    copy = shutil.copy(clips[0], tmp_path / "copy.mp4")
+    requests = [(clips[0], "a"), (clips[0], "b"), (copy, "c"), (clips[1], "d"), (clips[0], "e"), (copy, "a")]
+    results = list(scorer.score_all(requests))
+    assert sorted(decoded) == ["0.mp4", "1.mp4"]
+    assert results[0].scores == results[-1].scores != results[1].scores
+    decoded.clear()
+    assert [result.scores for result in scorer.score_all(requests)] == [result.scores for result in results]
+    assert decoded == []
+
+
+def test_what_is_forgotten_meanwhile_is_decoded_again(scorer, clips, decoded):
+    def forget(step: str) -> None:
+        if step == "head":
+            scorer._cache._known.clear()
+
+    requests = [(clips[0], "a"), (clips[1], "a"), (clips[0], "a")]
+    first, _, again = scorer.score_all(requests, on_step=forget)
+    assert decoded == ["0.mp4", "1.mp4", "0.mp4"]
+    assert again.scores == first.scores
+
+
+def test_the_next_clips_are_decoded_while_one_is_encoded_but_not_too_many(scorer, clips, monkeypatch):
+    started = {clip.name: threading.Event() for clip in clips}
+    taken: list[str] = []
+
+    def tell(path, config):
+        started[path.name].set()
+        return load_clip(path, config)
+
+    def requests() -> Iterator[tuple[Path, str]]:
+        for clip in clips:
+            taken.append(clip.name)
+            yield clip, "x"
+
+    monkeypatch.setattr(scorer_module, "load_clip", tell)
+    encoded = 0
+
+    def on_step(step: str) -> None:
+        nonlocal encoded
+        if step == "video":
+            last = min(encoded + DECODE_AHEAD, len(clips) - 1)
+            assert started[clips[last].name].wait(20)  # while this one is about to be encoded
+            assert len(taken) == last + 1  # so no more than these were begun
+            encoded += 1
+
+    assert len(list(scorer.score_all(requests(), on_step=on_step))) == encoded == len(clips)
+
+
+def test_closing_stops_the_thread(scorer, clips, decoded):
+    results = scorer.score_all((clip, "x") for clip in clips * 100)
+    assert next(results).video == str(clips[0])
+    results.close()
+    assert decoding_threads() == []
+    assert len(decoded) <= 1 + DECODE_AHEAD
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), KeyboardInterrupt()])
+def test_an_error_that_nobody_expects_ends_it(scorer, clips, monkeypatch, error):
+    def broken(path, config):
+        if path == clips[2]:
+            raise error
+        return load_clip(path, config)
+
+    monkeypatch.setattr(scorer_module, "load_clip", broken)
+    results = scorer.score_all((clip, "x") for clip in clips)
+    assert [next(results).video, next(results).video] == [str(clips[0]), str(clips[1])]
+    with pytest.raises(type(error)):
+        next(results)
+    assert decoding_threads() == []
+
+
+# ---- which model it is -----------------------------------------------------------------------------------------------
+
+
+def test_an_id_tells_weights_apart_where_the_name_stays_and_nothing_of_the_machine(
+    checkpoint_folder, tmp_path, monkeypatch
+):
+    mine = shutil.copytree(checkpoint_folder, tmp_path / "mine")
+    before = load_scorer(str(mine), device="cpu")
+    weights = read_checkpoint(mine).weights_sha256
+    assert (before.name, before.model_id) == (str(mine), f"mine@{weights[:8]}")
+    assert load_scorer(str(mine), device="cpu", shown_as="my model").model_id == f"my model@{weights[:8]}"
+    model = load_checkpoint(read_checkpoint(mine), device="cpu")
+    with torch.no_grad():
+        model.head.net[-1].bias += 1
+    save_checkpoint(model, mine, trained_on=TRAINED_ON, model_config=read_checkpoint(mine).model)
+    monkeypatch.chdir(mine)
+    assert load_scorer(".", device="cpu").model_id == f"mine@{read_checkpoint(mine).weights_sha256[:8]}"
+    assert read_checkpoint(mine).weights_sha256[:8] != weights[:8]
+    assert get_scorer("demo", "cpu").model_id == f"demo@{find_checkpoint('demo').weights_sha256[:8]}"
 
 
 # ---- the model that ships --------------------------------------------------------------------------------------------

@@ -5,11 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import FRAMES
+from conftest import FRAMES, TRAINED_ON
 
+from vjepa_demo import scorer as scorer_module
 from vjepa_demo.checkpoint import load_base, load_checkpoint, read_checkpoint
 from vjepa_demo.config import DIMENSIONS, TrainConfig
+from vjepa_demo.features import FeatureKey, FeatureStore, content_sha256, feature_store
+from vjepa_demo.metrics import verdict
+from vjepa_demo.model import VJEPAModel, inference_dtype
 from vjepa_demo.schema import CheckpointError, RecordError, VideoRecord
+from vjepa_demo.scorer import Scorer
 from vjepa_demo.train import (
     EncodingReport,
     EpochReport,
@@ -18,6 +23,7 @@ from vjepa_demo.train import (
     TrainingResult,
     fine_tune,
     gain,
+    judge,
     schedule,
     train,
 )
@@ -68,8 +74,6 @@ def test_it_learns_what_the_labels_follow(checkpoint_folder, data, tmp_path, sco
 
 
 def test_the_checkpoint_predicts_what_the_result_says(checkpoint_folder, data, tmp_path):
-    from vjepa_demo.scorer import Scorer
-
     _, result = run(checkpoint_folder, data, tmp_path)
     checkpoint = read_checkpoint(tmp_path)
     model = load_checkpoint(replace(checkpoint, model=model_of(checkpoint_folder, checkpoint)), device="cpu")
@@ -91,6 +95,58 @@ def test_the_checkpoint_says_what_it_learned_from(checkpoint_folder, data, tmp_p
     assert trained_on.description == "sixteen greys"
     assert trained_on.vquala_score == result.evaluation.vquala_score.value
     assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+
+
+def digests_of(records) -> set[str]:
+    return {content_sha256(record.video)[:12] for record in records}
+
+
+def test_the_checkpoint_remembers_the_clips_it_learned_from_and_those_its_base_had(checkpoint_folder, data, tmp_path):
+    *_, first = fine_tune(str(checkpoint_folder), data, CONFIG, tmp_path / "first", device="cpu")
+    digests = read_checkpoint(first.folder).trained_on.digests
+    assert list(digests) == sorted(digests_of(data.train))
+    swapped = replace(data, train=data.validation, validation=data.train)
+    *_, second = fine_tune(str(first.folder), swapped, CONFIG, tmp_path / "second", device="cpu")
+    assert set(read_checkpoint(second.folder).trained_on.digests) == digests_of([*data.train, *data.validation])
+
+
+def judged(records, num_learned: int):
+    """`records` judged by scores of chance, for a model that learned from the first of them."""
+    generator = torch.Generator().manual_seed(0)
+    scores = [dict(zip(DIMENSIONS, torch.rand(5, generator=generator).tolist(), strict=True)) for _ in records]
+    digests = tuple(sorted(digests_of(records[:num_learned])))
+    return scores, judge(scores, records, replace(TRAINED_ON, digests=digests))
+
+
+def test_a_model_is_judged_by_clips_that_it_did_not_learn_from(records):
+    scores, evaluation = judged(records, num_learned=10)
+    assert (evaluation.n, evaluation.num_learned, evaluation.num_left_out) == (6, 10, 10)
+    assert evaluation.dimensions == judge(scores[10:], records[10:]).dimensions
+    assert verdict(evaluation).startswith("10 of 16 clips were learned from by this model: left out. ")
+    assert evaluation.to_dict()["num_left_out"] == 10
+
+
+def test_where_too_few_others_are_there_it_is_judged_by_all_and_says_that_this_flatters(records):
+    scores, evaluation = judged(records, num_learned=12)
+    assert (evaluation.n, evaluation.num_learned, evaluation.num_left_out) == (16, 12, 0)
+    assert replace(evaluation, num_learned=0) == judge(scores, records) == judged(records, num_learned=0)[1]
+    assert verdict(evaluation).startswith("These numbers flatter the model: 12 of 16 clips were learned from by it, ")
+
+
+def test_the_baseline_knows_the_labels_that_the_model_knew(records):
+    same_prompt = [replace(record, prompt=f"prompt {index % 6}") for index, record in enumerate(records)]
+    _, evaluation = judged(same_prompt, num_learned=10)
+    baseline = evaluation.no_video_baseline.dimensions["Overall"]
+    assert baseline.srocc.value is not None
+    alone = judge(judged(same_prompt, 0)[0][10:], same_prompt[10:]).no_video_baseline.dimensions["Overall"]
+    assert baseline.rmse.value != alone.rmse.value
+
+
+def test_a_clip_that_is_gone_counts_as_one_that_was_not_learned_from(records):
+    gone = [replace(record, video=record.video.with_name(f"gone-{record.name}")) for record in records[:6]]
+    digests = tuple(sorted(digests_of(records)))
+    scores = [dict.fromkeys(DIMENSIONS, index / 2) for index in range(6)]
+    assert judge(scores, gone, replace(TRAINED_ON, digests=digests)).num_learned == 0
 
 
 def test_only_what_was_asked_for_changes(checkpoint_folder, data, tmp_path):
@@ -285,9 +341,104 @@ def test_each_clip_is_decoded_once_and_the_result_does_not_depend_on_the_cache(
     kept, _ = run(checkpoint_folder, data, tmp_path / "kept", config, load=count)
     assert sorted(decoded) == sorted({record.video for record in (*data.train, *data.validation)})
     model, _ = load_base(str(checkpoint_folder), device="cpu")
-    reports = list(train(model, data, replace(config, cache_share=0.0), tmp_path / "anew"))
+    reports = list(train(model, data, config, tmp_path / "anew", memory_bytes=0))
     assert losses([report for report in reports if isinstance(report, EpochReport)]) == losses(kept)
     assert [report.recomputed for report in reports if isinstance(report, EncodingReport)][-1] == 16
+
+
+@pytest.fixture
+def store(tmp_path) -> FeatureStore:
+    return FeatureStore(tmp_path / "store", budget_bytes=2**30)
+
+
+def unread(path, config) -> Clip:
+    raise AssertionError(f"{path} was decoded again")
+
+
+def unencoded(*_) -> None:
+    raise AssertionError("encoded again")
+
+
+def with_precision_of_training(model_name, **settings):
+    """The model as `load_scorer` has it."""
+    return load_checkpoint(read_checkpoint(model_name), device="cpu", dtype=inference_dtype("cpu"), **settings)
+
+
+def test_what_was_scored_is_neither_decoded_nor_encoded_to_train_a_head(
+    checkpoint_folder, data, tmp_path, store, monkeypatch
+):
+    expected, _ = run(checkpoint_folder, data, tmp_path / "alone")
+    scorer = Scorer("small", with_precision_of_training(checkpoint_folder), TRAINED_ON, store=store)
+    for record in (*data.train, *data.validation):
+        scorer.score(record.video, "another prompt")
+    monkeypatch.setattr(VJEPAModel, "encode_prefix", unencoded)
+    epochs, _ = run(checkpoint_folder, data, tmp_path / "out", store=store, load=unread)
+    assert losses(epochs) == losses(expected)
+
+
+def test_what_a_head_was_trained_on_is_neither_decoded_nor_encoded_to_score(
+    checkpoint_folder, data, tmp_path, store, monkeypatch
+):
+    alone = Scorer("small", with_precision_of_training(checkpoint_folder), TRAINED_ON)
+    expected = [alone.score(record.video, record.prompt) for record in data.train]
+    *_, result = fine_tune(str(checkpoint_folder), data, CONFIG, tmp_path / "mine", device="cpu")
+    monkeypatch.setattr(scorer_module, "load_clip", unread)
+    monkeypatch.setattr(VJEPAModel, "encode_prefix", unencoded)
+    for folder in (checkpoint_folder, result.folder):  # the new head rests on the same encoder
+        scorer = Scorer("small", with_precision_of_training(folder), TRAINED_ON, store=feature_store())
+        scores = [scorer.score(record.video, record.prompt, with_frames=False) for record in data.train]
+        assert all(each.seconds["decode"] == each.seconds["video"] == 0 for each in scores)
+        assert ([each.scores for each in scores] == [each.scores for each in expected]) == (folder == checkpoint_folder)
+        assert [each.frame_seconds for each in scores] == [each.frame_seconds for each in expected]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_trained_upper_layers_give_the_same_features_to_training_and_to_scoring(
+    checkpoint_folder, data, tmp_path, monkeypatch, dtype
+):
+    *_, top = fine_tune(str(checkpoint_folder), data, replace(CONFIG, scope="top"), tmp_path / "top", device="cpu")
+    stores = [FeatureStore(tmp_path / name, budget_bytes=2**30) for name in ("train", "score")]
+    monkeypatch.setattr("vjepa_demo.train.inference_dtype", lambda _: dtype)
+    run(top.folder, data, tmp_path / "head", store=stores[0])
+    model = load_checkpoint(read_checkpoint(top.folder), device="cpu", dtype=dtype)
+    scorer = Scorer("top", model, TRAINED_ON, store=stores[1])
+    for record in data.train:
+        scorer.score(record.video, record.prompt)
+        key = FeatureKey.of(model, content_sha256(record.video))
+        trained, scored = (store.load(key)["pooled"] for store in stores)
+        assert torch.equal(trained, scored)
+
+
+@pytest.mark.parametrize("scope", ["head", "top"])
+def test_a_second_run_finds_what_the_first_kept(checkpoint_folder, data, tmp_path, store, scope):
+    config = replace(CONFIG, scope=scope)
+    first, _ = run(checkpoint_folder, data, tmp_path / "first", config, store=store, memory_bytes=0)
+    assert store.size().num_files == 16
+    second, _ = run(checkpoint_folder, data, tmp_path / "second", config, store=store, memory_bytes=0, load=unread)
+    assert losses(second) == losses(first)
+    assert {path.name for path in (tmp_path / "first").iterdir()} == {"README.md", "config.json", "model.safetensors"}
+
+
+def test_without_a_store_memory_keeps_what_fits(checkpoint_folder, data, tmp_path):
+    width = 24 * 4  # bytes of the pooled features of one clip
+    model, _ = load_base(str(checkpoint_folder), device="cpu")
+    reports = list(train(model, data, CONFIG, tmp_path, memory_bytes=10 * width))
+    assert [report.recomputed for report in reports if isinstance(report, EncodingReport)][-1] == 6
+
+
+def test_what_does_not_fit_on_disk_is_computed_anew_and_goes_once_the_run_is_over(checkpoint_folder, data, tmp_path):
+    config = replace(CONFIG, scope="top", epochs=1)
+    measure = FeatureStore(tmp_path / "all", budget_bytes=2**30)
+    expected, _ = run(checkpoint_folder, data, tmp_path / "a", config, store=measure)
+    store = FeatureStore(tmp_path / "half", budget_bytes=measure.size().num_bytes // 2)
+    model, _ = load_base(str(checkpoint_folder), device="cpu")
+    reports = list(train(model, data, config, tmp_path / "b", store=store, memory_bytes=0))
+    assert [report.recomputed for report in reports if isinstance(report, EncodingReport)][-1] == 8
+    assert losses([report for report in reports if isinstance(report, EpochReport)]) == losses(expected)
+    before = set((tmp_path / "half").glob("*.features"))
+    run(checkpoint_folder, data, tmp_path / "c", config, store=store, memory_bytes=0)
+    assert store.save(FeatureKey.of(model, "ab" * 32, layer=1), {"hidden": torch.zeros(10)})
+    assert len(before - set((tmp_path / "half").glob("*.features"))) > 0
 
 
 def test_a_clip_that_cannot_be_read_is_left_out_and_told(checkpoint_folder, data, tmp_path):

@@ -11,7 +11,7 @@ import pytest
 
 from vjepa_demo.config import DIMENSION_MEANINGS, DIMENSIONS
 from vjepa_demo.schema import ModelError, RecordError, TrainedOn, VideoError, VideoScores
-from vjepa_demo.ui import build_app, render, score_tab
+from vjepa_demo.ui import render, score_tab
 from vjepa_demo.ui.errors import shown_errors
 
 RESULT = VideoScores(
@@ -154,17 +154,6 @@ def test_progress_is_told_step_by_step():
 
 def test_the_server_keeps_its_paths_to_itself():
     assert score_tab._score(lambda _: FakeScorer(), "/tmp/gradio/ab/clip.mp4", "a cat", "demo").video == "clip.mp4"
-
-
-def test_score_is_the_only_public_endpoint_and_documented():
-    endpoints = build_app(lambda _: FakeScorer()).get_api_info()["named_endpoints"]
-    assert list(endpoints) == ["/score"]
-    assert "five mean opinion scores" in endpoints["/score"]["description"]
-    assert [parameter["parameter_name"] for parameter in endpoints["/score"]["parameters"]] == [
-        "video",
-        "prompt",
-        "model",
-    ]
 
 
 def test_every_example_is_there_with_a_prompt():

@@ -11,18 +11,19 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
 
 import pytest
-from gradio_client import Client, handle_file
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from test_ui import FakeScorer
 
 from vjepa_demo.config import DIMENSIONS
 from vjepa_demo.ui import build_app, launch
 
-expect.set_options(timeout=20_000)  # a machine may be busy; what is awaited comes in milliseconds on an idle one
+PATIENCE_MILLISECONDS = 120_000  # a machine may be busy; what is awaited comes in milliseconds on an idle one
+expect.set_options(timeout=PATIENCE_MILLISECONDS)
 
 ROOT = Path(__file__).resolve().parent.parent
 PROMPT = "the earth turns in space"
@@ -44,6 +45,7 @@ def browser() -> Iterator[Browser]:
 def page(browser) -> Iterator[Page]:
     """A page in a session of its own, which must not report an error."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(PATIENCE_MILLISECONDS)
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -58,15 +60,14 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-@pytest.fixture(scope="module")
-def served() -> Iterator[str]:
+@contextmanager
+def serving(**environment: str) -> Iterator[str]:
     """The address of `python app.py`, a process of its own."""
     port = free_port()
-    environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
         [sys.executable, "app.py"],
         cwd=ROOT,
-        env=environment,
+        env=os.environ | {"GRADIO_SERVER_PORT": str(port), "PYTHONUNBUFFERED": "1"} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -85,6 +86,12 @@ def served() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
+def served() -> Iterator[str]:
+    with serving() as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
 def command_line_scores(world) -> dict[str, float]:
     command = [sys.executable, "-m", "vjepa_demo", "score", str(world), "--prompt", PROMPT, "--model", "demo", "--json"]
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
@@ -98,11 +105,11 @@ def upload(page: Page, path: Path) -> None:
 def fill_in(page: Page, path: Path, prompt: str) -> None:
     upload(page, path)
     page.fill("#prompt textarea", prompt)
-    expect(page.locator("#score-button")).to_be_enabled(timeout=20_000)
+    expect(page.locator("#score-button")).to_be_enabled()
 
 
 def wait_for_scores(page: Page) -> None:
-    expect(page.locator("#score-table .value")).to_have_count(5, timeout=60_000)
+    expect(page.locator("#score-table .value")).to_have_count(5)
     page.locator("#radar .js-plotly-plot .scatterlayer .trace").wait_for()
 
 
@@ -138,8 +145,8 @@ def test_a_second_prompt_does_not_encode_the_video_again(page, served, world):
     for prompt in ("one", "two"):
         fill_in(page, world, prompt)
         page.click("#score-button")
-        expect(page.locator("#heading")).to_contain_text(f"“{prompt}”", timeout=60_000)
-        expect(page.locator("#score-button")).to_be_enabled(timeout=20_000)
+        expect(page.locator("#heading")).to_contain_text(f"“{prompt}”")
+        expect(page.locator("#score-button")).to_be_enabled()
         page.locator("#video button[aria-label='Clear']").first.click()
     expect(page.locator("#about-scores")).to_contain_text("video remembered")
 
@@ -154,7 +161,7 @@ def test_a_file_that_is_no_video_is_explained_and_no_old_score_stays(page, serve
     half.write_bytes(world.read_bytes()[:400_000])
     fill_in(page, half, PROMPT)
     page.click("#score-button")
-    expect(page.locator(".toast-body")).to_contain_text("is cut off: 7.2 s of the 30.0 s", timeout=60_000)
+    expect(page.locator(".toast-body")).to_contain_text("is cut off: 7.2 s of the 30.0 s")
     expect(page.locator("#empty")).to_be_visible()
     expect(page.locator("#results")).to_be_hidden()
     expect(page.locator("#score-button")).to_be_enabled()
@@ -216,23 +223,6 @@ def overlap(one: dict[str, float], other: dict[str, float]) -> bool:
     )
 
 
-def test_the_api_answers_like_the_command_line(served, world, command_line_scores):
-    client = Client(served, verbose=False)
-    answer = client.predict(video=handle_file(world), prompt=PROMPT, model="demo", api_name="/score")
-    assert answer["scores"] == command_line_scores
-    assert (answer["video"], answer["prompt"], answer["model"]) == ("world.mp4", PROMPT, "demo")
-    assert "procedural clips" in answer["trained_on"]
-
-
-def test_the_api_says_what_is_wrong(served, world, tmp_path):
-    client = Client(served, verbose=False)
-    (tmp_path / "text.mp4").write_text("no video")
-    with pytest.raises(Exception, match="cannot be read as a video"):
-        client.predict(video=handle_file(tmp_path / "text.mp4"), prompt="x", api_name="/score")
-    with pytest.raises(Exception, match="prompt is empty"):
-        client.predict(video=handle_file(world), prompt=" ", api_name="/score")
-
-
 # ---- with a scorer that the test holds back --------------------------------------------------------------------------
 
 
@@ -286,7 +276,7 @@ def test_the_button_is_off_while_it_runs_and_progress_is_shown(page, held_back, 
     expect(page.locator("#score-button")).to_be_enabled()
     page.click("#score-button")
     expect(page.locator("#score-button")).to_be_disabled()
-    expect(page.get_by_text("Encoding the video").first).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("Encoding the video").first).to_be_visible()
     page.fill("#prompt textarea", "a dog")
     with page.expect_response(lambda response: "run" in response.url or "queue/join" in response.url):
         page.fill("#prompt textarea", "a dog runs")
@@ -301,7 +291,7 @@ def test_the_button_is_off_while_an_example_is_scored(page, held_back):
     scorer.may_load.set()
     page.goto(address)
     page.locator("#examples tbody tr").first.click()
-    expect(page.get_by_text("Encoding the video").first).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("Encoding the video").first).to_be_visible()
     expect(page.locator("#score-button")).to_be_disabled()
     scorer.may_score.set()
     wait_for_scores(page)

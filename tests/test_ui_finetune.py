@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from vjepa_demo.checkpoint import open_checkpoint_zip
 from vjepa_demo.config import ASSETS, DIMENSIONS
 from vjepa_demo.ui import finetune_tab
 from vjepa_demo.ui.session import Session
+from vjepa_demo.ui.turns import TRAININGS
 
 SAMPLE = ASSETS / "sample"
 
@@ -33,6 +35,12 @@ def open_tab(page: Page, address: str) -> None:
 def start(page: Page) -> None:
     expect(page.locator("#start-button")).to_be_enabled()
     page.click("#start-button")
+
+
+def set_validation(page: Page, share: float) -> None:
+    field = page.get_by_label("number input for Share for validation")
+    field.fill(str(share))
+    field.press("Enter")
 
 
 def set_epochs(page: Page, epochs: int) -> None:
@@ -55,8 +63,8 @@ def test_from_the_sample_data_set_to_a_model_that_scores(page, served, tmp_path)
     expect(page.locator("#check")).to_contain_text("60 of 60 rows will be used: 60 videos")
     page.locator("#histograms .js-plotly-plot .bars").first.wait_for()
     start(page)
-    page.locator("#curves .js-plotly-plot .scatterlayer .trace").first.wait_for(timeout=60_000)
-    expect(page.locator("#metrics tr[data-dimension]")).to_have_count(5, timeout=120_000)
+    page.locator("#curves .js-plotly-plot .scatterlayer .trace").first.wait_for()
+    expect(page.locator("#metrics tr[data-dimension]")).to_have_count(5)
     assert [row.get_attribute("data-dimension") for row in page.locator("#metrics tr[data-dimension]").all()] == list(
         DIMENSIONS
     )
@@ -74,7 +82,7 @@ def test_from_the_sample_data_set_to_a_model_that_scores(page, served, tmp_path)
     page.click("#use-button")
     expect(page.locator("#model input")).to_have_value("my fine-tuned model")
     page.locator("#examples tbody tr").first.click()
-    expect(page.locator("#heading")).to_contain_text("Scored by my fine-tuned model", timeout=60_000)
+    expect(page.locator("#heading")).to_contain_text("Scored by my fine-tuned model")
     assert page.locator("#score-table .value").all_text_contents() != before
 
 
@@ -108,10 +116,9 @@ def test_own_labels_are_checked_before_training_and_one_dimension_is_reported_al
     expect(report).to_contain_text("gone.mp4")
     expect(report).to_contain_text("0 to 100")
     set_epochs(page, 3)
-    page.get_by_label("number input for Share for validation").fill("0.5")
-    page.get_by_label("number input for Share for validation").press("Enter")
+    set_validation(page, 0.5)
     start(page)
-    expect(page.locator("#metrics tr[data-dimension]")).to_have_count(1, timeout=60_000)
+    expect(page.locator("#metrics tr[data-dimension]")).to_have_count(1)
     assert page.locator("#metrics tr[data-dimension]").get_attribute("data-dimension") == "Temporal"
 
 
@@ -119,9 +126,10 @@ def test_training_is_stopped_with_the_best_so_far_while_scoring_goes_on(page, br
     open_tab(page, served)
     page.click("#sample-button")
     set_epochs(page, 100)
+    set_validation(page, 0)  # else it may end by itself, when nothing gets better
     page.get_by_label("top: ").check()
     start(page)
-    expect(page.locator("#train-status")).to_contain_text("Epoch ", timeout=60_000)
+    expect(page.locator("#train-status")).to_contain_text("Epoch ")
 
     other = browser.new_context().new_page()  # somebody else, meanwhile
     other.goto(served)
@@ -134,7 +142,7 @@ def test_training_is_stopped_with_the_best_so_far_while_scoring_goes_on(page, br
     other.context.close()
 
     page.click("#stop-button")
-    expect(page.locator("#train-status")).to_contain_text("Done: the best of", timeout=60_000)
+    expect(page.locator("#train-status")).to_contain_text("Done: the best of")
     expect(page.locator("#use-button")).to_be_visible()
 
 
@@ -161,7 +169,7 @@ def test_nothing_sticks_out(browser, served, width):
     expect(page.locator("#check")).to_contain_text("60 of 60 rows")
     set_epochs(page, 1)
     start(page)
-    expect(page.locator("#metrics tr[data-dimension]")).to_have_count(5, timeout=60_000)
+    expect(page.locator("#metrics tr[data-dimension]")).to_have_count(5)
     assert page.evaluate("document.documentElement.scrollWidth") == width
     context.close()
 
@@ -181,7 +189,6 @@ def session(own_labels) -> Iterator[Session]:
 def check(visitor: Session, own_labels: tuple[Path, Path]) -> None:
     labels, videos = own_labels
     finetune_tab._check_uploads(visitor, str(labels), [str(videos)], "detect it", lambda *_, **__: None)
-    visitor.uploads.clear()  # the fixture's own files
 
 
 def training(visitor: Session) -> Iterator[tuple[Any, ...]]:
@@ -211,13 +218,32 @@ def test_a_visitor_who_leaves_while_training_leaves_nothing(session):
     assert not session.folder.exists()
 
 
-def test_the_download_goes_with_the_session(session):
-    finetune_tab._start(session)
-    *_, last = training(session)
-    served = Path(last[-1].value["path"] if isinstance(last[-1].value, dict) else last[-1].value)
-    assert served.is_file()
+def test_the_download_goes_with_the_session_or_when_another_run_has_ended(session):
+    served = []
+    for _ in range(2):
+        finetune_tab._start(session)
+        *_, last = training(session)
+        served.append(Path(last[-1].value["path"] if isinstance(last[-1].value, dict) else last[-1].value))
+        assert served[-1].is_file()
+    assert not served[0].exists()
+    assert [path.name for path in session.folder.glob("run-*")] == ["run-2"]
     session.close()
-    assert not served.exists()
+    assert not served[1].exists()
+
+
+def test_a_run_waits_for_that_of_a_program(session):
+    """Programs have a queue of their own, and the machine trains one model at a time."""
+    finetune_tab._start(session)
+    begun, run = threading.Event(), training(session)
+    thread = threading.Thread(target=lambda: (next(run), begun.set()))
+    with TRAININGS.turn():
+        thread.start()
+        while len(TRAININGS._line) < 2:
+            thread.join(0.001)
+        assert not begun.is_set()
+    thread.join(60)
+    assert begun.is_set()
+    run.close()
 
 
 def test_a_zip_that_is_checked_again_is_there_once(session, own_labels):

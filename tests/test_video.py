@@ -12,10 +12,12 @@ import pytest
 import torch
 from conftest import ffmpeg
 from PIL import Image
+from torchcodec.decoders import VideoDecoder
 
 from vjepa_demo.config import DEMO_VIEWS, ClipConfig, View
 from vjepa_demo.schema import VideoError
 from vjepa_demo.video import (
+    clip_pixels,
     fragments,
     frame_times,
     load_clip,
@@ -282,6 +284,27 @@ def test_fragments_shrink_only_what_is_larger_than_their_edge():
     noise = torch.randint(0, 2, (1, 3, 64, 80), dtype=torch.uint8) * 255
     assert set(view_frames(noise, view, config).unique().tolist()) == {0, 255}  # no pixel is mixed with others
     assert len(view_frames(noise.repeat(1, 1, 2, 2), view, config).unique()) > 2
+
+
+def test_a_file_shows_each_view_what_its_frames_show(folder):
+    pictures = torch.rand(40, 3, 9, 16).mul(255).to(torch.uint8).repeat_interleave(20, 2).repeat_interleave(20, 3)
+    write_video(folder / "views.mp4", pictures, frames_per_second=20, crf=1)
+    config = ClipConfig(num_frames=16, crop_size=128, views=DEMO_VIEWS)
+    clip, raw = load_clip(folder / "views.mp4", config), VideoDecoder(str(folder / "views.mp4"))[:]
+    for view, shown in zip(DEMO_VIEWS, (clip.frames, *clip.more_views), strict=True):
+        expected = view_frames(raw[view_indices(view, 40, 20.0, config)], view, config)
+        assert shown.shape == expected.shape
+        assert (shown.float() - expected.float()).abs().mean() < 1.5
+    assert [tuple(pixels.shape) for pixels in clip_pixels(clip, config)] == [
+        (1, 3, frames, 128, 128) for frames in (8, 16, 4)
+    ]
+    assert len(clip.frame_seconds) == 8
+
+
+@pytest.mark.parametrize("name", ["world.mp4", "a.mp4", "b.avi"])
+def test_real_videos_have_every_view(name):
+    clip = load_clip(gradio.media.get_video(name), ClipConfig(num_frames=16, crop_size=128, views=DEMO_VIEWS))
+    assert [view.shape for view in clip.more_views] == [(16, 3, 128, 128), (4, 3, 128, 128)]
 
 
 @pytest.mark.parametrize("codec", ["libx264", "libx265", "libvpx-vp9", "mjpeg"])

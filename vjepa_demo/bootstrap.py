@@ -18,8 +18,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from filelock import FileLock, Timeout
-
 from vjepa_demo.config import (
     BOOTSTRAP_CLIPS,
     BOOTSTRAP_MODEL,
@@ -107,6 +105,7 @@ def _reports(
     import torch
 
     from vjepa_demo.checkpoint import load_base
+    from vjepa_demo.features import feature_store
     from vjepa_demo.records import split_records
     from vjepa_demo.train import TrainingData, train, training_device
 
@@ -118,7 +117,7 @@ def _reports(
         records = yield from _draw(clips, count=count, seed=config.seed)
         split = split_records(records, validation_fraction=config.validation_fraction, seed=config.seed)
         data = TrainingData(split.train, split.validation, DESCRIPTION, kind="procedural")
-        yield from train(model, data, config, work / "checkpoint", base_weights=None)
+        yield from train(model, data, config, work / "checkpoint", base_weights=None, store=feature_store())
     except torch.OutOfMemoryError as error:
         raise ModelError(
             f"the GPU's memory is too small for {name}, or in use: free some, or take a smaller model"
@@ -144,10 +143,15 @@ def _work_folder(folder: Path, name: str) -> Iterator[Path]:
     It holds the lock too. The system lets go of a lock when a process dies, so one that was left behind locks nobody
     out, and what lies beside it can be removed.
     """
+    from vjepa_demo.features import file_lock
+
     work = folder.parent / f".{folder.name}.partial"
     try:
         work.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(work / "lock", timeout=0, thread_local=False)
+        try:
+            lock = file_lock(work / "lock", wait_seconds=0)
+        except TimeoutError as error:
+            raise BusyError(f"{name} is learning its first head in another process: wait for it") from error
         with lock:
             try:
                 _remove_all_but_lock(work)
@@ -157,8 +161,6 @@ def _work_folder(folder: Path, name: str) -> Iterator[Path]:
                 _remove_all_but_lock(work)
                 (work / "lock").unlink(missing_ok=True)
                 shutil.rmtree(work, ignore_errors=True)
-    except Timeout as error:
-        raise BusyError(f"{name} is learning its first head in another process: wait for it") from error
     except OSError as error:
         raise CheckpointError(f"{folder} cannot be written: {error.strerror or error}") from error
 

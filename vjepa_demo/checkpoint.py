@@ -161,7 +161,7 @@ def put_weights(model: VJEPAModel, weights: Mapping[str, torch.Tensor], *, sourc
     wrong = [*unexpected, *(name for name in missing if name.startswith("head."))]
     if wrong:
         raise CheckpointError(f"{source} does not fit its model: {wrong[0]} is too much or missing")
-    model.changed |= weights.keys()
+    model.note_changed(weights)
 
 
 def find_checkpoint(name: str, *, token: Token = False) -> Checkpoint:

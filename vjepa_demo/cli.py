@@ -1,12 +1,15 @@
-"""The command line: `python -m vjepa_demo score | train | evaluate | make-dataset`."""
+"""The command line: `python -m vjepa_demo score | compare | batch | train | evaluate | make-dataset`."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import logging
+import os
+import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,22 +17,31 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from vjepa_demo.config import (
     BOOTSTRAP_CLIPS,
+    CACHE_GB_VARIABLE,
+    CACHE_VARIABLE,
+    COMPARED_LETTERS,
+    DIMENSIONS,
+    TABLE_SUFFIXES,
     Scope,
     TrainConfig,
     acr_word,
     dataset_folder,
+    feature_cache_folder,
     model_presets,
     wait_passively,
 )
-from vjepa_demo.schema import DemoError, RecordError, RecordProblem
+from vjepa_demo.schema import DemoError, RecordError, RecordProblem, to_compare
 
 if TYPE_CHECKING:
+    from vjepa_demo.batch import BatchReport, BatchSummary, BatchTable, GroupScores
     from vjepa_demo.bootstrap import DrawingReport
     from vjepa_demo.metrics import Evaluation
     from vjepa_demo.records import RecordSet
+    from vjepa_demo.schema import Comparison, VideoScores
     from vjepa_demo.scorer import Scorer
     from vjepa_demo.train import EncodingReport, Report
 
+TELL_SECONDS = 2.0
 TRAIN_OPTIONS = (
     "scope",
     "epochs",
@@ -49,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wait_passively()
     options = _parser().parse_args(arguments)
     try:
+        _set_cache(options)
         return options.run(options)
     except DemoError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -58,12 +71,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130  # as shells say it of Ctrl-C
 
 
+def _set_cache(options: argparse.Namespace) -> None:
+    """The flags of the feature cache are its environment variables, for this process and those it starts."""
+    if getattr(options, "cache", None) is not None:
+        os.environ[CACHE_VARIABLE] = options.cache
+    if getattr(options, "cache_gb", None) is not None:
+        os.environ[CACHE_GB_VARIABLE] = options.cache_gb
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m vjepa_demo", description="Mean opinion scores of AI-generated videos."
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_add_score, _add_train, _add_evaluate, _add_make_dataset):
+    for add in (_add_score, _add_compare, _add_batch, _add_train, _add_evaluate, _add_make_dataset, _add_cache):
         add(commands)
     return parser
 
@@ -77,6 +98,17 @@ def _add_score(commands: Any) -> None:
     score.set_defaults(run=_score)
 
 
+def _add_compare(commands: Any) -> None:
+    compare = commands.add_parser("compare", help="score two to four videos side by side")
+    compare.add_argument("videos", nargs="+", metavar="VIDEO", help="the others are compared with the first")
+    compare.add_argument(
+        "--prompt", action="append", required=True, metavar="TEXT", help="one for all videos, or once for each of them"
+    )
+    _add_model(compare)
+    compare.add_argument("--json", action="store_true", help="print one JSON object; the page opens it too")
+    compare.set_defaults(run=_compare)
+
+
 def _add_model(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--model",
@@ -85,6 +117,15 @@ def _add_model(command: argparse.ArgumentParser) -> None:
         "(default: the best this machine can run)",
     )
     command.add_argument("--device", choices=("cpu", "cuda"), help="where to run (default: a GPU where there is one)")
+    _add_cache_flags(command)
+
+
+def _add_cache_flags(command: argparse.ArgumentParser) -> None:
+    folder = str(feature_cache_folder()).replace("%", "%%")  # argparse formats a help text with %
+    command.add_argument("--cache", metavar="DIR", help=f"where features of videos are kept (default: {folder})")
+    command.add_argument(
+        "--cache-gb", metavar="N", help="how much of the disk they may take, 0 for nothing (default: 20, or a fifth)"
+    )
 
 
 def _add_labels(command: argparse.ArgumentParser, *, optional: bool) -> None:
@@ -95,9 +136,33 @@ def _add_labels(command: argparse.ArgumentParser, *, optional: bool) -> None:
         help="CSV or TSV of labels; or, without --videos, OWNER/NAME of a data set on the Hub",
     )
     command.add_argument("--videos", metavar="DIR_OR_ZIP", help="where the videos of a CSV or TSV are")
+    _add_label_range(command)
+
+
+def _add_label_range(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--label-range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="range of the labels (default: detected)"
     )
+
+
+def _add_batch(commands: Any) -> None:
+    batch = commands.add_parser("batch", help="score all videos of a table, or of a prompt, into one CSV")
+    batch.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="TABLE_OR_VIDEO",
+        help="a CSV or TSV with columns for video and prompt, whose others are kept; or videos, or folders of them",
+    )
+    batch.add_argument("--videos", metavar="DIR_OR_ZIP", help="where the videos of the table are")
+    batch.add_argument("--prompt", metavar="TEXT", help="the text that all were made from, where no column says it")
+    batch.add_argument("--out", required=True, metavar="SCORES.csv", help="written row by row; must be new")
+    batch.add_argument(
+        "--resume", action="store_true", help="go on with SCORES.csv: score the rows it has no scores of"
+    )
+    _add_model(batch)
+    _add_label_range(batch)
+    batch.add_argument("--json", action="store_true", help="print the summary as one JSON object, the rest to stderr")
+    batch.set_defaults(run=_batch)
 
 
 def _add_train(commands: Any) -> None:
@@ -141,14 +206,23 @@ def _add_make_dataset(commands: Any) -> None:
     make.set_defaults(run=_make_dataset)
 
 
+def _add_cache(commands: Any) -> None:
+    cache = commands.add_parser("cache", help="where features of videos are kept, and how large that is")
+    _add_cache_flags(cache)
+    cache.add_argument("--clear", action="store_true", help="delete them: what is scored again is computed again")
+    cache.set_defaults(run=_cache)
+
+
 def _score(options: argparse.Namespace) -> int:
     from vjepa_demo.scorer import check_prompt, get_scorer  # loads torch: not for --help
 
     prompt = check_prompt(options.prompt)
     scorer = get_scorer(options.model, options.device, token=None)
     answers = []
-    for video in options.videos:
-        answers.append(_score_one(scorer, video, prompt))
+    for result, video in zip(
+        scorer.score_all((video, prompt) for video in options.videos), options.videos, strict=True
+    ):
+        answers.append(_answer(scorer, video, prompt, result))
         if not options.json:
             print(_as_block(answers[-1]), end="\n\n", flush=True)
     if options.json:
@@ -158,18 +232,17 @@ def _score(options: argparse.Namespace) -> int:
     return 1 if any("error" in answer for answer in answers) else 0
 
 
-def _score_one(scorer: Scorer, video: str, prompt: str) -> dict[str, Any]:
-    """The scores, or the object that says why there are none; the next video is scored all the same."""
-    try:
-        return scorer.score(video, prompt).to_dict()
-    except DemoError as error:
-        return {
-            "video": video,
-            "prompt": prompt,
-            "model": scorer.name,
-            "trained_on": str(scorer.trained_on),
-            "error": str(error),
-        }
+def _answer(scorer: Scorer, video: str, prompt: str, result: VideoScores | DemoError) -> dict[str, Any]:
+    """The scores, or the object that says why there are none."""
+    if not isinstance(result, DemoError):
+        return result.to_dict()
+    return {
+        "video": video,
+        "prompt": prompt,
+        "model": scorer.name,
+        "trained_on": str(scorer.trained_on),
+        "error": str(result),
+    }
 
 
 def _as_block(answer: dict[str, Any]) -> str:
@@ -178,6 +251,175 @@ def _as_block(answer: dict[str, Any]) -> str:
         return f"{answer['video']}\n  error: {answer['error']}"
     rows = [f"  {name:<12}{score:.2f}  {acr_word(score)}" for name, score in answer["scores"].items()]
     return "\n".join([answer["video"], *rows])
+
+
+# ---- comparing -------------------------------------------------------------------------------------------------------
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from vjepa_demo.scorer import get_scorer
+
+    clips = to_compare(options.videos, options.prompt)
+    scorer = get_scorer(options.model, options.device, token=None)
+    comparison = scorer.compare(clips)
+    if options.json:
+        print(json.dumps(comparison.to_dict(), indent=2))
+    else:
+        print(*_as_comparison(comparison), sep="\n")
+        print(f"model {scorer.name} ({scorer.hardware}), trained on {scorer.trained_on}")
+    return 0
+
+
+def _as_comparison(comparison: Comparison) -> list[str]:
+    """What each letter stands for, and a table: a line a dimension, a column a video."""
+    letters = COMPARED_LETTERS[: len(comparison.results)]
+    lines = [f"{letter}  {result.video}" for letter, result in zip(letters, comparison.results, strict=True)]
+    lines += ["", f"{'':<12}" + "".join(f"{letter:<16}" for letter in letters).rstrip()]
+    for name in DIMENSIONS:
+        cells = (_as_cell(comparison, name, index) for index in range(len(letters)))
+        lines.append(f"{name:<12}{''.join(f'{cell:<16}' for cell in cells)}".rstrip())
+    return [*lines, "", "in brackets the difference to A; * the best"]
+
+
+def _as_cell(comparison: Comparison, name: str, index: int) -> str:
+    difference = f" ({round(comparison.differences[index][name], 2) + 0.0:+.2f})" if index else ""  # no -0.00
+    best = " *" if index in comparison.best[name] else ""
+    return f"{comparison.results[index].scores[name]:.2f}{difference}{best}"
+
+
+# ---- batches ---------------------------------------------------------------------------------------------------------
+
+
+def _batch(options: argparse.Namespace) -> int:
+    from vjepa_demo.batch import run_batch, summarise_batch
+    from vjepa_demo.scorer import get_scorer
+    from vjepa_demo.train import is_main_process
+
+    tell = (_to_stderr if options.json else _now) if is_main_process() else _say_nothing
+    with _batch_table(options) as table:
+        for note in table.notes:
+            tell(f"note: {note}")
+        scorer = get_scorer(options.model, _device(options), token=None)
+        told = _RowTeller(tell)
+        results = []
+        try:
+            for report in run_batch(scorer, table, options.out, resume=options.resume):
+                results.append(report.result)
+                told.row(report)
+        except KeyboardInterrupt:
+            tell(f"what is done is in {options.out}: go on with --resume")
+            raise
+    if not is_main_process():
+        return 0
+    summary = summarise_batch(results)
+    if options.json:
+        run = {"out": options.out, "model": scorer.name, "trained_on": str(scorer.trained_on)}
+        print(json.dumps(run | summary.to_dict(), indent=2))
+    else:
+        print("", *_as_means(summary), "", sep="\n")
+        print(f"model {scorer.name} ({scorer.hardware}), trained on {scorer.trained_on}\nwrote {options.out}")
+    return 1 if summary.all.num_errors else 0
+
+
+@contextmanager
+def _batch_table(options: argparse.Namespace) -> Iterator[BatchTable]:
+    """What is to be scored, the same in each process; what is extracted from a zip is gone afterwards."""
+    from vjepa_demo.train import from_main_process, is_main_process, num_processes
+
+    with tempfile.TemporaryDirectory() as own:
+        # Several processes, of several machines perhaps, share the disk of the output, not this one's /tmp.
+        shared = Path(options.out).absolute().with_name(f".{Path(options.out).name}.videos")
+        folder = shared if num_processes() > 1 else Path(own)
+        try:
+            yield from_main_process(lambda: _read_batch(options, folder))
+        finally:
+            if folder == shared and is_main_process():
+                shutil.rmtree(shared, ignore_errors=True)
+
+
+def _read_batch(options: argparse.Namespace, folder: Path) -> BatchTable:
+    from vjepa_demo.batch import batch_of_files, read_batch
+
+    inputs, label_range = options.inputs, tuple(options.label_range) if options.label_range else None
+    if not any(name.lower().endswith(TABLE_SUFFIXES) for name in inputs):
+        if options.videos is not None or options.prompt is None or label_range:
+            raise RecordError(
+                "videos alone need --prompt TEXT, and neither --videos nor --label-range; a table ends in .csv or .tsv"
+            )
+        return batch_of_files(_video_files(inputs), options.prompt)
+    if len(inputs) > 1 or options.videos is None:
+        raise RecordError("batch needs one TABLE.csv and --videos DIR_OR_ZIP; or videos and --prompt TEXT")
+    return read_batch(inputs[0], options.videos, prompt=options.prompt, label_range=label_range, extract_to=folder)
+
+
+def _video_files(inputs: Sequence[str]) -> list[Path]:
+    """`inputs`, and in place of a folder the videos in it; a file that is missing is an error of its row."""
+    from vjepa_demo.records import list_videos
+
+    files: list[Path] = []
+    for name in inputs:
+        found = list_videos([name]) if Path(name).is_dir() else [Path(name)]
+        if not found:
+            raise RecordError(f"{name} holds no videos")
+        files += found
+    return files
+
+
+def _device(options: argparse.Namespace) -> str | None:
+    """The device that was asked for; of several processes, each has its own GPU."""
+    from vjepa_demo.train import num_processes, training_device
+
+    return training_device() if num_processes() > 1 and options.device != "cpu" else options.device
+
+
+def _now(*words: object) -> None:
+    print(*words, flush=True)
+
+
+class _RowTeller:
+    """Tells every tenth row of a batch, or one after two seconds, and each error by its line."""
+
+    def __init__(self, tell: Callable[..., None]) -> None:
+        self._tell = tell
+        self._told_at = time.monotonic()
+        self._resumed = 0
+
+    def row(self, report: BatchReport) -> None:
+        """Say what is new."""
+        if report.resumed:
+            self._resumed = report.done
+        if self._resumed and (not report.resumed or report.done == report.total):
+            self._tell(f"{self._resumed} of {report.total} rows were scored before")
+            self._resumed = 0
+        if report.resumed:
+            return
+        if report.result.error is not None:
+            self._tell(f"line {report.result.row.line}: {report.result.error}")
+        late = time.monotonic() - self._told_at > TELL_SECONDS
+        if late or report.done % 10 == 0 or report.done == report.total:
+            errors = f", {report.errors} error{'s' * (report.errors > 1)}" if report.errors else ""
+            left = f", {report.seconds_left:.0f} s left" if report.seconds_left and report.done < report.total else ""
+            self._tell(f"scored {report.done - report.errors}/{report.total} rows{errors}{left}")
+            self._told_at = time.monotonic()
+
+
+def _as_means(summary: BatchSummary) -> list[str]:
+    """Means with standard errors as a table, a generator a line; and metrics where there are labels."""
+    groups = [*summary.generators, summary.all]
+    width = max(9, *(len(group.name) for group in groups)) + 2
+    lines = [f"{'':<{width}}{'rows':>6}{'errors':>8}  " + "".join(f"{name:<15}" for name in DIMENSIONS)]
+    for group in groups:
+        cells = "".join(f"{_mean(group, name):<15}" for name in DIMENSIONS)
+        lines.append(f"{group.name:<{width}}{group.num_scored:>6}{group.num_errors:>8}  {cells}")
+    lines = [line.rstrip() for line in lines]
+    return [*lines, *(["", *_as_metrics(summary.evaluation)] if summary.evaluation else [])]
+
+
+def _mean(group: GroupScores, dimension: str) -> str:
+    if not group.means:
+        return "-"
+    error = group.standard_errors[dimension]
+    return f"{group.means[dimension]:.2f}" + ("" if error is None else f" ± {error:.2f}")
 
 
 # ---- training --------------------------------------------------------------------------------------------------------
@@ -355,10 +597,17 @@ def _evaluate(options: argparse.Namespace) -> int:
     with _read(options, tell) as records:
         if not records.records:
             raise RecordError(f"{options.labels}: no row can be evaluated")
-        scores = [scorer.score(record.video, record.prompt).scores for record in records.records]
+        scores = list(_scores(scorer, records))
     evaluation = judge(scores, records.records)
     print(json.dumps(evaluation.to_dict(), indent=2) if options.json else "\n".join(_as_metrics(evaluation)))
     return 0
+
+
+def _scores(scorer: Scorer, records: RecordSet) -> Iterator[dict[str, float]]:
+    for result in scorer.score_all((record.video, record.prompt) for record in records.records):
+        if isinstance(result, DemoError):
+            raise result
+        yield result.scores
 
 
 def _to_stderr(*words: object) -> None:
@@ -380,4 +629,14 @@ def _make_dataset(options: argparse.Namespace) -> int:
             print(f"drawn {len(records)}/{options.count} clips", flush=True)
     write_labels(folder / "labels.csv", records)
     print(f"wrote {folder / 'labels.csv'}; train on it with --procedural, so that the model says so")
+    return 0
+
+
+def _cache(options: argparse.Namespace) -> int:
+    from vjepa_demo.features import about_store, feature_store
+
+    store = feature_store()
+    if store is not None and options.clear:
+        print(f"deleted {store.clear()}")
+    print(about_store(store))
     return 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -36,11 +38,22 @@ CHECKPOINT_CONFIG_FILE = "config.json"  # a folder that holds it is a checkpoint
 
 MAX_PROMPT_CHARACTERS = 2000
 FEATURE_CACHE_BYTES = 256 * 2**20  # features and frames of the last clips that a running scorer remembers
+DECODE_AHEAD = 2  # clips decoded while another one is encoded
+CACHE_VARIABLE, CACHE_GB_VARIABLE = "VJEPA_DEMO_CACHE", "VJEPA_DEMO_CACHE_GB"  # of the environment
+GIGABYTE = 10**9
+MAX_CACHE_BYTES, CACHE_SHARE = 20 * GIGABYTE, 0.2  # on disk, where nothing else is set; of the free disk
 MAX_UPLOAD_BYTES = 2 * 2**30
+FETCH_SECONDS, MAX_REDIRECTS = 60.0, 10  # of a file that a program names by its URL
+MAX_KEPT_SESSIONS = 64  # of programs; of more, the one used longest ago goes
 MAX_WAITING = 64  # requests in the queue; the next is told to come back
+MIN_COMPARED, MAX_COMPARED = 2, 4  # videos side by side
+COMPARED_LETTERS = "ABCD"  # what they are called
+MAX_COMPARISON_BYTES = 2**20  # of a saved one
 
 # Labelled tables. Below this many validation clips a rank correlation says nothing.
 MAX_TABLE_BYTES = 64 * 2**20
+TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
+MAX_CELL_CHARACTERS = 2**17 - 1  # Python's csv reads one more, for the apostrophe that a formula gets in the output
 MIN_VALIDATION_CLIPS = 5
 DATASET_MAX_BYTES = 32 * 2**30  # of the videos that a data set on the Hub may have fetched
 VIDEO_SUFFIXES = (
@@ -272,6 +285,42 @@ def dataset_folder() -> Path:
     return Path(os.environ.get("VJEPA_DEMO_DATASETS", default))
 
 
+def feature_cache_folder() -> Path:
+    """Where features of videos are kept for all processes: $VJEPA_DEMO_CACHE, or in the user's cache."""
+    default = Path.home() / ".cache" / "vjepa_demo" / "features"
+    return Path(os.environ.get(CACHE_VARIABLE) or default).expanduser().absolute()
+
+
+def feature_cache_bytes() -> int:
+    """How much of the disk they may take: $VJEPA_DEMO_CACHE_GB, where 0 is none; by default 20 GB, or a fifth of the
+    free disk where that is less.
+
+    Raises:
+        ValueError: if the setting is not a number of gigabytes.
+    """
+    setting = os.environ.get(CACHE_GB_VARIABLE)
+    if setting:
+        return gigabytes(setting)
+    folder = feature_cache_folder()
+    existing = next(each for each in (folder, *folder.parents) if each.exists())
+    return min(MAX_CACHE_BYTES, int(CACHE_SHARE * shutil.disk_usage(existing).free))
+
+
+def gigabytes(text: str) -> int:
+    """The bytes that `text`, such as "0.5", stands for.
+
+    Raises:
+        ValueError: if it is not a number of gigabytes.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{text!r} is no number of gigabytes: a number from 0 (nothing is kept) up was expected")
+    return int(value * GIGABYTE)
+
+
 def model_presets() -> dict[str, ModelPreset]:
     """The models a person can choose by name, smallest first."""
     local = ModelConfig(video_encoder="./video_encoder", text_encoder="./text_encoder")
@@ -312,7 +361,6 @@ class TrainConfig:
     validation_fraction: float = 0.2
     train_text: bool = False
     seed: int = 0
-    cache_share: float = 0.2  # of the free disk, for activations at the freeze line
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulate", "patience"):

@@ -81,7 +81,8 @@ class Evaluation:
 
     `dimensions` holds those that have labels, in the order of `DIMENSIONS`. `no_video_baseline` is the same for what
     `no_video_baseline()` predicts for the same clips. `lead` is how far the model's VQualA score is above the
-    baseline's, or above 0, which is chance, where the baseline's is undefined or below 0.
+    baseline's, or above 0, which is chance, where the baseline's is undefined or below 0. The model
+    learned from `num_learned` of the clips that were given; `num_left_out`, all of those or none, are not among `n`.
     """
 
     n: int
@@ -89,6 +90,8 @@ class Evaluation:
     vquala_score: Estimate
     no_video_baseline: Evaluation | None = None
     lead: Estimate = UNDEFINED
+    num_learned: int = 0
+    num_left_out: int = 0
 
     @property
     def beats_baseline(self) -> bool | None:
@@ -109,6 +112,8 @@ class Evaluation:
             "dimensions": {name: metrics.to_dict() for name, metrics in self.dimensions.items()},
             "vquala_score": self.vquala_score.value,
             "no_video_baseline": None if baseline is None else baseline.vquala_score.value,
+            "num_learned": self.num_learned,
+            "num_left_out": self.num_left_out,
         }
 
 
@@ -116,18 +121,47 @@ class Evaluation:
 
 
 def verdict(evaluation: Evaluation) -> str:
-    """A plain sentence on whether the model beats the no-video baseline, or why that cannot be said."""
+    """Plain sentences on whether the model beats the no-video baseline, or why that cannot be said; before them one on
+    the clips that it learned from, where there are any."""
+    return " ".join(filter(None, (_about_learned(evaluation), _comparison(evaluation))))
+
+
+def _about_learned(evaluation: Evaluation) -> str:
+    learned = f"{evaluation.num_learned} of {evaluation.n + evaluation.num_left_out} clips were learned from"
+    if not evaluation.num_learned:
+        return ""
+    if evaluation.num_left_out:
+        return f"{learned} by this model: left out."
+    return f"These numbers flatter the model: {learned} by it, and too few others are there to judge it by."
+
+
+def _comparison(evaluation: Evaluation) -> str:
     score, baseline, lead = evaluation.vquala_score, evaluation.no_video_baseline, evaluation.lead
     if baseline is None:
         return "No baseline was computed, so the scores say nothing about what the prompts alone would give."
     if score.value is None or lead.value is None:
         return f"The VQualA score is undefined ({_reason(evaluation)}), so it cannot be compared with the baseline."
+    if all(metrics.srocc.value is None for metrics in baseline.dimensions.values()):
+        return _against_chance(score, lead, is_clear=bool(evaluation.beats_baseline))
     numbers = f"VQualA score {score} against {_opponent(baseline)}"
     if evaluation.beats_baseline:
         return f"The model beats the no-video baseline: {numbers}."
     if lead.value <= 0:
         return f"The model does not beat the no-video baseline: {numbers}."
     return f"The model does not clearly beat the no-video baseline: {numbers}. {_doubt(lead)}"
+
+
+def _against_chance(score: Estimate, lead: Estimate, *, is_clear: bool) -> str:
+    """What can be said where prompts rank nothing: each has one clip, so that all are predicted alike or not at all."""
+    numbers = (
+        "No baseline can be computed here, since no prompt has two clips; "
+        f"against chance (0) the model's VQualA score, {score}, is"
+    )
+    if is_clear:
+        return f"{numbers} clearly better."
+    if lead.value is None or lead.value <= 0:
+        return f"{numbers} no better."
+    return f"{numbers} not clearly better. {_doubt(lead)}"
 
 
 def _doubt(lead: Estimate) -> str:

@@ -7,8 +7,10 @@ part's output, and pooling is a setting because V-JEPA 2 has no CLS token.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -51,6 +53,8 @@ logger = logging.getLogger(__name__)
 
 # Where VJEPA2VideoProcessor keeps its settings: now, and in repositories saved before transformers 4.53.
 PROCESSOR_FILES = ("video_preprocessor_config.json", "preprocessor_config.json")
+COMMIT = re.compile("[0-9a-f]{40}")
+NOT_CONTENT = {"_name_or_path", "transformers_version"}  # of a configuration: where it came from
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,7 @@ class VJEPAModel(nn.Module):
             )
         except ValueError as error:
             raise ModelError(str(error)) from error
-        self.changed: set[str] = set()  # names of weights that are not the encoders' own any more
+        self.changed: dict[str, str] = {}  # weights that are not the encoders' own any more: name to digest
         self.device = resolve_device(device)
         self.dtype = dtype
         self.venc, self.pooler = _load_video_encoder(self.config)
@@ -151,6 +155,7 @@ class VJEPAModel(nn.Module):
             video_encoder_revision=_commit(self.config.video_encoder, video_encoder_revision),
             text_encoder_revision=_commit(self.config.text_encoder, text_encoder_revision),
         )
+        self._video_source = _content(self.config, self.venc, self.pooler)
         self.clip_config = _read_clip_config(self.config, self.venc.config)
         self.video_dim = len(self.config.views) * self.venc.config.hidden_size
         self.head = OptimizedMOSHead(self.video_dim, self.tenc.config.hidden_size, h=head_hidden)
@@ -161,38 +166,34 @@ class VJEPAModel(nn.Module):
 
     # ---- scoring -------------------------------------------------------------------------------------------------
 
-    def forward(self, pixel_values_videos: Tensor, text_emb: Tensor) -> Tensor:
-        """Scores (B, 5) float32 from normalised pixels (B, C, T, H, W) and text features (B, text_dim)."""
+    def forward(self, pixel_values_videos: Tensor | Sequence[Tensor], text_emb: Tensor) -> Tensor:
+        """Scores (B, 5) float32 from normalised pixels (B, C, T, H, W), those of each view if there are several, and
+        text features (B, text_dim)."""
         video_features = self.encode_tail(self.encode_prefix(pixel_values_videos))
         return self.predict_with_features(video_features, text_emb)
 
     @torch.no_grad()
-    def encode_video(self, pixel_values_videos: Tensor) -> Tensor:
-        """Pooled features (B, hidden) float32 of normalised pixels (B, C, T, H, W); no gradient."""
+    def encode_video(self, pixel_values_videos: Tensor | Sequence[Tensor]) -> Tensor:
+        """Pooled features (B, video_dim) float32 of normalised pixels (B, C, T, H, W), those of each view if there are
+        several, T its own; no gradient."""
         return self.encode_tail(self.encode_prefix(pixel_values_videos))
-
-    def encode_views(self, pixel_values_videos: Sequence[Tensor]) -> Tensor:
-        """The pooled features of every view side by side, (B, video_dim) float32, with gradient: from the normalised
-        pixels (B, C, T, H, W) of each of the configuration's views, T its own."""
-        if len(pixel_values_videos) != len(self.config.views):
-            raise ValueError(f"{len(self.config.views)} views were expected, got {len(pixel_values_videos)}")
-        pooled = [self.encode_tail(self.encode_prefix(pixels)) for pixels in pixel_values_videos]
-        return torch.cat(pooled, dim=-1)  # views x (B, hidden) -> (B, video_dim)
 
     @torch.no_grad()
     def encode_text(self, prompts: Sequence[str]) -> Tensor:
         """Text features (B, text_dim) float32 of unit length, one row a prompt; no gradient."""
         return self.embed_text(prompts)
 
-    def extract_features(self, pixel_values_videos: Tensor, prompts: Sequence[str]) -> dict[str, Tensor]:
-        """`{"video_features": (B, hidden), "text_features": (B, text_dim)}`: all that the head needs."""
+    def extract_features(
+        self, pixel_values_videos: Tensor | Sequence[Tensor], prompts: Sequence[str]
+    ) -> dict[str, Tensor]:
+        """`{"video_features": (B, video_dim), "text_features": (B, text_dim)}`: all that the head needs."""
         return {
             "video_features": self.encode_video(pixel_values_videos),
             "text_features": self.encode_text(prompts),
         }
 
     def predict_with_features(self, video_features: Tensor, text_features: Tensor) -> Tensor:
-        """Scores (B, 5) float32 from features (B, hidden) and (B, text_dim), in the order of `DIMENSIONS`."""
+        """Scores (B, 5) float32 from features (B, video_dim) and (B, text_dim), in the order of `DIMENSIONS`."""
         with torch.autocast(self.device.type, enabled=False):
             return self.head(video_features.to(self.device).float(), text_features.to(self.device).float())
 
@@ -203,11 +204,27 @@ class VJEPAModel(nn.Module):
         """Layers below the freeze line: `int(layers * freeze_ratio)`, as in the seed."""
         return int(len(self.venc.layer) * self.config.freeze_ratio)
 
+    def video_weights_digest(self, layer: int | None = None) -> str:
+        """A text that is the same for the same weights of the video encoder, all of them or those below `layer`:
+        wherever they lie, in whatever precision they are multiplied, whichever of them a checkpoint brought."""
+        changed = {name: digest for name, digest in sorted(self.changed.items()) if _is_below(name, layer)}
+        return self._video_source + (f" {_digest(json.dumps(changed).encode())}" if changed else "")
+
+    def note_changed(self, weights: Mapping[str, Tensor]) -> None:
+        """`weights`, by name, took the place of the encoders' own (or are the head's)."""
+        self.changed |= {name: _digest(_bytes(value)) for name, value in weights.items()}
+
     @torch.no_grad()
-    def encode_prefix(self, pixel_values_videos: Tensor) -> Tensor:
-        """The hidden state at the freeze line (B, N, hidden) float32: a constant of the clip, so without gradient."""
-        self._check_video(pixel_values_videos)
-        frames = pixel_values_videos.to(self.device, torch.float32).transpose(1, 2)  # (B, T, C, H, W)
+    def encode_prefix(self, pixel_values_videos: Tensor | Sequence[Tensor]) -> Tensor:
+        """The hidden state at the freeze line (B, N, hidden) float32, the tokens of several views one after another: a
+        constant of the clip, so without gradient."""
+        if isinstance(pixel_values_videos, Tensor):
+            return self._view_prefix(pixel_values_videos)
+        return torch.cat([self._view_prefix(pixels) for pixels in pixel_values_videos], dim=1)
+
+    def _view_prefix(self, pixels: Tensor) -> Tensor:
+        self._check_video(pixels)
+        frames = pixels.to(self.device, torch.float32).transpose(1, 2)  # (B, T, C, H, W)
         with torch.autocast(self.device.type, enabled=False):
             hidden = self.venc.embeddings(frames)  # (B, N, hidden), N = T/tubelet * H/patch * W/patch
         with self._autocast():
@@ -216,11 +233,26 @@ class VJEPAModel(nn.Module):
         return hidden
 
     def encode_tail(self, hidden: Tensor) -> Tensor:
-        """Pooled features (B, hidden) float32 from the hidden state at the freeze line (B, N, hidden)."""
+        """Pooled features (B, video_dim) float32 from the hidden state at the freeze line (B, N, hidden): those of the
+        views side by side."""
+        if len(self.config.views) == 1:
+            return self.encode_view_tail(hidden)
+        parts = hidden.split(self._tokens_of_views(), dim=1)
+        return torch.cat([self.encode_view_tail(part) for part in parts], dim=-1)  # views x (B, hidden)
+
+    def encode_view_tail(self, hidden: Tensor) -> Tensor:
+        """Pooled features (B, hidden) float32 of one view from its hidden state at the freeze line (B, N, hidden)."""
         with self._autocast():
             for layer in self.venc.layer[self.num_frozen_layers :]:
                 hidden = layer(hidden, None)[0]
             return self._pool(self.venc.layernorm(hidden)).float()
+
+    def _tokens_of_views(self) -> list[int]:
+        """How many tokens each view has."""
+        config: Any = self.venc.config
+        a_tubelet = (config.crop_size // config.patch_size) ** 2
+        frames = [view.num_frames or self.clip_config.num_frames for view in self.config.views]
+        return [count // config.tubelet_size * a_tubelet for count in frames]
 
     def embed_text(self, prompts: Sequence[str]) -> Tensor:
         """Text features (B, text_dim) float32 of unit length, with gradient: BGE's CLS token, L2-normalised.
@@ -404,6 +436,37 @@ def _commit(source: str, revision: str | None) -> str | None:
     if Path(source).is_dir():
         return revision
     return extract_commit_hash(cached_file(source, "config.json", revision=revision), None) or revision
+
+
+def _content(config: ModelConfig, encoder: VJEPA2Encoder, pooler: nn.Module | None) -> str:
+    """What the video encoder, just loaded, holds: a commit on the Hub says it; of a folder, which may be written again
+    with other weights, it is the digest of the weights and of the encoder's configuration."""
+    source, revision = config.video_encoder, config.video_encoder_revision or ""
+    if not Path(source).is_dir() and COMMIT.fullmatch(revision):
+        return f"{source}@{revision}"
+    settings = {name: value for name, value in encoder.config.to_dict().items() if name not in NOT_CONTENT}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for part in filter(None, (encoder, pooler)):
+        for name, value in part.state_dict().items():
+            digest.update(f"{name} {tuple(value.shape)}".encode())
+            digest.update(_bytes(value))
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _is_below(name: str, layer: int | None) -> bool:
+    """Whether the weight `name` of a model takes part in what its video encoder computes below `layer`."""
+    if layer is None:
+        return name.startswith(("venc.", "pooler."))
+    number = re.match(r"venc\.layer\.(\d+)\.", name)
+    return int(number[1]) < layer if number else name.startswith("venc.embeddings.")
+
+
+def _bytes(value: Tensor) -> memoryview:
+    return value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+
+
+def _digest(data: bytes | memoryview) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _load_weights(cls: type[Any], source: str, revision: str | None, **settings: Any) -> Any:

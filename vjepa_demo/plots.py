@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from vjepa_demo.config import ACR_WORDS, DIMENSIONS, SCORE_MAX, SCORE_MIN
+from vjepa_demo.config import ACR_WORDS, COMPARED_LETTERS, DIMENSIONS, SCORE_MAX, SCORE_MIN
 from vjepa_demo.schema import VideoScores
 
 LINE, FILL = "#f97316", "rgba(249, 115, 22, 0.25)"
 SECOND_LINE = "#0ea5e9"
 NEUTRAL = "#7d838c"  # readable on white and on near-black; the page replaces it by the theme's text colour
 GRID = "rgba(125, 131, 140, 0.35)"
+# Orange, sky blue, bluish green and reddish purple are told apart by the colour blind (Okabe & Ito, Color Universal
+# Design, 2008); dashes and marks tell them apart without colour.
+CLIP_COLOURS = (LINE, SECOND_LINE, "#009e73", "#cc79a7")
+CLIP_DASHES = ("solid", "dash", "dot", "dashdot")
+CLIP_MARKS = ("circle", "square", "diamond", "triangle-up")
 WORDS_ANGLE = 90 - 36  # degrees from the right, counter-clockwise
 CHART_HEIGHT = 420
+LEADERBOARD_ROW = 34  # pixels
+MOST_LABELLED = 30  # dots that have their number beside them
+NAME_CHARACTERS = 28  # of a video in a legend, of a generator beside its dot
 
 
 def radar_chart(result: VideoScores) -> go.Figure:
@@ -40,6 +49,38 @@ def radar_chart(result: VideoScores) -> go.Figure:
     )
     _plain(figure, height=CHART_HEIGHT)
     return figure.update_layout(font_size=13, margin={"l": 70, "r": 70, "t": 40, "b": 40})
+
+
+def comparison_chart(results: Sequence[VideoScores], *, places: Sequence[int] | None = None) -> go.Figure:
+    """The radars of up to four videos over each other, each with its name and the letter of its place, A to D.
+
+    `places` are the places, from 0, of `results` among the clips on the page; None where there are no others.
+    """
+    figure = go.Figure()
+    for place, result in zip(places or range(len(results)), results, strict=True):
+        values = [result.scores[name] for name in DIMENSIONS]
+        colour = CLIP_COLOURS[place]
+        figure.add_scatterpolar(
+            r=[*values, values[0]],
+            theta=[*DIMENSIONS, DIMENSIONS[0]],
+            name=f"{COMPARED_LETTERS[place]} · {_shortened(Path(result.video).name)}",
+            mode="lines+markers",
+            line={"color": colour, "width": 2.5, "dash": CLIP_DASHES[place]},
+            marker={"color": colour, "size": 7, "symbol": CLIP_MARKS[place]},
+            hovertemplate="%{theta} %{r:.2f}<extra>%{fullData.name}</extra>",
+        )
+    figure.update_layout(
+        polar={"bgcolor": "rgba(0,0,0,0)", "radialaxis": _score_axis(), "angularaxis": _dimension_axis()},
+        legend={"orientation": "h", "x": 0.5, "xanchor": "center", "y": -0.12, "itemwidth": 40},
+    )
+    _plain(figure, height=CHART_HEIGHT + 40, showlegend=True)
+    return figure.update_layout(font_size=13, margin={"l": 70, "r": 70, "t": 40, "b": 40})
+
+
+def _shortened(name: str) -> str:
+    """`name` as plain text for plotly, which takes tags in names for HTML; cut in the middle."""
+    cut = name if len(name) <= NAME_CHARACTERS else f"{name[: NAME_CHARACTERS - 9]}…{name[-8:]}"
+    return cut.replace("<", "‹").replace(">", "›")
 
 
 def _score_axis() -> dict[str, object]:
@@ -107,6 +148,51 @@ def prediction_scatter(points: Sequence[tuple[str, Sequence[float], Sequence[flo
     figure.update_yaxes(range=[SCORE_MIN - 0.1, SCORE_MAX + 0.1], dtick=1)
     figure.update_yaxes(title_text="prediction", row=1, col=1)
     return _plain(figure, height=280)
+
+
+def leaderboard_chart(
+    groups: Sequence[tuple[str, Mapping[str, float], Mapping[str, float | None]]], *, dimension: str = "Overall"
+) -> go.Figure:
+    """The mean score of each group in `dimension`: a dot each, the first on top, with a bar of one standard error.
+
+    `groups` holds (name, means, standard errors) by dimension; a group without a mean is left out. The axis shows the
+    part of the scale where the groups are, which is at least one point wide.
+    """
+    rows = [(name, means[dimension], errors.get(dimension)) for name, means, errors in groups if dimension in means]
+    places = list(range(len(rows)))
+    figure = go.Figure(
+        go.Scatter(
+            x=[mean for _, mean, _ in rows],
+            y=places,
+            mode="markers+text" if len(rows) <= MOST_LABELLED else "markers",
+            text=[f"{mean:.2f}" for _, mean, _ in rows],
+            textposition="top center",
+            error_x={"array": [error or 0.0 for *_, error in rows], "color": LINE, "thickness": 1.5, "width": 4},
+            marker={"color": LINE, "size": 10},
+            customdata=[[_shortened(name), "" if error is None else f" ± {error:.2f}"] for name, _, error in rows],
+            hovertemplate="%{customdata[0]}: %{x:.2f}%{customdata[1]}<extra></extra>",
+        )
+    )
+    _plain(figure, height=100 + LEADERBOARD_ROW * max(1, len(rows)))
+    figure.update_xaxes(title_text=f"{dimension} ± standard error", dtick=0.5, range=_part_of_scale(rows))
+    figure.update_yaxes(
+        tickvals=places,
+        ticktext=[_shortened(name) for name, *_ in rows],
+        range=[len(rows) - 0.4, -0.7],  # the first on top, with room for its number
+        automargin=True,
+    )
+    return figure.update_layout(margin={"t": 10})
+
+
+def _part_of_scale(rows: Sequence[tuple[str, float, float | None]]) -> list[float]:
+    """Where the bars are, with some room, at least one point of the scale and never more than it."""
+    if not rows:
+        return [SCORE_MIN, SCORE_MAX]
+    low = min(mean - (error or 0) for _, mean, error in rows)
+    high = max(mean + (error or 0) for _, mean, error in rows)
+    room = max(0.1, (1 - (high - low)) / 2)
+    low = max(SCORE_MIN - 0.1, min(low - room, SCORE_MAX - 1))
+    return [low, min(SCORE_MAX + 0.1, max(high + room, SCORE_MIN + 1))]
 
 
 def _plain(figure: go.Figure, *, height: int, showlegend: bool = False) -> go.Figure:

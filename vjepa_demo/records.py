@@ -18,11 +18,12 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path, PurePosixPath
-from typing import Generic, TypeVar
+from typing import IO, Generic, TypeVar
 
 import pandas as pd
 
@@ -30,11 +31,13 @@ from vjepa_demo.archive import ArchiveError, extract_zip, is_hidden, new_folder
 from vjepa_demo.config import (
     DATASET_MAX_BYTES,
     DIMENSIONS,
+    MAX_CELL_CHARACTERS,
     MAX_PROMPT_CHARACTERS,
     MAX_TABLE_BYTES,
     MIN_VALIDATION_CLIPS,
     SCORE_MAX,
     SCORE_MIN,
+    TABLE_SUFFIXES,
     VIDEO_SUFFIXES,
     VIDEO_ZIP_LIMITS,
     ClipConfig,
@@ -87,14 +90,34 @@ ENOUGH_LABELS = 20  # for their highest to say something about the scale
 
 # A cell that begins so is run as a formula by spreadsheets (OWASP, CSV Injection); an apostrophe makes it text.
 FORMULA = re.compile(r"'*[=+\-@\t\r＝＋－＠]")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 HISTOGRAM_BINS = 8  # of half a score each, from 1 to 5
 CHECKED_FRAMES = ClipConfig(num_frames=2, crop_size=32)  # the scan before them reads the whole file
 CHECK_THREADS = 4
 COPY_BYTES = 2**20
-TABLE_SUFFIXES = (".csv", ".tsv")
+HUB_TABLE_SUFFIXES = (".csv", ".tsv")  # in a data set, where a .txt is seldom a table
 LABELS_FILE = "labels.csv"
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A CSV or TSV as text: `rows` are (line, cells), cells stripped, not always as many as the header has.
+
+    `fields` maps keys of `COLUMN_NAMES` to the index of the column that holds them.
+    """
+
+    path: Path
+    header: tuple[str, ...]
+    rows: tuple[tuple[int, tuple[str, ...]], ...]
+    fields: dict[str, int]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> dict[str, str]:
+        """What the columns of `fields` are called in the file."""
+        return {field: self.header[index] for field, index in self.fields.items()}
 
 
 @dataclass(frozen=True)
@@ -224,12 +247,12 @@ def read_hub_records(
 
 def is_hub_name(name: str) -> bool:
     """Whether `name` can be a data set on the Hub, rather than a file of labels."""
-    is_file = name.lower().endswith((*TABLE_SUFFIXES, ".txt")) or Path(name).exists()
+    is_file = name.lower().endswith(TABLE_SUFFIXES) or Path(name).exists()
     return not is_file and parse_repo(name, "dataset") is not None
 
 
 def _labels_file(listing: DatasetListing) -> str:
-    tables = sorted(path for path in _visible(listing) if path.lower().endswith(TABLE_SUFFIXES))
+    tables = sorted(path for path in _visible(listing) if path.lower().endswith(HUB_TABLE_SUFFIXES))
     if LABELS_FILE in tables:
         return LABELS_FILE
     if len(tables) == 1:
@@ -265,25 +288,96 @@ def read_labels(csv_path: str | Path, *, label_range: tuple[float, float] | None
     Raises:
         RecordError: if the file is not UTF-8 text, lacks a column, or holds labels of a scale that is not recognised.
     """
-    path = Path(csv_path)
     _check_label_range(label_range)
-    text = _read_text(path)
-    header, rows = _read_rows(path, text, _find_separator(text))
-    columns = _find_columns(path, header)
-    frame, problems = _as_frame(header, rows, columns)
-    dimensions = [name for name in DIMENSIONS if name in columns]
-    numbers = frame[dimensions].apply(_as_numbers)
-    chosen = LabelRange(*label_range, declared=True) if label_range else _detect_range(path, numbers)
-    shown = {field: header[index] for field, index in columns.items()}
-    problems += _label_problems(frame, numbers, chosen, shown) + _row_problems(frame, shown)
+    table = read_table(csv_path, required=("video", "prompt", "labels"))
+    frame, problems = _as_frame(table)
+    numbers = _label_numbers(frame)
+    chosen = _choose_range(table, numbers, label_range)
+    problems += _label_problems(frame, numbers, chosen, table.shown) + _unlabelled(frame, numbers, table.shown)
+    problems += _row_problems(frame, table.shown)
     return LabelTable(
-        path=path,
+        path=table.path,
         rows=tuple(_usable_rows(frame, numbers, chosen, {problem.line for problem in problems})),
         problems=_by_line(problems),
         label_range=chosen,
-        num_rows=len(rows),
-        notes=tuple(_ignored_note(header, columns) + _range_notes(numbers, chosen)),
+        num_rows=len(table.rows),
+        notes=tuple(_ignored_note(table) + _range_notes(numbers, chosen)),
     )
+
+
+def read_table(csv_path: str | Path, *, required: Collection[str]) -> Table:
+    """The text of a CSV or TSV and the columns it has: `required` are "video", "prompt", "labels" (one dimension).
+
+    Two columns that could each hold the same are refused, labels only where they are required.
+
+    Raises:
+        RecordError: if the file is not UTF-8 text, holds no rows, or lacks a required column.
+    """
+    path = Path(csv_path)
+    text = _read_text(path)
+    header, rows = _read_rows(path, text, _find_separator(text))
+    fields, notes = _find_columns(path, header, required)
+    return Table(path, tuple(header), tuple((line, tuple(cells)) for line, cells in rows), fields, tuple(notes))
+
+
+def row_problems(table: Table) -> dict[int, str]:
+    """By line why a row cannot be scored, whatever its labels: a wrong number of cells, no video, no usable prompt."""
+    frame, problems = _as_frame(table)
+    found = {problem.line: problem.message for problem in problems}
+    prompts = frame["prompt"] if "prompt" in frame else [None] * len(frame)
+    for line, name, prompt in zip(frame.index, frame["video"], prompts, strict=True):
+        if messages := _row_messages(name, prompt, table.shown):
+            found[int(line)] = "; ".join(messages)
+    return found
+
+
+def row_labels(
+    table: Table, *, label_range: tuple[float, float] | None = None
+) -> tuple[dict[int, dict[str, float]], tuple[str, ...]]:
+    """By line the labels that can be used, as scores from 1 to 5; and notes on those that cannot, and on the range."""
+    _check_label_range(label_range)
+    frame, _ = _as_frame(table)
+    numbers = _label_numbers(frame)
+    try:
+        chosen = _choose_range(table, numbers, label_range)
+    except RecordError as error:
+        return {}, (f"Labels are left out: {error}.",)
+    problems = _by_line(_label_problems(frame, numbers, chosen, table.shown))
+    usable = numbers.where((numbers >= chosen.low) & (numbers <= chosen.high))
+    labels = dict(zip(map(int, frame.index), _scores(usable, chosen), strict=True))
+    return labels, (*_range_notes(usable, chosen), *_left_out_note(problems))
+
+
+def _left_out_note(problems: Sequence[RecordProblem]) -> list[str]:
+    if not problems:
+        return []
+    shown = "; ".join(map(str, problems[:3])) + ("; ..." if len(problems) > 3 else "")
+    return [f"{_count(len(problems), 'label')} left out: {shown}."]
+
+
+def added_columns(header: Iterable[str]) -> tuple[str, ...]:
+    """What scoring adds to a table with the columns `header`: five scores, `error` and `scored_by`, or free names."""
+    taken = {name.casefold() for name in header}
+    endings = ("", "_score", *(f"_score_{number}" for number in range(2, len(taken) + 3)))
+    scores = ([f"{name}{ending}" for name in DIMENSIONS] for ending in endings)
+    free = next(names for names in scores if not taken & {name.casefold() for name in names})
+    return *free, *(_free_name(name, taken) for name in ("error", "scored_by"))
+
+
+def _free_name(name: str, taken: Collection[str]) -> str:
+    numbered = (f"{name}_{number}" for number in count(2))
+    return name if name not in taken else next(each for each in numbered if each not in taken)
+
+
+def _score_columns(header: Sequence[str]) -> set[int]:
+    """Where scores stand that `added_columns` named: what a model said is no label."""
+    found: set[int] = set()
+    for end, name in enumerate(header):
+        start = end - len(DIMENSIONS) - 1
+        names = [re.sub(r"_score(_\d+)?$", "", each) for each in header[max(start, 0) : end - 1]]
+        if re.fullmatch(r"scored_by(_\d+)?", name) and names == list(DIMENSIONS):
+            found.update(range(start, end - 1))
+    return found
 
 
 def _check_label_range(label_range: tuple[float, float] | None) -> None:
@@ -323,7 +417,7 @@ def _find_separator(text: str) -> str:
 
     def columns(separator: str) -> tuple[int, int]:
         header = next(csv.reader([first], delimiter=separator), [])
-        known = {_plain(name) for name in header} & {name for names in COLUMN_NAMES.values() for name in names}
+        known = {plain(name) for name in header} & {name for names in COLUMN_NAMES.values() for name in names}
         return len(known), len(header)
 
     return max(SEPARATORS, key=columns)
@@ -336,7 +430,8 @@ def _read_rows(path: Path, text: str, separator: str) -> tuple[list[str], list[t
     try:
         for cells in reader:
             if any(cell.strip() for cell in cells):
-                rows.append((line, [_as_written(cell).strip() for cell in cells]))
+                rows.append((line, [as_written(cell).strip() for cell in cells]))
+                _check_cells(path, *rows[-1])
             line = reader.line_num + 1
     except csv.Error as error:
         raise RecordError(
@@ -348,57 +443,78 @@ def _read_rows(path: Path, text: str, separator: str) -> tuple[list[str], list[t
     return rows[0][1], rows[1:]
 
 
-def _plain(column: str) -> str:
+def _check_cells(path: Path, line: int, cells: Sequence[str]) -> None:
+    longest = max(map(len, cells))
+    if longest > MAX_CELL_CHARACTERS:
+        raise RecordError(
+            f"{path.name}: the row that begins on line {line} has a cell of {longest:,} characters; "
+            f"{MAX_CELL_CHARACTERS:,} at most: shorten it, or look for a quote that is not closed"
+        )
+
+
+def plain(column: str) -> str:
+    """What two names of a column that differ only in case and punctuation have in common."""
     return re.sub(r"[\W_]+", "", column.casefold())
 
 
-def _find_columns(path: Path, header: Sequence[str]) -> dict[str, int]:
-    """Which column holds what: a key of `COLUMN_NAMES` to an index."""
+def _find_columns(path: Path, header: Sequence[str], required: Collection[str]) -> tuple[dict[str, int], list[str]]:
+    """Which column holds what, a key of `COLUMN_NAMES` to an index; and notes on labels that several could be."""
     found: dict[str, int] = {}
-    problems = []
+    problems: list[str] = []
+    notes: list[str] = []
+    scores = _score_columns(header)
     for field, names in COLUMN_NAMES.items():
-        candidates = [index for index, column in enumerate(header) if _plain(column) in names]
-        first = [index for index in candidates if _plain(header[index]) == names[0]]
+        candidates = [index for index, column in enumerate(header) if plain(column) in names and index not in scores]
+        first = [index for index in candidates if plain(header[index]) == names[0]]
         chosen = first or candidates
         if len(chosen) > 1:
             columns = " and ".join(f"“{header[index]}”" for index in chosen)
-            problems.append(f"the columns {columns} could each be the {field}: keep one")
+            needed = field in ("video", "prompt") or "labels" in required
+            (problems if needed else notes).append(f"the columns {columns} could each be the {field}: keep one")
         elif chosen:
             found[field] = chosen[0]
-        elif field in ("video", "prompt"):
+        elif field in required:
             problems.append(f"no column for the {field}: call it {'video_name' if field == 'video' else 'Prompt'}")
-    if not problems and not found.keys() & set(DIMENSIONS):
+    if not problems and "labels" in required and not found.keys() & set(DIMENSIONS):
         wanted = ", ".join(f"{name}_MOS" for name in DIMENSIONS)
         problems.append(f"no column of labels: at least one of {wanted} was expected")
     if problems:
         raise RecordError(f"{path.name} has the columns {', '.join(header)}. " + ". ".join(map(_capital, problems)))
-    return found
+    return found, [f"{_capital(note)}." for note in notes]
 
 
-def _as_frame(
-    header: Sequence[str], rows: Sequence[tuple[int, list[str]]], columns: Mapping[str, int]
-) -> tuple[pd.DataFrame, list[RecordProblem]]:
+def _as_frame(table: Table) -> tuple[pd.DataFrame, list[RecordProblem]]:
     """The known columns as text, indexed by line, of the rows that have as many cells as the header."""
     lines, kept, problems = [], [], []
-    for line, cells in rows:
-        if len(cells) < len(header) or any(cells[len(header) :]):
+    width = len(table.header)
+    for line, cells in table.rows:
+        if len(cells) < width or any(cells[width:]):
             problems.append(
                 RecordProblem(
                     line,
-                    f"{_count(len(cells), 'cell')}, but the header has {len(header)}; "
+                    f"{_count(len(cells), 'cell')}, but the header has {width}; "
                     "a prompt that holds the separator must be in quotes",
                 )
             )
             continue
         lines.append(line)
-        kept.append([cells[index] for index in columns.values()])
-    return pd.DataFrame(kept, index=lines, columns=list(columns), dtype=object), problems
+        kept.append([cells[index] for index in table.fields.values()])
+    return pd.DataFrame(kept, index=lines, columns=list(table.fields), dtype=object), problems
+
+
+def _label_numbers(frame: pd.DataFrame) -> pd.DataFrame:
+    """The labels of each dimension that has a column, NaN where there is no number."""
+    return frame[[name for name in DIMENSIONS if name in frame]].apply(_as_numbers)
+
+
+def _choose_range(table: Table, numbers: pd.DataFrame, declared: tuple[float, float] | None) -> LabelRange:
+    return LabelRange(*declared, declared=True) if declared else _detect_range(table.path, numbers)
 
 
 def _as_numbers(column: pd.Series) -> pd.Series:
     """Float64; NaN where there is no label or no number. 3,5 is three and a half."""
     text = column.astype(str).str.replace(r"^([+-]?\d+),(\d+)$", r"\1.\2", regex=True)
-    number = text.str.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", case=False)
+    number = text.str.fullmatch(NUMBER)
     return pd.to_numeric(text.where(number.astype(bool)), errors="coerce").astype("float64")
 
 
@@ -431,16 +547,16 @@ def _range_notes(numbers: pd.DataFrame, label_range: LabelRange) -> list[str]:
     return notes
 
 
-def _ignored_note(header: Sequence[str], columns: Mapping[str, int]) -> list[str]:
-    ignored = [name or "(no name)" for index, name in enumerate(header) if index not in columns.values()]
+def _ignored_note(table: Table) -> list[str]:
+    ignored = [name or "(no name)" for index, name in enumerate(table.header) if index not in table.fields.values()]
     return [f"Ignored columns: {', '.join(ignored)}."] if ignored else []
 
 
 def _label_problems(
     frame: pd.DataFrame, numbers: pd.DataFrame, label_range: LabelRange, shown: Mapping[str, str]
 ) -> list[RecordProblem]:
-    """Labels that are no number or lie outside the range, and rows without any label."""
-    empty = pd.DataFrame({name: frame[name].astype(str).str.casefold().isin(NO_LABEL) for name in numbers})
+    """Labels that are no number or lie outside the range."""
+    empty = _empty_labels(frame, numbers)
     outside = numbers.notna() & ~((numbers >= label_range.low) & (numbers <= label_range.high))
     problems = []
     for name in numbers:
@@ -450,9 +566,18 @@ def _label_problems(
         for line, text in frame.loc[outside[name], name].items():
             message = f"{shown[name]} is {_shorten(text)}, outside {label_range}; mend it, or declare the label range"
             problems.append(RecordProblem(int(line), message))
-    columns = ", ".join(shown[name] for name in numbers)
-    problems += [RecordProblem(int(line), f"no label in {columns}") for line in frame.index[empty.all(axis=1)]]
     return problems
+
+
+def _unlabelled(frame: pd.DataFrame, numbers: pd.DataFrame, shown: Mapping[str, str]) -> list[RecordProblem]:
+    """Rows without any label."""
+    columns = ", ".join(shown[name] for name in numbers)
+    lines = frame.index[_empty_labels(frame, numbers).all(axis=1)]
+    return [RecordProblem(int(line), f"no label in {columns}") for line in lines]
+
+
+def _empty_labels(frame: pd.DataFrame, numbers: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame({name: frame[name].astype(str).str.casefold().isin(NO_LABEL) for name in numbers})
 
 
 def _row_problems(frame: pd.DataFrame, shown: Mapping[str, str]) -> list[RecordProblem]:
@@ -461,13 +586,7 @@ def _row_problems(frame: pd.DataFrame, shown: Mapping[str, str]) -> list[RecordP
     seen: dict[tuple[tuple[str, ...], str], int] = {}
     splits = frame["split"] if "split" in frame else [""] * len(frame)
     for line, name, prompt, split in zip(frame.index, frame["video"], frame["prompt"], splits, strict=True):
-        messages = []
-        if not _parts(name):
-            messages.append(f"{shown['video']} is {_quoted(name)}; the name of a video file was expected")
-        if not prompt:
-            messages.append(f"{shown['prompt']} is empty; the text the video was made from was expected")
-        if len(prompt) > MAX_PROMPT_CHARACTERS:
-            messages.append(f"{shown['prompt']} has {len(prompt):,} characters; {MAX_PROMPT_CHARACTERS:,} at most")
+        messages = _row_messages(name, prompt, shown)
         if split and split.casefold() not in SPLIT_NAMES:
             messages.append(f"{shown['split']} is “{_shorten(split)}”; train or validation was expected")
         first = seen.setdefault((_parts(name), prompt_key(prompt)), line)
@@ -477,21 +596,39 @@ def _row_problems(frame: pd.DataFrame, shown: Mapping[str, str]) -> list[RecordP
     return problems
 
 
+def _row_messages(name: str, prompt: str | None, shown: Mapping[str, str]) -> list[str]:
+    """What is wrong with the name of a video and with its prompt; None where the table has no prompts."""
+    messages = []
+    if not _parts(name):
+        messages.append(f"{shown['video']} is {_quoted(name)}; the name of a video file was expected")
+    if prompt == "":
+        messages.append(f"{shown['prompt']} is empty; the text the video was made from was expected")
+    if prompt and len(prompt) > MAX_PROMPT_CHARACTERS:
+        messages.append(f"{shown['prompt']} has {len(prompt):,} characters; {MAX_PROMPT_CHARACTERS:,} at most")
+    return messages
+
+
 def _usable_rows(
     frame: pd.DataFrame, numbers: pd.DataFrame, label_range: LabelRange, problem_lines: Collection[int]
 ) -> Iterator[LabelRow]:
     splits = frame["split"] if "split" in frame else [""] * len(frame)
-    labels = numbers.itertuples(index=False, name=None)
-    for line, name, prompt, split, row in zip(
+    labels = _scores(numbers, label_range)
+    for line, name, prompt, split, scores in zip(
         frame.index, frame["video"], frame["prompt"], splits, labels, strict=True
     ):
         if line not in problem_lines:
-            scores = {
-                dimension: label_range.to_score(value)
-                for dimension, value in zip(numbers, row, strict=True)
-                if value == value  # NaN is no label
-            }
             yield LabelRow(int(line), name, prompt, scores, SPLIT_NAMES.get(split.casefold()))
+
+
+def _scores(numbers: pd.DataFrame, label_range: LabelRange) -> Iterator[dict[str, float]]:
+    """The labels of each row as scores from 1 to 5, those there are."""
+    rows = numbers.itertuples(index=False, name=None) if len(numbers.columns) else [()] * len(numbers)
+    for row in rows:
+        yield {
+            dimension: label_range.to_score(value)
+            for dimension, value in zip(numbers, row, strict=True)
+            if value == value  # NaN is no label
+        }
 
 
 # ---- videos ----------------------------------------------------------------------------------------------------------
@@ -508,10 +645,51 @@ def match_videos(
     Raises:
         RecordError: if a source is missing, or a zip is damaged, hostile or too large.
     """
-    sources = [Path(videos)] if isinstance(videos, str | Path) else [Path(each) for each in videos]
-    files = [file for source in sources for file in _list_source(source, table, extract_to)]
-    where = ", ".join(source.name for source in sources[:3]) + (", ..." if len(sources) > 3 else "")
+    files, where = _list_sources(videos, [row.name for row in table.rows], extract_to)
     return _match(table, files, where)
+
+
+def find_videos(
+    names: Iterable[str], videos: str | Path | Sequence[str | Path], *, extract_to: str | Path | None = None
+) -> dict[str, Path | RecordError]:
+    """For each of `names`, as a table may write it, its one file in `videos` (see `match_videos`) or why there is none.
+
+    Raises:
+        RecordError: if a source is missing, or a zip is damaged, hostile or too large.
+    """
+    names = list(dict.fromkeys(names))
+    files, where = _list_sources(videos, names, extract_to)
+    listing = _Listing(files)
+    answers: dict[str, Path | RecordError] = {}
+    for name in names:
+        found = listing.find(name)
+        answers[name] = found[0] if len(found) == 1 else RecordError(_match_problem(name, found, where))
+    named = {name: file for name, file in answers.items() if isinstance(file, Path)}
+    return answers | {name: RecordError(message) for name, message in _clashes(named.items()).items()}
+
+
+def list_videos(videos: Sequence[str | Path], *, extract_to: str | Path | None = None) -> list[Path]:
+    """Each of the files `videos`; in place of a folder or a zip the videos in it (see `match_videos`).
+
+    Raises:
+        RecordError: if one is missing, or a zip is damaged, hostile or too large.
+    """
+    found = [(Path(source), _list_source(Path(source), None, extract_to)) for source in videos]
+    return [
+        file
+        for source, files in found
+        for _, file in files
+        if file == source or file.name.lower().endswith(VIDEO_SUFFIXES)
+    ]
+
+
+def _list_sources(
+    videos: str | Path | Sequence[str | Path], names: Sequence[str], extract_to: str | Path | None
+) -> tuple[list[tuple[str, Path]], str]:
+    """(path within its source, file) of all sources, and what to call them."""
+    sources = [Path(videos)] if isinstance(videos, str | Path) else [Path(each) for each in videos]
+    files = [file for source in sources for file in _list_source(source, names, extract_to)]
+    return files, ", ".join(source.name for source in sources[:3]) + (", ..." if len(sources) > 3 else "")
 
 
 def _match(table: LabelTable, files: Iterable[tuple[str, Path]], where: str) -> RecordSet:
@@ -525,7 +703,9 @@ def _match(table: LabelTable, files: Iterable[tuple[str, Path]], where: str) -> 
             records.append(VideoRecord(row.name, found[0], row.prompt, row.labels, row.line, row.split))
         else:
             problems.append(RecordProblem(row.line, _match_problem(row.name, found, where)))
-    doubtful = _clashes(records) + _same_file_twice(records)
+    clashes = _clashes((record.name, record.video) for record in records)
+    doubtful = [RecordProblem(each.line, clashes[each.name]) for each in records if each.name in clashes]
+    doubtful += _same_file_twice(records)
     lines = {problem.line for problem in doubtful}
     return RecordSet(
         records=tuple(record for record in records if record.line not in lines),
@@ -614,14 +794,16 @@ def _same_tail(one: Sequence[str], other: Sequence[str]) -> bool:
     return all(left == right for left, right in zip(reversed(one), reversed(other), strict=False))
 
 
-def _list_source(source: Path, table: LabelTable, extract_to: str | Path | None) -> Iterator[tuple[str, Path]]:
-    """(path within the source, file) of what `source` holds; a zip's files are extracted first."""
+def _list_source(
+    source: Path, names: Sequence[str] | None, extract_to: str | Path | None
+) -> Iterator[tuple[str, Path]]:
+    """(path within the source, file) of what `source` holds; of a zip, the videos `names` (None: all) are extracted."""
     if source.is_file() and source.suffix.lower() == ".zip":
         if extract_to is None:
             raise ValueError("videos in a zip need a folder to extract them to: pass extract_to")
         Path(extract_to).mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f"{source.stem}-", dir=extract_to))
-        extract_videos(source, folder, wanted=[row.name for row in table.rows])
+        extract_videos(source, folder, wanted=names)
         source = folder
     elif source.suffix.lower() in ARCHIVE_SUFFIXES:
         raise RecordError(f"{source.name} is an archive that is not opened; pack the videos as a zip")
@@ -630,9 +812,9 @@ def _list_source(source: Path, table: LabelTable, extract_to: str | Path | None)
         return
     elif not source.is_dir():
         raise RecordError(f"{source}: no such file or folder; a folder, a zip or video files were expected")
-    for folder_name, folders, names in os.walk(source):
+    for folder_name, folders, files in os.walk(source):
         folders[:] = sorted(name for name in folders if not is_hidden(name))
-        for name in sorted(names):
+        for name in sorted(files):
             if not is_hidden(name):
                 file = Path(folder_name, name)
                 yield file.relative_to(source).as_posix(), file
@@ -645,18 +827,19 @@ def _match_problem(name: str, found: Sequence[Path], where: str) -> str:
     return f"“{_shorten(name)}” can mean {len(found)} videos ({shown}); write the folder and the extension too"
 
 
-def _clashes(records: Sequence[VideoRecord]) -> list[RecordProblem]:
-    """Rows that name videos in different folders but have one file between them, as when folders were lost."""
-    by_file = defaultdict(list)
-    for record in records:
-        by_file[record.video].append(record)
-    problems = []
+def _clashes(named: Iterable[tuple[str, Path]]) -> dict[str, str]:
+    """By name what is wrong with (name, file) where names in different folders have one file between them, as when
+    folders were lost."""
+    by_file: dict[Path, set[str]] = defaultdict(set)
+    for name, file in named:
+        by_file[file].add(name)
+    problems: dict[str, str] = {}
     for file, sharing in by_file.items():
-        folders = sorted({_parts(record.name, ignore_case=True)[:-1] for record in sharing}, key=len)
+        folders = sorted({_parts(name, ignore_case=True)[:-1] for name in sharing}, key=len)
         if not all(_same_tail(shorter, longer) for shorter, longer in pairwise(folders)):
-            names = ", ".join(sorted({record.name for record in sharing})[:3])
+            names = ", ".join(sorted(sharing)[:3])
             message = f"{names} are different videos, but only {file.name} was found for them; keep their folders"
-            problems += [RecordProblem(record.line, message) for record in sharing]
+            problems |= dict.fromkeys(sharing, message)
     return problems
 
 
@@ -680,8 +863,8 @@ def _limits_for(folder: Path) -> ZipLimits:
     return dataclasses.replace(VIDEO_ZIP_LIMITS, total_bytes=min(VIDEO_ZIP_LIMITS.total_bytes, room))
 
 
-def extract_videos(zip_path: str | Path, folder: str | Path, *, wanted: Iterable[str]) -> tuple[Path, ...]:
-    """Extract the videos that `wanted` names, as a table may name them, into the new or empty `folder`.
+def extract_videos(zip_path: str | Path, folder: str | Path, *, wanted: Iterable[str] | None) -> tuple[Path, ...]:
+    """Extract the videos that `wanted` names, as a table may name them, or all (None), into the new or empty `folder`.
 
     Returns the files. All of them or none: nothing half-written is left. Nothing else of the zip is read, archives
     inside it are never opened, and the limits of config.py hold for the bytes that come out, whatever the zip declares.
@@ -700,12 +883,14 @@ def extract_videos(zip_path: str | Path, folder: str | Path, *, wanted: Iterable
     return tuple(folder / file.relative_to(partial) for file in files)
 
 
-def _wanted_files(paths: Sequence[str], wanted: Iterable[str]) -> dict[str, str]:
-    """Those of a zip's `paths` that `wanted` names; a zip is extracted with the paths it has."""
+def _wanted_files(paths: Sequence[str], wanted: Iterable[str] | None) -> dict[str, str]:
+    """Those of a zip's `paths` that `wanted` names (None: all videos); a zip is extracted with the paths it has."""
     videos = [(path, path) for path in paths if path.lower().endswith(VIDEO_SUFFIXES) and not is_hidden(path)]
     if not videos:
         nested = any(path.lower().endswith(ARCHIVE_SUFFIXES) for path in paths)
         raise ArchiveError(" holds no videos" + ("; archives inside it are not opened: unpack them" if nested else ""))
+    if wanted is None:
+        return dict(videos)
     listing = _Listing(videos)
     return {path: path for name in wanted for path in listing.find(name)}
 
@@ -829,30 +1014,45 @@ def write_labels(path: str | Path, records: Iterable[VideoRecord]) -> None:
     path, records = Path(path), list(records)
     table = pd.DataFrame(
         {
-            "video_name": [_as_text(record.name) for record in records],
-            "Prompt": [_as_text(record.prompt) for record in records],
+            "video_name": [as_text(record.name) for record in records],
+            "Prompt": [as_text(record.prompt) for record in records],
             **{f"{name}_MOS": [record.labels.get(name) for record in records] for name in DIMENSIONS},
         }
     )
     if any(record.split for record in records):
         table["split"] = [record.split for record in records]
+    with replacing(path) as file:
+        table.to_csv(file, index=False, lineterminator="\r\n")  # RFC 4180; with "\n" a "\r" is not quoted
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[str]]:
+    """A text file that becomes `path` at the end of the block, on disk and whole; or not at all, on an error."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
     partial = Path(name)
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            table.to_csv(file, index=False, lineterminator="\r\n")  # RFC 4180; with "\n" a "\r" is not quoted
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
         partial.chmod(0o644)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _as_text(cell: str) -> str:
+def as_text(cell: str) -> str:
+    """`cell` with an apostrophe where a spreadsheet would not show it as it is: a formula, and a text such as +1."""
     return f"'{cell}" if FORMULA.match(cell) else cell
 
 
-def _as_written(cell: str) -> str:
-    """`cell` before `_as_text`."""
+def as_cell(cell: str) -> str:
+    """`as_text` of a cell that may be a number, as it comes: -3.5 stays one, and so does a dash for no value."""
+    return cell if NUMBER.fullmatch(cell) or cell == "-" else as_text(cell)
+
+
+def as_written(cell: str) -> str:
+    """`cell` before `as_text`."""
     return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
 
 

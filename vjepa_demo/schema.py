@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from vjepa_demo.config import DIMENSIONS, SCORE_MAX, SCORE_MIN
+from vjepa_demo.config import (
+    DIMENSIONS,
+    MAX_COMPARED,
+    MAX_PROMPT_CHARACTERS,
+    MIN_COMPARED,
+    SCORE_MAX,
+    SCORE_MIN,
+)
 
 SplitName = Literal["train", "validation"]
 
+DIGEST_CHARACTERS = 12  # two of a million clips share one with a chance of 0.2 %
 LABEL_SOURCES = {"procedural": "procedural clips", "human": "clips with human labels"}
 
 
@@ -42,7 +51,8 @@ class TrainedOn:
     """What a head learned from, and how well it did on clips it had not seen.
 
     `kind` says where the labels came from: the generator of procedural clips, or people. `srocc` maps a
-    dimension to its held-out Spearman correlation; a dimension for which it is undefined is absent.
+    dimension to its held-out Spearman correlation; a dimension for which it is undefined is absent. `digests` tell
+    the clips it learned from (see `content_digest`), sorted; none where an older version of this program trained it.
     """
 
     kind: Literal["procedural", "human"]
@@ -56,13 +66,16 @@ class TrainedOn:
     dimensions: tuple[str, ...] = DIMENSIONS  # those that had labels
     known_words: tuple[str, ...] = ()  # of a prompt, in lower case; empty where the text encoder knows English
     recipe: str = ""  # how it was trained and how long that took
+    digests: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Raises ValueError for what no training run can have written: the fields may come from a file."""
         if self.kind not in LABEL_SOURCES:
             raise ValueError(f"kind is {self.kind!r}; expected one of {', '.join(LABEL_SOURCES)}")
-        for name in ("dimensions", "known_words"):
+        for name in ("dimensions", "known_words", "digests"):
             object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON knows only lists
+        if not all(isinstance(digest, str) for digest in self.digests):
+            raise ValueError(f"digests is {repr(self.digests)[:40]}; texts were expected")
         if not set(self.dimensions) <= set(DIMENSIONS):
             raise ValueError(f"dimensions is {self.dimensions!r}; some of {', '.join(DIMENSIONS)} were expected")
         if not all(isinstance(word, str) for word in self.known_words):
@@ -95,7 +108,8 @@ class VideoScores:
 
     `scores` maps each of `DIMENSIONS`, in that order, to a value from 1 (Bad) to 5 (Excellent).
     `seconds` maps "decode", "video", "text" and "head" to the seconds each step took; a step whose
-    result was remembered took 0. `frames` (T, H, W, 3) uint8 is what the model saw, at `frame_seconds` (T,).
+    result was remembered took 0. `frames` (T, H, W, 3) uint8 is what the model saw, at `frame_seconds` (T,);
+    None where nobody needs them.
     """
 
     video: str
@@ -105,8 +119,9 @@ class VideoScores:
     scores: dict[str, float]
     seconds: dict[str, float]
     duration_seconds: float
-    frames: np.ndarray = field(repr=False, compare=False)
+    frames: np.ndarray | None = field(repr=False, compare=False)
     frame_seconds: tuple[float, ...] = field(repr=False)
+    sha256: str | None = field(default=None, repr=False)  # of the file's bytes, in hexadecimal, where it is known
 
     def __post_init__(self) -> None:
         if tuple(self.scores) != DIMENSIONS:
@@ -122,6 +137,140 @@ class VideoScores:
             "scores": dict(self.scores),
             "seconds": dict(self.seconds),
         }
+
+
+COMPARISON_FORMAT, COMPARISON_VERSION = "vjepa-demo comparison", 1
+
+
+Video = TypeVar("Video")
+
+
+def to_compare(videos: Sequence[Video], prompts: Sequence[str]) -> list[tuple[Video, str]]:
+    """Each of `videos` with its own of `prompts`, or with the one there is for all.
+
+    Raises:
+        RecordError: if that many cannot be compared, or the prompts are more or fewer.
+    """
+    if not MIN_COMPARED <= len(videos) <= MAX_COMPARED:
+        raise RecordError(f"got {len(videos)} videos; {MIN_COMPARED} to {MAX_COMPARED} can be compared")
+    if len(prompts) not in (1, len(videos)):
+        raise RecordError(f"got {len(prompts)} prompts for {len(videos)} videos; one for all, or one for each")
+    return list(zip(videos, [*prompts] * (len(videos) // len(prompts)), strict=True))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two to four videos scored by one model; the others are compared with the first."""
+
+    results: tuple[VideoScores, ...]
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what cannot be compared."""
+        if not MIN_COMPARED <= len(self.results) <= MAX_COMPARED:
+            raise ValueError(f"{len(self.results)} results; {MIN_COMPARED} to {MAX_COMPARED} can be compared")
+        first, *others = ((result.model, result.trained_on) for result in self.results)
+        if any(other != first for other in others):
+            raise ValueError("scores of different models cannot be compared: score all videos with one model")
+
+    @property
+    def model(self) -> str:
+        """The model that gave all scores."""
+        return self.results[0].model
+
+    @property
+    def trained_on(self) -> TrainedOn:
+        """What that model learned from."""
+        return self.results[0].trained_on
+
+    @property
+    def differences(self) -> tuple[dict[str, float], ...]:
+        """Of each result its scores minus the first's, rounded to four decimals as scores are; the first's are 0."""
+        first = self.results[0].scores
+        return tuple(
+            {name: round(score - first[name], 4) for name, score in result.scores.items()} for result in self.results
+        )
+
+    @property
+    def best(self) -> dict[str, tuple[int, ...]]:
+        """For each dimension the indices of the results with the highest score: several where they are equal."""
+        highest = {name: max(result.scores[name] for result in self.results) for name in DIMENSIONS}
+        return {
+            name: tuple(index for index, result in enumerate(self.results) if result.scores[name] == score)
+            for name, score in highest.items()
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object that the command line prints, the API returns and the page exports and opens again."""
+        results = [
+            {
+                **result.to_dict(),
+                "differences": differences,
+                "duration_seconds": result.duration_seconds,
+                "frame_seconds": list(result.frame_seconds),
+                "sha256": result.sha256,
+            }
+            for result, differences in zip(self.results, self.differences, strict=True)
+        ]
+        return {
+            "format": COMPARISON_FORMAT,
+            "version": COMPARISON_VERSION,
+            "model": self.model,
+            "trained_on": str(self.trained_on),
+            "training": {name: value for name, value in asdict(self.trained_on).items() if name != "digests"},
+            "results": results,
+            "best": {name: list(indices) for name, indices in self.best.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, value: Any) -> Comparison:
+        """What `to_dict` wrote; differences and best are computed anew, frames are not in it.
+
+        Raises:
+            RecordError: if `value` is no such object, or damaged.
+        """
+        if not isinstance(value, dict) or value.get("format") != COMPARISON_FORMAT:
+            raise RecordError("this is no comparison of this program: open a JSON file that its Compare tab exported")
+        if value.get("version") != COMPARISON_VERSION:
+            raise RecordError(
+                f"this comparison has version {value.get('version')!r}; {COMPARISON_VERSION} can be read: "
+                "use a newer version of this program"
+            )
+        try:
+            trained_on = TrainedOn(**value["training"])
+            return cls(tuple(_result_from_dict(each, value["model"], trained_on) for each in value["results"]))
+        except KeyError as error:
+            raise RecordError(f"this comparison is damaged: {error} is missing; export it again") from error
+        except (TypeError, ValueError, OverflowError, AttributeError) as error:
+            raise RecordError(f"this comparison is damaged: {error}; export it again") from error
+
+
+def _result_from_dict(value: dict[str, Any], model: str, trained_on: TrainedOn) -> VideoScores:
+    """A result of `Comparison.to_dict`, without frames. Raises KeyError, TypeError or ValueError for anything else."""
+    texts = {"model": model, "video": value["video"], "prompt": value["prompt"], "sha256": value["sha256"] or ""}
+    for name, text in texts.items():
+        if not isinstance(text, str) or len(text) > MAX_PROMPT_CHARACTERS:
+            raise ValueError(
+                f"{name} is {repr(text)[:40]}; a text of {MAX_PROMPT_CHARACTERS:,} letters at most was expected"
+            )
+    return VideoScores(
+        video=value["video"],
+        prompt=value["prompt"],
+        model=model,
+        trained_on=trained_on,
+        scores={name: _number(value["scores"][name], SCORE_MIN, SCORE_MAX) for name in DIMENSIONS},
+        seconds={str(step): _number(seconds) for step, seconds in value["seconds"].items()},
+        duration_seconds=_number(value["duration_seconds"]),
+        frames=None,
+        frame_seconds=tuple(_number(seconds) for seconds in value["frame_seconds"]),
+        sha256=value["sha256"],
+    )
+
+
+def _number(value: Any, low: float = 0.0, high: float = float("inf")) -> float:
+    """`value`, a finite number from `low` to `high`. Raises ValueError for anything else."""
+    if type(value) not in (int, float) or not low <= value <= high or value == float("inf"):
+        raise ValueError(f"{repr(value)[:40]} is no number from {low:g} to {high:g}")
+    return float(value)
 
 
 @dataclass(frozen=True)
@@ -184,6 +333,11 @@ class Split:
     train: tuple[VideoRecord, ...]
     validation: tuple[VideoRecord, ...]
     warnings: tuple[str, ...] = ()
+
+
+def content_digest(sha256: str) -> str:
+    """The short digest that a checkpoint remembers a clip by, of the SHA-256 of the clip's bytes in hexadecimal."""
+    return sha256[:DIGEST_CHARACTERS]
 
 
 def prompt_key(prompt: str) -> str:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 
 from vjepa_demo.checkpoint import find_checkpoint, load_checkpoint
 from vjepa_demo.config import (
+    DECODE_AHEAD,
     DIMENSIONS,
     FEATURE_CACHE_BYTES,
     MAX_PROMPT_CHARACTERS,
@@ -21,24 +26,38 @@ from vjepa_demo.config import (
     SCORE_MIN,
     model_presets,
 )
-from vjepa_demo.features import FeatureCache, FeatureKey, VideoFeatures, content_sha256
+from vjepa_demo.features import FeatureCache, FeatureKey, FeatureStore, VideoFeatures, content_sha256, feature_store
 from vjepa_demo.hub import Token
 from vjepa_demo.model import VJEPAModel, default_device, inference_dtype, resolve_device
-from vjepa_demo.schema import ModelError, RecordError, TrainedOn, VideoScores
-from vjepa_demo.video import check_file, load_clip, pixel_values
+from vjepa_demo.schema import Comparison, DemoError, ModelError, RecordError, TrainedOn, VideoScores, to_compare
+from vjepa_demo.video import Clip, check_file, clip_pixels, load_clip
 
 STEPS = ("decode", "video", "text", "head")
 OnStep = Callable[[str], None]
+WEIGHTS_DIGITS = 8  # of the SHA-256 of a checkpoint's weights, in the id of a model
 
 
 class Scorer:
-    """Scores videos with one model. Safe for many threads; get the shared one from `get_scorer`."""
+    """Scores videos with one model. Safe for many threads; get the shared one from `get_scorer`.
 
-    def __init__(self, name: str, model: VJEPAModel, trained_on: TrainedOn) -> None:
+    Features are remembered in memory and, with a `store`, on disk for other processes too. `model_id` tells one state
+    of a model's weights from the next, where the `name` stays.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: VJEPAModel,
+        trained_on: TrainedOn,
+        *,
+        model_id: str | None = None,
+        store: FeatureStore | None = None,
+    ) -> None:
         self.name = name
+        self.model_id = model_id or name
         self.trained_on = trained_on
         self._model = model
-        self._cache = FeatureCache(FEATURE_CACHE_BYTES)
+        self._cache = FeatureCache(FEATURE_CACHE_BYTES, store)
 
     @property
     def hardware(self) -> str:
@@ -46,27 +65,125 @@ class Scorer:
         precision = {torch.bfloat16: "bf16", torch.float32: "fp32"}[self._model.dtype]
         return f"{'GPU' if self._model.device.type == 'cuda' else 'CPU'} {precision}"
 
-    def score(self, video: str | Path, prompt: str, *, on_step: OnStep | None = None) -> VideoScores:
+    def score(
+        self, video: str | Path, prompt: str, *, with_frames: bool = True, on_step: OnStep | None = None
+    ) -> VideoScores:
         """Five scores of the file `video` for `prompt`; the features of a video seen before are not computed again.
 
-        `on_step` is called with each of `STEPS` as it begins; what is remembered does not begin.
+        `on_step` is called with each of `STEPS` as it begins; what is remembered does not begin. Without `with_frames`
+        the result has the frames only if they are remembered; with it, a video that is known from disk, where no
+        pictures are kept, is decoded for them.
         Scores are cut to the scale, 1 to 5, and rounded to four decimals.
 
         Raises:
             VideoError: if the file cannot be read as a video.
             RecordError: if the prompt is empty or too long.
         """
-        prompt = check_prompt(prompt)
+        request = self._request(video, prompt)
         watch = _Stopwatch(on_step)
-        with torch.inference_mode():
-            features = self._video_features(Path(video), watch)
-            with watch.step("text"):
-                text = self._model.encode_text([prompt])  # (1, text_dim)
-            with watch.step("head"):
-                output = self._model.predict_with_features(features.pooled[None], text)[0].tolist()
+
+        def decode() -> Clip:
+            with watch.step("decode"):
+                return load_clip(request.video, self._model.clip_config)
+
+        features = self._cache.get_or_compute(
+            request.key,
+            lambda: self._encode(decode(), watch, with_frames=with_frames),
+            decode=(lambda: _frames(decode())) if with_frames else None,
+        )
+        return self._result(request, features, watch)
+
+    def score_all(
+        self, requests: Iterable[tuple[str | Path, str]], *, on_step: OnStep | None = None
+    ) -> Generator[VideoScores | DemoError, None, None]:
+        """The scores of each (video, prompt), in this order, equal to those of `score`; without frames.
+
+        While one clip is encoded the next are decoded by a thread, `DECODE_AHEAD` at most; what is known, or the same
+        video again, is not decoded. The error of a request is yielded in its place, and the others go on; any other
+        exception ends it. Closing the iterator waits for the one clip that is being decoded, no more.
+        `on_step` is called in the caller's thread, as by `score`, but for what was decoded ahead.
+        """
+        ahead: deque[Future[_Decoded]] = deque()
+        being_decoded: set[FeatureKey] = set()
+        with ThreadPoolExecutor(1, thread_name_prefix="decode") as thread:
+            try:
+                for video, prompt in requests:
+                    ahead.append(thread.submit(self._decode_ahead, video, prompt, being_decoded))
+                    if len(ahead) > DECODE_AHEAD:
+                        yield self._score_decoded(ahead.popleft(), on_step)
+                while ahead:
+                    yield self._score_decoded(ahead.popleft(), on_step)
+            finally:
+                for future in ahead:
+                    future.cancel()
+
+    def compare(self, clips: Sequence[tuple[str | Path, str]]) -> Comparison:
+        """The scores of two to four (video, prompt), the others compared with the first.
+
+        Raises:
+            RecordError: if these are fewer or more, or a prompt cannot be used.
+            VideoError: if a file cannot be read as a video; nothing is compared then.
+        """
+        pairs = to_compare([video for video, _ in clips], [prompt for _, prompt in clips])
+        results = []
+        with closing(self.score_all(pairs)) as outcomes:
+            for outcome in outcomes:
+                if isinstance(outcome, DemoError):
+                    raise outcome
+                results.append(outcome)
+        return Comparison(tuple(results))
+
+    def _decode_ahead(self, video: str | Path, prompt: str, being_decoded: set[FeatureKey]) -> _Decoded:
+        """The clip of `video`, unless its features are known or will be as soon as it is this one's turn."""
+        request = self._request(video, prompt)
+        if request.key in being_decoded or self._cache.get(request.key) is not None:
+            return _Decoded(request, None, 0.0)
+        begin = time.perf_counter()
+        clip = load_clip(request.video, self._model.clip_config)
+        being_decoded.add(request.key)
+        return _Decoded(request, clip, round(time.perf_counter() - begin, 4))
+
+    def _score_decoded(self, future: Future[_Decoded], on_step: OnStep | None) -> VideoScores | DemoError:
+        try:
+            decoded = future.result()
+            watch = _Stopwatch(on_step)
+            watch.seconds["decode"] = decoded.seconds
+            features = self._cache.get_or_compute(
+                decoded.request.key, lambda: self._encode(self._clip(decoded, watch), watch, with_frames=False)
+            )
+            return replace(self._result(decoded.request, features, watch), frames=None)
+        except DemoError as error:
+            return error
+
+    def _clip(self, decoded: _Decoded, watch: _Stopwatch) -> Clip:
+        """The clip that was decoded ahead; or decoded now, if features that were known then are forgotten by now."""
+        if decoded.clip is not None:
+            return decoded.clip
+        with watch.step("decode"):
+            return load_clip(decoded.request.video, self._model.clip_config)
+
+    def _request(self, video: str | Path, prompt: str) -> _Request:
+        prompt, path = check_prompt(prompt), Path(video)
+        check_file(path)
+        return _Request(path, str(video), prompt, FeatureKey.of(self._model, content_sha256(path)))
+
+    @torch.inference_mode()
+    def _encode(self, clip: Clip, watch: _Stopwatch, *, with_frames: bool) -> VideoFeatures:
+        with watch.step("video"):
+            pixels = clip_pixels(clip, self._model.clip_config)  # of each view, (1, C, T, H, W)
+            pooled = self._model.encode_video(pixels)[0].cpu()  # (video_dim,)
+        frames = _frames(clip) if with_frames else None
+        return VideoFeatures(pooled, clip.frame_seconds, clip.duration_seconds, frames)
+
+    @torch.inference_mode()
+    def _result(self, request: _Request, features: VideoFeatures, watch: _Stopwatch) -> VideoScores:
+        with watch.step("text"):
+            text = self._model.encode_text([request.prompt])  # (1, text_dim)
+        with watch.step("head"):
+            output = self._model.predict_with_features(features.pooled[None], text)[0].tolist()
         return VideoScores(
-            video=str(video),
-            prompt=prompt,
+            video=request.name,
+            prompt=request.prompt,
             model=self.name,
             trained_on=self.trained_on,
             scores={name: _on_scale(value) for name, value in zip(DIMENSIONS, output, strict=True)},
@@ -74,31 +191,27 @@ class Scorer:
             duration_seconds=features.duration_seconds,
             frames=features.frames,
             frame_seconds=features.frame_seconds,
+            sha256=request.key.content_sha256,
         )
 
-    def _video_features(self, video: Path, watch: _Stopwatch) -> VideoFeatures:
-        return self._cache.get_or_compute(self._key(video), lambda: self._encode(video, watch))
 
-    def _encode(self, video: Path, watch: _Stopwatch) -> VideoFeatures:
-        with watch.step("decode"):
-            clip = load_clip(video, self._model.clip_config)
-        with watch.step("video"):
-            pixels = pixel_values(clip.frames, self._model.clip_config)[None]  # (1, C, T, H, W)
-            pooled = self._model.encode_video(pixels)[0].cpu()  # (hidden,)
-        frames = clip.frames.permute(0, 2, 3, 1).contiguous().numpy()  # (T, H, W, 3)
-        return VideoFeatures(pooled, frames, clip.frame_seconds, clip.duration_seconds)
+@dataclass(frozen=True)
+class _Request:
+    """A video to score: its file, what the caller called it, the prompt without blanks, the key of its features."""
 
-    def _key(self, video: Path) -> FeatureKey:
-        config = self._model.config
-        check_file(video)
-        return FeatureKey(
-            content_sha256=content_sha256(video),
-            clip=self._model.clip_config,
-            encoder=config.video_encoder,
-            revision=config.video_encoder_revision,
-            pooling=config.pooling,
-            dtype=str(self._model.dtype),
-        )
+    video: Path
+    name: str
+    prompt: str
+    key: FeatureKey
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """A request with its clip and the seconds that decoding took; no clip where the features are known."""
+
+    request: _Request
+    clip: Clip | None
+    seconds: float
 
 
 _ScorerKey = tuple[str, str, Literal[False] | None]  # name, device, and for a model on the Hub who asked for it
@@ -145,7 +258,13 @@ def load_scorer(name: str, *, device: str | None = None, shown_as: str | None = 
     place = resolve_device(device or default_device())
     checkpoint = find_checkpoint(name, token=token)
     model = load_checkpoint(checkpoint, device=place, dtype=inference_dtype(place))
-    return Scorer(shown_as or name, model, checkpoint.trained_on)
+    model_id = f"{shown_as or _short_name(name)}@{checkpoint.weights_sha256[:WEIGHTS_DIGITS]}"
+    return Scorer(shown_as or name, model, checkpoint.trained_on, model_id=model_id, store=feature_store())
+
+
+def _short_name(name: str) -> str:
+    """`name`; of a checkpoint folder the last part alone, as the rest is of this machine."""
+    return Path(name).resolve().name if name not in model_presets() and Path(name).is_dir() else name
 
 
 def default_model() -> str:
@@ -181,6 +300,11 @@ class _Stopwatch:
         begin = time.perf_counter()
         yield
         self.seconds[name] = round(time.perf_counter() - begin, 4)
+
+
+def _frames(clip: Clip) -> np.ndarray:
+    """The frames (T, H, W, 3) uint8 of `clip`."""
+    return clip.frames.permute(0, 2, 3, 1).contiguous().numpy()
 
 
 def _on_scale(value: float) -> float:

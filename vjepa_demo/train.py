@@ -12,14 +12,14 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import DataLoaderConfiguration, gather_object
+from accelerate.utils import DataLoaderConfiguration, broadcast_object_list, gather_object
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -32,15 +32,33 @@ from vjepa_demo.checkpoint import (
     trained_weights,
     write_tensors,
 )
-from vjepa_demo.config import CHECKPOINT_CONFIG_FILE, DIMENSIONS, ClipConfig, ModelConfig, TrainConfig
-from vjepa_demo.features import ActivationStore, FeatureKey, content_sha256
+from vjepa_demo.config import (
+    CHECKPOINT_CONFIG_FILE,
+    DIMENSIONS,
+    FEATURE_CACHE_BYTES,
+    MIN_VALIDATION_CLIPS,
+    ClipConfig,
+    ModelConfig,
+    TrainConfig,
+)
+from vjepa_demo.features import FeatureKey, FeatureStore, VideoFeatures, content_sha256, feature_store
 from vjepa_demo.hub import Token
 from vjepa_demo.losses import mos_loss
 from vjepa_demo.metrics import Evaluation, evaluate, no_video_baseline
-from vjepa_demo.model import VJEPAModel, inference_dtype
-from vjepa_demo.schema import CheckpointError, RecordError, RecordProblem, TrainedOn, VideoError, VideoRecord
-from vjepa_demo.video import Clip, load_clip, pixel_values
+from vjepa_demo.model import VJEPAModel, default_device, inference_dtype
+from vjepa_demo.schema import (
+    CheckpointError,
+    DemoError,
+    RecordError,
+    RecordProblem,
+    TrainedOn,
+    VideoError,
+    VideoRecord,
+    content_digest,
+)
+from vjepa_demo.video import Clip, clip_pixels, load_clip
 
+T = TypeVar("T")
 LoadClip = Callable[[Path, ClipConfig], Clip]
 STATE_FILE, RUN_FILE = "training_state.safetensors", "run.json"
 WORK_FOLDER = ".training"  # inside the checkpoint's folder, until the run is over
@@ -119,10 +137,13 @@ def train(
     *,
     model_config: ModelConfig | None = None,
     base_weights: str | None = "",
+    learned_before: Collection[str] = (),
     before_saving: Callable[[], None] = lambda: None,
     resume: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
     load: LoadClip = load_clip,
+    store: FeatureStore | None = None,
+    memory_bytes: int = FEATURE_CACHE_BYTES,
 ) -> Iterator[Report]:
     """Fine-tune `model` (float32, and only this run's) on `data`; write the best weights to `folder`.
 
@@ -133,21 +154,27 @@ def train(
 
     `model_config` says where the checkpoint will find its encoders, which `before_saving` may bring there.
     `base_weights` is the digest of the weights that `model` started from (a run is resumed only on the same ones),
-    None where its head is new.
+    None where its head is new; `learned_before` the digests of the clips that those were trained on, which the
+    checkpoint remembers beside its own. What the frozen part makes of the clips is kept in `memory_bytes` and in
+    `store`; what fits into neither is computed anew each epoch.
 
     Raises:
         RecordError: if fewer than two clips are left to learn from, the run to resume was another one, it was stopped
             before anything was learned, or the loss is no longer a number.
         CheckpointError: if there is no run to resume.
     """
-    run = _Run(model, data, config, Path(folder), model_config or model.config, load, base_weights)
+    features = _Features(model, config, load, store=store, memory_bytes=memory_bytes)
+    run = _Run(model, data, config, Path(folder), model_config or model.config, base_weights, learned_before, features)
     run.begin(resume=resume)
-    yield from run.encode(should_stop)
-    run.prepare()
-    if base_weights is not None and not run.epoch:
-        yield from run.start()
-    yield from run.epochs(should_stop)
-    yield run.finish(before_saving)
+    try:
+        yield from run.encode(should_stop)
+        run.prepare()
+        if base_weights is not None and not run.epoch:
+            yield from run.start()
+        yield from run.epochs(should_stop)
+        yield run.finish(before_saving)
+    finally:
+        features.release()
 
 
 def fine_tune(
@@ -179,9 +206,11 @@ def fine_tune(
         folder,
         model_config=model.config if base is None else base.model,
         base_weights=None if base is None else base.weights_sha256,
+        learned_before=() if base is None else base.trained_on.digests,
         before_saving=lambda: None if base is None else bring_encoders(base, folder),
         resume=resume,
         should_stop=should_stop,
+        store=feature_store(),
     )
 
 
@@ -208,23 +237,70 @@ def gain(result: TrainingResult) -> str:
 
 def training_device() -> str:
     """Where this process trains: its own GPU under `accelerate launch`, a GPU where there is one, else the CPU."""
-    return str(PartialState().device)
+    return str(_processes().device)
 
 
 def is_main_process() -> bool:
     """Whether this process speaks for all of an `accelerate launch`."""
-    return PartialState().is_main_process
+    return _processes().is_main_process
 
 
 def num_processes() -> int:
     """How many processes an `accelerate launch` has; 1 without one."""
-    return PartialState().num_processes
+    return _processes().num_processes
 
 
-def judge(scores: Sequence[Mapping[str, float]], records: Sequence[VideoRecord]) -> Evaluation:
-    """Metrics of `scores` (a mapping from dimension to score for each record), beside the no-video baseline."""
-    predictions = torch.tensor([[each[name] for name in DIMENSIONS] for each in scores])
-    return _judge(predictions, records, ())
+def process_index() -> int:
+    """Which of the `num_processes` this is; 0 speaks for all."""
+    return _processes().process_index
+
+
+def _processes() -> PartialState:
+    """This process among those that were launched together; accelerate has to be told where they have no GPU."""
+    return PartialState(cpu=default_device() == "cpu")
+
+
+def from_main_process(make: Callable[[], T]) -> T:
+    """What `make` returns in the main process, or the DemoError it raises there; the other processes do not call it."""
+    if num_processes() == 1:
+        return make()
+    answer: list[T | DemoError | None] = [None]
+    if is_main_process():
+        try:
+            answer = [make()]
+        except DemoError as error:
+            answer = [error]
+    made = broadcast_object_list(answer)[0]
+    if isinstance(made, DemoError):
+        raise made
+    return made
+
+
+def judge(
+    scores: Sequence[Mapping[str, float]], records: Sequence[VideoRecord], trained_on: TrainedOn | None = None
+) -> Evaluation:
+    """Metrics of `scores` (a mapping from dimension to score for each record), beside the no-video baseline.
+
+    A model that learned from some of the clips, as `trained_on` remembers, is judged by the others alone, and its
+    baseline knows the labels that it knew; by all clips where fewer than `MIN_VALIDATION_CLIPS` others are there.
+    """
+    predictions = torch.tensor([[each[name] for name in DIMENSIONS] for each in scores]).reshape(-1, len(DIMENSIONS))
+    digests = frozenset(() if trained_on is None else trained_on.digests)
+    learned = [_is_among(digests, record.video) for record in records]
+    unseen = [index for index, known in enumerate(learned) if not known]
+    if len(unseen) < MIN_VALIDATION_CLIPS:
+        return replace(_judge(predictions, records, ()), num_learned=sum(learned))
+    train = [record for record, known in zip(records, learned, strict=True) if known]
+    evaluation = _judge(predictions[unseen], [records[index] for index in unseen], train)
+    return replace(evaluation, num_learned=len(train), num_left_out=len(train))
+
+
+def _is_among(digests: Collection[str], video: Path) -> bool:
+    """Whether the clip `video` has one of `digests`; one that was deleted meanwhile has none."""
+    try:
+        return bool(digests) and content_digest(content_sha256(video)) in digests
+    except OSError:
+        return False
 
 
 class _Learner(nn.Module):
@@ -242,11 +318,21 @@ class _Learner(nn.Module):
 
 
 class _Features:
-    """What the frozen part makes of each clip and prompt: from disk where it was kept, else computed anew."""
+    """What the frozen part makes of each clip and prompt: from memory or disk where it was kept, else computed anew."""
 
-    def __init__(self, model: VJEPAModel, config: TrainConfig, folder: Path, load: LoadClip, budget: int) -> None:
-        self._model, self._load, self._config = model, load, config
-        self._store = ActivationStore(folder, budget_bytes=budget)
+    def __init__(
+        self,
+        model: VJEPAModel,
+        config: TrainConfig,
+        load: LoadClip,
+        *,
+        store: FeatureStore | None,
+        memory_bytes: int,
+    ) -> None:
+        self._model, self._load, self._store = model, load, store
+        self._layer = model.num_frozen_layers if config.scope == "top" else None
+        self._memory: dict[FeatureKey, Tensor] = {}
+        self._memory_left = memory_bytes
         self._keys: dict[Path, FeatureKey] = {}
         self._texts: dict[str, Tensor] = {}
 
@@ -256,10 +342,7 @@ class _Features:
         Raises:
             VideoError: if the file cannot be read as a video.
         """
-        key = self._key(record.video)
-        return self._store.load(key, dtype=self._dtype) is not None or self._store.save(
-            key, self._compute(record.video)
-        )
+        return self._get(record.video)[1]
 
     def read_prompts(self, records: Sequence[VideoRecord]) -> None:
         """Compute the text features of each different prompt once."""
@@ -268,39 +351,60 @@ class _Features:
 
     def video(self, record: VideoRecord) -> Tensor:
         """Pooled features (hidden,), or the hidden state at the freeze line (N, hidden)."""
-        kept = self._store.load(self._key(record.video), dtype=self._dtype)
-        value = kept if kept is not None else self._compute(record.video)
-        return value.to(self._model.device).float()
+        return self._get(record.video)[0].to(self._model.device).float()
 
     def text(self, record: VideoRecord) -> Tensor:
         """Text features (text_dim,)."""
         return self._texts[record.prompt]
 
+    def digest(self, record: VideoRecord) -> str:
+        """What a checkpoint remembers the clip of `record` by."""
+        return content_digest(self._key(record.video).content_sha256)
+
+    def release(self) -> None:
+        """The run is over: the disk space of what it used may go to others."""
+        if self._store is not None:
+            self._store.release(self._keys.values())
+
+    def _get(self, video: Path) -> tuple[Tensor, bool]:
+        """What the frozen part makes of `video`, and whether it is kept."""
+        key = self._key(video)
+        if key in self._memory:
+            return self._memory[key], True
+        kept = None if self._store is None else self._store.load(key)
+        if kept is not None:
+            value, is_kept = kept[self._name], True
+        else:
+            tensors = self._compute(video)
+            value, is_kept = tensors[self._name], self._store is not None and self._store.save(key, tensors)
+        if value.nbytes <= self._memory_left:
+            self._memory[key] = value
+            self._memory_left -= value.nbytes
+            is_kept = True
+        return value, is_kept
+
     @property
-    def _dtype(self) -> torch.dtype:
-        """Of what is kept: the hidden state is as exact as the products it comes from; pooled features are small."""
-        return self._model.dtype if self._config.scope == "top" else torch.float32
+    def _name(self) -> str:
+        return "pooled" if self._layer is None else "hidden"
 
     @torch.no_grad()
-    def _compute(self, video: Path) -> Tensor:
+    def _compute(self, video: Path) -> dict[str, Tensor]:
+        """What is kept of `video`: of pooled features all that scoring asks for too; the hidden state as exact as the
+        products that it comes from."""
         clip_config = self._model.clip_config
-        pixels = pixel_values(self._load(video, clip_config).frames, clip_config)[None]  # (1, C, T, H, W)
-        hidden = self._model.encode_prefix(pixels)  # (1, N, hidden)
-        value = hidden if self._config.scope == "top" else self._model.encode_tail(hidden)
-        return value[0].to(self._dtype).cpu()
+        clip = self._load(video, clip_config)
+        hidden = self._model.encode_prefix(clip_pixels(clip, clip_config))  # (1, N, hidden)
+        if self._layer is not None:
+            return {"hidden": hidden[0].to(self._model.dtype).cpu()}
+        pooled = self._model.encode_tail(hidden)[0].cpu()  # (video_dim,)
+        return VideoFeatures(pooled, clip.frame_seconds, clip.duration_seconds, frames=None).to_tensors()
 
     def _key(self, video: Path) -> FeatureKey:
         if video not in self._keys:
-            model = self._model.config
-            self._keys[video] = FeatureKey(
-                content_sha256=content_sha256(video),
-                clip=self._model.clip_config,
-                encoder=model.video_encoder,
-                revision=model.video_encoder_revision,
-                pooling=model.pooling,
-                dtype=str(self._dtype),
-                layer=self._model.num_frozen_layers if self._config.scope == "top" else None,
-            )
+            key = FeatureKey.of(self._model, content_sha256(video), layer=self._layer)
+            if self._store is not None:
+                self._store.hold([key])
+            self._keys[video] = key
         return self._keys[video]
 
 
@@ -314,11 +418,12 @@ class _Run:
         config: TrainConfig,
         folder: Path,
         model_config: ModelConfig,
-        load: LoadClip,
         base_weights: str | None,
+        learned_before: Collection[str],
+        features: _Features,
     ) -> None:
         self.data, self.config, self.folder, self.model_config = data, config, folder, model_config
-        self.base_weights = base_weights
+        self.base_weights, self.learned_before, self.features = base_weights, learned_before, features
         self.accelerator = Accelerator(
             cpu=model.device.type == "cpu",
             gradient_accumulation_steps=config.accumulate,
@@ -327,7 +432,7 @@ class _Run:
         model.set_trainable(top_layers=config.scope == "top", text=config.train_text)
         model.multiply_in(inference_dtype(model.device))
         self.model = model
-        self.work, self.load = folder / WORK_FOLDER, load
+        self.work = folder / WORK_FOLDER
         self.train, self.validation = list(data.train), list(data.validation)
         self.epoch = self.best_epoch = 0
         self.best_score = -math.inf
@@ -352,8 +457,6 @@ class _Run:
             self.work.mkdir(parents=True)
             path.write_text(json.dumps(identity))
         self.accelerator.wait_for_everyone()
-        budget = int(shutil.disk_usage(self.work).free * self.config.cache_share / self.accelerator.num_processes)
-        self.features = _Features(self.model, self.config, self.work / "features", self.load, budget)
 
     # ---- the frozen part, once a clip --------------------------------------------------------------------------------
 
@@ -550,6 +653,7 @@ class _Run:
             dimensions=tuple(name for name in DIMENSIONS if any(name in record.labels for record in self.train)),
             vquala_score=measured.get("vquala_score"),
             no_video_baseline=measured.get("no_video_baseline"),
+            digests=tuple(sorted({*self.learned_before, *map(self.features.digest, self.train)})),
         )
         save_checkpoint(
             self.model,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,13 +62,14 @@ class _Stream:
 class Clip:
     """The frames of a video that a model sees.
 
-    `frames` is (T, 3, crop, crop) uint8 RGB; `frame_seconds` (T,) when each of them is first shown in the video,
-    whose whole length is `duration_seconds`.
+    `frames` is (T, 3, crop, crop) uint8 RGB, those of the first view; `frame_seconds` (T,) when each of them is first
+    shown in the video, whose whole length is `duration_seconds`. `more_views` are the frames of the other views.
     """
 
     frames: Tensor
     frame_seconds: tuple[float, ...]
     duration_seconds: float
+    more_views: tuple[Tensor, ...] = ()
 
     def __repr__(self) -> str:
         return f"Clip(frames={tuple(self.frames.shape)}, duration_seconds={self.duration_seconds:.2f})"
@@ -116,9 +118,14 @@ def view_frames(frames: Tensor, view: View, config: ClipConfig) -> Tensor:
     if view.framing == "squeeze":
         return _resize(frames, (crop, crop))
     if view.framing == "fragments":
-        edge = max(crop, min(height, width, view.edge or max(height, width)))
+        edge = _fragments_edge(height, width, view, config)
         return fragments(_resize(frames, resized_shape(height, width, edge)), crop, view.grid)
     return _centre(_resize(frames, resized_shape(height, width, view.edge or config.resize_edge)), crop)
+
+
+def _fragments_edge(height: int, width: int, view: View, config: ClipConfig) -> int:
+    """The shortest edge at which pieces are taken: the frame's own, but neither over the view's nor below the crop."""
+    return max(config.crop_size, min(height, width, view.edge or max(height, width)))
 
 
 def fragments(frames: Tensor, crop: int, grid: int) -> Tensor:
@@ -168,15 +175,71 @@ def load_clip(path: str | Path, config: ClipConfig) -> Clip:
 
 
 def _load(path: Path, config: ClipConfig) -> Clip:
-    stream = _inspect(path, _open(path))
-    times = frame_times(stream.begin_seconds, stream.end_seconds, config.num_frames)
-    shape = resized_shape(stream.height, stream.width, config.resize_edge)
-    batch = _decode(path, times, shape, config.crop_size)
+    decoder = _open(path)
+    stream = _inspect(path, decoder)
+    windows = [view for view in config.views if view.window is not None]
+    near = _decode_window(path, decoder, stream, windows, config) if windows else {}
+    looks = [
+        _look(path, stream, view, config) if view.window is None else _look_near(near, decoder, stream, view, config)
+        for view in config.views
+    ]
     return Clip(
-        frames=batch.data,  # (T, 3, crop, crop) uint8
-        frame_seconds=tuple(batch.pts_seconds.tolist()),
+        frames=looks[0][0],  # (T, 3, crop, crop) uint8
+        frame_seconds=looks[0][1],
         duration_seconds=stream.end_seconds - stream.begin_seconds,
+        more_views=tuple(frames for frames, _ in looks[1:]),
     )
+
+
+def _look(path: Path, stream: _Stream, view: View, config: ClipConfig) -> tuple[Tensor, tuple[float, ...]]:
+    """What a view of the whole clip shows, (T, 3, crop, crop) uint8, and when: shrunk in the decoder."""
+    times = frame_times(stream.begin_seconds, stream.end_seconds, view.num_frames or config.num_frames)
+    if view.framing == "crop":
+        shape = resized_shape(stream.height, stream.width, view.edge or config.resize_edge)
+    elif view.framing == "squeeze":
+        shape = config.crop_size, config.crop_size
+    else:
+        shape = resized_shape(stream.height, stream.width, _fragments_edge(stream.height, stream.width, view, config))
+    batch = _decode(path, times, shape, config.crop_size if view.framing == "crop" else None)
+    frames = batch.data if view.framing != "fragments" else fragments(batch.data, config.crop_size, view.grid)
+    return frames, tuple(batch.pts_seconds.tolist())
+
+
+def _decode_window(
+    path: Path, decoder: VideoDecoder, stream: _Stream, views: Sequence[View], config: ClipConfig
+) -> dict[int, tuple[Tensor, float]]:
+    """The frames that windows look at, by their number: (3, H, W) uint8, no larger than any of them needs, and when
+    each is shown."""
+    from torchcodec.transforms import Resize
+
+    wanted = sorted({index for view in views for index in _indices(decoder, stream, view, config)})
+    shortest = min(stream.height, stream.width)
+    edge = min(shortest, max(view.edge or shortest for view in views))
+    shape = resized_shape(stream.height, stream.width, edge)
+    try:
+        batch = _open(path, transforms=[Resize(shape)]).get_frames_at(wanted)
+    except (RuntimeError, IndexError) as error:
+        raise _SeekError(str(_unreadable(path, error))) from error
+    return dict(zip(wanted, zip(batch.data, batch.pts_seconds.tolist(), strict=True), strict=True))
+
+
+def _look_near(
+    near: Mapping[int, tuple[Tensor, float]], decoder: VideoDecoder, stream: _Stream, view: View, config: ClipConfig
+) -> tuple[Tensor, tuple[float, ...]]:
+    """What a view of a window shows, (T, 3, crop, crop) uint8, and when."""
+    found = [near[index] for index in _indices(decoder, stream, view, config)]
+    return view_frames(torch.stack([frame for frame, _ in found]), view, config), tuple(time for _, time in found)
+
+
+def _indices(decoder: VideoDecoder, stream: _Stream, view: View, config: ClipConfig) -> list[int]:
+    num_source = len(decoder)
+    seconds = stream.end_seconds - stream.begin_seconds
+    return view_indices(view, num_source, num_source / seconds if seconds > 0 else WINDOW_FRAMES_PER_SECOND, config)
+
+
+def clip_pixels(clip: Clip, config: ClipConfig) -> list[Tensor]:
+    """The normalised pixels (1, C, T, crop, crop) float32 of each view of a clip, for the model."""
+    return [pixel_values(frames, config)[None] for frames in (clip.frames, *clip.more_views)]
 
 
 def resize_and_crop(frames: Tensor, config: ClipConfig) -> Tensor:
@@ -335,11 +398,12 @@ def _container_seconds(decoder: VideoDecoder) -> float | None:
     return container.duration_seconds_from_header if len(container.streams) == 1 else None
 
 
-def _decode(path: Path, times: list[float], shape: tuple[int, int], crop: int) -> Any:
-    """The frames shown at `times`, resized and cropped inside FFmpeg: a torchcodec FrameBatch."""
+def _decode(path: Path, times: list[float], shape: tuple[int, int], crop: int | None) -> Any:
+    """The frames shown at `times`, resized and perhaps cropped inside FFmpeg: a torchcodec FrameBatch."""
     from torchcodec.transforms import CenterCrop, Resize
 
-    decoder = _open(path, transforms=[Resize(shape), CenterCrop((crop, crop))])
+    transforms = [Resize(shape), *([CenterCrop((crop, crop))] if crop else [])]
+    decoder = _open(path, transforms=transforms)
     try:
         batch = decoder.get_frames_played_at(times)
     except (RuntimeError, IndexError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from vjepa_demo.config import ACR_WORDS, DIMENSION_MEANINGS, model_presets
+from vjepa_demo.ui.errors import AT_ONCE, shown_errors
 
 TEXT = """
 ### What the scores are
@@ -29,15 +30,15 @@ No public weights exist for the head, so an encoder alone cannot score: a model 
 A score ranks clips; it is no certificate. The `demo` model learned from clips that this project drew and degraded
 itself: it has never seen a human rating. Compare versions of the same clip rather than clips of different kinds.
 
-An uploaded video is deleted from this server about a day after it came. The frames that the model saw of the last
-clips stay in its memory until newer ones take their place, so that a second prompt costs nothing. What you
-bring to the Fine-tune tab and the model you train are yours alone, and are deleted when your session ends, about an
-hour after you close the page. Nothing else is kept.
+An upload is deleted from this server about a day after it came. The frames that the model saw of the last
+clips stay in its memory until newer ones take their place, so that a second prompt costs nothing. What was
+extracted from your uploads, your scores and the model you train are yours alone, and are deleted when your
+session ends, about an hour after you close the page. What follows is all that stays longer.
 """
 
 
-def add_about_tab() -> None:
-    """Fill the current tab."""
+def add_about_tab(tab: gr.Tab) -> None:
+    """Fill the current tab, `tab`; what is kept on disk is looked up whenever it is chosen."""
     gr.Markdown(
         TEXT.format(
             scale=", ".join(f"{number} {word}" for number, word in enumerate(ACR_WORDS, start=1)),
@@ -48,3 +49,12 @@ def add_about_tab() -> None:
             ),
         )
     )
+    kept = gr.Markdown(elem_id="kept-on-disk")
+    tab.select(_kept_on_disk, outputs=kept, **AT_ONCE)
+
+
+def _kept_on_disk() -> str:
+    from vjepa_demo.features import about_store, feature_store  # loads torch: not before the page is painted
+
+    with shown_errors():
+        return about_store(feature_store())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,15 @@ from vjepa_demo.config import ASSETS, MAX_UPLOAD_BYTES, MAX_WAITING
 from vjepa_demo.schema import DemoError
 from vjepa_demo.ui import render
 from vjepa_demo.ui.about_tab import add_about_tab
+from vjepa_demo.ui.api import add_api
+from vjepa_demo.ui.batch_tab import add_batch_tab
+from vjepa_demo.ui.compare_tab import CSS as COMPARE_CSS
+from vjepa_demo.ui.compare_tab import add_compare_tab
 from vjepa_demo.ui.errors import AT_ONCE
 from vjepa_demo.ui.finetune_tab import add_finetune_tab
 from vjepa_demo.ui.first_head import add_first_head
+from vjepa_demo.ui.history import wire_compare
+from vjepa_demo.ui.model_choice import follow
 from vjepa_demo.ui.score_tab import add_score_tab
 from vjepa_demo.ui.session import Session
 from vjepa_demo.ui.theme import CSS, THEME
@@ -44,11 +51,19 @@ def build_app(
         first_head = None if bootstrapper is None else add_first_head(app, bootstrapper)
         with gr.Tabs() as tabs:
             with gr.Tab("Score", id="score"):
-                model = add_score_tab(load_scorer, default_model, session, recheck=first_head)
+                score = add_score_tab(load_scorer, default_model, session, recheck=first_head)
+            with gr.Tab("Compare", id="compare"):
+                compare = add_compare_tab(load_scorer, default_model, session, tabs=tabs)
+            with gr.Tab("Batch", id="batch"):
+                batch_model = add_batch_tab(load_scorer, default_model, session)
             with gr.Tab("Fine-tune", id="finetune"):
-                add_finetune_tab(session, default_model, model, tabs)
-            with gr.Tab("About", id="about"):
-                add_about_tab()
+                add_finetune_tab(session, default_model, score.model, tabs)
+            with gr.Tab("About", id="about") as about:
+                add_about_tab(about)
+        add_api(load_scorer, default_model, app)
+        for other in (compare.model, batch_model):
+            follow(score.model, other, session)
+        wire_compare(score.history, score.compare, compare, session)
 
         def model_state() -> Iterator[str]:
             """The header while the default model loads, and once it has."""
@@ -82,10 +97,12 @@ def launch(app: gr.Blocks, **settings: Any) -> None:
     app.launch(
         theme=THEME,
         css=CSS,
+        css_paths=[COMPARE_CSS],
         allowed_paths=examples,
         max_file_size=MAX_UPLOAD_BYTES,
         quiet=True,
         prevent_thread_lock=True,
+        mcp_server=importlib.util.find_spec("mcp") is not None,  # with the extra gradio[mcp]; else the page alone
         **settings,
     )
     logger.info("the page is on %s", app.local_url)

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from vjepa_demo.config import MAX_UPLOAD_BYTES, model_presets
+from vjepa_demo.config import MAX_UPLOAD_BYTES
 from vjepa_demo.schema import CheckpointError
 from vjepa_demo.ui import render
 from vjepa_demo.ui.errors import shown_errors
+from vjepa_demo.ui.model_choice import model_choices
 from vjepa_demo.ui.session import MINE, Session
 
 if TYPE_CHECKING:
@@ -98,14 +99,11 @@ def add_loader(session: gr.State, model: gr.Dropdown, tabs: gr.Tabs) -> None:
 
 def choose_mine(session: Session) -> tuple[Any, Any]:
     """The Score tab's model choice with the checkpoint that this visitor trained in it and chosen, and that tab."""
-    from vjepa_demo.scorer import load_scorer
-
     with shown_errors():
-        if session.checkpoint is None:
+        scorer = session.own_scorer(MY_MODEL)
+        if scorer is None:
             raise CheckpointError("no checkpoint yet: train one first")
-        if session.scorer is None or session.scorer_of != session.checkpoint:
-            return _choose(session, load_scorer(str(session.checkpoint), shown_as=MY_MODEL), session.checkpoint)
-        return _choose(session, session.scorer, session.checkpoint)
+        return _choose(session, scorer, session.scorer_of)
 
 
 def _use_zip(session: Session, archive: str) -> tuple[Any, Any, str]:
@@ -113,7 +111,6 @@ def _use_zip(session: Session, archive: str) -> tuple[Any, Any, str]:
     from vjepa_demo.scorer import load_scorer
 
     with shown_errors(), tempfile.TemporaryDirectory(dir=session.folder, ignore_cleanup_errors=True) as folder:
-        session.uploads.add(Path(archive))
         checkpoint = open_checkpoint_zip(archive, folder)
         check_stranger(checkpoint, Path(archive).name)
         scorer = load_scorer(folder, shown_as=MY_UPLOAD)
@@ -134,8 +131,7 @@ def _use_hub(session: Session, name: str) -> tuple[Any, Any, str]:
 def _choose(session: Session, scorer: Scorer, trained: Path | None = None) -> tuple[Any, Any]:
     """Make `scorer` the visitor's own, of the checkpoint `trained` here or else of a foreign one."""
     session.scorer, session.scorer_of = scorer, trained
-    choices = [(f"{preset.name}: {preset.summary}", preset.name) for preset in model_presets().values()]
-    return gr.Dropdown(choices=[*choices, (scorer.name, MINE)], value=MINE), gr.Tabs(selected="score")
+    return gr.Dropdown(model_choices(session), value=MINE), gr.Tabs(selected="score")
 
 
 def _loaded(scorer: Scorer) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from html import escape
@@ -12,31 +11,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import gradio as gr
-from gradio.processing_utils import save_file_to_cache
-from gradio.utils import get_upload_folder
 
-from vjepa_demo.config import ASSETS, LABEL_RANGES, Scope, TrainConfig, model_presets
+from vjepa_demo.config import Scope, TrainConfig, model_presets
 from vjepa_demo.plots import label_histograms, prediction_scatter, training_curves
 from vjepa_demo.schema import RecordError
 from vjepa_demo.ui import render
 from vjepa_demo.ui.checkpoint_panel import LOADING, add_loader, add_push, add_sign_in, choose_mine
+from vjepa_demo.ui.data_inputs import (
+    RANGES,
+    SAMPLE,
+    SAMPLE_TABLE,
+    Range,
+    add_label_range,
+    add_table_file,
+    add_video_files,
+    emptied,
+)
 from vjepa_demo.ui.errors import AT_ONCE, shown_errors
 from vjepa_demo.ui.session import Session
+from vjepa_demo.ui.turns import TRAININGS
 
 if TYPE_CHECKING:
     from vjepa_demo.records import OnProgress, RecordSet
-    from vjepa_demo.train import EpochReport, Report, TrainingResult
+    from vjepa_demo.train import EpochReport, Report, TrainingData, TrainingResult
 
-Range = tuple[float, float] | None
 Point = tuple[int, float | None, float | None, float | None]  # epoch, loss, validation loss, VQualA score
-SAMPLE = ASSETS / "sample"
 SCOPES: list[tuple[str, Scope]] = [
     ("head: fast, an epoch takes seconds", "head"),
     ("top: the encoder's upper layers too, slower and often better", "top"),
 ]
 EXTRACTED = "videos"  # in the session's folder: what came out of a zip, of the last check alone
 WAITING = "Waiting for its turn: one visitor's model learns at a time"
-RANGES = {"detect it": None, **{f"{low} to {high}": (low, high) for low, high in LABEL_RANGES}}
 TRAINING: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "training", "api_visibility": "private"}
 
 
@@ -97,14 +102,8 @@ def add_finetune_tab(session: gr.State, default_model: str, model: gr.Dropdown, 
 
 def _add_inputs(default_model: str) -> _Inputs:
     defaults = TrainConfig()
-    labels = gr.File(label="Labels (CSV or TSV)", file_types=[".csv", ".tsv", ".txt"], height=150, elem_id="labels")
-    videos = gr.File(
-        label="Videos (files, or one zip)",
-        file_count="multiple",
-        file_types=["video", ".zip", ".gif", ".mkv", ".ts"],
-        height=150,
-        elem_id="label-videos",
-    )
+    labels = add_table_file("Labels (CSV or TSV)", "labels")
+    videos = add_video_files("label-videos")
     with gr.Row(equal_height=True):
         hub_name = gr.Textbox(
             label="or a Hub data set", placeholder="owner/name", max_length=200, scale=3, elem_id="hub-dataset"
@@ -119,7 +118,7 @@ def _add_inputs(default_model: str) -> _Inputs:
         rate = gr.Number(defaults.learning_rate, label="Base learning rate", minimum=1e-7, maximum=0.1)
         validation = gr.Slider(0, 0.5, value=defaults.validation_fraction, step=0.05, label="Share for validation")
         seed = gr.Number(defaults.seed, label="Seed", precision=0, minimum=0)
-        label_range = gr.Dropdown(list(RANGES), label="Range of the labels", elem_id="label-range")
+        label_range = add_label_range("label-range")
     with gr.Row():
         start = gr.Button("Start training", variant="primary", interactive=False, elem_id="start-button")
         stop = gr.Button("Stop, keep the best", interactive=False, elem_id="stop-button")
@@ -177,9 +176,8 @@ def _check_uploads(
     label_range: str,
     progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio asks for it)
 ) -> tuple[Any, ...]:
-    session.uploads.update(Path(path) for path in [labels, *(videos or [])] if path)
     if not labels or not videos:
-        with shown_errors():
+        with shown_errors(), session.checks.turn():
             _forget(session)
         missing = "the labels" if videos else "the videos" if labels else "labels and videos"
         return _unchecked(f"Add {missing}, or use the sample data set.")
@@ -191,7 +189,7 @@ def _check_sample(
     session: Session,
     progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio asks for it)
 ) -> tuple[Any, ...]:
-    read = partial(_read_files, session, str(SAMPLE / "labels.csv"), [str(SAMPLE)], None)
+    read = partial(_read_files, session, str(SAMPLE_TABLE), [str(SAMPLE)], None)
     return _check(session, lambda _: read(), progress, description="the sample data set", kind="procedural")
 
 
@@ -241,9 +239,9 @@ def _check(
     """Read, match and open all of it, and show what will be used and what will not."""
     from vjepa_demo.records import check_videos, summarise
 
-    with shown_errors():
+    with shown_errors(), session.checks.turn():
         _forget(session)
-        (session.folder / EXTRACTED).mkdir()
+        emptied(session.folder / EXTRACTED)
         progress(0.0, desc="Reading the labels")
         records = read(lambda done, total: progress((done, total), desc="Fetching the videos"))
         records = check_videos(
@@ -311,8 +309,8 @@ def _train(
 ) -> Iterator[tuple[Any, ...]]:
     """Live status and curves while it learns, then the results."""
     history: list[Point] = []
-    with shown_errors(), _deleted_after(session):
-        config = _config(scope, epochs, rate, validation, seed)
+    with shown_errors(), session.deleted_if_closed(), TRAININGS.turn():
+        config = train_config(scope, epochs, rate, validation, seed)
         yield render.status("Loading the model", None, None), gr.Plot(visible=False), gr.Column(visible=False), *_SKIP
         for report in _reports(session, model, config):
             yield _shown(session, report, history)
@@ -321,17 +319,12 @@ def _train(
 _SKIP = (gr.skip(), gr.skip(), gr.skip())
 
 
-@contextmanager
-def _deleted_after(session: Session) -> Iterator[None]:
-    """A visitor who left meanwhile leaves nothing: what the run wrote since goes too."""
-    try:
-        yield
-    finally:
-        if session.closed.is_set():
-            session.delete()
+def train_config(scope: Scope, epochs: float, rate: float, validation: float, seed: float) -> TrainConfig:
+    """The settings of a run as a person gave them.
 
-
-def _config(scope: Scope, epochs: int, rate: float, validation: float, seed: int) -> TrainConfig:
+    Raises:
+        RecordError: for a value out of its range.
+    """
     try:
         return TrainConfig(
             scope=scope,
@@ -345,26 +338,30 @@ def _config(scope: Scope, epochs: int, rate: float, validation: float, seed: int
 
 
 def _reports(session: Session, model: str, config: TrainConfig) -> Iterator[Report]:
-    from vjepa_demo.records import split_records
-    from vjepa_demo.train import TrainingData, fine_tune
+    from vjepa_demo.train import fine_tune
 
     if session.should_stop():
         raise RecordError("stopped before it began: nothing was learned, nothing was saved")
     if session.records is None:
         raise RecordError("nothing to train on: add labels and videos, or use the sample data set")
-    records = session.records
-    split = split_records(records.records, validation_fraction=config.validation_fraction, seed=config.seed)
-    for warning in split.warnings:
+    data, warnings = training_data(session.records, config, description=session.description, kind=session.kind)
+    for warning in warnings:
         gr.Warning(escape(warning))
-    data = TrainingData(
-        split.train,
-        split.validation,
-        description=session.description,
-        kind=session.kind,
-        label_range=(records.label_range.low, records.label_range.high),
-    )
     folder = session.new_run()
     yield from fine_tune(model, data, config, folder, should_stop=session.should_stop)
+
+
+def training_data(
+    records: RecordSet, config: TrainConfig, *, description: str, kind: Literal["human", "procedural"]
+) -> tuple[TrainingData, tuple[str, ...]]:
+    """`records` split as `config` says, and sentences for the person who decides whether to train on it."""
+    from vjepa_demo.records import split_records
+    from vjepa_demo.train import TrainingData
+
+    split = split_records(records.records, validation_fraction=config.validation_fraction, seed=config.seed)
+    label_range = (records.label_range.low, records.label_range.high)
+    data = TrainingData(split.train, split.validation, description=description, kind=kind, label_range=label_range)
+    return data, split.warnings
 
 
 def _shown(session: Session, report: Report, history: list[Point]) -> tuple[Any, ...]:
@@ -392,24 +389,21 @@ def _point(report: EpochReport) -> Point:
 def _finished(session: Session, result: TrainingResult) -> tuple[Any, ...]:
     from vjepa_demo.checkpoint import zip_checkpoint
 
-    session.checkpoint = result.folder
-    archive = session.folder / f"checkpoint-{session.runs}.zip"
+    archive = session.end_run(result.folder)
     zip_checkpoint(result.folder, archive)
-    served = Path(save_file_to_cache(archive, cache_dir=get_upload_folder()))  # where Gradio serves it from
-    session.uploads.add(served)
-    archive.unlink()
     text = f"Done: the best of {result.epochs} epochs was number {result.best_epoch}."
     return (
         render.status(text, 1.0, None),
         gr.skip(),
         gr.Column(visible=True),
-        render.metrics_table(result.evaluation, _sentence(result)),
+        render.metrics_table(result.evaluation, meaning(result)),
         _scatter(result),
-        gr.DownloadButton(value=str(served)),
+        gr.DownloadButton(value=str(archive)),
     )
 
 
-def _sentence(result: TrainingResult) -> str:
+def meaning(result: TrainingResult) -> str:
+    """What the metrics of a run say, in plain sentences."""
     from vjepa_demo.metrics import verdict
     from vjepa_demo.train import gain
 

@@ -17,6 +17,7 @@ from vjepa_demo.schema import VideoScores
 if TYPE_CHECKING:
     from vjepa_demo.metrics import Evaluation
     from vjepa_demo.records import RecordSet, RecordSummary
+    from vjepa_demo.scorer import Scorer
 
 THUMBNAIL_PIXELS = 176  # twice the size it is shown at, for sharp screens
 STEP_NAMES = {"decode": "decoding", "video": "video encoder", "text": "text encoder", "head": "head"}
@@ -64,15 +65,17 @@ def _score_row(name: str, score: float) -> str:
 
 
 def frame_strip(result: VideoScores) -> str:
-    """The frames that the model saw, each with its time in the video."""
+    """The frames that the model saw, each with its time in the video; nothing where they were not kept."""
+    if result.frames is None:
+        return ""
     figures = "".join(
-        f'<figure><img src="{_jpeg_url(frame)}" alt="frame at {seconds:.2f} s">{seconds:.2f} s</figure>'
+        f'<figure><img src="{jpeg_url(frame)}" alt="frame at {seconds:.2f} s">{seconds:.2f} s</figure>'
         for frame, seconds in zip(result.frames, result.frame_seconds, strict=True)
     )
     return f'<p class="strip-title">What the model saw of it, frame by frame →</p><div class="strip">{figures}</div>'
 
 
-def _jpeg_url(frame: np.ndarray) -> str:
+def jpeg_url(frame: np.ndarray) -> str:
     """A frame (H, W, 3) uint8 as a data URL of a small JPEG."""
     image = Image.fromarray(frame)
     image.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
@@ -91,7 +94,7 @@ def heading(result: VideoScores) -> str:
     )
 
 
-def caution(result: VideoScores) -> str:
+def caution(result: VideoScores | Scorer) -> str:
     """What a model that never met a human opinion must not be taken for; nothing for one that did."""
     if result.trained_on.kind == "human":
         return ""

@@ -1,4 +1,4 @@
-"""The Score tab: a video and its prompt in, five scores out; and the `/score` endpoint."""
+"""The Score tab: a video and its prompt in, five scores out."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from vjepa_demo.config import ASSETS, ModelPreset, model_presets
+from vjepa_demo.config import ASSETS
 from vjepa_demo.plots import radar_chart
 from vjepa_demo.schema import VideoError, VideoScores
 from vjepa_demo.ui import render
 from vjepa_demo.ui.errors import AT_ONCE, shown_errors
-from vjepa_demo.ui.session import MINE, Session
+from vjepa_demo.ui.history import ScoredClip, add_history, file_of, found, panel, remember, scored_clip
+from vjepa_demo.ui.model_choice import add_model_choice, refusal
+from vjepa_demo.ui.session import Session
 
 if TYPE_CHECKING:
     from vjepa_demo.scorer import Scorer
@@ -61,16 +63,27 @@ class _Results:
     strip: gr.HTML
     about: gr.HTML
     json: gr.Code
+    compare: gr.Button
 
     @property
     def all(self) -> list[Any]:
         return [self.empty, self.panel, self.heading, self.radar, self.table, self.strip, self.about, self.json]
 
 
+@dataclass(frozen=True)
+class ScoreTab:
+    """What other tabs are wired to: the choice of the model, the history, and the button that sends the clip whose
+    scores are shown to the Compare tab."""
+
+    model: gr.Dropdown
+    history: gr.HTML
+    compare: gr.Button
+
+
 def add_score_tab(
     load_scorer: Callable[[str], Scorer], default_model: str, session: gr.State, *, recheck: gr.HTML | None = None
-) -> gr.Dropdown:
-    """Fill the current tab and name the `/score` endpoint; returns the choice of the model.
+) -> ScoreTab:
+    """Fill the current tab.
 
     When `recheck` changes, it is looked again whether the chosen model can score.
     """
@@ -82,37 +95,28 @@ def add_score_tab(
         visitor: Session | None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio asks for it)
     ) -> Iterator[tuple[Any, ...]]:
-        yield gr.Button(interactive=False), *[gr.skip()] * len(results.all)
+        yield gr.Button(interactive=False), *[gr.skip()] * (len(results.all) + 1)
         load = load_scorer if visitor is None else visitor.or_else(load_scorer)  # None: the server was started anew
         with shown_errors():
-            yield gr.skip(), *_shown(_score(load, video, prompt, model, progress))
-
-    def score_endpoint(video: str, prompt: str, model: str = default_model) -> dict[str, Any]:
-        """Score a video and the prompt it was made from on five mean opinion scores, 1 (Bad) to 5 (Excellent).
-
-        Args:
-            video: the video file, anything FFmpeg decodes.
-            prompt: the text the video was made from.
-            model: "demo", "vitl" or "vitg".
-
-        Returns:
-            {"video", "prompt", "model", "trained_on", "scores": {"Traditional", "Alignment", "Aesthetic",
-            "Temporal", "Overall"}, "seconds"}
-        """
-        with shown_errors(str):
-            return _score(load_scorer, video, prompt, model).to_dict()
+            result = _score(load, video, prompt, model, progress)
+        clip = scored_clip(video or "", model, result)
+        if visitor is not None:
+            remember(visitor, clip)
+        yield gr.skip(), *_shown(clip), gr.skip() if visitor is None else panel(visitor)
 
     with gr.Row(equal_height=False, elem_id="score-row"):
         with gr.Column(scale=2, min_width=320, elem_id="inputs-column"):
             inputs = _add_inputs(default_model)
             example_loaded = _add_examples(inputs)
+            history = add_history()
         with gr.Column(scale=3, min_width=320, elem_id="results-column"):
             results = _add_results()
     _keep_ready(inputs, recheck)
     for trigger in (inputs.button.click, example_loaded.then):
-        _wire(trigger, score_on_page, inputs, results, session)
-    _add_endpoint(score_endpoint, inputs)
-    return inputs.model
+        _wire(trigger, score_on_page, inputs, results, session, history)
+    restored = history.show(_restored, [session], [inputs.video, inputs.prompt, inputs.model, *results.all], **AT_ONCE)
+    restored.success(None, js=SHOW_RESULTS, api_visibility="private")
+    return ScoreTab(inputs.model, history, results.compare)
 
 
 def _add_inputs(default_model: str) -> _Inputs:
@@ -123,19 +127,10 @@ def _add_inputs(default_model: str) -> _Inputs:
         lines=2,
         elem_id="prompt",
     )
-    model = gr.Dropdown(
-        choices=[(_choice(preset), preset.name) for preset in model_presets().values()],
-        value=default_model,
-        label="Model",
-        elem_id="model",
-    )
+    model = add_model_choice(default_model, "model")
     button = gr.Button("Score", variant="primary", interactive=False, elem_id="score-button")
     hint = gr.HTML(render.hint("Add a video and type its prompt."), elem_id="hint")
     return _Inputs(video, prompt, model, button, hint, gr.State(False))
-
-
-def _choice(preset: ModelPreset) -> str:
-    return f"{preset.name}: {preset.summary}{'' if preset.refusal is None else ' (no trained head yet)'}"
 
 
 def _add_examples(inputs: _Inputs) -> Any:
@@ -158,9 +153,10 @@ def _add_results() -> _Results:
         table = gr.HTML(elem_id="score-table")
         strip = gr.HTML(elem_id="strip")
         about = gr.HTML(elem_id="about-scores")
+        compare = gr.Button("Compare with other clips", size="sm", elem_id="to-compare")
         with gr.Accordion("JSON", open=False):
             code = gr.Code(language="json", show_label=False, interactive=False, buttons=["copy"], elem_id="json")
-    return _Results(empty, panel, heading, radar, table, strip, about, code)
+    return _Results(empty, panel, heading, radar, table, strip, about, code, compare)
 
 
 def _keep_ready(inputs: _Inputs, recheck: gr.HTML | None) -> None:
@@ -186,20 +182,24 @@ def _finished(video: str | None, prompt: str, model: str) -> tuple[Any, Any, boo
 
 
 def _missing(video: str | None, prompt: str, model: str) -> str | None:
-    refusal = None if model == MINE else model_presets()[model].refusal
-    if refusal is not None:
-        return refusal
+    if (reason := refusal(model)) is not None:
+        return reason
     if not video:
         return "Add a video." if prompt.strip() else "Add a video and type its prompt."
     return None if prompt.strip() else "Type the prompt that the video was made from."
 
 
 def _wire(
-    trigger: Callable[..., Any], score: Callable[..., Any], inputs: _Inputs, results: _Results, session: gr.State
+    trigger: Callable[..., Any],
+    score: Callable[..., Any],
+    inputs: _Inputs,
+    results: _Results,
+    session: gr.State,
+    history: gr.HTML,
 ) -> None:
     """`trigger` switches the button off, scores, shows or, on an error, clears the results, and switches it on."""
     started = trigger(lambda: (gr.Button(interactive=False), True), outputs=[inputs.button, inputs.running], **AT_ONCE)
-    outputs = [inputs.button, *results.all]
+    outputs = [inputs.button, *results.all, history]
     scoring = started.then(score, [*inputs.values, session], outputs, api_visibility="private", **SCORING)
     for event in (started.then, scoring.success):
         event(None, js=SHOW_RESULTS, api_visibility="private")
@@ -211,12 +211,6 @@ def _wire(
             [inputs.button, inputs.hint, inputs.running],
             **AT_ONCE,
         )
-
-
-def _add_endpoint(score: Callable[..., Any], inputs: _Inputs) -> None:
-    """`/score`: through the real components, so that Gradio checks that the file was uploaded by the caller."""
-    answer = gr.JSON(label="scores", visible=False)
-    gr.Button(visible=False).click(score, inputs.values, answer, api_name="score", **SCORING)
 
 
 def _score(
@@ -239,14 +233,24 @@ def _score(
     return replace(result, video=Path(video).name)
 
 
-def _shown(result: VideoScores) -> tuple[Any, ...]:
+def _restored(event: gr.EventData, visitor: Session | None) -> tuple[Any, ...]:
+    """A clip of the history as it was when it was scored: its video, prompt, model and results."""
+    with shown_errors():
+        clip = found(visitor, event.key)
+    if visitor is not None:
+        visitor.shown = clip
+    return file_of(clip), clip.result.prompt, clip.model, *_shown(clip)
+
+
+def _shown(clip: ScoredClip) -> tuple[Any, ...]:
+    result = clip.result
     return (
         gr.HTML(visible=False),
         gr.Column(visible=True),
         render.heading(result),
         radar_chart(result),
         render.score_table(result),
-        render.frame_strip(result),
+        clip.strip,
         render.about_scores(result),
         json.dumps(result.to_dict(), indent=2, ensure_ascii=False),
     )

@@ -1,22 +1,57 @@
-"""What one visitor has: a folder of their own, their labelled clips, their checkpoint. Gone when the session ends."""
+"""What one visitor has: a folder of their own, their clips, scores and checkpoint. Gone when the session ends.
+
+What was uploaded is not theirs alone: Gradio keeps equal files once, whoever brings them, and deletes them after a day.
+"""
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from gradio.utils import get_upload_folder
+
 from vjepa_demo.schema import ModelError, RecordError
+from vjepa_demo.ui.turns import Turns
 
 if TYPE_CHECKING:
+    from vjepa_demo.batch import BatchTable, RowResult
     from vjepa_demo.records import RecordSet
     from vjepa_demo.scorer import Scorer
+    from vjepa_demo.ui.history import ScoredClip
 
+BatchOrder = Literal["latest", "errors", "best", "worst"]  # which rows of a batch are shown first
 MINE = "mine"  # the value of the Score tab's model choice that stands for the visitor's own checkpoint
+
+
+@dataclass(eq=False)
+class Batch:
+    """What a visitor scores row by row: the rows, where their scores are written, and those there are."""
+
+    table: BatchTable
+    out: Path
+    scorer: Scorer | None = None  # None until it was begun
+    results: list[RowResult] = field(default_factory=list)
+    order: BatchOrder = "latest"
+
+    @property
+    def model(self) -> str:
+        return "" if self.scorer is None else self.scorer.name
+
+    @property
+    def num_left(self) -> int:
+        return len(self.table.rows) - len(self.results)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it was begun and not brought to its end."""
+        return self.scorer is not None and self.num_left > 0
 
 
 @dataclass(eq=False)
@@ -30,11 +65,21 @@ class Session:
     checkpoint: Path | None = None
     scorer: Scorer | None = None
     scorer_of: Path | None = None  # the checkpoint trained here that `scorer` has; None for one from elsewhere
-    uploads: set[Path] = field(default_factory=set)
+    loading: threading.Lock = field(default_factory=threading.Lock)  # the visitor's own checkpoint
+    downloads: list[Path] = field(default_factory=list)  # folders of files that the session made to be fetched
+    archive: Path | None = None  # of the checkpoint, among the downloads
+    checks: Turns = field(default_factory=Turns)  # one of what was added at a time: each begins with an empty folder
     stop: threading.Event = field(default_factory=threading.Event)
     closed: threading.Event = field(default_factory=threading.Event)
     is_training: bool = False
     runs: int = 0
+    history: list[ScoredClip] = field(default_factory=list)  # newest first
+    shown: ScoredClip | None = None  # in the Score tab
+    batch: Batch | None = None
+    batches: int = 0
+    listed: tuple[tuple[str, ...], list[Path]] | None = None  # uploads, and the videos that they hold
+    stop_batch: threading.Event = field(default_factory=threading.Event)
+    is_scoring: bool = False  # a batch
 
     @classmethod
     def open(cls) -> Session:
@@ -56,29 +101,89 @@ class Session:
 
         return load
 
+    def own_scorer(self, shown_as: str) -> Scorer | None:
+        """The scorer of the checkpoint that was trained here, loaded now if need be, once; None if there is none."""
+        from vjepa_demo.scorer import load_scorer
+
+        with self.loading:
+            if self.checkpoint is None:
+                return None
+            if self.scorer is None or self.scorer_of != self.checkpoint:
+                self.scorer, self.scorer_of = load_scorer(str(self.checkpoint), shown_as=shown_as), self.checkpoint
+            return self.scorer
+
     def new_run(self) -> Path:
-        """The folder of the next training run; those before it stay until the session ends."""
+        """The folder of the next training run."""
         self.runs += 1
         return self.folder / f"run-{self.runs}"
 
+    def end_run(self, checkpoint: Path) -> Path:
+        """A run has given `checkpoint`: what the runs before it left goes. Returns where its zip is to be written."""
+        with self.loading:
+            self.checkpoint = checkpoint
+        for folder in set(self.folder.glob("run-*")) - {checkpoint}:
+            shutil.rmtree(folder, ignore_errors=True)
+        if self.archive is not None:
+            self.downloads.remove(self.archive.parent)
+            shutil.rmtree(self.archive.parent, ignore_errors=True)
+        self.archive = self.download_path(f"checkpoint-{self.runs}.zip")
+        return self.archive
+
+    def download_path(self, name: str) -> Path:
+        """Where to write a file that the visitor is to download: Gradio serves it, nobody can guess it, and it is
+        deleted with the session."""
+        folder = Path(get_upload_folder(), secrets.token_hex(32))
+        folder.mkdir(parents=True)
+        self.downloads.append(folder)
+        return folder / name
+
+    def new_batch(self, table: BatchTable) -> Batch:
+        """What is to be scored from now on, in place of what was."""
+        self.forget_batch()
+        self.batches += 1
+        self.batch = Batch(table, self.folder / f"scores-{self.batches}.csv")
+        return self.batch
+
+    def forget_batch(self) -> None:
+        """Nothing is to be scored any more; the scores there were go too."""
+        if self.batch is not None:
+            self.batch.out.unlink(missing_ok=True)
+        self.batch = None
+
     def close(self) -> None:
-        """Stop what runs and delete what the visitor brought and made."""
+        """Stop what runs and delete what was made for the visitor."""
         self.closed.set()
         self.stop.set()
+        self.stop_batch.set()
         self.delete()
 
     def delete(self) -> None:
-        """Delete the folder and the uploads; a run that was still writing calls it once more."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        for upload in self.uploads:
-            upload.unlink(missing_ok=True)
+        """Delete the folder and the downloads; a run that was still writing calls it once more."""
+        for folder in (self.folder, *self.downloads):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @contextmanager
+    def deleted_if_closed(self) -> Iterator[None]:
+        """Around a run: a visitor who left meanwhile leaves nothing; what the run wrote since goes too."""
+        try:
+            yield
+        finally:
+            if self.closed.is_set():
+                self.delete()
 
     def should_stop(self) -> bool:
-        """Whether the visitor pressed Stop.
+        """Whether the visitor pressed Stop beside the training.
 
         Raises:
             RecordError: if the visitor left: what runs for them is to be abandoned.
         """
+        return self._is_pressed(self.stop)
+
+    def should_stop_batch(self) -> bool:
+        """`should_stop` of the batch."""
+        return self._is_pressed(self.stop_batch)
+
+    def _is_pressed(self, stop: threading.Event) -> bool:
         if self.closed.is_set():
             raise RecordError("the session has ended")
-        return self.stop.is_set()
+        return stop.is_set()

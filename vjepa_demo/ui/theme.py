@@ -17,7 +17,8 @@ CSS = """
 #header .badge::before { content: "●"; margin-right: .4rem; color: var(--body-text-color-subdued); }
 #header .badge.ready::before { color: #16a34a; }
 #first-head { align-items: center; }
-#hint p, #train-hint p, #first-head p { margin: 0; color: var(--body-text-color-subdued); font-size: .9rem; }
+#hint p, #train-hint p, #batch-hint p, #first-head p { margin: 0;
+  color: var(--body-text-color-subdued); font-size: .9rem; }
 .js-plotly-plot text { fill: var(--body-text-color) !important; }
 .scores { width: 100%; border-collapse: collapse; }
 .scores, .scores tbody, .scores tr, .scores td { border: 0 !important; }
@@ -39,6 +40,21 @@ CSS = """
 .strip figure { flex: 0 0 auto; margin: 0; text-align: center; font-size: .75rem;
   color: var(--body-text-color-subdued); }
 .strip img { height: 88px; width: 88px; border-radius: .3rem; display: block; }
+.history { contain: inline-size; list-style: none; margin: 0; padding: 0; max-height: 22rem; overflow-y: auto; }
+.history li { display: flex; align-items: stretch; gap: .4rem; }
+.history li + li { border-top: 1px solid var(--border-color-primary); }
+.history button { border: 0; background: none; color: var(--body-text-color); cursor: pointer; font: inherit; }
+.history button:hover { background: var(--background-fill-secondary); }
+.history .back { display: flex; flex: 1 1 0; min-width: 0; align-items: center; gap: .6rem; padding: .35rem;
+  text-align: left; }
+.history img { width: 44px; height: 44px; border-radius: .3rem; }
+.history .said { flex: 1 1 0; min-width: 0; }
+.history .said :is(b, small), .history .overall small { display: block; overflow: hidden; text-overflow: ellipsis;
+  white-space: nowrap; }
+.history small { color: var(--body-text-color-subdued); }
+.history .overall { text-align: right; max-width: 8rem; }
+.history .overall b { display: block; font-variant-numeric: tabular-nums; }
+.history .send { padding: 0 .5rem; font-size: .85rem; color: var(--body-text-color-subdued); border-radius: .3rem; }
 .empty { display: grid; place-items: center; min-height: 20rem; text-align: center; padding: 1rem;
   border: 1px dashed var(--border-color-primary); border-radius: var(--block-radius);
   color: var(--body-text-color-subdued); }
@@ -50,10 +66,32 @@ CSS = """
 .train-status p { margin: 0 0 .3rem; }
 .bar-line { height: .5rem; border-radius: .25rem; background: var(--border-color-primary); }
 .bar-line span { display: block; height: 100%; border-radius: .25rem; background: var(--color-accent); }
-#hint, #train-hint { min-height: 1.4rem; }
-#model input { padding-right: 2rem; text-overflow: ellipsis; }
+#hint, #train-hint, #batch-hint { min-height: 1.4rem; }
+.about-scores summary { cursor: pointer; margin-bottom: .3rem; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(5.5rem, 1fr)); gap: .5rem; }
+.tile { padding: .5rem .6rem; border: 1px solid var(--border-color-primary); border-radius: var(--block-radius); }
+.tile b { font-size: 1.25rem; font-variant-numeric: tabular-nums; margin-right: .3rem; }
+.tile small { white-space: nowrap; color: var(--body-text-color-subdued); }
+.tile small:first-child { display: block; }
+.tile .bar-line { margin-top: .3rem; height: .3rem; }
+#batch-rows { max-height: 32rem; overflow: auto !important; contain: inline-size; }
+.batch-rows th { position: sticky; top: 0; background: var(--body-background-fill); font-weight: 600; text-align: left;
+  padding: .4rem; border: 0 !important; font-size: .8rem; }
+.batch-rows td { vertical-align: top; font-size: .9rem; padding: .4rem; }
+.batch-rows .row-clip { width: 100%; min-width: 8rem; max-width: 0; overflow-wrap: anywhere; }
+.batch-rows .row-clip small { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.batch-rows .value { font-weight: 400; }
+.batch-rows .value:last-child { font-weight: 600; }
+.tiles + .heading { margin-top: .5rem; }
+.batch-rows .row-line { color: var(--body-text-color-subdued); font-variant-numeric: tabular-nums; }
+.batch-rows .row-failed { color: var(--body-text-color-subdued); overflow-wrap: anywhere; }
+.batch-rows .row-failed::before { content: "✕"; color: #dc2626; margin-right: .4rem; }
+#model input, #batch-model input { padding-right: 2rem; text-overflow: ellipsis; }
 #json .cm-line { white-space: pre-wrap; overflow-wrap: anywhere; }
+.tab-wrapper { contain: inline-size; }
 @media (max-width: 700px) {
+  .tab-container button { padding: 0 .45rem; }
+  .tiles { grid-template-columns: repeat(3, minmax(0, 1fr)); }
   /* charts of several panels keep their size and scroll */
   #histograms, #curves, #scatter { contain: inline-size; overflow-x: auto; }
   #histograms .js-plotly-plot, #curves .js-plotly-plot, #scatter .js-plotly-plot { min-width: 640px; }
@@ -63,6 +101,7 @@ CSS = """
   #inputs-column { display: contents; }
   #inputs-column > * { width: 100%; }
   #results-column { order: 1; width: 100%; }
-  #examples { order: 2; }
+  #history { order: 2; }
+  #examples { order: 3; }
 }
 """

@@ -1,0 +1,488 @@
+"""The Batch tab in a real Chromium with the real engine and the `demo` model, and its parts without a browser."""
+
+# ruff: noqa: F811 (pytest hands in the fixtures that are imported)
+
+from __future__ import annotations
+
+import shutil
+import threading
+import zipfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import repeat
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+import pandas as pd
+import pytest
+from playwright.sync_api import Page, expect
+from test_ui import RESULT
+from test_ui_browser import browser, fill_in, free_port, page, served, wait_for_scores  # noqa: F401 (fixtures)
+
+from vjepa_demo.batch import BatchRow, RowResult
+from vjepa_demo.checkpoint import read_checkpoint
+from vjepa_demo.config import ASSETS, DIMENSIONS
+from vjepa_demo.schema import DemoError, VideoError, VideoScores
+from vjepa_demo.ui import batch_render, batch_tab, build_app, launch
+from vjepa_demo.ui.session import Session
+from vjepa_demo.ui.turns import Turns, in_turn
+
+SAMPLE = ASSETS / "sample"
+CLIPS = [SAMPLE / f"clip_000{number}.mp4" for number in range(6)]
+
+
+def open_tab(page: Page, address: str) -> None:
+    page.goto(address)
+    page.get_by_role("tab", name="Batch").click()
+
+
+def add(page: Page, *videos: Path, table: Path | None = None, prompt: str = "") -> None:
+    page.set_input_files("#batch-videos input[type=file]", videos)
+    if table is not None:
+        page.set_input_files("#batch-table input[type=file]", table)
+    if prompt:
+        page.fill("#batch-prompt textarea", prompt)
+
+
+def start(page: Page) -> None:
+    expect(page.locator("#batch-start")).to_be_enabled()
+    page.click("#batch-start")
+
+
+def wait_until_done(page: Page, text: str) -> None:
+    expect(page.locator("#batch-status")).to_contain_text(text)
+    expect(page.locator("#batch-download")).to_be_visible()
+
+
+def download(page: Page, path: Path) -> pd.DataFrame:
+    with page.expect_download() as started:
+        page.click("#batch-download")
+    started.value.save_as(path)
+    return pd.read_csv(path, keep_default_na=False)
+
+
+def shown_rows(page: Page) -> dict[int, list[str]]:
+    """The cells of each row on the page after the clip's, by line."""
+    return {
+        int(row.get_attribute("data-line")): row.locator("td:nth-child(n + 3)").all_text_contents()
+        for row in page.locator("#batch-rows tr[data-line]").all()
+    }
+
+
+def written_rows(table: pd.DataFrame) -> dict[int, list[str]]:
+    """What the page has to show of the rows of a downloaded CSV, by line."""
+    return {
+        line: [row["error"]] if row["error"] else [f"{float(row[name]):.2f}" for name in DIMENSIONS]
+        for line, (_, row) in enumerate(table.iterrows(), start=2)
+    }
+
+
+def shown_means(page: Page) -> dict[str, str]:
+    tiles = page.locator("#batch-means .tile").all()
+    return {tile.get_attribute("data-dimension"): tile.locator("b").inner_text() for tile in tiles}
+
+
+def test_the_sample_data_set_from_one_click_to_metrics_and_a_csv_equal_to_the_screen(page, served, tmp_path):
+    open_tab(page, served)
+    page.click("#batch-sample")
+    expect(page.locator("#batch-check")).to_contain_text("60 of 60 rows will be scored, 60 videos, 60 with labels")
+    wait_until_done(page, "Done: 60 of 60 rows scored")
+    expect(page.locator("#batch-metrics tr[data-dimension]")).to_have_count(5)
+    expect(page.locator("#batch-metrics")).to_contain_text("no-video baseline")
+    expect(page.locator("#batch-means")).to_contain_text("Scored by demo.")
+
+    table = download(page, tmp_path / "scores.csv")
+    labels = pd.read_csv(SAMPLE / "labels.csv", dtype=str)
+    assert list(table) == [*labels, *DIMENSIONS, "error", "scored_by"]
+    assert table[list(labels)].astype(str).equals(labels)
+    assert set(table["scored_by"]) == {f"demo@{read_checkpoint(ASSETS / 'demo').weights_sha256[:8]}"}
+    written = written_rows(table)
+    assert shown_rows(page) == {line: written[line] for line in list(written)[-batch_render.SHOWN_ROWS :]}
+    assert shown_means(page) == {name: f"{table[name].mean():.2f}" for name in DIMENSIONS}
+    page.get_by_label("Worst Overall").check()
+    worst = table["Overall"].nsmallest(50).index + 2
+    expect(page.locator("#batch-rows tr[data-line]").first).to_have_attribute("data-line", str(worst[0]))
+    assert [f"{value:.2f}" for value in sorted(table["Overall"])[:50]] == [row[-1] for row in shown_rows(page).values()]
+
+
+@pytest.fixture(scope="module")
+def own_table(tmp_path_factory) -> tuple[Path, Path]:
+    """Twelve rows by two generators: one names no file, one has no prompt, one file is no video."""
+    folder = tmp_path_factory.mktemp("own")
+    table = pd.read_csv(SAMPLE / "labels.csv").head(12)[["video_name", "Prompt"]]
+    table["Generator"] = ["<b>Sora", "Wan"] * 6
+    table.loc[4, "video_name"] = "gone.mp4"
+    table.loc[7, "Prompt"] = ""
+    table.to_csv(folder / "mine.tsv", sep="\t", index=False)
+    with zipfile.ZipFile(folder / "clips.zip", "w") as archive:
+        for name in table["video_name"].drop(4):
+            content = b"no video" if name == "clip_0002.mp4" else (SAMPLE / name).read_bytes()
+            archive.writestr(f"clips/{name}", content)
+    return folder / "mine.tsv", folder / "clips.zip"
+
+
+def test_broken_rows_have_their_error_while_the_others_are_scored_and_ranked(page, served, own_table, tmp_path):
+    table, videos = own_table
+    open_tab(page, served)
+    add(page, videos)
+    expect(page.locator("#batch-hint")).to_have_text(
+        "Add a table, or type the prompt that all the videos were made from."
+    )
+    expect(page.locator("#batch-start")).to_be_disabled()
+    add(page, videos, table=table)
+    check = page.locator("#batch-check")
+    expect(check).to_contain_text("mine.tsv: 10 of 12 rows will be scored, 10 videos, 2 generators (column Generator).")
+    assert check.locator("tr").all_inner_texts() == [
+        "6\tno video “gone.mp4” in clips.zip",
+        "9\tPrompt is empty; the text the video was made from was expected",
+    ]
+    start(page)
+    wait_until_done(page, "Done: 9 of 12 rows scored · 3 errors")
+
+    csv = download(page, tmp_path / "scores.csv")
+    assert shown_rows(page) == written_rows(csv)
+    page.get_by_label("Errors").check()
+    expect(page.locator("#batch-rows tr[data-line]")).to_have_count(3)
+    assert list(shown_rows(page)) == [4, 6, 9]
+    expect(page.locator("#batch-rows")).to_contain_text("clip_0002.mp4 cannot be read as a video")
+
+    scored = csv[csv["error"] == ""].astype(dict.fromkeys(DIMENSIONS, float))
+    means = scored.groupby("Generator")["Overall"].agg(["mean", "sem", "size"]).sort_values("mean", ascending=False)
+    rows = page.locator("#leaderboard tr[data-generator]")
+    assert [row.get_attribute("data-generator") for row in rows.all()] == list(means.index)
+    assert [row.locator("td").last.inner_text().split() for row in rows.all()] == [
+        [f"{row['mean']:.2f}", "±", f"{row['sem']:.2f}"] for _, row in means.iterrows()
+    ]
+    page.locator("#leaderboard-chart .js-plotly-plot .trace").first.wait_for()
+    expect(page.locator("#batch-metrics")).to_be_hidden()  # there are no labels
+
+
+def test_two_videos_with_one_prompt(page, served, tmp_path):
+    open_tab(page, served)
+    add(page, *CLIPS[:2], prompt="a scarlet donut")
+    expect(page.locator("#batch-check")).to_contain_text("2 of 2 rows will be scored, 2 videos.")
+    start(page)
+    wait_until_done(page, "Done: 2 of 2 rows scored")
+    csv = download(page, tmp_path / "scores.csv")
+    assert csv[["video_name", "Prompt", "error"]].to_numpy().tolist() == [
+        ["clip_0000.mp4", "a scarlet donut", ""],
+        ["clip_0001.mp4", "a scarlet donut", ""],
+    ]
+    assert shown_rows(page) == written_rows(csv)
+    expect(page.locator("#leaderboard")).to_be_hidden()
+
+
+def test_a_folder_with_its_table(page, served, tmp_path):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for clip in CLIPS[:2]:
+        shutil.copy(clip, folder)
+    (folder / "mine.csv").write_text("video_name,Prompt\nclip_0000.mp4,a\nclip_0001.mp4,b\n")
+    open_tab(page, served)
+    page.set_input_files("#batch-folder input[type=file], input[webkitdirectory]", folder)
+    expect(page.locator("#batch-check")).to_contain_text("mine.csv: 2 of 2 rows will be scored, 2 videos.")
+    expect(page.locator("#batch-start")).to_be_enabled()
+
+
+def test_a_table_that_cannot_be_used_is_explained_and_nothing_old_stays(page, served, tmp_path):
+    open_tab(page, served)
+    add(page, CLIPS[0], prompt="a cat")
+    expect(page.locator("#batch-start")).to_be_enabled()
+    (tmp_path / "wrong <i>.csv").write_text("a,b\n1,2\n")
+    page.set_input_files("#batch-table input[type=file]", tmp_path / "wrong <i>.csv")
+    expect(page.locator(".toast-body").first).to_contain_text("has the columns a, b")
+    expect(page.locator("#batch-start")).to_be_disabled()
+    expect(page.locator("#batch-hint")).to_contain_text("cannot be scored")
+    expect(page.locator("#batch-check")).to_contain_text("Score many clips at once")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_sticks_out(browser, served, own_table, width):
+    context = browser.new_context(viewport={"width": width, "height": 900})
+    page = context.new_page()
+    open_tab(page, served)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    add(page, own_table[1], table=own_table[0])
+    start(page)
+    wait_until_done(page, "Done")
+    page.locator("#leaderboard-chart .js-plotly-plot .trace").first.wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    context.close()
+
+
+# ---- with a scorer that the test holds back --------------------------------------------------------------------------
+
+
+class HeldBack:
+    """A scorer that scores as many rows as the test lets it, and remembers which."""
+
+    name = "demo"
+    model_id = "demo@0a1b2c3d"
+    hardware = "CPU test"
+    trained_on = RESULT.trained_on
+
+    def __init__(self, rows: int = 0) -> None:
+        self.scored: list[tuple[str, str]] = []
+        self._may_score = threading.Semaphore(rows)
+
+    def let(self, rows: int) -> None:
+        self._may_score.release(rows)
+
+    def __call__(self, name: str) -> HeldBack:
+        return self
+
+    def score(self, video: Any, prompt: str, *, with_frames: bool = True, on_step: Any = None) -> VideoScores:
+        return replace(RESULT, video=str(video), prompt=prompt)
+
+    def score_all(self, requests: Iterable[tuple[Any, str]], **_: Any) -> Iterator[VideoScores | DemoError]:
+        for video, prompt in requests:
+            assert self._may_score.acquire(timeout=60)
+            self.scored.append((Path(video).name, prompt))
+            yield VideoError("no") if prompt == "broken" else self.score(video, prompt)
+
+
+@pytest.fixture
+def held_back() -> Iterator[tuple[HeldBack, str]]:
+    scorer, port = HeldBack(), free_port()
+    app = build_app(scorer)
+    launch(app, server_name="127.0.0.1", server_port=port)
+    yield scorer, f"http://127.0.0.1:{port}"
+    scorer.let(1000)
+    app.close(verbose=False)
+
+
+def test_stop_keeps_what_is_done_and_go_on_does_the_rest_once(page, held_back, tmp_path):
+    scorer, address = held_back
+    open_tab(page, address)
+    add(page, *CLIPS, prompt="a cat")
+    start(page)
+    scorer.let(2)
+    expect(page.locator("#batch-rows tr[data-line]").first).to_be_visible()
+    for locked in ("#batch-start", "#batch-sample", "#batch-folder", "#batch-prompt textarea", "#batch-model input"):
+        expect(page.locator(locked)).to_be_disabled()
+    page.click("#batch-stop")
+    expect(page.locator("#batch-stop")).to_be_disabled()
+    scorer.let(1)  # the row that was being scored
+    wait_until_done(page, "Stopped: 3 of 6 rows scored, 3 left")
+    stopped = download(page, tmp_path / "stopped.csv")
+    assert len(stopped) == 3
+    expect(page.locator("#batch-hint")).to_have_text("Go on scores the 3 rows that are left, with demo.")
+
+    scorer.let(3)
+    page.click("#batch-go-on")
+    wait_until_done(page, "Done: 6 of 6 rows scored")
+    expect(page.locator("#batch-go-on")).to_be_hidden()
+    assert scorer.scored == [(clip.name, "a cat") for clip in CLIPS]
+    csv = download(page, tmp_path / "done.csv")
+    assert csv.head(3).equals(stopped)
+    assert list(csv["video_name"]) == [clip.name for clip in CLIPS]
+    assert shown_rows(page) == written_rows(csv)
+
+
+def test_a_single_score_does_not_wait_for_batches(page, browser, held_back):
+    scorer, address = held_back
+    open_tab(page, address)
+    add(page, *CLIPS, prompt="first")
+    start(page)
+    scorer.let(1)
+    expect(page.locator("#batch-rows tr[data-line]")).to_have_count(1)
+
+    other = browser.new_context().new_page()  # somebody else, while the second row is scored
+    open_tab(other, address)
+    add(other, *CLIPS[:2], prompt="second")
+    start(other)
+    expect(other.locator("#batch-status")).to_contain_text("Loading the model")
+    other.get_by_role("tab", name="Score", exact=True).click()
+    fill_in(other, CLIPS[0], "third")
+    other.click("#score-button")
+    wait_for_scores(other)
+
+    scorer.let(7)
+    wait_until_done(page, "Done: 6 of 6 rows scored")
+    other.get_by_role("tab", name="Batch").click()
+    wait_until_done(other, "Done: 2 of 2 rows scored")
+    other.context.close()
+
+
+# ---- what no browser is needed for -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def uploads(tmp_path, monkeypatch) -> list[Path]:
+    """Copies of six clips where Gradio keeps uploads."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    return [Path(shutil.copy(clip, tmp_path)) for clip in CLIPS]
+
+
+@pytest.fixture
+def session(uploads) -> Iterator[Session]:
+    """A visitor who added six videos and a prompt."""
+    visitor = Session.open()
+    assert check(visitor, *uploads)["start"].interactive
+    yield visitor
+    visitor.close()
+
+
+def named(values: tuple[Any, ...]) -> SimpleNamespace:
+    """What the page is to show, by the names of `_Results`."""
+    return SimpleNamespace(**dict(zip(batch_tab._Results.__dataclass_fields__, values, strict=False)))
+
+
+def check(visitor: Session, *videos: Path) -> dict[str, Any]:
+    files = [str(video) for video in videos]
+    return vars(named(batch_tab._check_files(visitor, files, None, "a cat", "demo", "detect it")))
+
+
+def begin(visitor: Session) -> None:
+    batch_tab._begin(visitor, None, None, "", "demo")
+
+
+def run(visitor: Session, scorer: HeldBack, *, resume: bool = False) -> list[SimpleNamespace]:
+    begin(visitor)
+    return [named(update) for update in batch_tab._score(scorer, visitor, "demo", resume=resume)]
+
+
+def test_rows_that_finish_fast_are_shown_together(session, monkeypatch):
+    monkeypatch.setattr(batch_tab, "UPDATE_SECONDS", 1e9)
+    _, first, _, last = run(session, HeldBack(6))
+    assert "1 of 6 rows" in first.status
+    assert "Done: 6 of 6 rows scored" in last.status
+    assert last.rows.count("<tr data-line") == 6
+
+
+def test_the_page_gets_a_bounded_part_of_many_rows():
+    row = BatchRow(2, {}, "clip.mp4", "a cat", Path("clip.mp4"), {})
+    results = [
+        RowResult(replace(row, line=line), None, "no", "demo")
+        if line % 3
+        else RowResult(replace(row, line=line), dict.fromkeys(DIMENSIONS, 1 + line / 1000), None, "demo")
+        for line in range(2, 2002)
+    ]
+    for order, first, count in (("latest", 2001, 2000), ("errors", 2, 1333), ("best", 2001, 667), ("worst", 3, 667)):
+        table = batch_render.rows(results, order)
+        assert table.count("<tr data-line") == batch_render.SHOWN_ROWS
+        assert table.index(f'data-line="{first}"') == table.index("data-line=")
+        assert f"50 of {count:,} rows shown" in table
+
+
+def test_what_a_table_says_does_not_become_html():
+    row = BatchRow(2, {}, "<i>.mp4", "<script>", None, {}, "<b>", "no <u>")
+    for text in (
+        batch_render.rows([RowResult(row, None, "no <u>", "demo")], "latest"),
+        batch_render.table_report(
+            SimpleNamespace(name="<x>", rows=[row], notes=["<y>"], generator_column="<z>"), is_open=True
+        ),
+    ):
+        assert not any(tag in text for tag in ("<i>", "<script>", "<b>.", "<u>", "<x>", "<y>", "<z>"))
+
+
+def test_a_zip_of_videos_with_one_prompt(session, own_table, tmp_path):
+    report = check(session, Path(shutil.copy(own_table[1], tmp_path)))["check"]
+    assert "11 of 11 rows will be scored, 11 videos." in report
+
+
+def test_checks_of_one_visitor_wait_for_each_other(session, own_table, tmp_path):
+    archive = Path(shutil.copy(own_table[1], tmp_path))
+    with ThreadPoolExecutor(4) as pool:
+        reports = list(pool.map(lambda _: check(session, archive, archive)["check"], range(8)))
+    assert all("11 of 11 rows will be scored, 11 videos." in report for report in reports)
+    assert len(list(session.folder.rglob("*.mp4"))) == 11
+
+
+def test_stop_before_the_first_row_leaves_a_batch_to_go_on_with(session):
+    begin(session)
+    batch_tab._stop(session)
+    scorer = HeldBack()
+    updates = [named(update) for update in batch_tab._score(scorer, session, "demo", resume=False)]
+    assert "Stopped: 0 of 6 rows scored, 6 left" in updates[-1].status
+    ended = named(batch_tab._ended(session, None, None, "", "demo"))
+    assert ended.go_on.visible
+    scorer.let(6)
+    assert "Done: 6 of 6" in run(session, scorer, resume=True)[-1].status
+
+
+def test_a_second_run_at_once_and_new_data_under_a_run_are_refused(session, uploads):
+    begin(session)
+    for forbidden in (
+        lambda: begin(session),
+        lambda: check(session, *uploads),
+        lambda: batch_tab._check_sample(session, "demo"),
+    ):
+        with pytest.raises(gr.Error, match="a batch runs"):
+            forbidden()
+    assert len(session.batch.table.rows) == 6
+
+
+def test_a_model_that_cannot_score_is_not_offered(session, tmp_path, monkeypatch):
+    monkeypatch.setenv("VJEPA_DEMO_CHECKPOINTS", str(tmp_path))
+    shown = batch_tab._buttons(session, None, None, "", "vitg")
+    assert not shown["start"].interactive
+    assert not shown["sample"].interactive
+    assert "no trained head exists" in shown["hint"]
+
+
+def test_an_error_leaves_nothing_half_shown_but_keeps_rows_that_were_done(session):
+    begin(session)
+    with pytest.raises(gr.Error, match="gone"):
+        list(batch_tab._score(HeldBack(), session, "mine", resume=False))
+    failed = named(batch_tab._failed(session))
+    assert (failed.status, failed.means, failed.rows) == ("", "", "")
+    assert not session.is_scoring
+    run(session, HeldBack(6))
+    kept = named(batch_tab._failed(session))
+    assert "6 of 6 rows scored" in kept.status
+    assert kept.rows.count("<tr data-line") == 6
+
+
+def test_a_visitor_who_leaves_ends_the_run_and_leaves_nothing(session, uploads):
+    begin(session)
+    scorer = HeldBack(6)
+    updates = batch_tab._score(scorer, session, "demo", resume=False)
+    next(updates), next(updates)
+    session.close()
+    with pytest.raises(gr.Error, match="session has ended"):
+        list(updates)
+    assert len(scorer.scored) < 6
+    assert not session.folder.exists()
+    assert all(upload.exists() for upload in uploads)  # others may have brought the same: Gradio deletes them
+
+
+def test_the_download_is_the_file_as_the_run_wrote_it_and_goes_with_the_session(session):
+    served = Path(run(session, HeldBack(6))[-1].download.value["path"])
+    assert served.read_bytes() == session.batch.out.read_bytes()
+    session.close()
+    assert not served.exists()
+
+
+def test_turns_are_given_in_the_order_in_which_they_were_asked_for():
+    turns, order, waiting = Turns(), [], []
+
+    def take(number: int) -> None:
+        with turns.turn():
+            order.append(number)
+
+    with turns.turn():
+        for number in range(5):
+            thread = threading.Thread(target=take, args=[number])
+            waiting.append(thread)
+            thread.start()
+            while len(turns._line) < number + 2:
+                thread.join(0.001)
+    for thread in waiting:
+        thread.join(60)
+    assert order == list(range(5))
+
+
+def test_a_short_run_ends_beside_an_endless_one():
+    closed = threading.Event()
+    endless, short = in_turn(repeat("row")), in_turn(iter(["first", "second", "third"]))
+    thread = threading.Thread(target=lambda: any(closed.is_set() for _ in endless))
+    thread.start()
+    assert list(short) == ["first", "second", "third"]
+    assert thread.is_alive()
+    closed.set()
+    thread.join(60)
+    assert not thread.is_alive()

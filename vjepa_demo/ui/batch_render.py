@@ -1,0 +1,196 @@
+"""A batch as fragments of HTML: what will be scored, the rows that are done, means and leaderboard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from heapq import nlargest, nsmallest
+from html import escape
+from itertools import islice
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from vjepa_demo.config import DIMENSIONS, SCORE_MAX, SCORE_MIN
+from vjepa_demo.ui import render
+from vjepa_demo.ui.session import BatchOrder
+
+if TYPE_CHECKING:
+    from vjepa_demo.batch import BatchReport, BatchRow, BatchTable, GroupScores, RowResult
+    from vjepa_demo.scorer import Scorer
+
+EMPTY = (
+    '<div class="empty">Score many clips at once.<br>'
+    "Their videos, and either one prompt for all of them or a table with the columns video_name and Prompt."
+    "<br>With a column generator the generators are ranked; with labels the scores are compared with them.</div>"
+)
+METRICS_TITLE = '<p class="strip-title">Scores compared with the labels</p>'
+ORDERS: dict[str, BatchOrder] = {
+    "Latest": "latest",
+    "Errors": "errors",
+    "Best Overall": "best",
+    "Worst Overall": "worst",
+}
+SHOWN_ROWS = 50  # a page that fills must stay light; the download has all rows
+
+
+# ---- what will be scored ---------------------------------------------------------------------------------------------
+
+
+def table_report(table: BatchTable, *, is_open: bool) -> str:
+    """How many rows will be scored, with what labels and generators, and by line why the others cannot be."""
+    notes = "".join(f"<p>{escape(note)}</p>" for note in table.notes)
+    problems = [row for row in table.rows if row.problem is not None]
+    return (
+        f'<div class="about-scores"><p><b>{escape(_sentence(table))}</b></p>{notes}'
+        f"{_problems(problems, is_open=is_open) if problems else ''}</div>"
+    )
+
+
+def _sentence(table: BatchTable) -> str:
+    usable = [row for row in table.rows if row.problem is None]
+    videos = len({row.video for row in usable})
+    parts = [f"{len(usable):,} of {counted(len(table.rows), 'row')} will be scored", counted(videos, "video")]
+    if table.generator_column is not None:
+        generators = len({row.generator for row in usable if row.generator})
+        parts.append(f"{counted(generators, 'generator')} (column {table.generator_column})")
+    if labelled := sum(bool(row.labels) for row in usable):
+        parts.append(f"{labelled:,} with labels")
+    return f"{table.name}: {', '.join(parts)}."
+
+
+def _problems(rows: Sequence[BatchRow], *, is_open: bool) -> str:
+    shown = "".join(
+        f"<tr><td>{row.line}</td><td>{escape(row.problem or '')}</td></tr>" for row in rows[: render.SHOWN_PROBLEMS]
+    )
+    more = len(rows) - render.SHOWN_PROBLEMS
+    rest = f"<p>... and {more:,} more</p>" if more > 0 else ""
+    return (
+        f"<details{' open' if is_open else ''}><summary>{counted(len(rows), 'row')} cannot be scored and will have an "
+        f'error (line, reason)</summary><div class="problems"><table class="scores"><tbody>{shown}</tbody></table>'
+        f"</div>{rest}</details>"
+    )
+
+
+# ---- while it runs ---------------------------------------------------------------------------------------------------
+
+
+def progress(report: BatchReport) -> str:
+    """How far the run is, how long it will take, and how many rows could not be scored."""
+    text = f"{report.done:,} of {counted(report.total, 'row')}{_errors(report.errors)}"
+    return render.status(text, report.done / report.total, report.seconds_left)
+
+
+def ended(num_scored: int, num_left: int, errors: int) -> str:
+    """That the run is done or was stopped, and with what."""
+    total = num_scored + errors + num_left
+    text = f"{num_scored:,} of {counted(total, 'row')} scored{_errors(errors)}"
+    if num_left:
+        return render.status(f"Stopped: {text}, {num_left:,} left", 1 - num_left / total, None)
+    return render.status(f"Done: {text}", 1.0, None)
+
+
+def _errors(errors: int) -> str:
+    return f" · {counted(errors, 'error')}" if errors else ""
+
+
+def scored_by(scorer: Scorer) -> str:
+    """The model, and how far to trust it."""
+    return f'<div class="heading"><p>Scored by <b>{escape(scorer.name)}</b>. {render.caution(scorer)}</p></div>'
+
+
+def means(scores: Sequence[Mapping[str, float]], errors: Mapping[str, float | None] | None = None) -> str:
+    """The mean of each dimension over `scores`, one mapping a clip, with its standard error where one is given."""
+    if not scores:
+        return ""
+    tiles = "".join(
+        _tile(name, fmean(each[name] for each in scores), None if errors is None else errors[name])
+        for name in DIMENSIONS
+    )
+    return f'<p class="strip-title">Mean of {counted(len(scores), "clip")}</p><div class="tiles">{tiles}</div>'
+
+
+def _tile(name: str, mean: float, error: float | None) -> str:
+    percent = 100 * (mean - SCORE_MIN) / (SCORE_MAX - SCORE_MIN)
+    return (
+        f'<div class="tile" data-dimension="{name}"><small>{name}</small><b>{mean:.2f}</b> '
+        f"<small>{'' if error is None else f'± {error:.2f}'}</small>"
+        f'<div class="bar-line"><span style="width:{percent:.1f}%"></span></div></div>'
+    )
+
+
+def rows(results: Sequence[RowResult], order: BatchOrder) -> str:
+    """At most `SHOWN_ROWS` of the rows that are done, and how many there are."""
+    chosen = _chosen(results, order)
+    num_errors = sum(result.error is not None for result in results)
+    of = {"latest": len(results), "errors": num_errors}.get(order, len(results) - num_errors)
+    if not chosen:
+        return f'<p class="strip-title">{"No errors." if order == "errors" else "No row is done yet."}</p>'
+    head = "".join(f"<th>{name}</th>" for name in ("line", "clip", *DIMENSIONS))
+    body = "".join(map(_row, chosen))
+    few = f"{len(chosen)} of {counted(of, 'row')} shown; the download has all of them." if of > len(chosen) else ""
+    return (
+        f'<table class="scores batch-rows"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+        f'<p class="strip-title">{few}</p>'
+    )
+
+
+def _chosen(results: Sequence[RowResult], order: BatchOrder) -> list[RowResult]:
+    if order == "errors":
+        return list(islice((result for result in results if result.error is not None), SHOWN_ROWS))
+    if order == "latest":
+        return list(islice(reversed(results), SHOWN_ROWS))
+    scored = [(result.scores["Overall"], result) for result in results if result.scores is not None]
+    pick = nlargest if order == "best" else nsmallest
+    return [result for _, result in pick(SHOWN_ROWS, scored, key=lambda pair: pair[0])]
+
+
+def _row(result: RowResult) -> str:
+    row = result.row
+    clip = (
+        f'<td class="row-clip">{escape(row.name)}<small title="{escape(row.prompt)}">{escape(row.prompt)}</small></td>'
+    )
+    if result.scores is None:
+        cells = f'<td class="row-failed" colspan="{len(DIMENSIONS)}">{escape(result.error or "")}</td>'
+    else:
+        cells = "".join(f'<td class="value">{result.scores[name]:.2f}</td>' for name in DIMENSIONS)
+    return f'<tr data-line="{row.line}"><td class="row-line">{row.line}</td>{clip}{cells}</tr>'
+
+
+# ---- when it has ended -----------------------------------------------------------------------------------------------
+
+
+def leaderboard(groups: Sequence[GroupScores]) -> str:
+    """A row a generator, in the order of `groups`; means with standard errors, the best of each dimension in bold."""
+    names = ("", "generator", "clips", *DIMENSIONS)
+    head = "".join(f"<th>{name}</th>" for name in names)
+    best = {name: max((group.means[name] for group in groups if group.means), default=None) for name in DIMENSIONS}
+    body = "".join(_generator(rank, group, best) for rank, group in enumerate(groups, start=1))
+    return (
+        '<p class="strip-title">Generators, best Overall first: mean ± its standard error</p>'
+        '<div class="wide"><table class="scores metrics leaderboard">'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _generator(rank: int, group: GroupScores, best: Mapping[str, float | None]) -> str:
+    failed = f"<small>{counted(group.num_errors, 'error')}</small>" if group.num_errors else ""
+    cells = "".join(
+        f"<td>{_mean(group, name, is_best=bool(group.means) and group.means[name] == best[name])}</td>"
+        for name in DIMENSIONS
+    )
+    return (
+        f'<tr data-generator="{escape(group.name)}"><td>{rank}</td><td>{escape(group.name)}</td>'
+        f"<td>{group.num_scored:,}{failed}</td>{cells}</tr>"
+    )
+
+
+def _mean(group: GroupScores, name: str, *, is_best: bool) -> str:
+    if not group.means:
+        return "–"
+    error = group.standard_errors[name]
+    text = f"{group.means[name]:.2f}"
+    return (f"<b>{text}</b>" if is_best else text) + ("" if error is None else f"<small>± {error:.2f}</small>")
+
+
+def counted(number: int, noun: str) -> str:
+    """`3 rows`, `1 row`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

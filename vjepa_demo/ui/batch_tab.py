@@ -1,0 +1,456 @@
+"""The Batch tab: many videos with a table or one prompt in, rows that fill as they are scored, means and a CSV out."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from vjepa_demo.config import VIDEO_SUFFIXES
+from vjepa_demo.plots import leaderboard_chart
+from vjepa_demo.schema import RecordError
+from vjepa_demo.ui import batch_render, data_inputs, render
+from vjepa_demo.ui.errors import AT_ONCE, shown_errors
+from vjepa_demo.ui.model_choice import add_model_choice, refusal
+from vjepa_demo.ui.session import Batch, Session
+from vjepa_demo.ui.turns import BATCHING, in_turn
+
+if TYPE_CHECKING:
+    from vjepa_demo.batch import BatchReport, BatchSummary, BatchTable
+    from vjepa_demo.scorer import Scorer
+
+EXTRACTED = "batch-videos"  # in the session's folder: what came out of a zip, of the last check alone
+UPDATE_SECONDS = 0.4  # rows that finish faster are shown together
+WAITING = "Waiting for its turn: other visitors' batches run"
+# On a phone the rows come below what was pressed: go there.
+SHOW_RESULTS = "() => { if (innerWidth < 700) document.querySelector('#batch-status').scrollIntoView() }"
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    videos: gr.File
+    folder: gr.UploadButton
+    table: gr.File
+    prompt: gr.Textbox
+    model: gr.Dropdown
+    label_range: gr.Dropdown
+
+    @property
+    def all(self) -> list[Any]:
+        return [getattr(self, field.name) for field in fields(self)]
+
+    @property
+    def readiness(self) -> list[Any]:
+        """What decides whether there is anything to score, and with what."""
+        return [self.videos, self.table, self.prompt, self.model]
+
+
+@dataclass(frozen=True)
+class _Results:
+    """What a batch changes on the page; `_shown` makes the values for it."""
+
+    sample: gr.Button
+    start: gr.Button
+    go_on: gr.Button
+    stop: gr.Button
+    hint: gr.HTML
+    check: gr.HTML
+    status: gr.HTML
+    download: gr.DownloadButton
+    means: gr.HTML
+    leaderboard: gr.HTML
+    chart: gr.Plot
+    metrics: gr.HTML
+    order: gr.Radio
+    rows: gr.HTML
+
+    @property
+    def all(self) -> list[Any]:
+        return [getattr(self, field.name) for field in fields(self)]
+
+
+def _shown(**values: Any) -> tuple[Any, ...]:
+    """A value for each of `_Results`: those that are given, the others stay as they are."""
+    return tuple(values.get(field.name, gr.skip()) for field in fields(_Results))
+
+
+def add_batch_tab(load_scorer: Callable[[str], Scorer], default_model: str, session: gr.State) -> gr.Dropdown:
+    """Fill the current tab; returns the choice of the model."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=2, min_width=320):
+            inputs, sample = _add_inputs(default_model)
+            buttons = _add_buttons()
+        with gr.Column(scale=3, min_width=320):
+            results = _Results(sample, *buttons, *_add_results())
+    checked = _wire_check(session, inputs, results)
+    score = partial(_score, load_scorer)
+    for trigger, resume in (
+        (results.start.click, False),
+        (results.go_on.click, True),
+        (checked.success, False),
+    ):
+        _wire_run(trigger, partial(score, resume=resume), session, inputs, results)
+    results.stop.click(_stop, [session], results.stop, **AT_ONCE)
+    results.order.input(_reorder, [session, results.order], results.rows, **AT_ONCE)
+    return inputs.model
+
+
+def _add_inputs(default_model: str) -> tuple[_Inputs, gr.Button]:
+    videos = data_inputs.add_video_files("batch-videos")
+    folder = gr.UploadButton("Add a folder", file_count="directory", size="sm", elem_id="batch-folder")
+    table = data_inputs.add_table_file("Table of videos (CSV or TSV)", "batch-table")
+    prompt = gr.Textbox(
+        label="or one prompt for all of them",
+        placeholder="The text the videos were made from",
+        lines=2,
+        elem_id="batch-prompt",
+    )
+    sample = gr.Button("Score the sample data set", size="sm", elem_id="batch-sample")
+    model = add_model_choice(default_model, "batch-model")
+    with gr.Accordion("Settings", open=False):
+        label_range = data_inputs.add_label_range("batch-label-range")
+    return _Inputs(videos, folder, table, prompt, model, label_range), sample
+
+
+def _add_buttons() -> tuple[Any, ...]:
+    with gr.Row():
+        start = gr.Button("Score all", variant="primary", interactive=False, min_width=100, elem_id="batch-start")
+        go_on = gr.Button("Go on", variant="primary", visible=False, min_width=100, elem_id="batch-go-on")
+        stop = gr.Button("Stop", interactive=False, min_width=100, elem_id="batch-stop")
+    hint = gr.HTML(render.hint(_missing(None, None, "") or ""), elem_id="batch-hint")
+    return start, go_on, stop, hint
+
+
+def _add_results() -> tuple[Any, ...]:
+    check = gr.HTML(batch_render.EMPTY, elem_id="batch-check")
+    status = gr.HTML(elem_id="batch-status")
+    download = gr.DownloadButton("Download CSV", visible=False, size="sm", elem_id="batch-download")
+    means = gr.HTML(elem_id="batch-means")
+    leaderboard = gr.HTML(visible=False, elem_id="leaderboard")
+    chart = gr.Plot(visible=False, container=False, elem_id="leaderboard-chart")
+    metrics = gr.HTML(visible=False, elem_id="batch-metrics")
+    order = gr.Radio(
+        list(batch_render.ORDERS), value="Latest", show_label=False, container=False, visible=False, elem_id="row-order"
+    )
+    rows = gr.HTML(elem_id="batch-rows")
+    return check, status, download, means, leaderboard, chart, metrics, order, rows
+
+
+# ---- what will be scored ---------------------------------------------------------------------------------------------
+
+
+def _wire_check(session: gr.State, inputs: _Inputs, results: _Results) -> Any:
+    """Whatever is added is checked; returns the event of the sample data set, which is scored once it is checked."""
+    inputs.folder.upload(_split_folder, [inputs.folder, inputs.table], [inputs.videos, inputs.table], **AT_ONCE)
+    readiness = [session, *inputs.readiness]
+    files = [*readiness, inputs.label_range]
+    settings: dict[str, Any] = {
+        "concurrency_limit": 2,
+        "trigger_mode": "always_last",
+        "show_progress": "minimal",
+        "show_progress_on": results.check,
+        "api_visibility": "private",
+    }
+    changes = [each.change for each in (inputs.videos, inputs.table, inputs.prompt, inputs.label_range)]
+    added = gr.on(changes, _check_files, files, results.all, **settings)
+    sample = results.sample.click(_check_sample, [session, inputs.model], results.all, **settings)
+    for event in (added, sample):
+        event.failure(_cleared, readiness, results.all, **AT_ONCE)
+    inputs.model.change(lambda *values: _shown(**_buttons(*values)), readiness, results.all, **AT_ONCE)
+    return sample
+
+
+def _split_folder(files: list[str] | None, table: str | None) -> tuple[Any, Any]:
+    """The videos of a folder, and its table where it has just one and none was added."""
+    files = files or []
+    videos = [file for file in files if file.lower().endswith(VIDEO_SUFFIXES)]
+    tables = [file for file in files if file.lower().endswith(data_inputs.TABLE_SUFFIXES)]
+    with shown_errors():
+        if not videos:
+            raise RecordError("the folder holds no videos")
+    return videos, tables[0] if table is None and len(tables) == 1 else gr.skip()
+
+
+def _check_files(
+    session: Session, videos: list[str] | None, table: str | None, prompt: str, model: str, label_range: str
+) -> tuple[Any, ...]:
+    with shown_errors(), session.checks.turn():
+        _forget(session)
+        if _missing(videos, table, prompt) is not None:
+            return _cleared(session, videos, table, prompt, model)
+        files = tuple(dict.fromkeys(videos or []))  # the same file may be added twice
+        return _checked(session, _read(session, files, table, prompt.strip(), data_inputs.RANGES[label_range]), model)
+
+
+def _check_sample(session: Session, model: str) -> tuple[Any, ...]:
+    from vjepa_demo.batch import read_batch
+
+    with shown_errors(), session.checks.turn():
+        _forget(session)
+        table = read_batch(data_inputs.SAMPLE_TABLE, [data_inputs.SAMPLE])
+        return _checked(session, replace(table, name="The sample data set"), model)
+
+
+def _forget(session: Session) -> None:
+    """Nothing is to be scored any more.
+
+    Raises:
+        RecordError: while a batch runs.
+    """
+    _check_idle(session)
+    session.forget_batch()
+
+
+def _check_idle(session: Session) -> None:
+    if session.is_scoring:
+        raise RecordError("a batch runs: change what is scored when it has ended, or stop it")
+
+
+def _read(
+    session: Session, videos: tuple[str, ...], table: str | None, prompt: str, label_range: data_inputs.Range
+) -> BatchTable:
+    from vjepa_demo.batch import batch_of_files, read_batch
+
+    if table is None:
+        return batch_of_files(_listed(session, videos), prompt)
+    session.listed, folder = None, data_inputs.emptied(session.folder / EXTRACTED)
+    return read_batch(table, videos, prompt=prompt or None, label_range=label_range, extract_to=folder)
+
+
+def _listed(session: Session, videos: tuple[str, ...]) -> list[Path]:
+    """The videos in `videos`; zips are not opened anew as the prompt is typed."""
+    from vjepa_demo.records import list_videos
+
+    if session.listed is None or session.listed[0] != videos:
+        session.listed, folder = None, data_inputs.emptied(session.folder / EXTRACTED)
+        session.listed = videos, list_videos(videos, extract_to=folder)
+    return session.listed[1]
+
+
+def _checked(session: Session, table: BatchTable, model: str) -> tuple[Any, ...]:
+    if any(row.problem is None for row in table.rows):
+        session.new_batch(table)
+    return _shown(
+        **_CLEARED | {"check": batch_render.table_report(table, is_open=True)},
+        **_buttons(session, None, None, "", model, missing="No row can be scored."),
+    )
+
+
+_CLEARED: dict[str, Any] = {
+    "check": batch_render.EMPTY,
+    "status": "",
+    "download": gr.DownloadButton(visible=False),
+    "means": "",
+    "leaderboard": gr.HTML(visible=False),
+    "chart": gr.Plot(visible=False),
+    "metrics": gr.HTML(visible=False),
+    "order": gr.Radio(value="Latest", visible=False),
+    "rows": "",
+}
+
+
+def _cleared(session: Session, videos: list[str] | None, table: str | None, prompt: str, model: str) -> tuple[Any, ...]:
+    """Nothing shown but what is missing, unless a batch runs."""
+    if session.is_scoring:
+        return _shown()
+    return _shown(**_CLEARED, **_buttons(session, videos, table, prompt, model))
+
+
+def _missing(videos: list[str] | None, table: str | None, prompt: str) -> str | None:
+    has_words = table is not None or bool(prompt.strip())
+    if not videos:
+        return "Add the videos." if has_words else "Add videos, and a table or a prompt; or score the sample data set."
+    return None if has_words else "Add a table, or type the prompt that all the videos were made from."
+
+
+def _buttons(
+    session: Session,
+    videos: list[str] | None,
+    table: str | None,
+    prompt: str,
+    model: str,
+    *,
+    missing: str | None = None,
+) -> dict[str, Any]:
+    """What can be pressed, and why the rest cannot; `missing` explains that there is no batch."""
+    batch, is_idle, reason = session.batch, not session.is_scoring, refusal(model)
+    if not is_idle:
+        hint = "Stop keeps what is done."
+    elif batch is not None and batch.is_stopped:
+        hint = f"Go on scores the {batch_render.counted(batch.num_left, 'row')} that are left, with {batch.model}."
+    elif reason is not None:
+        hint = reason
+    elif batch is None:
+        hint = missing or _missing(videos, table, prompt) or "What was added cannot be scored."
+    else:
+        hint = ""
+    has_stopped = batch is not None and batch.is_stopped
+    return {
+        "sample": gr.Button(interactive=is_idle and reason is None),
+        "start": gr.Button(
+            "Start over" if has_stopped else "Score all",
+            variant="secondary" if has_stopped else "primary",
+            interactive=batch is not None and is_idle and reason is None,
+        ),
+        "go_on": gr.Button(visible=has_stopped, interactive=is_idle),
+        "stop": gr.Button(interactive=not is_idle),
+        "hint": render.hint(hint),
+    }
+
+
+# ---- the run ---------------------------------------------------------------------------------------------------------
+
+
+def _wire_run(
+    trigger: Callable[..., Any], score: Callable[..., Any], session: gr.State, inputs: _Inputs, results: _Results
+) -> None:
+    """`trigger` locks the inputs, scores, shows what came of it, and unlocks them."""
+    readiness = [session, *inputs.readiness]
+    locked = [*results.all, *inputs.all]
+    started = trigger(_begin, readiness, locked, **AT_ONCE)
+    started.then(None, js=SHOW_RESULTS, api_visibility="private")
+    scoring = started.success(
+        score, [session, inputs.model], results.all, show_progress="hidden", api_visibility="private", **BATCHING
+    )
+    failed = scoring.failure(_failed, [session], results.all, **AT_ONCE)
+    for event in (scoring.success, failed.then):
+        event(_ended, readiness, locked, **AT_ONCE)
+
+
+def _begin(session: Session, videos: list[str] | None, table: str | None, prompt: str, model: str) -> tuple[Any, ...]:
+    with shown_errors():
+        _check_idle(session)
+        if session.batch is None:
+            raise RecordError("nothing to score: add videos and a table or a prompt")
+    session.is_scoring = True
+    session.stop_batch.clear()
+    report = batch_render.table_report(session.batch.table, is_open=False)
+    shown = {"check": report, "status": render.status(WAITING, None, None)}
+    return *_shown(**shown, **_buttons(session, videos, table, prompt, model)), *_locked(True)
+
+
+def _ended(session: Session, videos: list[str] | None, table: str | None, prompt: str, model: str) -> tuple[Any, ...]:
+    session.is_scoring = False  # a run that never had its turn did not say so
+    return *_shown(**_buttons(session, videos, table, prompt, model)), *_locked(False)
+
+
+def _locked(is_locked: bool) -> tuple[Any, ...]:
+    """For each of `_Inputs`: whether it can be changed."""
+    kinds = (gr.File, gr.UploadButton, gr.File, gr.Textbox, gr.Dropdown, gr.Dropdown)
+    return tuple(kind(interactive=not is_locked) for kind in kinds)
+
+
+def _stop(session: Session) -> Any:
+    session.stop_batch.set()
+    return gr.Button(interactive=False)
+
+
+def _failed(session: Session) -> tuple[Any, ...]:
+    """What an error left: the rows that were done before it, or nothing."""
+    if session.batch is not None and session.batch.results:
+        return _outcome(session, session.batch)
+    return _shown(**_CLEARED | {"check": gr.skip()})
+
+
+def _score(
+    load_scorer: Callable[[str], Scorer], session: Session, model: str, *, resume: bool
+) -> Iterator[tuple[Any, ...]]:
+    """Status, means and rows while it runs, then all there is to see."""
+    try:
+        with shown_errors(), session.deleted_if_closed():
+            yield _shown(**_CLEARED | {"check": gr.skip(), "status": render.status("Loading the model", None, None)})
+            batch = _prepared(session, resume=resume)
+            if batch.scorer is None:
+                batch.scorer = session.or_else(load_scorer)(model)
+            yield from _filling(session, batch, batch.scorer, resume=resume)
+            yield _shown(status=render.status("Summing up", 1.0, None))
+            yield _outcome(session, batch)
+    finally:
+        session.is_scoring = False
+
+
+def _prepared(session: Session, *, resume: bool) -> Batch:
+    """The batch without results: a resumed run reports those there are once more."""
+    if session.batch is None:
+        raise RecordError("nothing to score: add videos and a table or a prompt")
+    if not resume:
+        return session.new_batch(session.batch.table)
+    session.batch.results.clear()
+    return session.batch
+
+
+def _filling(session: Session, batch: Batch, scorer: Scorer, *, resume: bool) -> Iterator[tuple[Any, ...]]:
+    """What is new on the page as rows finish."""
+    from vjepa_demo.batch import run_batch
+
+    shown_at = -UPDATE_SECONDS
+    run = run_batch(scorer, batch.table, batch.out, resume=resume, should_stop=session.should_stop_batch)
+    with closing(in_turn(run)) as reports:
+        for report in reports:
+            batch.results.append(report.result)
+            if time.monotonic() - shown_at >= UPDATE_SECONDS:
+                yield _so_far(batch, report)
+                shown_at = time.monotonic()
+
+
+def _so_far(batch: Batch, report: BatchReport) -> tuple[Any, ...]:
+    return _shown(
+        status=batch_render.progress(report),
+        means=batch_render.means(_scores(batch)),
+        order=gr.Radio(visible=True),
+        rows=batch_render.rows(batch.results, batch.order),
+    )
+
+
+def _scores(batch: Batch) -> list[dict[str, float]]:
+    return [result.scores for result in batch.results if result.scores is not None]
+
+
+def _outcome(session: Session, batch: Batch) -> tuple[Any, ...]:
+    """Everything about the rows that are done, and the CSV with them."""
+    from vjepa_demo.batch import summarise_batch
+
+    if batch.scorer is None or not batch.results:
+        return _shown(status=batch_render.ended(0, batch.num_left, 0))
+    summary = summarise_batch(batch.results, batch.scorer.trained_on)
+    source = Path(batch.table.name)
+    name = f"{source.stem}-scores.csv" if source.suffix.lower() in data_inputs.TABLE_SUFFIXES else "scores.csv"
+    served = shutil.copyfile(batch.out, session.download_path(name))
+    return _shown(
+        status=batch_render.ended(summary.all.num_scored, batch.num_left, summary.all.num_errors),
+        download=gr.DownloadButton(f"Download {name}", value=str(served), visible=True),
+        means=batch_render.means(_scores(batch), summary.all.standard_errors) + batch_render.scored_by(batch.scorer),
+        leaderboard=gr.HTML(batch_render.leaderboard(summary.generators), visible=bool(summary.generators)),
+        chart=_chart(summary),
+        metrics=_metrics(summary),
+        order=gr.Radio(visible=True),
+        rows=batch_render.rows(batch.results, batch.order),
+    )
+
+
+def _chart(summary: BatchSummary) -> gr.Plot:
+    groups = [(group.name, group.means, group.standard_errors) for group in summary.generators if group.means]
+    return gr.Plot(leaderboard_chart(groups), visible=True) if groups else gr.Plot(visible=False)
+
+
+def _metrics(summary: BatchSummary) -> gr.HTML:
+    from vjepa_demo.metrics import verdict
+
+    if summary.evaluation is None:
+        return gr.HTML(visible=False)
+    table = render.metrics_table(summary.evaluation, verdict(summary.evaluation))
+    return gr.HTML(batch_render.METRICS_TITLE + table, visible=True)
+
+
+def _reorder(session: Session, label: str) -> str:
+    if session.batch is None:
+        return ""
+    session.batch.order = batch_render.ORDERS[label]
+    return batch_render.rows(session.batch.results, session.batch.order)

@@ -1,0 +1,148 @@
+"""The clips of the Compare tab with their prompts and scores, and what can be done with them. No page in here."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from vjepa_demo.config import MAX_COMPARED, MIN_COMPARED
+from vjepa_demo.schema import Comparison, VideoScores
+
+
+def _new_key() -> str:
+    return uuid.uuid4().hex
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A video on the board. `path` is None where only its scores are known, from a comparison that was opened again.
+
+    `key` tells it from every other clip, also from one of the same file.
+    """
+
+    name: str
+    path: Path | None
+    sha256: str | None = None
+    result: VideoScores | None = None
+    error: str | None = None
+    key: str = field(default_factory=_new_key)
+
+
+Outcome = VideoScores | str  # the scores of a clip, or why there are none
+
+
+@dataclass(frozen=True)
+class Board:
+    """Up to four clips from left to right, and what is to be scored with them: one prompt, or one each."""
+
+    clips: tuple[Clip, ...] = ()
+    shared: str = ""
+    each: bool = False
+    own: tuple[str, ...] = ("",) * MAX_COMPARED
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The prompt of each clip."""
+        return tuple(self.own[index] if self.each else self.shared for index in range(len(self.clips)))
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.clips) == MAX_COMPARED
+
+    @property
+    def absent(self) -> tuple[Clip, ...]:
+        """Clips whose scores are here and whose video is not."""
+        return tuple(clip for clip in self.clips if clip.path is None)
+
+    @property
+    def scored(self) -> tuple[int, ...]:
+        """Indices of the clips that have scores."""
+        return tuple(index for index, clip in enumerate(self.clips) if clip.result is not None)
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """The scores there are, side by side; None where fewer than two clips have some."""
+        results = tuple(clip.result for clip in self.clips if clip.result is not None)
+        return Comparison(results) if len(results) >= MIN_COMPARED else None
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether a clip has no scores yet, or scores for another prompt than the one that is typed now."""
+        return any(
+            clip.error is None and (clip.result is None or clip.result.prompt != prompt.strip())
+            for clip, prompt in zip(self.clips, self.prompts, strict=True)
+        )
+
+    def with_clip(self, path: Path, prompt: str = "", *, name: str | None = None) -> Board:
+        """The board with one clip more, at the right. A prompt that differs from the others' gives each its own."""
+        index = len(self.clips)
+        board = replace(self, clips=(*self.clips, Clip(name or path.name, path)))
+        if not prompt or prompt == self.shared:
+            return board._with_own(index, self.shared)
+        if not self.each and (index == 0 or not self.shared.strip()):
+            return replace(board, shared=prompt)._with_own(index, prompt)
+        return board.switched(each=True)._with_own(index, prompt)
+
+    def _with_own(self, index: int, prompt: str) -> Board:
+        return replace(self, own=(*self.own[:index], prompt, *self.own[index + 1 :]))
+
+    def switched(self, *, each: bool) -> Board:
+        """One prompt each, where it is missing the one for all; or one for all, where it is missing the first's."""
+        if each:
+            return replace(self, each=True, own=tuple(own if own.strip() else self.shared for own in self.own))
+        return replace(self, each=False, shared=self.shared if self.shared.strip() else self.own[0])
+
+    def moved(self, index: int, by: int) -> Board:
+        """The clip at `index` in the place of the one `by` places to its right, and the other way round."""
+        other = index + by
+        if not (0 <= index < len(self.clips) and 0 <= other < len(self.clips)):
+            return self
+        clips, own = list(self.clips), list(self.own)
+        clips[index], clips[other] = clips[other], clips[index]
+        own[index], own[other] = own[other], own[index]
+        return replace(self, clips=tuple(clips), own=tuple(own))
+
+    def removed(self, index: int) -> Board:
+        """The board without the clip at `index`; those to its right move up."""
+        if not 0 <= index < len(self.clips):
+            return self
+        return replace(
+            self,
+            clips=self.clips[:index] + self.clips[index + 1 :],
+            own=(*self.own[:index], *self.own[index + 1 :], ""),
+        )
+
+    def found(self, path: Path, sha256: str) -> Board | None:
+        """The board with `path` as the video of an absent clip that has the same content; None if there is none."""
+        for index, clip in enumerate(self.clips):
+            if clip.path is None and clip.sha256 == sha256:
+                here = replace(clip, path=path)
+                return replace(self, clips=(*self.clips[:index], here, *self.clips[index + 1 :]))
+        return None
+
+    def with_outcomes(self, outcomes: Mapping[str, Outcome]) -> Board:
+        """The board with what scoring gave, by the clips' keys; what was moved or removed meanwhile stays so."""
+        return replace(
+            self,
+            clips=tuple(
+                _with_outcome(clip, outcomes[clip.key]) if clip.key in outcomes else clip for clip in self.clips
+            ),
+        )
+
+
+def _with_outcome(clip: Clip, outcome: Outcome) -> Clip:
+    if isinstance(outcome, str):
+        return replace(clip, result=None, error=outcome)
+    return replace(clip, result=outcome, error=None, sha256=outcome.sha256)
+
+
+def board_of(comparison: Comparison) -> Board:
+    """The board of a comparison that was opened again: names, prompts and scores; the videos are not in it."""
+    prompts = [result.prompt for result in comparison.results]
+    clips = tuple(
+        Clip(Path(result.video).name, None, sha256=result.sha256, result=result) for result in comparison.results
+    )
+    own: Sequence[str] = [*prompts, *[""] * (MAX_COMPARED - len(prompts))]
+    return Board(clips, shared=prompts[0], each=len(set(prompts)) > 1, own=tuple(own))
