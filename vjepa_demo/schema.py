@@ -21,6 +21,7 @@ from vjepa_demo.config import (
 
 SplitName = Literal["train", "validation"]
 
+SHOWN_DECIMALS = 2  # of a score, wherever a person reads it
 DIGEST_CHARACTERS = 12  # two of a million clips share one with a chance of 0.2 %
 LABEL_SOURCES = {"procedural": "procedural clips", "human": "clips with human labels"}
 
@@ -179,11 +180,14 @@ class Comparison:
 
     @property
     def best(self) -> dict[str, tuple[int, ...]]:
-        """For each dimension the indices of the results with the highest score: several where they are equal."""
-        highest = {name: max(result.scores[name] for result in self.results) for name in DIMENSIONS}
+        """For each dimension the indices of the results with the highest score, compared at `SHOWN_DECIMALS`.
+
+        Several where they are shown as equal: a thousandth says nothing about which is better.
+        """
+        shown = {name: [round(result.scores[name], SHOWN_DECIMALS) for result in self.results] for name in DIMENSIONS}
         return {
-            name: tuple(index for index, result in enumerate(self.results) if result.scores[name] == score)
-            for name, score in highest.items()
+            name: tuple(index for index, score in enumerate(scores) if score == max(scores))
+            for name, scores in shown.items()
         }
 
     def to_dict(self) -> dict[str, Any]:
