@@ -50,10 +50,17 @@ class Turns:
 
 TRAININGS = Turns()  # one model learns at a time, a visitor's or a program's
 _turns = Turns()
+_running: set[int] = set()  # ids of the runs that take turns
+
+
+def others_run() -> bool:
+    """Whether a run that begins now has to share the machine with others."""
+    return bool(_running)
 
 
 def in_turn(reports: Iterator[Report]) -> Generator[Report, None, None]:
     """`reports`, each made when it is this run's turn; closing it closes `reports`."""
+    _running.add(id(reports))
     try:
         while True:
             with _turns.turn():
@@ -62,5 +69,6 @@ def in_turn(reports: Iterator[Report]) -> Generator[Report, None, None]:
                 return
             yield report
     finally:
+        _running.discard(id(reports))
         if isinstance(reports, Generator):
             reports.close()
