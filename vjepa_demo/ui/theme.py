@@ -75,7 +75,7 @@ CSS = """
 .wide { contain: inline-size; overflow-x: auto; }
 .metrics td { white-space: nowrap; font-size: .85rem; padding: .4rem .35rem; }
 .metrics th { font-weight: 600; text-align: left; padding: .4rem .35rem; border: 0 !important; }
-.leaderboard .name { max-width: 14rem; overflow: hidden; text-overflow: ellipsis; }
+.leaderboard .name { max-width: 12rem; overflow: hidden; text-overflow: ellipsis; }
 .train-status p { margin: 0 0 .3rem; }
 .bar-line { height: .5rem; border-radius: .25rem; background: var(--border-color-primary); }
 .bar-line span { display: block; height: 100%; border-radius: .25rem; background: var(--color-accent); }
