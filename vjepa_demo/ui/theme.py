@@ -112,13 +112,12 @@ CSS = """
   .leaderboard .name { max-width: 7rem; }
   /* a row's scores come below its clip's name */
   .batch-rows thead { display: none; }
-  .batch-rows tr { display: flex; flex-wrap: wrap; padding: .3rem 0; }
+  .batch-rows, .batch-rows tbody { display: block; }
+  .batch-rows tr { display: grid; grid-template-columns: repeat(5, minmax(0, 1fr)); padding: .3rem 0; }
   .batch-rows tr + tr { border-top: 1px solid var(--border-color-primary) !important; }
-  .batch-rows td, .batch-rows tr + tr td { padding: .1rem .3rem; border: 0 !important; }
-  .batch-rows .row-line { flex: 0 0 2.6rem; }
-  .batch-rows .row-clip { flex: 1 1 0; width: auto; max-width: none; }
-  .batch-rows .row-failed { flex: 1 0 100%; }
-  .batch-rows .value { flex: 1 0 20%; padding: .1rem 0 .1rem .3rem; }
+  .batch-rows td, .batch-rows tr + tr td { padding: .1rem .2rem; border: 0 !important; }
+  .batch-rows .row-clip { grid-column: 2 / -1; width: auto; max-width: none; min-width: 0; }
+  .batch-rows .row-failed { grid-column: 1 / -1; }
   .batch-rows .value::before { content: attr(data-dimension); display: block; font-size: .7rem; font-weight: 400;
     color: var(--body-text-color-subdued); }
   /* one column: the results come right after the button, the examples last */
