@@ -140,9 +140,11 @@ def to_compare(videos: Sequence[Video], prompts: Sequence[str]) -> list[tuple[Vi
         RecordError: if that many cannot be compared, or the prompts are more or fewer.
     """
     if not MIN_COMPARED <= len(videos) <= MAX_COMPARED:
-        raise RecordError(f"got {len(videos)} videos; {MIN_COMPARED} to {MAX_COMPARED} can be compared")
+        many = f"{len(videos)} video{'s' * (len(videos) != 1)}"
+        raise RecordError(f"got {many}; {MIN_COMPARED} to {MAX_COMPARED} can be compared")
     if len(prompts) not in (1, len(videos)):
-        raise RecordError(f"got {len(prompts)} prompts for {len(videos)} videos; one for all, or one for each")
+        many = f"{len(prompts)} prompt{'s' * (len(prompts) != 1)}"
+        raise RecordError(f"got {many} for {len(videos)} videos; one for all, or one for each")
     return list(zip(videos, [*prompts] * (len(videos) // len(prompts)), strict=True))
 
 
@@ -324,6 +326,20 @@ class Split:
     train: tuple[VideoRecord, ...]
     validation: tuple[VideoRecord, ...]
     warnings: tuple[str, ...] = ()
+
+
+def check_prompt(prompt: str | None) -> str:
+    """`prompt` without blanks around it.
+
+    Raises:
+        RecordError: if nothing is left, or too much.
+    """
+    prompt = (prompt or "").strip()
+    if not prompt:
+        raise RecordError("the prompt is empty: type the text the video was made from, Alignment is judged by it")
+    if len(prompt) > MAX_PROMPT_CHARACTERS:
+        raise RecordError(f"the prompt has {len(prompt):,} characters; {MAX_PROMPT_CHARACTERS:,} at most: shorten it")
+    return prompt
 
 
 def content_digest(sha256: str) -> str:
