@@ -5,8 +5,8 @@ of programs, one row each is scored in turn, and none waits for the end of anoth
 until one has ended. Only one scores a row at a time: two at once would be no faster, and would take the machine from
 those who score a single clip.
 
-Programs have queues of their own because they also fetch, a minute a file: no visitor waits for that. All limits
-together stay below the 40 threads that Gradio has.
+Programs have queues of their own because they also fetch, a minute a file: no visitor waits for that. With the page's
+scoring and training these limits make 29, of the 40 threads that Gradio has for all.
 """
 
 from __future__ import annotations
