@@ -293,17 +293,18 @@ def _buttons(
     batch, staged, is_idle, reason = session.batch, session.staged, not session.is_scoring, refusal(model)
     has_stopped = batch is not None and batch.is_stopped
     is_checked = staged.inputs == _added(videos, table, prompt, label_range)
+    is_other = not is_checked or batch is None or staged.table is not batch.table  # than what was scored
     missing = _missing(videos, table, prompt)
     is_ready = staged.num_usable > 0 if is_checked else missing is None  # what was not checked yet is, once pressed
     if not is_idle:
         hint = STOPPING if session.stop_batch.is_set() else "Stop keeps what is done."
     else:
         problem = (staged.problem or (staged.table and "No row can be scored.") or missing) if is_checked else missing
-        hint = " ".join(_hints(session, reason or ("" if is_ready else problem or "")))
+        hint = " ".join(_hints(session, reason or ("" if is_ready else problem or ""), is_other=is_other))
     return {
         "sample": gr.Button(interactive=is_idle and reason is None),
         "start": gr.Button(
-            "Start over" if has_stopped and batch is not None and staged.table is batch.table else "Score all",
+            "Start over" if has_stopped and not is_other else "Score all",
             variant="secondary" if has_stopped else "primary",
             interactive=is_ready and is_idle and reason is None,
         ),
@@ -313,14 +314,15 @@ def _buttons(
     }
 
 
-def _hints(session: Session, problem: str) -> Iterator[str]:
-    """What the buttons will do where nothing runs; `problem` is what is against Score all."""
+def _hints(session: Session, problem: str, *, is_other: bool) -> Iterator[str]:
+    """What the buttons will do where nothing runs; `problem` is what is against Score all, which scores other rows than
+    those that are shown (`is_other`)."""
     batch = session.batch
     if batch is not None and batch.is_stopped:
         yield f"Go on scores the {batch_render.counted(batch.num_left, 'row')} that are left, with {batch.model}."
     if problem:
         yield problem
-    elif batch is not None and batch.results and session.staged.table is not batch.table:
+    elif batch is not None and batch.results and is_other:
         yield REPLACES
 
 
