@@ -62,7 +62,7 @@ def test_train_then_evaluate_then_score(dataset, checkpoint_folder, world, tmp_p
     assert done.returncode == 0, done.stderr
     assert "16 of 16 rows will be used" in done.stdout
     assert len(epochs(done.stdout)) == 3
-    assert "no-video baseline" in done.stdout
+    assert "No baseline can be computed here, since no prompt has two clips" in done.stdout
     assert read_checkpoint(tmp_path / "out").trained_on.description == "labels.csv"
 
     judged = run(
