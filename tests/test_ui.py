@@ -52,6 +52,30 @@ def test_the_table_has_score_word_and_meaning_of_each_dimension():
         assert f"<td>{word}</td>" in table
 
 
+KNOWS = replace(RESULT.trained_on, known_words=("a", "red", "ball"))
+
+
+def test_words_that_the_model_does_not_know_are_marked_and_alignment_means_nothing():
+    known, strange = (replace(RESULT, trained_on=KNOWS, prompt=text) for text in ("A red ball.", "A red <b>Zebra</b>!"))
+    assert known.unknown_words == ()
+    assert "<mark" not in render.heading(known)
+    assert "not meaningful" not in render.score_table(known)
+    assert strange.unknown_words == ("b", "zebra")
+    assert '“A red &lt;<mark title="demo does not know this word">b</mark>&gt;<mark' in render.heading(strange)
+    assert render.score_table(strange).count("not meaningful") == 1
+    assert strange.to_dict()["unknown_words"] == ["b", "zebra"]
+
+
+def test_a_text_encoder_that_knows_english_knows_every_word():
+    assert replace(RESULT, prompt="qwzx").unknown_words == ()
+
+
+def test_each_view_has_a_strip_of_its_own():
+    strip = render.frame_strip(replace(RESULT, views=(("the whole picture", 1), ("pieces", 1))))
+    assert strip.count('class="strip"') == 2
+    assert strip.index("the whole picture") < strip.index("0.25 s</figure>") < strip.index("pieces")
+
+
 def test_the_strip_has_a_picture_and_a_time_for_each_frame():
     strip = render.frame_strip(RESULT)
     assert strip.count("data:image/jpeg;base64,") == 2

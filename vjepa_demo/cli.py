@@ -327,7 +327,9 @@ def _as_block(answer: dict[str, Any]) -> str:
     if "error" in answer:
         return f"{answer['video']}\n  error: {answer['error']}"
     rows = [f"  {name:<12}{score:.2f}  {acr_word(score)}" for name, score in answer["scores"].items()]
-    return "\n".join([answer["video"], *rows])
+    unknown = answer["unknown_words"]
+    notes = [f"  note: Alignment means nothing here, the model does not know: {', '.join(unknown)}"] if unknown else []
+    return "\n".join([answer["video"], *rows, *notes])
 
 
 # ---- comparing -------------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ SplitName = Literal["train", "validation"]
 
 SHOWN_DECIMALS = 2  # of a score, wherever a person reads it
 DIGEST_CHARACTERS = 12  # two of a million clips share one with a chance of 0.2 %
+WORD = re.compile(r"[^\W_]+")
 LABEL_SOURCES = {"procedural": "procedural clips", "human": "clips with human labels"}
 
 
@@ -91,12 +92,13 @@ class TrainedOn:
         if not all(number is None or type(number) in (int, float) for number in numbers):
             raise ValueError(f"srocc is {self.srocc!r}, and so on; numbers were expected")
 
-    def unknown_words(self, prompt: str) -> list[str]:
-        """The words of `prompt` that the model never learned, in lower case; none where it knows English."""
-        if not self.known_words:
-            return []
-        known = set(self.known_words)
-        return [word for word in re.findall(r"\w+", prompt.lower()) if word not in known]
+    def unknown_words(self, prompt: str) -> tuple[str, ...]:
+        """The words of `prompt` that the text encoder never met, in lower case, each once; none where it knows English.
+
+        A word is a run of letters and digits, as in `known_words`.
+        """
+        words = dict.fromkeys(WORD.findall(prompt.lower())) if self.known_words else {}
+        return tuple(word for word in words if word not in self.known_words)
 
     def __str__(self) -> str:
         only = "" if self.dimensions == DIMENSIONS else f" for {', '.join(self.dimensions)} only"
@@ -128,6 +130,11 @@ class VideoScores:
         if tuple(self.scores) != DIMENSIONS:
             raise ValueError(f"scores must be for {DIMENSIONS} in this order, got {tuple(self.scores)}")
 
+    @property
+    def unknown_words(self) -> tuple[str, ...]:
+        """The words of the prompt that the model does not know; where there are any, Alignment means nothing."""
+        return self.trained_on.unknown_words(self.prompt)
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON object that the command line prints and the API returns."""
         return {
@@ -136,6 +143,7 @@ class VideoScores:
             "model": self.model,
             "trained_on": str(self.trained_on),
             "scores": dict(self.scores),
+            "unknown_words": list(self.unknown_words),
             "seconds": dict(self.seconds),
         }
 

@@ -47,6 +47,7 @@ from vjepa_demo.losses import mos_loss
 from vjepa_demo.metrics import Evaluation, evaluate, no_video_baseline
 from vjepa_demo.model import VJEPAModel, default_device, inference_dtype
 from vjepa_demo.schema import (
+    WORD,
     CheckpointError,
     DemoError,
     RecordError,
@@ -127,6 +128,7 @@ class TrainingData:
     description: str
     kind: Literal["human", "procedural"] = "human"
     label_range: tuple[float, float] = (1.0, 5.0)
+    known_words: tuple[str, ...] = ()  # of the model that learns, see `TrainedOn`; those of the prompts are added
 
 
 def train(
@@ -199,6 +201,8 @@ def fine_tune(
     model, base = load_base(name, device=device or training_device(), token=token)
     if base is None:
         _check_all_dimensions(name, data)
+    else:
+        data = replace(data, known_words=base.trained_on.known_words)
     yield from train(
         model,
         data,
@@ -654,6 +658,7 @@ class _Run:
             vquala_score=measured.get("vquala_score"),
             no_video_baseline=measured.get("no_video_baseline"),
             digests=tuple(sorted({*self.learned_before, *map(self.features.digest, self.train)})),
+            known_words=_with_words_of(self.train, self.data.known_words),
         )
         save_checkpoint(
             self.model,
@@ -729,6 +734,12 @@ def _interleaved(parts: Sequence[Tensor], total: int) -> Tensor:
     for index, part in enumerate(parts):
         whole[index :: len(parts)] = part
     return whole
+
+
+def _with_words_of(records: Sequence[VideoRecord], known_words: Sequence[str]) -> tuple[str, ...]:
+    """`known_words` and those of the records' prompts, sorted; none where the text encoder knows English."""
+    words = (word for record in records for word in WORD.findall(record.prompt.lower()))
+    return tuple(sorted({*known_words, *words})) if known_words else ()
 
 
 def _seed_of(seed: int, epoch: int) -> int:

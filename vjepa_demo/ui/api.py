@@ -65,6 +65,7 @@ RESULT = {
     "model": TEXT,
     "trained_on": said(TEXT, "what the model learned from"),
     "scores": SCORES,
+    "unknown_words": said(a_list(TEXT), "of the prompt: if there are any, Alignment means nothing"),
     "seconds": an_object(decode=NUMBER, video=NUMBER, text=NUMBER, head=NUMBER),
 }
 COMPARED = an_object(
@@ -164,6 +165,7 @@ def _add_score(load_scorer: Callable[[str], Scorer], default_model: str, visitor
         Returns:
             {"video", "prompt", "model", "trained_on"
             "scores": {"Traditional", "Alignment", "Aesthetic", "Temporal", "Overall"}
+            "unknown_words": words of the prompt that the model never met: if any, Alignment means nothing
             "seconds": {"decode", "video", "text", "head"}}
             or an error that says what is wrong with the video, the prompt or the model
         """

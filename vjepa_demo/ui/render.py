@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from vjepa_demo.config import DIMENSION_MEANINGS, SCORE_MAX, SCORE_MIN, acr_word
-from vjepa_demo.schema import VideoScores
+from vjepa_demo.schema import WORD, VideoScores
 
 if TYPE_CHECKING:
     from vjepa_demo.metrics import Evaluation
@@ -51,16 +51,19 @@ def header(title: str, model: str, state: str) -> str:
 
 def score_table(result: VideoScores) -> str:
     """A row a dimension: its score, the ACR word, and what it looks at."""
-    rows = "".join(_score_row(name, score) for name, score in result.scores.items())
+    rows = "".join(_score_row(name, score, result) for name, score in result.scores.items())
     return f'<table class="scores"><tbody>{rows}</tbody></table>'
 
 
-def _score_row(name: str, score: float) -> str:
+def _score_row(name: str, score: float, result: VideoScores) -> str:
     percent = 100 * (score - SCORE_MIN) / (SCORE_MAX - SCORE_MIN)
+    doubt = name == "Alignment" and bool(result.unknown_words)
+    meaning = "not meaningful here: it does not know every word of the prompt" if doubt else DIMENSION_MEANINGS[name]
     return (
-        f"<tr><td>{name}<small>{DIMENSION_MEANINGS[name]}</small></td>"
+        f"<tr class='{'doubtful' if doubt else 'sure'}'>"
+        f"<td>{name}<small>{meaning}</small></td>"
         f'<td class="meter"><div><span style="width:{percent:.1f}%"></span></div></td>'
-        f'<td class="value" data-dimension="{name}">{score:.2f}</td><td>{acr_word(score)}</td></tr>'
+        f'<td class="value" data-dimension="{name}">{score:.2f}</td><td>{"–" if doubt else acr_word(score)}</td></tr>'
     )
 
 
@@ -89,23 +92,35 @@ def heading(result: VideoScores) -> str:
     sentences = [f"Scored by <b>{escape(result.model)}</b>.", caution(result), *_doubts(result)]
     return (
         '<div class="heading">'
-        f'<p class="what"><b>{escape(Path(result.video).name)}</b> · “{escape(result.prompt)}”</p>'
+        f'<p class="what"><b>{escape(Path(result.video).name)}</b> · “{marked_prompt(result)}”</p>'
         f"<p>{' '.join(filter(None, sentences))}</p></div>"
     )
+
+
+def marked_prompt(result: VideoScores) -> str:
+    """The prompt, with each word marked that the model does not know."""
+    unknown, parts, end = set(result.unknown_words), [], 0
+    for match in WORD.finditer(result.prompt):
+        if match.group().lower() in unknown:
+            parts += [
+                escape(result.prompt[end : match.start()]),
+                f'<mark title="{escape(result.model)} does not know this word">{match.group()}</mark>',
+            ]
+            end = match.end()
+    return "".join([*parts, escape(result.prompt[end:])])
 
 
 def caution(result: VideoScores | Scorer) -> str:
     """What a model that never met a human opinion must not be taken for; nothing for one that did."""
     if result.trained_on.kind == "human":
         return ""
-    return (
-        "Learned from drawn clips, not from people: compare versions of one clip, take no score as a verdict. "
-        "Alignment understands only simple shapes, colours and backgrounds."
-    )
+    return "Learned from drawn clips, not from people: compare versions of one clip, take no score as a verdict."
 
 
 def _doubts(result: VideoScores) -> list[str]:
     doubts = []
+    if result.unknown_words:
+        doubts.append("It does not know the words that are marked, so its Alignment means nothing for this prompt.")
     taught = result.trained_on.dimensions
     if len(taught) < len(DIMENSION_MEANINGS):
         doubts.append(f"Its labels were for {', '.join(taught)} only: the other scores are not theirs.")
