@@ -17,6 +17,7 @@ from conftest import CROP, FRAMES, TRAINED_ON
 from vjepa_demo.checkpoint import (
     load_checkpoint,
     model_card,
+    note_measured,
     open_checkpoint_zip,
     read_checkpoint,
     save_checkpoint,
@@ -111,6 +112,15 @@ def test_the_model_card_tells_data_metrics_and_limits(base_encoder, text_encoder
     assert "| Temporal | 0.710 |" in card
     assert "| Overall | undefined |" in card
     assert "seen no human label" in card
+
+
+def test_what_is_measured_later_goes_into_the_checkpoint_and_its_card(folder):
+    before = read_checkpoint(folder)
+    note_measured(folder, {"blur of real clips, Spearman": "0.93 (at least 0.90)"})
+    after = read_checkpoint(folder)
+    assert after.trained_on.measured == {"blur of real clips, Spearman": "0.93 (at least 0.90)"}
+    assert replace(after, trained_on=replace(after.trained_on, measured={})) == before
+    assert "| blur of real clips, Spearman | 0.93 (at least 0.90) |" in (folder / "README.md").read_text()
 
 
 def test_the_model_card_names_the_models_it_was_made_from():

@@ -70,10 +70,24 @@ def test_a_text_encoder_that_knows_english_knows_every_word():
     assert replace(RESULT, prompt="qwzx").unknown_words == ()
 
 
-def test_each_view_has_a_strip_of_its_own():
-    strip = render.frame_strip(replace(RESULT, views=(("the whole picture", 1), ("pieces", 1))))
-    assert strip.count('class="strip"') == 2
-    assert strip.index("the whole picture") < strip.index("0.25 s</figure>") < strip.index("pieces")
+def test_the_strip_says_what_else_the_model_looked_at():
+    strip = render.frame_strip(replace(RESULT, views=("the whole picture", "16 frames in a row")))
+    assert "What the model saw of it: the whole picture →, and 16 frames in a row</p>" in strip
+
+
+def test_the_panel_on_the_model_tells_data_metrics_and_words():
+    trained_on = replace(KNOWS, recipe="One run.", measured={"real clips, <blur>": "0.93"})
+    panel = render.about_model("demo", trained_on)
+    for text in (
+        "6,000 procedural clips",
+        "SROCC, Temporal",
+        "0.71",
+        "One run.",
+        "&lt;blur&gt;",
+        "0.93",
+        "a, red, ball",
+    ):
+        assert text in panel
 
 
 def test_the_strip_has_a_picture_and_a_time_for_each_frame():

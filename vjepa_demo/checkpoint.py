@@ -101,6 +101,20 @@ def save_checkpoint(
     _write(folder / CHECKPOINT_CONFIG_FILE, json.dumps(config, indent=2).encode())
 
 
+def note_measured(folder: str | Path, measured: Mapping[str, str]) -> None:
+    """Write into the checkpoint in `folder`, and its card, what was measured of it after it was saved.
+
+    Raises:
+        CheckpointError: if `folder` is no checkpoint.
+    """
+    checkpoint, config = read_checkpoint(folder), _read_config(Path(folder))
+    trained_on = dataclasses.replace(checkpoint.trained_on, measured=dict(measured))
+    config["trained_on"] = dataclasses.asdict(trained_on)
+    card = model_card(checkpoint.model, trained_on, tuple(config["label_range"]))
+    _write(checkpoint.folder / CARD_FILE, card.encode())
+    _write(checkpoint.folder / CHECKPOINT_CONFIG_FILE, json.dumps(config, indent=2).encode())
+
+
 def read_checkpoint(folder: str | Path) -> Checkpoint:
     """What the checkpoint in `folder` says of itself; loads no weights.
 
@@ -390,12 +404,17 @@ Held-out Spearman correlation (SROCC), {trained_on.num_held_out:,} clips {_held_
 {rows}
 
 {_baseline_sentence(trained_on)}
-
+{_measured_table(trained_on)}
 ## Limits
 
 {limits}
 {_words_sentence(trained_on)}A score does not say whether what a video shows is true, safe or lawful.
 """
+
+
+def _measured_table(trained_on: TrainedOn) -> str:
+    rows = "".join(f"| {what} | {value} |\n" for what, value in trained_on.measured.items())
+    return f"\n| what else was measured | |\n| --- | --- |\n{rows}" if rows else ""
 
 
 def _recipe_sentence(trained_on: TrainedOn) -> str:

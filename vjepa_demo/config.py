@@ -145,6 +145,16 @@ class View:
         if self.window is not None and (self.num_frames is None or self.num_frames > self.window):
             raise ValueError(f"num_frames is {self.num_frames!r}; the window holds {self.window}")
 
+    @property
+    def title(self) -> str:
+        """What a person reads of it."""
+        what = {
+            "crop": "the centre of the picture",
+            "squeeze": "the whole picture",
+            "fragments": "small pieces at full resolution",
+        }[self.framing]
+        return f"{what}, {'over the whole clip' if self.window is None else f'{self.num_frames} frames in a row'}"
+
 
 SEED_VIEWS = (View(),)  # uniform in time, the centre of the shrunken frame
 # What `demo` looks at: the whole scene; motion from frame to frame; blur, noise and codec as they are in the file.

@@ -68,6 +68,7 @@ class TrainedOn:
     dimensions: tuple[str, ...] = DIMENSIONS  # those that had labels
     known_words: tuple[str, ...] = ()  # of a prompt, in lower case; empty where the text encoder knows English
     recipe: str = ""  # how it was trained and how long that took
+    measured: dict[str, str] = field(default_factory=dict)  # what else was measured, such as on real clips: the value
     digests: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -88,6 +89,8 @@ class TrainedOn:
         for name in ("description", "recipe"):
             if not isinstance(getattr(self, name), str):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; a text was expected")
+        if not all(isinstance(text, str) for pair in self.measured.items() for text in pair):
+            raise ValueError(f"measured is {self.measured!r}; texts were expected")
         numbers = [self.vquala_score, self.no_video_baseline, *self.srocc.values()]
         if not all(number is None or type(number) in (int, float) for number in numbers):
             raise ValueError(f"srocc is {self.srocc!r}, and so on; numbers were expected")
@@ -112,7 +115,7 @@ class VideoScores:
     `scores` maps each of `DIMENSIONS`, in that order, to a value from 1 (Bad) to 5 (Excellent).
     `seconds` maps "decode", "video", "text" and "head" to the seconds each step took; a step whose
     result was remembered took 0. `frames` (T, H, W, 3) uint8 is what the model saw, at `frame_seconds` (T,);
-    None where nobody needs them.
+    None where nobody needs them: those of the first of `views`, which say what the model looked at.
     """
 
     video: str
@@ -125,6 +128,7 @@ class VideoScores:
     frames: np.ndarray | None = field(repr=False, compare=False)
     frame_seconds: tuple[float, ...] = field(repr=False)
     sha256: str | None = field(default=None, repr=False)  # of the file's bytes, in hexadecimal, where it is known
+    views: tuple[str, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         if tuple(self.scores) != DIMENSIONS:

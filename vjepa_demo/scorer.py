@@ -191,6 +191,7 @@ class Scorer:
             frames=features.frames,
             frame_seconds=features.frame_seconds,
             sha256=request.key.content_sha256,
+            views=tuple(view.title for view in self._model.clip_config.views),
         )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from vjepa_demo.config import DIMENSION_MEANINGS, SCORE_MAX, SCORE_MIN, acr_word
-from vjepa_demo.schema import WORD, VideoScores
+from vjepa_demo.schema import WORD, TrainedOn, VideoScores
 
 if TYPE_CHECKING:
     from vjepa_demo.metrics import Evaluation
@@ -75,7 +75,9 @@ def frame_strip(result: VideoScores) -> str:
         f'<figure><img src="{jpeg_url(frame)}" alt="frame at {seconds:.2f} s">{seconds:.2f} s</figure>'
         for frame, seconds in zip(result.frames, result.frame_seconds, strict=True)
     )
-    return f'<p class="strip-title">What the model saw of it, frame by frame →</p><div class="strip">{figures}</div>'
+    what = result.views[0] if len(result.views) > 1 else "frame by frame"
+    more = "".join(f", and {view}" for view in result.views[1:])
+    return f'<p class="strip-title">What the model saw of it: {what} →{more}</p><div class="strip">{figures}</div>'
 
 
 def jpeg_url(frame: np.ndarray) -> str:
@@ -149,6 +151,23 @@ def trust(result: VideoScores) -> str:
             f"On {trained_on.num_held_out:,} clips it had not seen, scores and labels rank alike by SROCC {pairs}."
         )
     return " ".join(sentences)
+
+
+def about_model(name: str, trained_on: TrainedOn) -> str:
+    """What a model learned from, how well it did on what it had not seen, and which words it knows."""
+    rows = [(f"SROCC, {dimension}", f"{value:.2f}") for dimension, value in trained_on.srocc.items()]
+    cells = "".join(
+        f"<tr><td>{escape(what)}</td><td>{escape(value)}</td></tr>"
+        for what, value in (*rows, *trained_on.measured.items())
+    )
+    held_out = f"<p>On {trained_on.num_held_out:,} clips it had not seen, and what else was measured:</p>"
+    words = ", ".join(trained_on.known_words)
+    return (
+        f'<div class="about-scores"><p><b>{escape(name)}</b> learned from {escape(str(trained_on))}.</p>'
+        f"{f'<p>{escape(trained_on.recipe)}</p>' if trained_on.recipe else ''}"
+        f"{f'{held_out}<table class=scores><tbody>{cells}</tbody></table>' if cells else ''}"
+        f"{f'<p>The words it knows: {escape(words)}.</p>' if words else ''}</div>"
+    )
 
 
 def times(result: VideoScores) -> str:

@@ -62,12 +62,23 @@ class _Results:
     table: gr.HTML
     strip: gr.HTML
     about: gr.HTML
+    model: gr.HTML
     json: gr.Code
     compare: gr.Button
 
     @property
     def all(self) -> list[Any]:
-        return [self.empty, self.panel, self.heading, self.radar, self.table, self.strip, self.about, self.json]
+        return [
+            self.empty,
+            self.panel,
+            self.heading,
+            self.radar,
+            self.table,
+            self.strip,
+            self.about,
+            self.model,
+            self.json,
+        ]
 
 
 @dataclass(frozen=True)
@@ -154,9 +165,11 @@ def _add_results() -> _Results:
         strip = gr.HTML(elem_id="strip")
         about = gr.HTML(elem_id="about-scores")
         compare = gr.Button("Compare with other clips", size="sm", elem_id="to-compare")
+        with gr.Accordion("About this model", open=False, elem_id="about-model"):
+            model = gr.HTML()
         with gr.Accordion("JSON", open=False):
             code = gr.Code(language="json", show_label=False, interactive=False, buttons=["copy"], elem_id="json")
-    return _Results(empty, panel, heading, radar, table, strip, about, code, compare)
+    return _Results(empty, panel, heading, radar, table, strip, about, model, code, compare)
 
 
 def _keep_ready(inputs: _Inputs, recheck: gr.HTML | None) -> None:
@@ -252,12 +265,13 @@ def _shown(clip: ScoredClip) -> tuple[Any, ...]:
         render.score_table(result),
         clip.strip,
         render.about_scores(result),
+        render.about_model(result.model, result.trained_on),
         json.dumps(result.to_dict(), indent=2, ensure_ascii=False),
     )
 
 
 def _cleared() -> tuple[Any, ...]:
-    return gr.HTML(visible=True), gr.Column(visible=False), "", None, "", "", "", ""
+    return gr.HTML(visible=True), gr.Column(visible=False), "", None, "", "", "", "", ""
 
 
 def example_rows() -> list[list[str]]:
