@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import signal
 import statistics
 import subprocess
@@ -14,6 +15,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -33,6 +35,7 @@ from vjepa_demo.batch import (
 from vjepa_demo.checkpoint import load_checkpoint, read_checkpoint
 from vjepa_demo.cli import main
 from vjepa_demo.config import DIMENSIONS, MAX_CELL_CHARACTERS
+from vjepa_demo.features import content_sha256
 from vjepa_demo.metrics import evaluate, no_video_baseline
 from vjepa_demo.records import read_labels
 from vjepa_demo.schema import DemoError, RecordError, VideoError
@@ -540,7 +543,7 @@ def test_killed_half_way_and_resumed_no_row_is_scored_twice_or_lost(clips, check
     whole, out = tmp_path / "whole.csv", tmp_path / "killed.csv"
     assert main(arguments(clips, checkpoint_folder, whole)) == 1
     told = capsys.readouterr()
-    assert told.err == ""
+    assert told.err == "loading the model ...\n"
     rows = read(whole)
     assert (sum(row["error"] == "" for row in rows), sum(row["error"] != "" for row in rows)) == (95, 5)
     assert [row["video_name"] for row in rows if row["error"]] == [f"broken{index}.mp4" for index in range(5)]
@@ -583,6 +586,28 @@ def test_two_processes_write_the_same_file(clips, checkpoint_folder, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clips.zip", "one.csv", "two.csv"]
 
 
+def test_without_a_place_for_videos_they_are_beside_the_table_or_where_its_paths_lead(
+    table, clips, checkpoint_folder, tmp_path
+):
+    shutil.copytree(clips, tmp_path / "set" / "low")
+    found = table("video,prompt", "set/low/1.mp4,x", "2,x", f"{clips / '3.mp4'},x", f"{clips / 'gone.mp4'},x")
+    rows = read_batch(found, None).rows
+    expected = [tmp_path / "set" / "low" / "1.mp4", tmp_path / "set" / "low" / "2.mp4", clips / "3.mp4", None]
+    assert [row.video for row in rows] == expected
+    assert "gone.mp4" in rows[-1].problem
+    command = ["batch", str(found), "--out", str(tmp_path / "out.csv"), "--model", str(checkpoint_folder)]
+    assert main([*command, "--device", "cpu"]) == 1
+    assert [row["error"] == "" for row in read(tmp_path / "out.csv")] == [True, True, True, False]
+
+
+def test_a_batch_is_judged_by_clips_that_its_model_did_not_learn_from(batch, tmp_path):
+    results = scored(batch, tmp_path / "out.csv")
+    judged = [result.row for result in results if result.scores is not None]
+    digests = tuple(sorted(content_sha256(row.video)[:12] for row in judged[:3]))
+    evaluation = summarise_batch(results, replace(TRAINED_ON, digests=digests)).evaluation
+    assert (evaluation.num_learned, evaluation.num_left_out, evaluation.n) == (3, 3, len(judged) - 3)
+
+
 def test_several_videos_with_one_prompt(clips, checkpoint_folder, tmp_path, capsys):
     videos = [str(clips / f"{index}.mp4") for index in range(2)]
     out = tmp_path / "out.csv"
@@ -613,7 +638,7 @@ def test_a_folder_stands_for_the_videos_in_it(clips, checkpoint_folder, tmp_path
         (["a.mp4"], "videos alone need --prompt TEXT"),
         (["a.mp4", "--prompt", "x", "--label-range", "1", "5"], "videos alone need --prompt TEXT, and neither"),
         ([str(ROOT / "vjepa_demo"), "--prompt", "x"], f"{ROOT / 'vjepa_demo'} holds no videos"),
-        (["table.csv"], "batch needs one TABLE.csv and --videos DIR_OR_ZIP"),
+        (["table.csv"], "table.csv: no such file"),
         (["table.csv", "other.csv", "--videos", "."], "batch needs one TABLE.csv"),
         (["gone.csv", "--videos", "."], "gone.csv: no such file"),
         (["a.mp4", "--prompt", " "], "the prompt is empty"),

@@ -15,6 +15,7 @@ import pytest
 from conftest import TRAINED_ON
 from test_ui import RESULT
 
+from vjepa_demo import cli
 from vjepa_demo.cli import main
 from vjepa_demo.config import ASSETS, DIMENSIONS, MAX_COMPARED, MAX_COMPARISON_BYTES, PROJECT_ROOT
 from vjepa_demo.plots import comparison_chart
@@ -56,7 +57,20 @@ def test_differences_are_to_the_first_and_rounded_as_scores_are():
 
 def test_the_best_of_each_dimension_are_all_that_have_the_highest_score():
     best = Comparison((FIRST, SECOND, THIRD)).best
-    assert best == {"Traditional": (2,), "Alignment": (0, 1), "Aesthetic": (0,), "Temporal": (1,), "Overall": (0,)}
+    assert best == {"Traditional": (2,), "Alignment": (0, 1), "Aesthetic": (0, 2), "Temporal": (1,), "Overall": (0,)}
+
+
+def test_scores_that_are_shown_as_equal_are_equally_good_in_all_that_is_printed_shown_and_saved():
+    one, other = result("a.mp4", *[4.3479] * 5), result("b.mp4", *[4.3521] * 5)
+    comparison = Comparison((one, other))
+    assert set(comparison.best.values()) == {(0, 1)}
+    assert set(map(tuple, comparison.to_dict()["best"].values())) == {(0, 1)}
+    scored = board("a", "b").with_outcomes({"a": one, "b": other}, model="demo")
+    assert compare_render.table(scored, comparison).count('<span class="value">4.35</span><span class="star"') == 10
+    assert "\n".join(cli._as_comparison(comparison)).count("4.35 *") == 5
+    assert "\n".join(cli._as_comparison(comparison)).count("4.35 (+0.00) *") == 5
+    apart = Comparison((one, result("b.mp4", *[4.3551] * 5)))
+    assert set(apart.best.values()) == {(1,)}
 
 
 def test_the_clips_that_the_model_learned_from_are_not_in_the_json():
@@ -145,7 +159,7 @@ def test_compare_gives_what_score_gives_and_encodes_nothing_twice():
 
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_fewer_than_two_and_more_than_four_videos_are_refused(count):
-    with pytest.raises(RecordError, match=f"got {count} videos; 2 to 4"):
+    with pytest.raises(RecordError, match=rf"got {count} videos?; 2 to 4"):
         get_scorer("demo", "cpu").compare([(FILES[0], "a ball")] * count)
 
 
@@ -186,7 +200,7 @@ def test_the_command_prints_json_that_is_a_comparison(capsys):
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        ((FILES[0], "--prompt", "x"), "got 1 videos; 2 to 4"),
+        ((FILES[0], "--prompt", "x"), "got 1 video; 2 to 4"),
         ((*FILES, *FILES, "--prompt", "x"), "got 6 videos; 2 to 4"),
         ((*FILES, "--prompt", "x", "--prompt", "y"), "got 2 prompts for 3 videos"),
         ((*FILES, "--prompt", " "), "prompt is empty"),
@@ -234,6 +248,13 @@ def test_names_are_short_and_no_html_in_the_chart():
     assert name.endswith(".mp4")
 
 
+def test_the_title_of_the_picture_follows_the_rule_of_the_names_in_it():
+    tagged = replace(FIRST, prompt="a <b>cat</b>", video="<i>.mp4")
+    exports = compare_render.exports(Comparison((tagged, replace(SECOND, prompt="a <b>cat</b>"))))
+    assert 'data-title="Scored by demo · “a ‹b›cat‹/b›”"' in exports
+    assert comparison_chart((tagged, SECOND)).data[0].name == "A · ‹i›.mp4"
+
+
 # ---- the board -------------------------------------------------------------------------------------------------------
 
 
@@ -246,16 +267,17 @@ def names(each: Board) -> list[str]:
 
 
 def test_moved_clips_take_their_prompts_with_them():
-    moved = board("a", "b", "c", each=True, own=("1", "2", "3", "")).moved(0, 1)
+    moved = board("a", "b", "c", each=True, own=("1", "2", "3", "")).moved("a", 1)
     assert (names(moved), moved.prompts) == (["b", "a", "c"], ("2", "1", "3"))
-    assert names(moved.moved(2, 1)) == ["b", "a", "c"]  # nothing to its right
-    assert names(moved.moved(0, -1)) == ["b", "a", "c"]
+    assert names(moved.moved("c", 1)) == ["b", "a", "c"]  # nothing to its right
+    assert names(moved.moved("b", -1)) == ["b", "a", "c"]
+    assert names(moved.moved("gone", 1)) == ["b", "a", "c"]
 
 
 def test_clips_to_the_right_of_a_removed_one_move_up_with_their_prompts():
-    left = board("a", "b", "c", each=True, own=("1", "2", "3", "")).removed(1)
+    left = board("a", "b", "c", each=True, own=("1", "2", "3", "")).removed("b")
     assert (names(left), left.prompts) == (["a", "c"], ("1", "3"))
-    assert names(left.removed(7)) == ["a", "c"]
+    assert names(left.removed("b")) == ["a", "c"]  # a second click on the same button
 
 
 def test_the_first_clip_that_is_sent_brings_its_prompt_for_all():
@@ -268,7 +290,27 @@ def test_the_first_clip_that_is_sent_brings_its_prompt_for_all():
 def test_a_clip_that_is_sent_with_another_prompt_gives_each_its_own():
     sent = Board().with_clip(Path("a.mp4"), "a cat").with_clip(Path("b.mp4"), "a dog")
     assert (sent.each, sent.prompts) == (True, ("a cat", "a dog"))
-    assert sent.with_clip(Path("c.mp4")).prompts == ("a cat", "a dog", "a cat")  # dropped in: the one for all
+    assert sent.with_clip(Path("c.mp4")).prompts == ("a cat", "a dog", "")  # dropped in: not yet typed
+    assert sent.with_clip(Path("c.mp4"), "a cat").prompts == ("a cat", "a dog", "a cat")
+
+
+def test_a_clip_that_comes_without_a_prompt_takes_none_of_another():
+    typed = board("a", "b", shared="a cat", each=True, own=("a cat", "a dog", "left over", ""))
+    more = typed.with_clip(Path("c.mp4"))
+    assert more.prompts == ("a cat", "a dog", "")
+    assert "Type the prompt of C." in compare_tab._readiness(more, "demo", running=False)[1].value
+    assert replace(typed, each=False).with_clip(Path("c.mp4")).prompts == ("a cat", "a cat", "a cat")
+
+
+def test_own_prompts_follow_the_one_for_all_until_they_are_typed():
+    here = board("a", "b", "c", shared="first").switched(each=True)
+    typed = replace(here, own=("first", "its own", "first", "")).switched(each=False)
+    assert typed.own == ("", "its own", "", "")
+    assert replace(typed, shared="second").switched(each=True).prompts == ("second", "its own", "second")
+    opened = replace(board_of(COMPARISON), shared="second").switched(each=True)
+    assert opened.prompts == ("second", "second")
+    sent = Board().with_clip(Path("a.mp4"), "first").with_clip(Path("b.mp4"), "first")
+    assert replace(sent, shared="second").switched(each=True).prompts == ("second", "second")
 
 
 def test_switching_prompts_fills_in_what_is_missing():
@@ -280,26 +322,30 @@ def test_switching_prompts_fills_in_what_is_missing():
 def test_outcomes_find_their_clips_after_these_were_moved_and_removed():
     before = board("a", "b", "c", shared="a cat")
     outcomes = {"a": FIRST, "b": "b.mp4 is empty", "c": SECOND}
-    after = before.moved(0, 2 - 1).removed(0).with_outcomes(outcomes)  # b a c, then a c
+    after = before.moved("a", 1).removed("b").with_outcomes(outcomes, model="demo")
     assert [clip.result for clip in after.clips] == [FIRST, SECOND]
-    failed = before.with_outcomes(outcomes)
+    failed = before.with_outcomes(outcomes, model="demo")
     assert failed.clips[1].error == "b.mp4 is empty"
     assert failed.scored == (0, 2)
     assert failed.comparison == Comparison((FIRST, SECOND))
 
 
 def test_an_error_takes_the_scores_of_before_away_and_the_next_scores_the_error():
-    once = board("a", "b").with_outcomes({"a": FIRST, "b": SECOND}).with_outcomes({"a": "broken", "b": SECOND})
+    scored = board("a", "b").with_outcomes({"a": FIRST, "b": SECOND}, model="demo")
+    once = scored.with_outcomes({"a": "broken", "b": SECOND}, model="demo")
     assert (once.clips[0].result, once.clips[0].error, once.comparison) == (None, "broken", None)
-    again = once.with_outcomes({"a": FIRST})
+    again = once.with_outcomes({"a": FIRST}, model="demo")
     assert (again.clips[0].result, again.clips[0].error) == (FIRST, None)
 
 
-def test_scores_of_another_prompt_or_of_fewer_clips_are_stale():
-    scored = board("a", "b", shared=" a cat ").with_outcomes({"a": FIRST, "b": SECOND})
-    assert not scored.is_stale
-    assert replace(scored, shared="a dog").is_stale
-    assert scored.with_clip(Path("c.mp4")).is_stale
+def test_scores_of_another_prompt_or_model_or_of_fewer_clips_are_stale():
+    scored = board("a", "b", shared=" a cat ").with_outcomes({"a": FIRST, "b": SECOND}, model="mine")
+    assert not scored.is_stale("mine")  # whatever name that model has
+    assert replace(scored, shared="a dog").is_stale("mine")
+    assert scored.with_clip(Path("c.mp4")).is_stale("mine")
+    assert scored.is_stale("demo")
+    assert "Press Compare" in compare_tab._readiness(scored, "demo", running=False)[1].value
+    assert (board_of(COMPARISON).is_stale("demo"), board_of(COMPARISON).is_stale("vitl")) == (False, True)
 
 
 def test_an_opened_comparison_waits_for_its_videos_and_knows_them_by_content():
@@ -338,28 +384,75 @@ def test_the_button_says_what_is_missing(here, model, missing, tmp_path, monkeyp
 
 
 def test_the_table_has_each_score_its_difference_and_a_star_at_the_best():
-    scored = board("a", "b").with_outcomes({"a": FIRST, "b": SECOND})
+    scored = board("a", "b").with_outcomes({"a": FIRST, "b": SECOND}, model="demo")
     table = compare_render.table(scored, scored.comparison)
-    assert table.count("★</span><i>best</i>") == 6  # two share the best Alignment
+    assert table.count("★</span><i>best</i>") == 7  # two share the best Traditional and Alignment
     for text in ("+0.25", "−1.00", "−0.01", "±0.00"):
         assert f'<small class="difference">{text}</small>' in table
 
 
 def test_a_clip_without_scores_keeps_its_letter_and_is_not_in_the_table():
-    scored = board("a", "b", "c").with_outcomes({"a": FIRST, "b": "broken", "c": SECOND})
+    scored = board("a", "b", "c").with_outcomes({"a": FIRST, "b": "broken", "c": SECOND}, model="demo")
     table = compare_render.table(scored, scored.comparison)
     assert '<span class="letter">C</span>' in table
     assert '<span class="letter">B</span>' not in table
     assert '<p class="state error" role="alert">broken</p>' in compare_render.stage(scored)
 
 
+def test_a_card_keeps_its_line_when_the_scores_come():
+    here = board("a", "b")
+    assert compare_render.stage(here).count('<p class="state">not scored yet</p>') == 2
+    scored = compare_render.stage(here.with_outcomes({"a": FIRST, "b": SECOND}, model="demo"))
+    assert scored.count('<p class="state"') == 2
+    assert ">Overall 5.00</p>" in scored
+    assert ">Overall 4.99</p>" in scored
+
+
+def test_a_clip_that_failed_is_named_and_the_score_of_the_other_stays_in_sight():
+    here = board("<bad>.mp4", "b", shared="a cat")
+    failed = here.with_outcomes({"<bad>.mp4": "no video", "b": FIRST}, model="demo")
+    button, hint = compare_tab._readiness(failed, "demo", running=False)
+    said = "&lt;bad&gt;.mp4 has no scores: put another clip in its place."
+    assert hint.value == f"<p>{said}</p>"
+    assert button.interactive
+    instead = compare_render.empty(failed)
+    assert said in instead
+    assert "Overall 5.00" in instead
+    assert "<ol" not in instead
+    assert "<ol" in compare_render.empty(here)
+    _, hint = compare_tab._readiness(replace(failed, shared="a dog"), "demo", running=False)
+    assert said in hint.value
+    assert "Press Compare" in hint.value
+    both = here.with_outcomes({"<bad>.mp4": "no video", "b": "none either"}, model="demo")
+    assert compare_render.failure(both) == "<bad>.mp4 and b have no scores: put other clips in their places."
+
+
+def test_a_clip_without_its_video_is_not_scored_and_takes_no_other_ones_scores():
+    class Named:
+        def score_all(self, requests, *, on_step):
+            yield from (replace(FIRST, video=str(path), prompt=prompt) for path, prompt in requests)
+
+    here = board("a", "b", "c", each=True, own=("1", "2", "3", ""))
+    half = replace(here, clips=(replace(here.clips[0], path=None), *here.clips[1:]))
+    run = compare_tab._score(lambda _: Named(), half, "demo", lambda *_, **__: None)
+    assert {key: outcome.prompt for key, outcome in run.outcomes.items()} == {"b": "2", "c": "3"}
+    assert {clip.name: clip.model for clip in half.with_outcomes(run.outcomes, model=run.model).clips} == {
+        "a": None,
+        "b": "demo",
+        "c": "demo",
+    }
+
+
 def test_what_a_person_typed_or_named_is_escaped():
     evil = '"><script>x</script>.mp4'
     one = replace(FIRST, video=evil, prompt=evil, model=evil)
     comparison = Comparison((one, replace(SECOND, model=evil)))
-    here = board(evil, "b").with_outcomes({evil: one, "b": comparison.results[1]})
+    here = board(evil, "b").with_outcomes({evil: one, "b": comparison.results[1]}, model="demo")
+    failed = here.with_outcomes({"b": evil}, model="demo")
     fragments = [
-        compare_render.stage(here.with_outcomes({"b": evil})),
+        compare_render.stage(failed),
+        compare_render.empty(failed),
+        compare_render.empty(here.with_outcomes({evil: evil}, model="demo")),
         compare_render.heading(comparison),
         compare_render.table(here, comparison),
         compare_render.exports(comparison),
@@ -387,7 +480,7 @@ def test_a_file_is_named_after_the_clips_and_safe():
 
 def test_a_remembered_video_is_said_to_be():
     remembered = replace(SECOND, seconds=FIRST.seconds | {"video": 0.0})
-    here = board("a", "b").with_outcomes({"a": FIRST, "b": remembered})
+    here = board("a", "b").with_outcomes({"a": FIRST, "b": remembered}, model="demo")
     assert "not encoded again: B)" in compare_render.about(here, here.comparison)
 
 

@@ -62,7 +62,7 @@ def test_train_then_evaluate_then_score(dataset, checkpoint_folder, world, tmp_p
     assert done.returncode == 0, done.stderr
     assert "16 of 16 rows will be used" in done.stdout
     assert len(epochs(done.stdout)) == 3
-    assert "no-video baseline" in done.stdout
+    assert "No baseline can be computed here, since no prompt has two clips" in done.stdout
     assert read_checkpoint(tmp_path / "out").trained_on.description == "labels.csv"
 
     judged = run(
@@ -77,8 +77,11 @@ def test_train_then_evaluate_then_score(dataset, checkpoint_folder, world, tmp_p
         "cpu",
     )
     answer = json.loads(judged.stdout)
-    assert list(answer) == ["n", "dimensions", "vquala_score", "no_video_baseline"]
-    assert answer["n"] == 16
+    assert list(answer) == ["n", "dimensions", "vquala_score", "no_video_baseline", "num_learned", "num_left_out"]
+    trained_on = read_checkpoint(tmp_path / "out").trained_on
+    assert (answer["n"], answer["num_learned"]) == (trained_on.num_held_out, trained_on.num_clips)
+    assert answer["vquala_score"] == pytest.approx(trained_on.vquala_score, abs=0.05)
+    assert re.findall(r"^scored (\d+)/16 clips(?:, \d+ s left)?$", judged.stderr, re.MULTILINE) == ["10", "16"]
     assert list(answer["dimensions"]) == ["Traditional", "Overall"]
     assert list(answer["dimensions"]["Overall"]) == ["srocc", "plcc", "krocc", "rmse"]
 

@@ -45,6 +45,7 @@ def add(page: Page, *videos: Path, table: Path | None = None, prompt: str = "") 
         page.set_input_files("#batch-table input[type=file]", table)
     if prompt:
         page.fill("#batch-prompt textarea", prompt)
+        page.locator("#batch-prompt textarea").blur()
 
 
 def start(page: Page) -> None:
@@ -91,7 +92,7 @@ def test_the_sample_data_set_from_one_click_to_metrics_and_a_csv_equal_to_the_sc
     expect(page.locator("#batch-check")).to_contain_text("60 of 60 rows will be scored, 60 videos, 60 with labels")
     wait_until_done(page, "Done: 60 of 60 rows scored")
     expect(page.locator("#batch-metrics tr[data-dimension]")).to_have_count(5)
-    expect(page.locator("#batch-metrics")).to_contain_text("no-video baseline")
+    expect(page.locator("#batch-metrics")).to_contain_text("no-video SROCC")
     expect(page.locator("#batch-means")).to_contain_text("Scored by demo.")
 
     table = download(page, tmp_path / "scores.csv")
@@ -136,7 +137,7 @@ def test_broken_rows_have_their_error_while_the_others_are_scored_and_ranked(pag
     check = page.locator("#batch-check")
     expect(check).to_contain_text("mine.tsv: 10 of 12 rows will be scored, 10 videos, 2 generators (column Generator).")
     assert check.locator("tr").all_inner_texts() == [
-        "6\tno video “gone.mp4” in clips.zip",
+        "6\tno video “gone.mp4” in clips",
         "9\tPrompt is empty; the text the video was made from was expected",
     ]
     start(page)
@@ -153,7 +154,7 @@ def test_broken_rows_have_their_error_while_the_others_are_scored_and_ranked(pag
     means = scored.groupby("Generator")["Overall"].agg(["mean", "sem", "size"]).sort_values("mean", ascending=False)
     rows = page.locator("#leaderboard tr[data-generator]")
     assert [row.get_attribute("data-generator") for row in rows.all()] == list(means.index)
-    assert [row.locator("td").last.inner_text().split() for row in rows.all()] == [
+    assert [row.locator("td[data-dimension=Overall]").inner_text().split() for row in rows.all()] == [
         [f"{row['mean']:.2f}", "±", f"{row['sem']:.2f}"] for _, row in means.iterrows()
     ]
     page.locator("#leaderboard-chart .js-plotly-plot .trace").first.wait_for()
@@ -195,7 +196,7 @@ def test_a_table_that_cannot_be_used_is_explained_and_nothing_old_stays(page, se
     page.set_input_files("#batch-table input[type=file]", tmp_path / "wrong <i>.csv")
     expect(page.locator(".toast-body").first).to_contain_text("has the columns a, b")
     expect(page.locator("#batch-start")).to_be_disabled()
-    expect(page.locator("#batch-hint")).to_contain_text("cannot be scored")
+    expect(page.locator("#batch-hint")).to_contain_text("has the columns a, b")  # and stays
     expect(page.locator("#batch-check")).to_contain_text("Score many clips at once")
 
 
@@ -210,6 +211,15 @@ def test_nothing_sticks_out(browser, served, own_table, width):
     wait_until_done(page, "Done")
     page.locator("#leaderboard-chart .js-plotly-plot .trace").first.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") == width
+    expect(page.locator(".modebar-container").first).to_be_hidden()
+    overall = page.locator("#leaderboard td[data-dimension=Overall]").first.bounding_box()
+    assert overall["x"] + overall["width"] <= width
+    cells = page.locator("#batch-rows tr:has(.value)").first.locator(".value").all()
+    assert all(cell.bounding_box()["x"] + cell.bounding_box()["width"] <= width for cell in cells)
+    page.click("#batch-sample")
+    wait_until_done(page, "Done: 60")
+    wide = page.locator("#batch-metrics .wide")
+    assert width == 390 or wide.evaluate("each => each.scrollWidth === each.clientWidth")
     context.close()
 
 
@@ -263,8 +273,11 @@ def test_stop_keeps_what_is_done_and_go_on_does_the_rest_once(page, held_back, t
     expect(page.locator("#batch-rows tr[data-line]").first).to_be_visible()
     for locked in ("#batch-start", "#batch-sample", "#batch-folder", "#batch-prompt textarea", "#batch-model input"):
         expect(page.locator(locked)).to_be_disabled()
+    expect(page.locator("#batch-means")).to_contain_text("Scored by demo.")
+    page.get_by_label("Best Overall").check()
     page.click("#batch-stop")
     expect(page.locator("#batch-stop")).to_be_disabled()
+    expect(page.locator("#batch-hint")).to_have_text("Stopping after this row.")
     scorer.let(1)  # the row that was being scored
     wait_until_done(page, "Stopped: 3 of 6 rows scored, 3 left")
     stopped = download(page, tmp_path / "stopped.csv")
@@ -275,6 +288,8 @@ def test_stop_keeps_what_is_done_and_go_on_does_the_rest_once(page, held_back, t
     page.click("#batch-go-on")
     wait_until_done(page, "Done: 6 of 6 rows scored")
     expect(page.locator("#batch-go-on")).to_be_hidden()
+    expect(page.get_by_label("Best Overall")).to_be_checked()
+    assert list(shown_rows(page)) == list(range(2, 8))  # equal scores: not the latest first
     assert scorer.scored == [(clip.name, "a cat") for clip in CLIPS]
     csv = download(page, tmp_path / "done.csv")
     assert csv.head(3).equals(stopped)
@@ -294,7 +309,8 @@ def test_a_single_score_does_not_wait_for_batches(page, browser, held_back):
     open_tab(other, address)
     add(other, *CLIPS[:2], prompt="second")
     start(other)
-    expect(other.locator("#batch-status")).to_contain_text("Loading the model")
+    expect(page.locator("#batch-status")).to_contain_text("1 of 6 rows")
+    expect(other.locator("#batch-status")).to_contain_text("Waiting for its turn")
     other.get_by_role("tab", name="Score", exact=True).click()
     fill_in(other, CLIPS[0], "third")
     other.click("#score-button")
@@ -305,6 +321,108 @@ def test_a_single_score_does_not_wait_for_batches(page, browser, held_back):
     other.get_by_role("tab", name="Batch").click()
     wait_until_done(other, "Done: 2 of 2 rows scored")
     other.context.close()
+
+
+def test_nothing_that_is_added_takes_the_scores_there_are_until_score_all_is_pressed(page, held_back, tmp_path):
+    scorer, address = held_back
+    open_tab(page, address)
+    add(page, *CLIPS[:3], prompt="a cat")
+    start(page)
+    scorer.let(1)
+    expect(page.locator("#batch-rows tr[data-line]").first).to_be_visible()
+    page.click("#batch-stop")
+    expect(page.locator("#batch-hint")).to_have_text("Stopping after this row.")
+    scorer.let(1)
+    wait_until_done(page, "Stopped: 2 of 3 rows scored, 1 left")
+    rows, written = shown_rows(page), download(page, tmp_path / "first.csv")
+
+    page.type("#batch-prompt textarea", " and a dog")
+    expect(page.locator("#batch-hint")).to_contain_text("Score all replaces these scores.")
+    add(page, *CLIPS[:3], table=table_of(tmp_path / "none.csv", "a", "b"))
+    expect(page.locator("#batch-hint")).to_contain_text("has the columns a, b")
+    expect(page.locator("#batch-start")).to_be_disabled()
+    assert shown_rows(page) == rows
+    assert download(page, tmp_path / "second.csv").equals(written)
+    scorer.let(3)
+    page.click("#batch-go-on")
+    wait_until_done(page, "Done: 3 of 3 rows scored")
+    assert set(download(page, tmp_path / "third.csv")["Prompt"]) == {"a cat"}
+
+
+def table_of(path: Path, *columns: str) -> Path:
+    path.write_text(f"{','.join(columns)}\n{','.join(columns)}\n")
+    return path
+
+
+def test_a_prompt_is_scored_that_was_not_left_before_score_all_is_pressed(page, held_back, tmp_path):
+    scorer, address = held_back
+    scorer.let(2)
+    open_tab(page, address)
+    add(page, CLIPS[0], prompt="a cat")
+    start(page)
+    wait_until_done(page, "Done: 1 of 1 row scored")
+    page.click("#batch-prompt textarea")
+    page.keyboard.press("End")
+    page.keyboard.type(" and a dog")
+    page.click("#batch-start")
+    expect(page.locator("#batch-rows")).to_contain_text("a cat and a dog")
+    assert [prompt for _, prompt in scorer.scored] == ["a cat", "a cat and a dog"]
+
+
+def test_a_prompt_beside_a_table_with_prompts_is_explained_once_and_lastingly(page, served, tmp_path):
+    open_tab(page, served)
+    (tmp_path / "own.csv").write_text("video_name,Prompt\nclip_0000.mp4,a\n")
+    add(page, CLIPS[0], table=tmp_path / "own.csv")
+    expect(page.locator("#batch-check")).to_contain_text("1 of 1 row will be scored")
+    page.type("#batch-prompt textarea", "a cat")
+    expect(page.locator("#batch-start")).to_be_enabled()
+    expect(page.locator(".toast-body")).to_have_count(0)
+    page.locator("#batch-prompt textarea").blur()
+    expect(page.locator("#batch-hint")).to_contain_text("has prompts of its own")
+    expect(page.locator(".toast-body")).to_have_count(1)
+    expect(page.locator("#batch-start")).to_be_disabled()
+
+
+def test_the_fields_keep_their_height_while_a_batch_runs_and_the_page_its_width(page, held_back):
+    scorer, address = held_back
+    page.goto(address)
+    page.get_by_role("tab", name="Batch").wait_for()
+    width = page.evaluate(WIDTH)
+    page.get_by_role("tab", name="Batch").click()
+    assert page.evaluate(WIDTH) == width
+    fields = [page.locator(name) for name in ("#batch-videos", "#batch-table", "#batch-stop")]
+    before = [field.bounding_box() for field in fields]
+    page.click("#batch-sample")
+    scorer.let(2)
+    expect(page.locator("#batch-rows tr[data-line]").first).to_be_visible()
+    expect(page.locator("#batch-folder")).to_be_disabled()
+    assert [field.bounding_box() for field in fields] == before
+    assert page.evaluate(WIDTH) == width
+
+
+WIDTH = "document.querySelector('.gradio-container').getBoundingClientRect().width"
+# of the text to the page behind it, as WCAG has it
+CONTRAST = """() => {
+  const light = (color) => {
+    const [r, g, b] = color.match(/[\\d.]+/g).map((each) => each / 255)
+      .map((each) => each <= 0.04045 ? each / 12.92 : ((each + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const text = light(getComputedStyle(document.querySelector("#batch-hint p")).color);
+  const page = light(getComputedStyle(document.querySelector("gradio-app")).backgroundColor);
+  return (Math.max(text, page) + 0.05) / (Math.min(text, page) + 0.05);
+}"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_small_text_can_be_read_and_the_label_leaves_the_icon_free(page, served, theme):
+    open_tab(page, f"{served}/?__theme={theme}")
+    assert 4.5 <= page.evaluate(CONTRAST) < 10
+    label = page.locator("#batch-videos label[data-testid=block-label]").bounding_box()
+    icon = page.locator("#batch-videos [data-testid=upload-icon]").bounding_box()
+    assert icon["y"] >= label["y"] + label["height"]
+    left = page.locator("#batch-start").bounding_box()["x"]
+    assert page.locator("#batch-hint p").bounding_box()["x"] == left
 
 
 # ---- what no browser is needed for -----------------------------------------------------------------------------------
@@ -331,24 +449,28 @@ def named(values: tuple[Any, ...]) -> SimpleNamespace:
     return SimpleNamespace(**dict(zip(batch_tab._Results.__dataclass_fields__, values, strict=False)))
 
 
-def check(visitor: Session, *videos: Path) -> dict[str, Any]:
+def check(visitor: Session, *videos: Path, prompt: str = "a cat", table: Path | None = None) -> dict[str, Any]:
     files = [str(video) for video in videos]
-    return vars(named(batch_tab._check_files(visitor, files, None, "a cat", "demo", "detect it")))
+    path = None if table is None else str(table)
+    return vars(named(batch_tab._check_files(visitor, files, path, prompt, "detect it", "demo")))
 
 
-def begin(visitor: Session) -> None:
-    batch_tab._begin(visitor, None, None, "", "demo")
+def begin(visitor: Session, *, resume: bool = False) -> SimpleNamespace:
+    start = batch_tab._begin_again if resume else batch_tab._begin
+    return named(start(visitor, *visitor.staged.inputs[:3], "detect it", "demo"))
 
 
 def run(visitor: Session, scorer: HeldBack, *, resume: bool = False) -> list[SimpleNamespace]:
-    begin(visitor)
+    begin(visitor, resume=resume)
     return [named(update) for update in batch_tab._score(scorer, visitor, "demo", resume=resume)]
 
 
 def test_rows_that_finish_fast_are_shown_together(session, monkeypatch):
     monkeypatch.setattr(batch_tab, "UPDATE_SECONDS", 1e9)
-    _, first, _, last = run(session, HeldBack(6))
+    _, starting, first, _, last = run(session, HeldBack(6))
+    assert "Starting" in starting.status
     assert "1 of 6 rows" in first.status
+    assert "Scored by" in first.means
     assert "Done: 6 of 6 rows scored" in last.status
     assert last.rows.count("<tr data-line") == 6
 
@@ -387,7 +509,7 @@ def test_a_zip_of_videos_with_one_prompt(session, own_table, tmp_path):
 def test_checks_of_one_visitor_wait_for_each_other(session, own_table, tmp_path):
     archive = Path(shutil.copy(own_table[1], tmp_path))
     with ThreadPoolExecutor(4) as pool:
-        reports = list(pool.map(lambda _: check(session, archive, archive)["check"], range(8)))
+        reports = list(pool.map(lambda word: check(session, archive, prompt=str(word))["check"], range(8)))
     assert all("11 of 11 rows will be scored, 11 videos." in report for report in reports)
     assert len(list(session.folder.rglob("*.mp4"))) == 11
 
@@ -398,27 +520,70 @@ def test_stop_before_the_first_row_leaves_a_batch_to_go_on_with(session):
     scorer = HeldBack()
     updates = [named(update) for update in batch_tab._score(scorer, session, "demo", resume=False)]
     assert "Stopped: 0 of 6 rows scored, 6 left" in updates[-1].status
-    ended = named(batch_tab._ended(session, None, None, "", "demo"))
+    ended = named(batch_tab._ended(session, None, None, "", "detect it", "demo"))
     assert ended.go_on.visible
     scorer.let(6)
     assert "Done: 6 of 6" in run(session, scorer, resume=True)[-1].status
 
 
-def test_a_second_run_at_once_and_new_data_under_a_run_are_refused(session, uploads):
+def test_a_second_run_at_once_is_refused_and_new_data_under_a_run_are_for_the_next(session, uploads):
     begin(session)
     for forbidden in (
         lambda: begin(session),
-        lambda: check(session, *uploads),
-        lambda: batch_tab._check_sample(session, "demo"),
+        lambda: begin(session, resume=True),
+        lambda: batch_tab._begin_sample(session, None, None, "", "detect it", "demo"),
     ):
         with pytest.raises(gr.Error, match="a batch runs"):
             forbidden()
+    checked = check(session, *uploads[:2])
+    assert "6 of 6 rows" in checked["check"]
+    assert not checked["start"].interactive
     assert len(session.batch.table.rows) == 6
+    assert len(session.staged.table.rows) == 2
+
+
+def test_videos_of_a_stopped_batch_stay_while_others_are_staged(session, own_table, tmp_path):
+    archive = Path(shutil.copy(own_table[1], tmp_path))
+    check(session, archive)
+    scorer = HeldBack(1)
+    begin(session)
+    for update in map(named, batch_tab._score(scorer, session, "demo", resume=False)):
+        if "1 of 11" in str(update.status):
+            batch_tab._stop(session)
+            scorer.let(1)
+    assert session.batch.is_stopped
+    for name in ("second.zip", "third.zip"):
+        other = Path(shutil.copy(archive, tmp_path / name))
+        assert "Next: 11 videos: 11 of 11 rows" in check(session, other)["check"]
+    assert len(list(session.folder.rglob("*.mp4"))) == 22  # of the first and of the third
+    scorer.let(11)
+    assert "Done: 11 of 11 rows" in run(session, scorer, resume=True)[-1].status
+
+
+def test_a_zip_is_opened_once_for_all_prompts_and_tables(session, own_table, tmp_path):
+    archive = Path(shutil.copy(own_table[1], tmp_path))
+    check(session, archive)
+    files = set(session.folder.rglob("*.mp4"))
+    check(session, archive, prompt="a dog")
+    with pytest.raises(gr.Error, match="prompts of its own"):
+        check(session, archive, prompt="a dog", table=own_table[0])
+    check(session, archive, prompt="", table=own_table[0])
+    assert set(session.folder.rglob("*.mp4")) == files
+    assert {row.video for row in session.staged.table.rows if row.video} < files
+
+
+def test_rows_without_a_generator_are_counted(session, uploads, tmp_path):
+    lines = [f"{clip.name},p,{'Sora' if number else ''}" for number, clip in enumerate(uploads[:3])]
+    (tmp_path / "mine.csv").write_text("\n".join(["video_name,Prompt,generator", *lines]))
+    check(session, *uploads, prompt="", table=tmp_path / "mine.csv")
+    board = run(session, HeldBack(3))[-1].leaderboard.value
+    assert "Not ranked: 1 row without a generator." in board
+    assert '<td class="name" title="Sora">Sora</td><td>2</td><td data-dimension="Overall">' in board
 
 
 def test_a_model_that_cannot_score_is_not_offered(session, tmp_path, monkeypatch):
     monkeypatch.setenv("VJEPA_DEMO_CHECKPOINTS", str(tmp_path))
-    shown = batch_tab._buttons(session, None, None, "", "vitg")
+    shown = batch_tab._buttons(session, None, None, "", "detect it", "vitg")
     assert not shown["start"].interactive
     assert not shown["sample"].interactive
     assert "no trained head exists" in shown["hint"]

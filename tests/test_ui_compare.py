@@ -195,6 +195,56 @@ def test_a_file_that_is_no_video_is_named_and_the_others_are_compared(page, serv
     assert page.locator("#compare-table thead .letter").all_inner_texts() == ["A", "C"]
 
 
+def test_where_one_of_two_fails_the_page_says_so_and_keeps_the_others_score(page, served, tmp_path):
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"nope" * 100)
+    open_tab(page, served)
+    drop(page, bad, CLIPS[2])
+    expect(page.locator(".clip")).to_have_count(2)
+    page.fill("#compare-prompt textarea", PROMPT)
+    page.click("#compare-button")
+    said = "bad.mp4 has no scores: put another clip in its place."
+    expect(page.locator("#compare-hint")).to_have_text(said)
+    expect(page.locator("#compare-empty")).to_contain_text(said)
+    overall = get_scorer("demo").score(CLIPS[2], PROMPT).scores["Overall"]
+    expect(page.locator("#compare-empty")).to_contain_text(f"Overall {overall:.2f}")
+    expect(page.locator(".clip").nth(1).locator(".state")).to_have_text(f"Overall {overall:.2f}")
+    page.get_by_label("Remove A, bad.mp4").click()
+    expect(page.locator("#compare-empty")).to_contain_text("Which version is better")
+
+
+def test_a_hint_that_says_nothing_takes_no_room_and_scores_move_no_card(page, served):
+    open_tab(page, served)
+    add(page, *CLIPS[1:])
+    page.fill("#compare-prompt textarea", PROMPT)
+    expect(page.locator("#compare-hint")).to_be_hidden()
+    height = "() => document.querySelector('.clip .state').getBoundingClientRect().height"
+    before = page.evaluate(height)
+    compare(page, 2)
+    expect(page.locator("#compare-hint")).to_be_hidden()
+    assert page.evaluate(height) == before
+
+
+def test_two_quick_clicks_do_each_what_it_says(page, served):
+    open_tab(page, served)
+    page.click("#compare-examples")
+    wait_for_scores(page, 4)
+    prompt = page.get_by_label("Prompt of A").input_value()
+    press = """(pressed) => {
+        for (const [place, action] of pressed)
+            document.querySelectorAll('.clip')[place].querySelector(`[data-action=${action}]`).click();
+    }"""
+    page.evaluate(press, [[0, "right"], [0, "right"], [3, "remove"]])  # the first clip twice, then the fourth
+    expect(page.locator(".clip")).to_have_count(3)
+    assert names(page) == ["blurred.mp4", "unsteady.mp4", "clean.mp4"]
+    expect(page.get_by_label("Prompt of C · clean.mp4")).to_have_value(prompt)  # it went along both times
+    page.evaluate(press, [[1, "remove"], [1, "remove"]])  # the same clip: it is gone the second time
+    expect(page.locator(".clip")).to_have_count(2)
+    page.get_by_label("Move A to the right").click()
+    expect(page.locator(".clip .name").first).to_have_text("clean.mp4")
+    assert names(page) == ["clean.mp4", "blurred.mp4"]
+
+
 def test_a_format_that_browsers_do_not_play_is_scored_all_the_same(page, served):
     open_tab(page, served)
     drop(page, CLIPS[2], Path(gradio.media.get_video("b.avi")))
@@ -294,6 +344,32 @@ def test_at_the_end_it_stops_or_begins_again(page, served):
     seek(page, 2.2)
     page.wait_for_function("() => document.querySelector('#compare-stage video').currentTime < 1")
     expect(page.get_by_label("Pause all clips")).to_be_visible()
+
+
+def test_the_time_stays_within_the_clips_that_are_left(page, served):
+    open_tab(page, served)
+    add(page, *CLIPS[1:])
+    seek(page, 6.0)
+    page.get_by_label("Remove A, a.mp4").click()
+    time = page.locator("#compare-player .time")
+    expect(time).to_have_text("0:05.0 / 0:05.0")
+    page.wait_for_function("() => Math.abs(document.querySelector('#compare-stage video').currentTime - 5) < 0.05")
+    page.click("#compare-examples")  # none of the clips before is left
+    expect(page.locator(".clip")).to_have_count(4)
+    expect(time).to_have_text("0:00.0 / 0:02.5")
+
+
+def test_clips_do_not_go_on_playing_where_nobody_sees_them(page, served):
+    open_tab(page, served)
+    add(page, *CLIPS[1:])
+    page.get_by_role("button", name="Muted").click()
+    page.get_by_label("Play all clips").click()
+    wait_until_all_are_past(page, 0.2)
+    page.get_by_role("tab", name="Score").click()
+    page.wait_for_function("() => [...document.querySelectorAll('#compare-stage video')].every((v) => v.paused)")
+    page.get_by_role("tab", name="Compare").click()
+    expect(page.get_by_label("Play all clips")).to_be_visible()  # on again when it is pressed, from where it was
+    assert min(page.evaluate(TIMES)) > 0.2
 
 
 def test_the_sound_is_of_one_clip_at_a_time(page, served):
@@ -416,6 +492,14 @@ def test_nothing_sticks_out(browser, served, theme, width):
         for box in (each.bounding_box() for each in page.locator(part).all()):
             assert box["x"] >= 0
             assert box["x"] + box["width"] <= width
+    if width == 390:
+        for each in page.locator(".clip button, .player button, .player input, .exports button").all():
+            box = each.bounding_box()
+            assert min(box["width"], box["height"]) >= 32  # to be hit with a finger
+        for card in page.locator(".clip").all():
+            name = card.locator(".name").bounding_box()
+            assert name["y"] >= card.locator("[data-action=remove]").bounding_box()["y"] + 32  # on a line of its own
+            assert name["width"] > 130
     tops = {round(each.bounding_box()["y"]) for each in page.locator(".clip").all()}
     assert len(tops) == (1 if width == 1280 else 2)  # beside each other
     context.close()

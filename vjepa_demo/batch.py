@@ -32,7 +32,7 @@ from vjepa_demo.records import (
     row_labels,
     row_problems,
 )
-from vjepa_demo.schema import DemoError, RecordError, TrainedOn, VideoRecord, VideoScores
+from vjepa_demo.schema import DemoError, RecordError, TrainedOn, VideoRecord, VideoScores, check_prompt
 
 if TYPE_CHECKING:
     from vjepa_demo.metrics import Evaluation
@@ -134,7 +134,7 @@ class BatchSummary:
 
 def read_batch(
     table: str | Path,
-    videos: str | Path | Sequence[str | Path],
+    videos: str | Path | Sequence[str | Path] | None,
     *,
     prompt: str | None = None,
     label_range: tuple[float, float] | None = None,
@@ -142,14 +142,15 @@ def read_batch(
 ) -> BatchTable:
     """Every row of the CSV or TSV `table` with its file in `videos`; no video is opened.
 
-    `videos`, `extract_to` are as for `records.match_videos`, `label_range` as for `records.read_labels`. Labels may be
-    missing; one that cannot be used is left out with a note. `prompt` is for a table that has no column of prompts, and
-    becomes one.
+    `videos`, `extract_to` are as for `records.match_videos`, `label_range` as for `records.read_labels`. Without
+    `videos` they are in the table's folder, and absolute paths in it lead anywhere: not for a stranger's table.
+    Labels may be missing; one that cannot be used is left out with a note. `prompt` is for a table that has no column
+    of prompts, and becomes one.
 
     Raises:
         RecordError: if the table, or what should hold the videos, cannot be used at all.
     """
-    prompt = _check_prompt(prompt) if prompt else None
+    prompt = check_prompt(prompt) if prompt else None
     read = read_table(table, required=("video",) if prompt else ("video", "prompt"))
     if prompt and "prompt" in read.fields:
         raise RecordError(f"{read.path.name} has prompts of its own (“{read.shown['prompt']}”): give no other prompt")
@@ -157,7 +158,10 @@ def read_batch(
     labels, label_notes = row_labels(read, label_range=label_range)
     problems = row_problems(read)
     named = {line: _cell(cells, read.fields["video"]) for line, cells in read.rows if line not in problems}
-    found = find_videos(named.values(), videos, extract_to=extract_to)
+    if videos is None:
+        found = _find_beside(read.path, named.values())
+    else:
+        found = find_videos(named.values(), videos, extract_to=extract_to)
     generator = _generator_column(columns)
     rows = []
     for line, cells in read.rows:
@@ -184,6 +188,15 @@ def read_batch(
     )
 
 
+def _find_beside(table: Path, names: Iterable[str]) -> dict[str, Path | RecordError]:
+    """As `find_videos` in the folder of `table`; a path that leads to a file from there, or from anywhere, is that."""
+    folder = table.absolute().parent
+    names = list(names)
+    direct: dict[str, Path | RecordError] = {name: folder / name for name in names if (folder / name).is_file()}
+    others = [name for name in names if name not in direct]
+    return direct | (find_videos(others, folder) if others else {})
+
+
 def batch_of_files(videos: Sequence[str | Path], prompt: str) -> BatchTable:
     """Several videos with one prompt, as a table of the columns video_name and Prompt; no video is opened.
 
@@ -192,7 +205,7 @@ def batch_of_files(videos: Sequence[str | Path], prompt: str) -> BatchTable:
     Raises:
         RecordError: if the prompt is empty or too long.
     """
-    prompt = _check_prompt(prompt)
+    prompt = check_prompt(prompt)
     files = [Path(video) for video in videos]
     names = _distinct_names(files)
     rows = tuple(
@@ -200,12 +213,6 @@ def batch_of_files(videos: Sequence[str | Path], prompt: str) -> BatchTable:
         for line, (name, file) in enumerate(zip(names, files, strict=True), start=2)
     )
     return BatchTable(f"{len(rows)} video{'s' * (len(rows) != 1)}", ("video_name", PROMPT_COLUMN), rows)
-
-
-def _check_prompt(prompt: str) -> str:
-    from vjepa_demo.scorer import check_prompt
-
-    return check_prompt(prompt)
 
 
 def _distinct_names(files: Sequence[Path]) -> list[str]:
@@ -337,10 +344,18 @@ def _share(rows: Sequence[BatchRow], index: int, count: int) -> list[BatchRow]:
 # ---- the file --------------------------------------------------------------------------------------------------------
 
 
-def _begin(table: BatchTable, out: Path, model: str, *, resume: bool) -> dict[int, RowResult]:
-    """Make `out`, with the rows that earlier runs scored; returns those by line."""
+def check_out(out: Path, *, resume: bool) -> None:
+    """
+    Raises:
+        RecordError: if `out` is there already and is not to be resumed.
+    """
     if out.exists() and not resume:
         raise RecordError(f"{out} exists already: go on with it (--resume), delete it, or write to another file")
+
+
+def _begin(table: BatchTable, out: Path, model: str, *, resume: bool) -> dict[int, RowResult]:
+    """Make `out`, with the rows that earlier runs scored; returns those by line."""
+    check_out(out, resume=resume)
     with _writable(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         parts = [path for path in out.parent.iterdir() if path.name.startswith(_part_name(out, ""))]

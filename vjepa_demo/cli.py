@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -21,16 +22,19 @@ from vjepa_demo.config import (
     CACHE_VARIABLE,
     COMPARED_LETTERS,
     DIMENSIONS,
+    MAX_COMPARED,
+    MIN_COMPARED,
     TABLE_SUFFIXES,
     Scope,
     TrainConfig,
     acr_word,
     dataset_folder,
+    feature_cache_bytes,
     feature_cache_folder,
     model_presets,
     wait_passively,
 )
-from vjepa_demo.schema import DemoError, RecordError, RecordProblem, to_compare
+from vjepa_demo.schema import DemoError, ModelError, RecordError, RecordProblem, check_prompt, to_compare
 
 if TYPE_CHECKING:
     from vjepa_demo.batch import BatchReport, BatchSummary, BatchTable, GroupScores
@@ -53,6 +57,17 @@ TRAIN_OPTIONS = (
     "train_text",
     "seed",
 )
+
+
+TRAIN_HELP = {
+    "epochs": "how often each clip is learned from, at most",
+    "batch_size": "how many clips are learned from at a time; fewer take less memory",
+    "learning_rate": "how large the steps are that the head learns in; smaller is slower and steadier",
+    "accumulate": "how many batches make up one step, as if they were one larger batch",
+    "patience": "end early after so many epochs that made nothing better",
+    "validation_fraction": "share of the clips to judge by, which are not learned from; 0 for none",
+    "seed": "another number shuffles and splits the clips in another way, the same in the same",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -100,9 +115,18 @@ def _add_score(commands: Any) -> None:
 
 def _add_compare(commands: Any) -> None:
     compare = commands.add_parser("compare", help="score two to four videos side by side")
-    compare.add_argument("videos", nargs="+", metavar="VIDEO", help="the others are compared with the first")
     compare.add_argument(
-        "--prompt", action="append", required=True, metavar="TEXT", help="one for all videos, or once for each of them"
+        "videos",
+        nargs="+",
+        metavar="VIDEO",
+        help=f"{MIN_COMPARED} to {MAX_COMPARED} video files; the others are compared with the first",
+    )
+    compare.add_argument(
+        "--prompt",
+        action="append",
+        required=True,
+        metavar="TEXT",
+        help="the text the videos were made from; may be repeated: once for all videos, or once for each of them",
     )
     _add_model(compare)
     compare.add_argument("--json", action="store_true", help="print one JSON object; the page opens it too")
@@ -153,7 +177,11 @@ def _add_batch(commands: Any) -> None:
         metavar="TABLE_OR_VIDEO",
         help="a CSV or TSV with columns for video and prompt, whose others are kept; or videos, or folders of them",
     )
-    batch.add_argument("--videos", metavar="DIR_OR_ZIP", help="where the videos of the table are")
+    batch.add_argument(
+        "--videos",
+        metavar="DIR_OR_ZIP",
+        help="where the videos of the table are (default: the table's own folder, and where absolute paths in it lead)",
+    )
     batch.add_argument("--prompt", metavar="TEXT", help="the text that all were made from, where no column says it")
     batch.add_argument("--out", required=True, metavar="SCORES.csv", help="written row by row; must be new")
     batch.add_argument(
@@ -173,19 +201,30 @@ def _add_train(commands: Any) -> None:
     train.add_argument(
         "--out", metavar="DIR", help="folder of the checkpoint (default with --bootstrap: where the model finds it)"
     )
-    train.add_argument("--scope", choices=get_args(Scope), default=defaults.scope, help="what learns (default: head)")
-    train.add_argument("--train-text", action="store_true", help="the text encoder learns too")
+    train.add_argument(
+        "--scope",
+        choices=get_args(Scope),
+        default=defaults.scope,
+        help="what learns: the head alone, or also the top layers of the video encoder, which takes longer "
+        f"(default: {defaults.scope})",
+    )
+    train.add_argument("--train-text", action="store_true", help="let the text encoder learn too, which takes longer")
     for name in TRAIN_OPTIONS:
         default = getattr(defaults, name)
         if isinstance(default, int | float) and not isinstance(default, bool):
             flag = f"--{name.replace('_', '-')}"
-            train.add_argument(flag, type=type(default), default=default, metavar="N", help=f"default: {default}")
+            meaning = f"{TRAIN_HELP[name]} (default: {default})"
+            train.add_argument(flag, type=type(default), default=default, metavar="N", help=meaning)
     train.add_argument("--procedural", action="store_true", help="the labels were computed, not given by people")
     train.add_argument("--check", action="store_true", help="only show what would be used, and what would not")
     train.add_argument("--resume", action="store_true", help="go on with the run that was killed in DIR")
     train.add_argument("--bootstrap", action="store_true", help="train the first head of vitl or vitg, no labels")
     train.add_argument(
-        "--count", type=int, default=BOOTSTRAP_CLIPS, metavar="N", help=f"clips for it (default: {BOOTSTRAP_CLIPS})"
+        "--count",
+        type=int,
+        default=BOOTSTRAP_CLIPS,
+        metavar="N",
+        help=f"how many procedural clips --bootstrap draws to learn from (default: {BOOTSTRAP_CLIPS})",
     )
     train.set_defaults(run=_train)
 
@@ -200,9 +239,11 @@ def _add_evaluate(commands: Any) -> None:
 
 def _add_make_dataset(commands: Any) -> None:
     make = commands.add_parser("make-dataset", help="write procedural clips and their labels.csv")
-    make.add_argument("folder", metavar="DIR")
-    make.add_argument("--count", type=int, required=True, metavar="N")
-    make.add_argument("--seed", type=int, default=0, metavar="S")
+    make.add_argument("folder", metavar="DIR", help="where the clips and labels.csv go; it is made if need be")
+    make.add_argument("--count", type=int, required=True, metavar="N", help="how many clips to draw")
+    make.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="the same number draws the same clips again (default: 0)"
+    )
     make.set_defaults(run=_make_dataset)
 
 
@@ -210,14 +251,13 @@ def _add_cache(commands: Any) -> None:
     cache = commands.add_parser("cache", help="where features of videos are kept, and how large that is")
     _add_cache_flags(cache)
     cache.add_argument("--clear", action="store_true", help="delete them: what is scored again is computed again")
+    cache.add_argument("--json", action="store_true", help="print one JSON object: folder, files and bytes")
     cache.set_defaults(run=_cache)
 
 
 def _score(options: argparse.Namespace) -> int:
-    from vjepa_demo.scorer import check_prompt, get_scorer  # loads torch: not for --help
-
     prompt = check_prompt(options.prompt)
-    scorer = get_scorer(options.model, options.device, token=None)
+    scorer = _load_scorer(options)
     answers = []
     for result, video in zip(
         scorer.score_all((video, prompt) for video in options.videos), options.videos, strict=True
@@ -230,6 +270,43 @@ def _score(options: argparse.Namespace) -> int:
     else:
         print(f"model {scorer.name} ({scorer.hardware}), trained on {scorer.trained_on}")
     return 1 if any("error" in answer for answer in answers) else 0
+
+
+def _load_scorer(options: argparse.Namespace) -> Scorer:
+    """The scorer that was asked for, after saying that this takes seconds. Loads torch: not for --help, nor before
+    what is wrong with a call has been told."""
+    _say_loading(options)
+    from vjepa_demo.scorer import get_scorer
+
+    _check_device(options)
+    device = _device(options) if _num_launched() > 1 else options.device
+    return get_scorer(options.model, device, token=None)
+
+
+def _say_loading(options: argparse.Namespace) -> None:
+    if _is_first() and not getattr(options, "json", False):
+        _to_stderr("loading the model ...")
+
+
+def _is_first() -> bool:
+    """Whether this process speaks for all of a launch; `train.is_main_process` without torch."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _num_launched() -> int:
+    """How many processes `accelerate launch` or `torchrun` started; `train.num_processes` without torch."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _check_device(options: argparse.Namespace) -> None:
+    """
+    Raises:
+        ModelError: if a GPU was asked for and there is none.
+    """
+    from vjepa_demo.model import default_device
+
+    if options.device == "cuda" and default_device() != "cuda":
+        raise ModelError("--device cuda: no GPU that CUDA can use was found here; leave it out, or give --device cpu")
 
 
 def _answer(scorer: Scorer, video: str, prompt: str, result: VideoScores | DemoError) -> dict[str, Any]:
@@ -257,10 +334,8 @@ def _as_block(answer: dict[str, Any]) -> str:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from vjepa_demo.scorer import get_scorer
-
     clips = to_compare(options.videos, options.prompt)
-    scorer = get_scorer(options.model, options.device, token=None)
+    scorer = _load_scorer(options)
     comparison = scorer.compare(clips)
     if options.json:
         print(json.dumps(comparison.to_dict(), indent=2))
@@ -292,14 +367,12 @@ def _as_cell(comparison: Comparison, name: str, index: int) -> str:
 
 def _batch(options: argparse.Namespace) -> int:
     from vjepa_demo.batch import run_batch, summarise_batch
-    from vjepa_demo.scorer import get_scorer
-    from vjepa_demo.train import is_main_process
 
-    tell = (_to_stderr if options.json else _now) if is_main_process() else _say_nothing
+    tell = (_to_stderr if options.json else _now) if _is_first() else _say_nothing
     with _batch_table(options) as table:
         for note in table.notes:
             tell(f"note: {note}")
-        scorer = get_scorer(options.model, _device(options), token=None)
+        scorer = _load_scorer(options)
         told = _RowTeller(tell)
         results = []
         try:
@@ -309,9 +382,9 @@ def _batch(options: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             tell(f"what is done is in {options.out}: go on with --resume")
             raise
-    if not is_main_process():
-        return 0
-    summary = summarise_batch(results)
+        if not _is_first():
+            return 0
+        summary = summarise_batch(results, scorer.trained_on)
     if options.json:
         run = {"out": options.out, "model": scorer.name, "trained_on": str(scorer.trained_on)}
         print(json.dumps(run | summary.to_dict(), indent=2))
@@ -324,22 +397,25 @@ def _batch(options: argparse.Namespace) -> int:
 @contextmanager
 def _batch_table(options: argparse.Namespace) -> Iterator[BatchTable]:
     """What is to be scored, the same in each process; what is extracted from a zip is gone afterwards."""
-    from vjepa_demo.train import from_main_process, is_main_process, num_processes
+    if _num_launched() == 1:
+        with tempfile.TemporaryDirectory() as folder:
+            yield _read_batch(options, Path(folder))
+        return
+    from vjepa_demo.train import from_main_process
 
-    with tempfile.TemporaryDirectory() as own:
-        # Several processes, of several machines perhaps, share the disk of the output, not this one's /tmp.
-        shared = Path(options.out).absolute().with_name(f".{Path(options.out).name}.videos")
-        folder = shared if num_processes() > 1 else Path(own)
-        try:
-            yield from_main_process(lambda: _read_batch(options, folder))
-        finally:
-            if folder == shared and is_main_process():
-                shutil.rmtree(shared, ignore_errors=True)
+    # Several processes, of several machines perhaps, share the disk of the output, not this one's /tmp.
+    shared = Path(options.out).absolute().with_name(f".{Path(options.out).name}.videos")
+    try:
+        yield from_main_process(lambda: _read_batch(options, shared))
+    finally:
+        if _is_first():
+            shutil.rmtree(shared, ignore_errors=True)
 
 
 def _read_batch(options: argparse.Namespace, folder: Path) -> BatchTable:
-    from vjepa_demo.batch import batch_of_files, read_batch
+    from vjepa_demo.batch import batch_of_files, check_out, read_batch
 
+    check_out(Path(options.out), resume=options.resume)
     inputs, label_range = options.inputs, tuple(options.label_range) if options.label_range else None
     if not any(name.lower().endswith(TABLE_SUFFIXES) for name in inputs):
         if options.videos is not None or options.prompt is None or label_range:
@@ -347,8 +423,8 @@ def _read_batch(options: argparse.Namespace, folder: Path) -> BatchTable:
                 "videos alone need --prompt TEXT, and neither --videos nor --label-range; a table ends in .csv or .tsv"
             )
         return batch_of_files(_video_files(inputs), options.prompt)
-    if len(inputs) > 1 or options.videos is None:
-        raise RecordError("batch needs one TABLE.csv and --videos DIR_OR_ZIP; or videos and --prompt TEXT")
+    if len(inputs) > 1:
+        raise RecordError("batch needs one TABLE.csv, and its --videos DIR_OR_ZIP; or videos and --prompt TEXT")
     return read_batch(inputs[0], options.videos, prompt=options.prompt, label_range=label_range, extract_to=folder)
 
 
@@ -444,6 +520,7 @@ def _training_reports(options: argparse.Namespace, tell: Callable[..., None]) ->
     from vjepa_demo.scorer import default_model
     from vjepa_demo.train import TrainingData, fine_tune
 
+    _check_device(options)
     if options.bootstrap:
         yield from _bootstrap_reports(options, tell)
         return
@@ -469,6 +546,7 @@ def _training_reports(options: argparse.Namespace, tell: Callable[..., None]) ->
             kind="procedural" if options.procedural else "human",
             label_range=(records.label_range.low, records.label_range.high),
         )
+        _say_loading(options)
         yield from fine_tune(name, data, config, options.out, device=options.device, resume=options.resume, token=None)
 
 
@@ -544,7 +622,7 @@ def _told(report: DrawingReport | Report) -> list[str]:
     from vjepa_demo.train import EncodingReport, EpochReport, StartReport, gain
 
     if isinstance(report, DrawingReport):
-        return _every_tenth("drawn", report)
+        return _every_tenth("drawn", report.done, report.total, report.seconds_left)
     if isinstance(report, EncodingReport):
         return _told_encoding(report)
     if isinstance(report, EpochReport):
@@ -559,15 +637,15 @@ def _told(report: DrawingReport | Report) -> list[str]:
     return [*filter(None, lines), f"best of epoch {report.best_epoch}, saved in {report.folder}"]
 
 
-def _every_tenth(verb: str, report: DrawingReport | EncodingReport) -> list[str]:
-    if report.done % 10 and report.done != report.total:
+def _every_tenth(verb: str, done: int, total: int, seconds_left: float) -> list[str]:
+    if done % 10 and done != total:
         return []
-    left = f", {report.seconds_left:.0f} s left" if report.done < report.total else ""
-    return [f"{verb} {report.done}/{report.total} clips{left}"]
+    left = f", {seconds_left:.0f} s left" if done < total else ""
+    return [f"{verb} {done}/{total} clips{left}"]
 
 
 def _told_encoding(report: EncodingReport) -> list[str]:
-    lines = _every_tenth("read", report)
+    lines = _every_tenth("read", report.done, report.total, report.seconds_left)
     if report.done == report.total:
         lines += [f"note: {_as_line(problem)}: left out" for problem in report.problems]
         if report.recomputed:
@@ -589,29 +667,37 @@ def _as_metrics(evaluation: Evaluation) -> list[str]:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from vjepa_demo.scorer import get_scorer
-    from vjepa_demo.train import judge
-
-    tell = _to_stderr if options.json else print
-    scorer = get_scorer(options.model, options.device, token=None)
+    tell = _to_stderr if options.json else _now
     with _read(options, tell) as records:
         if not records.records:
             raise RecordError(f"{options.labels}: no row can be evaluated")
-        scores = list(_scores(scorer, records))
-    evaluation = judge(scores, records.records)
+        scorer = _load_scorer(options)
+        scores = list(_scores(scorer, records, tell))
+        evaluation = _judge(scores, records, scorer)
     print(json.dumps(evaluation.to_dict(), indent=2) if options.json else "\n".join(_as_metrics(evaluation)))
     return 0
 
 
-def _scores(scorer: Scorer, records: RecordSet) -> Iterator[dict[str, float]]:
-    for result in scorer.score_all((record.video, record.prompt) for record in records.records):
+def _scores(scorer: Scorer, records: RecordSet, tell: Callable[..., None]) -> Iterator[dict[str, float]]:
+    """The scores of each clip; every tenth clip is told."""
+    begin, total = time.monotonic(), len(records.records)
+    results = scorer.score_all((record.video, record.prompt) for record in records.records)
+    for done, result in enumerate(results, start=1):
         if isinstance(result, DemoError):
             raise result
+        for line in _every_tenth("scored", done, total, (time.monotonic() - begin) / done * (total - done)):
+            tell(line)
         yield result.scores
 
 
+def _judge(scores: Sequence[dict[str, float]], records: RecordSet, scorer: Scorer) -> Evaluation:
+    from vjepa_demo.train import judge
+
+    return judge(scores, records.records, scorer.trained_on)
+
+
 def _to_stderr(*words: object) -> None:
-    print(*words, file=sys.stderr)
+    print(*words, file=sys.stderr, flush=True)
 
 
 def _make_dataset(options: argparse.Namespace) -> int:
@@ -633,10 +719,26 @@ def _make_dataset(options: argparse.Namespace) -> int:
 
 
 def _cache(options: argparse.Namespace) -> int:
-    from vjepa_demo.features import about_store, feature_store
+    folder, budget_bytes = feature_cache_folder(), _cache_bytes()
+    from vjepa_demo.features import FeatureStore, StoreSize, about_store, is_store
 
-    store = feature_store()
-    if store is not None and options.clear:
-        print(f"deleted {store.clear()}")
-    print(about_store(store))
+    store = FeatureStore(folder, budget_bytes=budget_bytes) if is_store(folder) else None  # which makes its folder
+    deleted = store.clear() if store and options.clear else None
+    if options.json:
+        size = store.size() if store else StoreSize(0, 0)
+        print(json.dumps({"folder": str(folder), **asdict(size), "budget_bytes": budget_bytes}, indent=2))
+        return 0
+    if deleted:
+        print(f"deleted {deleted}")
+    if store is None:
+        print(f"no cache here: {folder} keeps nothing yet")
+    else:
+        print(about_store(store if budget_bytes else None))
     return 0
+
+
+def _cache_bytes() -> int:
+    try:
+        return feature_cache_bytes()
+    except ValueError as error:
+        raise RecordError(str(error)) from error

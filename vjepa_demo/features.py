@@ -446,6 +446,11 @@ class FeatureCache:
             self._num_bytes -= oldest.nbytes + ENTRY_BYTES
 
 
+def is_store(folder: Path) -> bool:
+    """Whether a `FeatureStore` has ever kept anything in `folder`."""
+    return (folder / TOTAL_FILE).is_file() or any(folder.glob(f"*{SUFFIX}"))
+
+
 def about_store(store: FeatureStore | None) -> str:
     """One sentence on where `store` is, how large, what it holds, and when that goes."""
     if store is None:

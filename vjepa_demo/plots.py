@@ -78,9 +78,14 @@ def comparison_chart(results: Sequence[VideoScores], *, places: Sequence[int] | 
 
 
 def _shortened(name: str) -> str:
-    """`name` as plain text for plotly, which takes tags in names for HTML; cut in the middle."""
+    """`name` as plain text for plotly, cut in the middle."""
     cut = name if len(name) <= NAME_CHARACTERS else f"{name[: NAME_CHARACTERS - 9]}…{name[-8:]}"
-    return cut.replace("<", "‹").replace(">", "›")
+    return without_tags(cut)
+
+
+def without_tags(text: str) -> str:
+    """`text` as plain text for plotly, which takes tags in names and titles for HTML."""
+    return text.replace("<", "‹").replace(">", "›")
 
 
 def _score_axis() -> dict[str, object]:

@@ -22,6 +22,7 @@ from vjepa_demo.config import (
 
 SplitName = Literal["train", "validation"]
 
+SHOWN_DECIMALS = 2  # of a score, wherever a person reads it
 DIGEST_CHARACTERS = 12  # two of a million clips share one with a chance of 0.2 %
 LABEL_SOURCES = {"procedural": "procedural clips", "human": "clips with human labels"}
 
@@ -152,9 +153,11 @@ def to_compare(videos: Sequence[Video], prompts: Sequence[str]) -> list[tuple[Vi
         RecordError: if that many cannot be compared, or the prompts are more or fewer.
     """
     if not MIN_COMPARED <= len(videos) <= MAX_COMPARED:
-        raise RecordError(f"got {len(videos)} videos; {MIN_COMPARED} to {MAX_COMPARED} can be compared")
+        many = f"{len(videos)} video{'s' * (len(videos) != 1)}"
+        raise RecordError(f"got {many}; {MIN_COMPARED} to {MAX_COMPARED} can be compared")
     if len(prompts) not in (1, len(videos)):
-        raise RecordError(f"got {len(prompts)} prompts for {len(videos)} videos; one for all, or one for each")
+        many = f"{len(prompts)} prompt{'s' * (len(prompts) != 1)}"
+        raise RecordError(f"got {many} for {len(videos)} videos; one for all, or one for each")
     return list(zip(videos, [*prompts] * (len(videos) // len(prompts)), strict=True))
 
 
@@ -192,11 +195,14 @@ class Comparison:
 
     @property
     def best(self) -> dict[str, tuple[int, ...]]:
-        """For each dimension the indices of the results with the highest score: several where they are equal."""
-        highest = {name: max(result.scores[name] for result in self.results) for name in DIMENSIONS}
+        """For each dimension the indices of the results with the highest score, compared at `SHOWN_DECIMALS`.
+
+        Several where they are shown as equal: a thousandth says nothing about which is better.
+        """
+        shown = {name: [round(result.scores[name], SHOWN_DECIMALS) for result in self.results] for name in DIMENSIONS}
         return {
-            name: tuple(index for index, result in enumerate(self.results) if result.scores[name] == score)
-            for name, score in highest.items()
+            name: tuple(index for index, score in enumerate(scores) if score == max(scores))
+            for name, scores in shown.items()
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -333,6 +339,20 @@ class Split:
     train: tuple[VideoRecord, ...]
     validation: tuple[VideoRecord, ...]
     warnings: tuple[str, ...] = ()
+
+
+def check_prompt(prompt: str | None) -> str:
+    """`prompt` without blanks around it.
+
+    Raises:
+        RecordError: if nothing is left, or too much.
+    """
+    prompt = (prompt or "").strip()
+    if not prompt:
+        raise RecordError("the prompt is empty: type the text the video was made from, Alignment is judged by it")
+    if len(prompt) > MAX_PROMPT_CHARACTERS:
+        raise RecordError(f"the prompt has {len(prompt):,} characters; {MAX_PROMPT_CHARACTERS:,} at most: shorten it")
+    return prompt
 
 
 def content_digest(sha256: str) -> str:

@@ -21,7 +21,6 @@ from vjepa_demo.config import (
     DECODE_AHEAD,
     DIMENSIONS,
     FEATURE_CACHE_BYTES,
-    MAX_PROMPT_CHARACTERS,
     SCORE_MAX,
     SCORE_MIN,
     model_presets,
@@ -29,7 +28,7 @@ from vjepa_demo.config import (
 from vjepa_demo.features import FeatureCache, FeatureKey, FeatureStore, VideoFeatures, content_sha256, feature_store
 from vjepa_demo.hub import Token
 from vjepa_demo.model import VJEPAModel, default_device, inference_dtype, resolve_device
-from vjepa_demo.schema import Comparison, DemoError, ModelError, RecordError, TrainedOn, VideoScores, to_compare
+from vjepa_demo.schema import Comparison, DemoError, ModelError, TrainedOn, VideoScores, check_prompt, to_compare
 from vjepa_demo.video import Clip, check_file, clip_pixels, load_clip
 
 STEPS = ("decode", "video", "text", "head")
@@ -270,20 +269,6 @@ def _short_name(name: str) -> str:
 def default_model() -> str:
     """`vitg` on a GPU once its head is trained, else `demo`."""
     return "vitg" if default_device() == "cuda" and model_presets()["vitg"].refusal is None else "demo"
-
-
-def check_prompt(prompt: str | None) -> str:
-    """`prompt` without blanks around it.
-
-    Raises:
-        RecordError: if nothing is left, or too much.
-    """
-    prompt = (prompt or "").strip()
-    if not prompt:
-        raise RecordError("the prompt is empty: type the text the video was made from, Alignment is judged by it")
-    if len(prompt) > MAX_PROMPT_CHARACTERS:
-        raise RecordError(f"the prompt has {len(prompt):,} characters; {MAX_PROMPT_CHARACTERS:,} at most: shorten it")
-    return prompt
 
 
 class _Stopwatch:

@@ -29,18 +29,22 @@ ORDERS: dict[str, BatchOrder] = {
     "Best Overall": "best",
     "Worst Overall": "worst",
 }
+RANKED = ("Overall", *(name for name in DIMENSIONS if name != "Overall"))  # of the leaderboard: by the first
 SHOWN_ROWS = 50  # a page that fills must stay light; the download has all rows
 
 
 # ---- what will be scored ---------------------------------------------------------------------------------------------
 
 
-def table_report(table: BatchTable, *, is_open: bool) -> str:
-    """How many rows will be scored, with what labels and generators, and by line why the others cannot be."""
+def table_report(table: BatchTable, *, is_open: bool, is_next: bool = False) -> str:
+    """How many rows will be scored, with what labels and generators, and by line why the others cannot be.
+
+    `is_next` where the scores below are those of another table.
+    """
     notes = "".join(f"<p>{escape(note)}</p>" for note in table.notes)
     problems = [row for row in table.rows if row.problem is not None]
     return (
-        f'<div class="about-scores"><p><b>{escape(_sentence(table))}</b></p>{notes}'
+        f'<div class="about-scores"><p><b>{"Next: " if is_next else ""}{escape(_sentence(table))}</b></p>{notes}'
         f"{_problems(problems, is_open=is_open) if problems else ''}</div>"
     )
 
@@ -151,17 +155,26 @@ def _row(result: RowResult) -> str:
     if result.scores is None:
         cells = f'<td class="row-failed" colspan="{len(DIMENSIONS)}">{escape(result.error or "")}</td>'
     else:
-        cells = "".join(f'<td class="value">{result.scores[name]:.2f}</td>' for name in DIMENSIONS)
+        cells = "".join(
+            f'<td class="value" data-dimension="{name}">{result.scores[name]:.2f}</td>' for name in DIMENSIONS
+        )
     return f'<tr data-line="{row.line}"><td class="row-line">{row.line}</td>{clip}{cells}</tr>'
 
 
 # ---- when it has ended -----------------------------------------------------------------------------------------------
 
 
-def leaderboard(groups: Sequence[GroupScores]) -> str:
-    """A row a generator, in the order of `groups`; means with standard errors, the best of each dimension in bold."""
-    names = ("", "generator", "clips", *DIMENSIONS)
-    head = "".join(f"<th>{name}</th>" for name in names)
+def leaderboard(groups: Sequence[GroupScores], *, num_unnamed: int = 0) -> str:
+    """A row a generator, in the order of `groups`; means with standard errors, the best of each dimension in bold.
+
+    `num_unnamed` rows do not say what made their clip, and so count for nobody.
+    """
+    unnamed = f'<p class="strip-title">Not ranked: {counted(num_unnamed, "row")} without a generator.</p>'
+    return (_generators(groups) if groups else "") + (unnamed if num_unnamed else "")
+
+
+def _generators(groups: Sequence[GroupScores]) -> str:
+    head = "".join(f"<th>{name}</th>" for name in ("", "generator", "clips", *RANKED))
     best = {name: max((group.means[name] for group in groups if group.means), default=None) for name in DIMENSIONS}
     body = "".join(_generator(rank, group, best) for rank, group in enumerate(groups, start=1))
     return (
@@ -173,19 +186,18 @@ def leaderboard(groups: Sequence[GroupScores]) -> str:
 
 def _generator(rank: int, group: GroupScores, best: Mapping[str, float | None]) -> str:
     failed = f"<small>{counted(group.num_errors, 'error')}</small>" if group.num_errors else ""
-    cells = "".join(
-        f"<td>{_mean(group, name, is_best=bool(group.means) and group.means[name] == best[name])}</td>"
-        for name in DIMENSIONS
-    )
+    cells = "".join(f'<td data-dimension="{name}">{_mean(group, name, best[name])}</td>' for name in RANKED)
+    name = escape(group.name)
     return (
-        f'<tr data-generator="{escape(group.name)}"><td>{rank}</td><td>{escape(group.name)}</td>'
+        f'<tr data-generator="{name}"><td>{rank}</td><td class="name" title="{name}">{name}</td>'
         f"<td>{group.num_scored:,}{failed}</td>{cells}</tr>"
     )
 
 
-def _mean(group: GroupScores, name: str, *, is_best: bool) -> str:
+def _mean(group: GroupScores, name: str, best: float | None) -> str:
     if not group.means:
         return "–"
+    is_best = group.means[name] == best
     error = group.standard_errors[name]
     text = f"{group.means[name]:.2f}"
     return (f"<b>{text}</b>" if is_best else text) + ("" if error is None else f"<small>± {error:.2f}</small>")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -15,19 +16,21 @@ import gradio as gr
 
 from vjepa_demo.config import VIDEO_SUFFIXES
 from vjepa_demo.plots import leaderboard_chart
-from vjepa_demo.schema import RecordError
+from vjepa_demo.schema import DemoError, RecordError
 from vjepa_demo.ui import batch_render, data_inputs, render
 from vjepa_demo.ui.errors import AT_ONCE, shown_errors
 from vjepa_demo.ui.model_choice import add_model_choice, refusal
-from vjepa_demo.ui.session import Batch, Session
-from vjepa_demo.ui.turns import BATCHING, in_turn
+from vjepa_demo.ui.session import Batch, Session, Staged
+from vjepa_demo.ui.turns import BATCHING, in_turn, others_run
 
 if TYPE_CHECKING:
     from vjepa_demo.batch import BatchReport, BatchSummary, BatchTable
     from vjepa_demo.scorer import Scorer
 
-EXTRACTED = "batch-videos"  # in the session's folder: what came out of a zip, of the last check alone
+EXTRACTED = "batch-videos"  # in the session's folder: what came out of zips
 UPDATE_SECONDS = 0.4  # rows that finish faster are shown together
+STOPPING = "Stopping after this row."
+REPLACES = "Score all replaces these scores."
 WAITING = "Waiting for its turn: other visitors' batches run"
 # On a phone the rows come below what was pressed: go there.
 SHOW_RESULTS = "() => { if (innerWidth < 700) document.querySelector('#batch-status').scrollIntoView() }"
@@ -49,7 +52,7 @@ class _Inputs:
     @property
     def readiness(self) -> list[Any]:
         """What decides whether there is anything to score, and with what."""
-        return [self.videos, self.table, self.prompt, self.model]
+        return [self.videos, self.table, self.prompt, self.label_range, self.model]
 
 
 @dataclass(frozen=True)
@@ -89,15 +92,11 @@ def add_batch_tab(load_scorer: Callable[[str], Scorer], default_model: str, sess
             buttons = _add_buttons()
         with gr.Column(scale=3, min_width=320):
             results = _Results(sample, *buttons, *_add_results())
-    checked = _wire_check(session, inputs, results)
-    score = partial(_score, load_scorer)
-    for trigger, resume in (
-        (results.start.click, False),
-        (results.go_on.click, True),
-        (checked.success, False),
-    ):
-        _wire_run(trigger, partial(score, resume=resume), session, inputs, results)
-    results.stop.click(_stop, [session], results.stop, **AT_ONCE)
+    _wire_check(session, inputs, results)
+    for button, begin in ((results.start, _begin), (results.go_on, _begin_again), (results.sample, _begin_sample)):
+        score = partial(_score, load_scorer, resume=begin is _begin_again)
+        _wire_run(button.click, begin, score, session, inputs, results)
+    results.stop.click(_stop, [session], [results.stop, results.hint], **AT_ONCE)
     results.order.input(_reorder, [session, results.order], results.rows, **AT_ONCE)
     return inputs.model
 
@@ -146,25 +145,24 @@ def _add_results() -> tuple[Any, ...]:
 # ---- what will be scored ---------------------------------------------------------------------------------------------
 
 
-def _wire_check(session: gr.State, inputs: _Inputs, results: _Results) -> Any:
-    """Whatever is added is checked; returns the event of the sample data set, which is scored once it is checked."""
+def _wire_check(session: gr.State, inputs: _Inputs, results: _Results) -> None:
+    """Whatever is added is checked, a prompt once it is typed."""
     inputs.folder.upload(_split_folder, [inputs.folder, inputs.table], [inputs.videos, inputs.table], **AT_ONCE)
     readiness = [session, *inputs.readiness]
-    files = [*readiness, inputs.label_range]
-    settings: dict[str, Any] = {
-        "concurrency_limit": 2,
-        "trigger_mode": "always_last",
-        "show_progress": "minimal",
-        "show_progress_on": results.check,
-        "api_visibility": "private",
-    }
-    changes = [each.change for each in (inputs.videos, inputs.table, inputs.prompt, inputs.label_range)]
-    added = gr.on(changes, _check_files, files, results.all, **settings)
-    sample = results.sample.click(_check_sample, [session, inputs.model], results.all, **settings)
-    for event in (added, sample):
-        event.failure(_cleared, readiness, results.all, **AT_ONCE)
-    inputs.model.change(lambda *values: _shown(**_buttons(*values)), readiness, results.all, **AT_ONCE)
-    return sample
+    events = [each.change for each in (inputs.videos, inputs.table, inputs.label_range)]
+    checked = gr.on(
+        [*events, inputs.prompt.blur, inputs.prompt.submit],
+        _check_files,
+        readiness,
+        results.all,
+        concurrency_limit=2,
+        trigger_mode="always_last",
+        show_progress="minimal",
+        show_progress_on=results.check,
+        api_visibility="private",
+    )
+    checked.failure(_settled, readiness, results.all, **AT_ONCE)
+    gr.on([inputs.prompt.input, inputs.model.change], _settled, readiness, results.all, **AT_ONCE)
 
 
 def _split_folder(files: list[str] | None, table: str | None) -> tuple[Any, Any]:
@@ -179,72 +177,97 @@ def _split_folder(files: list[str] | None, table: str | None) -> tuple[Any, Any]
 
 
 def _check_files(
-    session: Session, videos: list[str] | None, table: str | None, prompt: str, model: str, label_range: str
+    session: Session, videos: list[str] | None, table: str | None, prompt: str, label_range: str, model: str
 ) -> tuple[Any, ...]:
-    with shown_errors(), session.checks.turn():
-        _forget(session)
-        if _missing(videos, table, prompt) is not None:
-            return _cleared(session, videos, table, prompt, model)
-        files = tuple(dict.fromkeys(videos or []))  # the same file may be added twice
-        return _checked(session, _read(session, files, table, prompt.strip(), data_inputs.RANGES[label_range]), model)
+    with shown_errors():
+        _stage(session, videos, table, prompt, label_range)
+    return _settled(session, videos, table, prompt, label_range, model)
 
 
-def _check_sample(session: Session, model: str) -> tuple[Any, ...]:
-    from vjepa_demo.batch import read_batch
-
-    with shown_errors(), session.checks.turn():
-        _forget(session)
-        table = read_batch(data_inputs.SAMPLE_TABLE, [data_inputs.SAMPLE])
-        return _checked(session, replace(table, name="The sample data set"), model)
+def _settled(
+    session: Session, videos: list[str] | None, table: str | None, prompt: str, label_range: str, model: str
+) -> tuple[Any, ...]:
+    """What is staged, and what can be pressed; the scores of the batch before stay as they are."""
+    return _shown(check=_report(session), **_buttons(session, videos, table, prompt, label_range, model))
 
 
-def _forget(session: Session) -> None:
-    """Nothing is to be scored any more.
+def _report(session: Session) -> str:
+    """What will be scored, or else what was."""
+    batch, table = session.batch, session.staged.table
+    if batch is not None and (table is None or table is batch.table or session.is_scoring):
+        return batch_render.table_report(batch.table, is_open=False)
+    if table is None:
+        return batch_render.EMPTY
+    return batch_render.table_report(table, is_open=True, is_next=batch is not None)
+
+
+def _stage(session: Session, videos: list[str] | None, table: str | None, prompt: str, label_range: str) -> None:
+    """What was added is what Score all scores; nothing happens where it is what was checked last.
 
     Raises:
-        RecordError: while a batch runs.
+        DemoError: if it cannot be read.
     """
-    _check_idle(session)
-    session.forget_batch()
+    with session.checks.turn():
+        added = _added(videos, table, prompt, label_range)
+        if added == session.staged.inputs:
+            return
+        session.staged = Staged(added)
+        if _missing(videos, table, prompt) is None:
+            files = tuple(dict.fromkeys(videos or []))  # the same file may be added twice
+            try:
+                read = _read(session, files, table, prompt.strip(), data_inputs.RANGES[label_range])
+            except DemoError as error:
+                session.staged = Staged(added, problem=str(error))
+                raise
+            session.staged = Staged(added, read)
 
 
-def _check_idle(session: Session) -> None:
-    if session.is_scoring:
-        raise RecordError("a batch runs: change what is scored when it has ended, or stop it")
+def _added(videos: list[str] | None, table: str | None, prompt: str, label_range: str) -> tuple[Any, ...]:
+    """What a check depends on, to be compared: nothing is the same however the page says it."""
+    return tuple(videos or ()), table, prompt.strip(), label_range if table else None
 
 
 def _read(
     session: Session, videos: tuple[str, ...], table: str | None, prompt: str, label_range: data_inputs.Range
 ) -> BatchTable:
     from vjepa_demo.batch import batch_of_files, read_batch
-
-    if table is None:
-        return batch_of_files(_listed(session, videos), prompt)
-    session.listed, folder = None, data_inputs.emptied(session.folder / EXTRACTED)
-    return read_batch(table, videos, prompt=prompt or None, label_range=label_range, extract_to=folder)
-
-
-def _listed(session: Session, videos: tuple[str, ...]) -> list[Path]:
-    """The videos in `videos`; zips are not opened anew as the prompt is typed."""
     from vjepa_demo.records import list_videos
 
-    if session.listed is None or session.listed[0] != videos:
-        session.listed, folder = None, data_inputs.emptied(session.folder / EXTRACTED)
-        session.listed = videos, list_videos(videos, extract_to=folder)
-    return session.listed[1]
+    unpacked = _unpacked(session, videos)
+    if table is None:
+        return batch_of_files(list_videos(unpacked), prompt)
+    return read_batch(table, unpacked, prompt=prompt or None, label_range=label_range)
 
 
-def _checked(session: Session, table: BatchTable, model: str) -> tuple[Any, ...]:
-    if any(row.problem is None for row in table.rows):
-        session.new_batch(table)
-    return _shown(
-        **_CLEARED | {"check": batch_render.table_report(table, is_open=True)},
-        **_buttons(session, None, None, "", model, missing="No row can be scored."),
-    )
+def _unpacked(session: Session, videos: tuple[str, ...]) -> list[Path]:
+    """`videos` with a folder in place of each zip; zips are not opened anew as the table and the prompt change."""
+    from vjepa_demo.records import extract_videos
+
+    if session.unpacked is None or session.unpacked[0] != videos:
+        session.unpacked = None
+        _clear_extracted(session)
+        paths = []
+        for path in map(Path, videos):
+            if path.suffix.lower() == ".zip":
+                folder = Path(tempfile.mkdtemp(dir=session.folder / EXTRACTED), path.stem)
+                extract_videos(path, folder, wanted=None)
+                path = folder
+            paths.append(path)
+        session.unpacked = videos, paths
+    return session.unpacked[1]
+
+
+def _clear_extracted(session: Session) -> None:
+    """Of what came out of zips only that is left which a batch has still to score."""
+    (session.folder / EXTRACTED).mkdir(exist_ok=True)
+    batch = session.batch
+    rows = batch.table.rows if batch is not None and (session.is_scoring or batch.is_stopped) else ()
+    for folder in (session.folder / EXTRACTED).iterdir():
+        if not any(row.video is not None and row.video.is_relative_to(folder) for row in rows):
+            shutil.rmtree(folder)
 
 
 _CLEARED: dict[str, Any] = {
-    "check": batch_render.EMPTY,
     "status": "",
     "download": gr.DownloadButton(visible=False),
     "means": "",
@@ -256,13 +279,6 @@ _CLEARED: dict[str, Any] = {
 }
 
 
-def _cleared(session: Session, videos: list[str] | None, table: str | None, prompt: str, model: str) -> tuple[Any, ...]:
-    """Nothing shown but what is missing, unless a batch runs."""
-    if session.is_scoring:
-        return _shown()
-    return _shown(**_CLEARED, **_buttons(session, videos, table, prompt, model))
-
-
 def _missing(videos: list[str] | None, table: str | None, prompt: str) -> str | None:
     has_words = table is not None or bool(prompt.strip())
     if not videos:
@@ -271,50 +287,61 @@ def _missing(videos: list[str] | None, table: str | None, prompt: str) -> str | 
 
 
 def _buttons(
-    session: Session,
-    videos: list[str] | None,
-    table: str | None,
-    prompt: str,
-    model: str,
-    *,
-    missing: str | None = None,
+    session: Session, videos: list[str] | None, table: str | None, prompt: str, label_range: str, model: str
 ) -> dict[str, Any]:
-    """What can be pressed, and why the rest cannot; `missing` explains that there is no batch."""
-    batch, is_idle, reason = session.batch, not session.is_scoring, refusal(model)
-    if not is_idle:
-        hint = "Stop keeps what is done."
-    elif batch is not None and batch.is_stopped:
-        hint = f"Go on scores the {batch_render.counted(batch.num_left, 'row')} that are left, with {batch.model}."
-    elif reason is not None:
-        hint = reason
-    elif batch is None:
-        hint = missing or _missing(videos, table, prompt) or "What was added cannot be scored."
-    else:
-        hint = ""
+    """What can be pressed, and why the rest cannot."""
+    batch, staged, is_idle, reason = session.batch, session.staged, not session.is_scoring, refusal(model)
     has_stopped = batch is not None and batch.is_stopped
+    is_checked = staged.inputs == _added(videos, table, prompt, label_range)
+    is_other = not is_checked or batch is None or staged.table is not batch.table  # than what was scored
+    missing = _missing(videos, table, prompt)
+    is_ready = staged.num_usable > 0 if is_checked else missing is None  # what was not checked yet is, once pressed
+    if not is_idle:
+        hint = STOPPING if session.stop_batch.is_set() else "Stop keeps what is done."
+    else:
+        problem = (staged.problem or (staged.table and "No row can be scored.") or missing) if is_checked else missing
+        hint = " ".join(_hints(session, reason or ("" if is_ready else problem or ""), is_other=is_other))
     return {
         "sample": gr.Button(interactive=is_idle and reason is None),
         "start": gr.Button(
-            "Start over" if has_stopped else "Score all",
+            "Start over" if has_stopped and not is_other else "Score all",
             variant="secondary" if has_stopped else "primary",
-            interactive=batch is not None and is_idle and reason is None,
+            interactive=is_ready and is_idle and reason is None,
         ),
         "go_on": gr.Button(visible=has_stopped, interactive=is_idle),
-        "stop": gr.Button(interactive=not is_idle),
+        "stop": gr.Button(interactive=not is_idle and not session.stop_batch.is_set()),
         "hint": render.hint(hint),
     }
+
+
+def _hints(session: Session, problem: str, *, is_other: bool) -> Iterator[str]:
+    """What the buttons will do where nothing runs; `problem` is what is against Score all, which scores other rows than
+    those that are shown (`is_other`)."""
+    batch = session.batch
+    if batch is not None and batch.is_stopped:
+        yield f"Go on scores the {batch_render.counted(batch.num_left, 'row')} that are left, with {batch.model}."
+    if problem:
+        yield problem
+    elif batch is not None and batch.results and is_other:
+        yield REPLACES
 
 
 # ---- the run ---------------------------------------------------------------------------------------------------------
 
 
 def _wire_run(
-    trigger: Callable[..., Any], score: Callable[..., Any], session: gr.State, inputs: _Inputs, results: _Results
+    trigger: Callable[..., Any],
+    begin: Callable[..., Any],
+    score: Callable[..., Any],
+    session: gr.State,
+    inputs: _Inputs,
+    results: _Results,
 ) -> None:
     """`trigger` locks the inputs, scores, shows what came of it, and unlocks them."""
     readiness = [session, *inputs.readiness]
     locked = [*results.all, *inputs.all]
-    started = trigger(_begin, readiness, locked, **AT_ONCE)
+    started = trigger(begin, readiness, locked, **AT_ONCE)
+    started.failure(_settled, readiness, results.all, **AT_ONCE)
     started.then(None, js=SHOW_RESULTS, api_visibility="private")
     scoring = started.success(
         score, [session, inputs.model], results.all, show_progress="hidden", api_visibility="private", **BATCHING
@@ -324,21 +351,71 @@ def _wire_run(
         event(_ended, readiness, locked, **AT_ONCE)
 
 
-def _begin(session: Session, videos: list[str] | None, table: str | None, prompt: str, model: str) -> tuple[Any, ...]:
+def _begin(
+    session: Session, videos: list[str] | None, table: str | None, prompt: str, label_range: str, model: str
+) -> tuple[Any, ...]:
+    """What was added is scored, checked or not: the button may be pressed while the prompt is still being typed."""
     with shown_errors():
         _check_idle(session)
-        if session.batch is None:
-            raise RecordError("nothing to score: add videos and a table or a prompt")
+        _stage(session, videos, table, prompt, label_range)
+        return _begun(session, videos, table, prompt, label_range, model)
+
+
+def _begin_sample(
+    session: Session, videos: list[str] | None, table: str | None, prompt: str, label_range: str, model: str
+) -> tuple[Any, ...]:
+    from vjepa_demo.batch import read_batch
+
+    with shown_errors():
+        _check_idle(session)
+        sample = read_batch(data_inputs.SAMPLE_TABLE, [data_inputs.SAMPLE])
+        with session.checks.turn():
+            session.staged = replace(session.staged, table=replace(sample, name="The sample data set"), problem="")
+        return _begun(session, videos, table, prompt, label_range, model)
+
+
+def _begun(
+    session: Session, videos: list[str] | None, table: str | None, prompt: str, label_range: str, model: str
+) -> tuple[Any, ...]:
+    """The staged table is the batch now; the scores there were go."""
+    staged = session.staged
+    if staged.table is None or not staged.num_usable:
+        raise RecordError(staged.problem or "nothing to score: add videos and a table or a prompt")
     session.is_scoring = True
+    session.new_batch(staged.table)
+    return _running(session, videos, table, prompt, label_range, model)
+
+
+def _begin_again(
+    session: Session, videos: list[str] | None, table: str | None, prompt: str, label_range: str, model: str
+) -> tuple[Any, ...]:
+    """The stopped batch goes on, whatever is staged."""
+    with shown_errors():
+        _check_idle(session)
+        if session.batch is None or not session.batch.is_stopped:
+            raise RecordError("no batch was stopped: there is nothing to go on with")
+    session.is_scoring = True
+    return _running(session, videos, table, prompt, label_range, model)
+
+
+def _check_idle(session: Session) -> None:
+    if session.is_scoring:
+        raise RecordError("a batch runs: wait until it has ended, or stop it")
+
+
+def _running(
+    session: Session, videos: list[str] | None, table: str | None, prompt: str, label_range: str, model: str
+) -> tuple[Any, ...]:
     session.stop_batch.clear()
-    report = batch_render.table_report(session.batch.table, is_open=False)
-    shown = {"check": report, "status": render.status(WAITING, None, None)}
-    return *_shown(**shown, **_buttons(session, videos, table, prompt, model)), *_locked(True)
+    shown = {"check": _report(session), "status": render.status("Starting", None, None)}
+    return *_shown(**shown, **_buttons(session, videos, table, prompt, label_range, model)), *_locked(True)
 
 
-def _ended(session: Session, videos: list[str] | None, table: str | None, prompt: str, model: str) -> tuple[Any, ...]:
+def _ended(
+    session: Session, videos: list[str] | None, table: str | None, prompt: str, label_range: str, model: str
+) -> tuple[Any, ...]:
     session.is_scoring = False  # a run that never had its turn did not say so
-    return *_shown(**_buttons(session, videos, table, prompt, model)), *_locked(False)
+    return *_settled(session, videos, table, prompt, label_range, model), *_locked(False)
 
 
 def _locked(is_locked: bool) -> tuple[Any, ...]:
@@ -347,16 +424,16 @@ def _locked(is_locked: bool) -> tuple[Any, ...]:
     return tuple(kind(interactive=not is_locked) for kind in kinds)
 
 
-def _stop(session: Session) -> Any:
+def _stop(session: Session) -> tuple[Any, ...]:
     session.stop_batch.set()
-    return gr.Button(interactive=False)
+    return gr.Button(interactive=False), render.hint(STOPPING)
 
 
 def _failed(session: Session) -> tuple[Any, ...]:
     """What an error left: the rows that were done before it, or nothing."""
     if session.batch is not None and session.batch.results:
         return _outcome(session, session.batch)
-    return _shown(**_CLEARED | {"check": gr.skip()})
+    return _shown(**_CLEARED)
 
 
 def _score(
@@ -365,10 +442,15 @@ def _score(
     """Status, means and rows while it runs, then all there is to see."""
     try:
         with shown_errors(), session.deleted_if_closed():
-            yield _shown(**_CLEARED | {"check": gr.skip(), "status": render.status("Loading the model", None, None)})
-            batch = _prepared(session, resume=resume)
+            batch = session.batch
+            if batch is None:
+                raise RecordError("nothing to score: add videos and a table or a prompt")
+            buttons = _buttons(session, None, None, "", "", model)  # a check that ended late may have freed them
+            shown = buttons | ({} if resume else _CLEARED)
+            yield _shown(**shown | {"status": render.status("Loading the model", None, None)})
             if batch.scorer is None:
                 batch.scorer = session.or_else(load_scorer)(model)
+            yield _shown(status=render.status(WAITING if others_run() else "Starting", None, None))
             yield from _filling(session, batch, batch.scorer, resume=resume)
             yield _shown(status=render.status("Summing up", 1.0, None))
             yield _outcome(session, batch)
@@ -376,34 +458,25 @@ def _score(
         session.is_scoring = False
 
 
-def _prepared(session: Session, *, resume: bool) -> Batch:
-    """The batch without results: a resumed run reports those there are once more."""
-    if session.batch is None:
-        raise RecordError("nothing to score: add videos and a table or a prompt")
-    if not resume:
-        return session.new_batch(session.batch.table)
-    session.batch.results.clear()
-    return session.batch
-
-
 def _filling(session: Session, batch: Batch, scorer: Scorer, *, resume: bool) -> Iterator[tuple[Any, ...]]:
     """What is new on the page as rows finish."""
     from vjepa_demo.batch import run_batch
 
+    batch.results.clear()  # those of a stopped run are reported once more
     shown_at = -UPDATE_SECONDS
     run = run_batch(scorer, batch.table, batch.out, resume=resume, should_stop=session.should_stop_batch)
     with closing(in_turn(run)) as reports:
         for report in reports:
             batch.results.append(report.result)
-            if time.monotonic() - shown_at >= UPDATE_SECONDS:
-                yield _so_far(batch, report)
+            if not report.resumed and time.monotonic() - shown_at >= UPDATE_SECONDS:
+                yield _so_far(batch, scorer, report)
                 shown_at = time.monotonic()
 
 
-def _so_far(batch: Batch, report: BatchReport) -> tuple[Any, ...]:
+def _so_far(batch: Batch, scorer: Scorer, report: BatchReport) -> tuple[Any, ...]:
     return _shown(
         status=batch_render.progress(report),
-        means=batch_render.means(_scores(batch)),
+        means=batch_render.means(_scores(batch)) + batch_render.scored_by(scorer),
         order=gr.Radio(visible=True),
         rows=batch_render.rows(batch.results, batch.order),
     )
@@ -420,6 +493,7 @@ def _outcome(session: Session, batch: Batch) -> tuple[Any, ...]:
     if batch.scorer is None or not batch.results:
         return _shown(status=batch_render.ended(0, batch.num_left, 0))
     summary = summarise_batch(batch.results, batch.scorer.trained_on)
+    board = _leaderboard(batch, summary)
     source = Path(batch.table.name)
     name = f"{source.stem}-scores.csv" if source.suffix.lower() in data_inputs.TABLE_SUFFIXES else "scores.csv"
     served = shutil.copyfile(batch.out, session.download_path(name))
@@ -427,12 +501,19 @@ def _outcome(session: Session, batch: Batch) -> tuple[Any, ...]:
         status=batch_render.ended(summary.all.num_scored, batch.num_left, summary.all.num_errors),
         download=gr.DownloadButton(f"Download {name}", value=str(served), visible=True),
         means=batch_render.means(_scores(batch), summary.all.standard_errors) + batch_render.scored_by(batch.scorer),
-        leaderboard=gr.HTML(batch_render.leaderboard(summary.generators), visible=bool(summary.generators)),
+        leaderboard=gr.HTML(board, visible=bool(board)),
         chart=_chart(summary),
         metrics=_metrics(summary),
         order=gr.Radio(visible=True),
         rows=batch_render.rows(batch.results, batch.order),
     )
+
+
+def _leaderboard(batch: Batch, summary: BatchSummary) -> str:
+    if batch.table.generator_column is None:
+        return ""
+    num_unnamed = sum(result.row.generator is None for result in batch.results)
+    return batch_render.leaderboard(summary.generators, num_unnamed=num_unnamed)
 
 
 def _chart(summary: BatchSummary) -> gr.Plot:

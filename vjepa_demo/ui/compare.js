@@ -10,6 +10,9 @@ const AT_END = 0.05; // seconds
 let playing = false;
 let at = 0; // seconds: where all clips are, or where they ended
 let heard = null; // the letter of the clip whose sound is on
+let known = new Set(); // the keys of the clips that were here when the cards last changed
+const asked = []; // what was pressed on cards and the server does not know yet
+let isAsking = false;
 
 const control = (name) => document.querySelector(`#compare-player [data-control=${name}]`);
 const videos = () => [...element.querySelectorAll("video")];
@@ -21,6 +24,8 @@ const duration = () => longest()?.duration ?? 0;
 const letter = (video) => video.closest(".clip").dataset.letter;
 const isLooping = () => control("loop").getAttribute("aria-pressed") === "true";
 const isWaiting = (video) => video.seeking || (video.readyState < 3 && video.currentTime < video.duration - 0.1);
+const isSettled = (video) => Boolean(video.error) || video.readyState > 0;
+const isVisible = () => element.getClientRects().length > 0; // not while another tab is open
 const isPast = (video) => at >= video.duration - AT_END && video !== longest();
 
 // ---- playing together ------------------------------------------------------------------------------------------------
@@ -68,6 +73,7 @@ function end() {
 // Once a frame: the longest clip is the clock; the others follow it, and all wait for one that has nothing to show.
 function keepTogether() {
   if (!playing) return;
+  if (!isVisible()) return pause();
   const clock = longest();
   if (!clock) return pause();
   if (!clock.seeking) at = clock.currentTime;
@@ -130,7 +136,11 @@ function nextSound() {
 
 function cardsChanged() {
   if (!clips().length && playing) pause();
-  if (!videos().length) at = 0;
+  const keys = [...element.querySelectorAll(".clip")].map((card) => card.dataset.key);
+  if (!keys.some((key) => known.has(key))) at = 0;
+  known = new Set(keys);
+  // A clip that is loading may be the longest.
+  if (videos().every(isSettled)) at = Math.min(at, duration());
   if (heard && !clips().map(letter).includes(heard)) heard = null;
   paint();
 }
@@ -143,9 +153,25 @@ const PRESSED = {
   sound: nextSound,
 };
 
+// One at a time: each is done to what the one before it left, the prompts in the page included.
+function ask(what) {
+  asked.push(what);
+  askNext();
+}
+
+function askNext() {
+  if (isAsking || !asked.length) return;
+  isAsking = true;
+  trigger("click", asked.shift());
+}
+
+document.addEventListener("compare-drawn", () => {
+  isAsking = false;
+  askNext();
+});
 element.addEventListener("click", (event) => {
   const button = event.target.closest("[data-action]");
-  if (button) trigger("click", { action: button.dataset.action, index: Number(button.dataset.index) });
+  if (button) ask({ action: button.dataset.action, key: button.closest(".clip").dataset.key });
   else if (event.target.closest("video")) PRESSED.play();
 });
 document.addEventListener("click", (event) => {
@@ -155,6 +181,7 @@ document.addEventListener("click", (event) => {
   const exported = event.target.closest?.("#compare-exports [data-export]");
   if (exported) EXPORTS[exported.dataset.export](exported.closest(".exports").dataset);
 });
+document.addEventListener("visibilitychange", () => document.hidden && playing && pause());
 document.addEventListener("input", (event) => {
   if (event.target.closest?.("#compare-player [data-control=seek]")) seek(Number(event.target.value));
 });
@@ -181,8 +208,7 @@ function saveText(name, text, type) {
 // Dark ink on white, whatever the page's theme: it can be read in a light and in a dark document.
 async function savePicture(name, title) {
   const { data, layout } = document.querySelector("#compare-radar .js-plotly-plot");
-  const text = title.replace(/[<>]/g, "");
-  const shown = text.length > 90 ? `${text.slice(0, 88)}…` : text;
+  const shown = title.length > 90 ? `${title.slice(0, 88)}…` : title;
   const picture = {
     data,
     layout: {

@@ -19,7 +19,8 @@ def _new_key() -> str:
 class Clip:
     """A video on the board. `path` is None where only its scores are known, from a comparison that was opened again.
 
-    `key` tells it from every other clip, also from one of the same file.
+    `key` tells it from every other clip, also from one of the same file. `model` is the choice of the model that its
+    scores are of; None where they are from a file.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Clip:
     sha256: str | None = None
     result: VideoScores | None = None
     error: str | None = None
+    model: str | None = None
     key: str = field(default_factory=_new_key)
 
 
@@ -35,7 +37,10 @@ Outcome = VideoScores | str  # the scores of a clip, or why there are none
 
 @dataclass(frozen=True)
 class Board:
-    """Up to four clips from left to right, and what is to be scored with them: one prompt, or one each."""
+    """Up to four clips from left to right, and what is to be scored with them: one prompt, or one each.
+
+    While there is one for all, `own` holds only what was typed for a clip alone, and "" elsewhere.
+    """
 
     clips: tuple[Clip, ...] = ()
     shared: str = ""
@@ -62,51 +67,71 @@ class Board:
         return tuple(index for index, clip in enumerate(self.clips) if clip.result is not None)
 
     @property
+    def failed(self) -> tuple[Clip, ...]:
+        """Clips that could not be scored."""
+        return tuple(clip for clip in self.clips if clip.error is not None)
+
+    @property
     def comparison(self) -> Comparison | None:
         """The scores there are, side by side; None where fewer than two clips have some."""
         results = tuple(clip.result for clip in self.clips if clip.result is not None)
         return Comparison(results) if len(results) >= MIN_COMPARED else None
 
-    @property
-    def is_stale(self) -> bool:
-        """Whether a clip has no scores yet, or scores for another prompt than the one that is typed now."""
+    def is_stale(self, model: str) -> bool:
+        """Whether a clip has no scores yet, or scores for another prompt or of another model than are chosen now."""
         return any(
-            clip.error is None and (clip.result is None or clip.result.prompt != prompt.strip())
+            clip.error is None and not _has_scores_of(clip, prompt, model)
             for clip, prompt in zip(self.clips, self.prompts, strict=True)
         )
 
     def with_clip(self, path: Path, prompt: str = "", *, name: str | None = None) -> Board:
-        """The board with one clip more, at the right. A prompt that differs from the others' gives each its own."""
+        """The board with one clip more, at the right. A prompt that differs from the others' gives each its own.
+
+        Where each has its own, a clip that comes without one has none: another's would be scored unseen.
+        """
         index = len(self.clips)
-        board = replace(self, clips=(*self.clips, Clip(name or path.name, path)))
+        board = replace(self, clips=(*self.clips, Clip(name or path.name, path)))._with_own(index, "")
+        if self.each:
+            return board._with_own(index, prompt)
         if not prompt or prompt == self.shared:
-            return board._with_own(index, self.shared)
-        if not self.each and (index == 0 or not self.shared.strip()):
-            return replace(board, shared=prompt)._with_own(index, prompt)
+            return board
+        if index == 0 or not self.shared.strip():
+            return replace(board, shared=prompt)
         return board.switched(each=True)._with_own(index, prompt)
 
     def _with_own(self, index: int, prompt: str) -> Board:
         return replace(self, own=(*self.own[:index], prompt, *self.own[index + 1 :]))
 
     def switched(self, *, each: bool) -> Board:
-        """One prompt each, where it is missing the one for all; or one for all, where it is missing the first's."""
-        if each:
-            return replace(self, each=True, own=tuple(own if own.strip() else self.shared for own in self.own))
-        return replace(self, each=False, shared=self.shared if self.shared.strip() else self.own[0])
+        """One prompt each, where it is missing the one for all; or one for all, where it is missing the first's.
 
-    def moved(self, index: int, by: int) -> Board:
-        """The clip at `index` in the place of the one `by` places to its right, and the other way round."""
-        other = index + by
-        if not (0 <= index < len(self.clips) and 0 <= other < len(self.clips)):
+        What equals the one for all is forgotten with the own prompts, and so follows it until they come back.
+        """
+        if each:
+            filled = [own if own.strip() else self.shared for own in self.own[: len(self.clips)]]
+            return replace(self, each=True, own=(*filled, *self.own[len(self.clips) :]))
+        shared = self.shared if self.shared.strip() else self.own[0]
+        kept = tuple("" if own.strip() == shared.strip() else own for own in self.own)
+        return replace(self, each=False, shared=shared, own=kept)
+
+    def _place_of(self, key: str) -> int | None:
+        return next((index for index, clip in enumerate(self.clips) if clip.key == key), None)
+
+    def moved(self, key: str, by: int) -> Board:
+        """The clip `key` in the place of the one `by` places to its right, and the other way round; it may be gone."""
+        index = self._place_of(key)
+        if index is None or not 0 <= index + by < len(self.clips):
             return self
+        other = index + by
         clips, own = list(self.clips), list(self.own)
         clips[index], clips[other] = clips[other], clips[index]
         own[index], own[other] = own[other], own[index]
         return replace(self, clips=tuple(clips), own=tuple(own))
 
-    def removed(self, index: int) -> Board:
-        """The board without the clip at `index`; those to its right move up."""
-        if not 0 <= index < len(self.clips):
+    def removed(self, key: str) -> Board:
+        """The board without the clip `key`, which may be gone already; those to its right move up."""
+        index = self._place_of(key)
+        if index is None:
             return self
         return replace(
             self,
@@ -122,20 +147,27 @@ class Board:
                 return replace(self, clips=(*self.clips[:index], here, *self.clips[index + 1 :]))
         return None
 
-    def with_outcomes(self, outcomes: Mapping[str, Outcome]) -> Board:
-        """The board with what scoring gave, by the clips' keys; what was moved or removed meanwhile stays so."""
+    def with_outcomes(self, outcomes: Mapping[str, Outcome], *, model: str) -> Board:
+        """The board with what scoring with the choice `model` gave, by the clips' keys; what was moved or removed
+        meanwhile stays so."""
         return replace(
             self,
             clips=tuple(
-                _with_outcome(clip, outcomes[clip.key]) if clip.key in outcomes else clip for clip in self.clips
+                _with_outcome(clip, outcomes[clip.key], model) if clip.key in outcomes else clip for clip in self.clips
             ),
         )
 
 
-def _with_outcome(clip: Clip, outcome: Outcome) -> Clip:
+def _with_outcome(clip: Clip, outcome: Outcome, model: str) -> Clip:
     if isinstance(outcome, str):
-        return replace(clip, result=None, error=outcome)
-    return replace(clip, result=outcome, error=None, sha256=outcome.sha256)
+        return replace(clip, result=None, error=outcome, model=model)
+    return replace(clip, result=outcome, error=None, model=model, sha256=outcome.sha256)
+
+
+def _has_scores_of(clip: Clip, prompt: str, model: str) -> bool:
+    if clip.result is None:
+        return False
+    return clip.result.prompt == prompt.strip() and (clip.model or clip.result.model) == model
 
 
 def board_of(comparison: Comparison) -> Board:
@@ -144,5 +176,7 @@ def board_of(comparison: Comparison) -> Board:
     clips = tuple(
         Clip(Path(result.video).name, None, sha256=result.sha256, result=result) for result in comparison.results
     )
+    if len(set(prompts)) == 1:
+        return Board(clips, shared=prompts[0])
     own: Sequence[str] = [*prompts, *[""] * (MAX_COMPARED - len(prompts))]
-    return Board(clips, shared=prompts[0], each=len(set(prompts)) > 1, own=tuple(own))
+    return Board(clips, shared=prompts[0], each=True, own=tuple(own))

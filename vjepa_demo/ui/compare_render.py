@@ -12,15 +12,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 from vjepa_demo.config import COMPARED_LETTERS, DIMENSIONS
-from vjepa_demo.plots import CLIP_COLOURS
+from vjepa_demo.plots import CLIP_COLOURS, without_tags
 from vjepa_demo.schema import Comparison, VideoScores
 from vjepa_demo.ui.compare_board import Board, Clip
 from vjepa_demo.ui.render import STEP_NAMES, caution, trust
 
-EMPTY = (
-    '<div class="empty"><div><b>Which version is better, and in what?</b><br><ol class="steps">'
-    "<li>Drop in two to four clips.</li><li>Type the prompt they were made from.</li>"
-    "<li>Press Compare.</li></ol></div></div>"
+STEPS = (
+    '<b>Which version is better, and in what?</b><br><ol class="steps"><li>Drop in two to four clips.</li>'
+    "<li>Type the prompt they were made from.</li><li>Press Compare.</li></ol>"
 )
 PLAYER = """
 <div class="player" hidden>
@@ -46,22 +45,22 @@ def stage(board: Board) -> str:
 
 
 def _card(board: Board, index: int) -> str:
-    clip, letter = board.clips[index], COMPARED_LETTERS[index]
+    clip, letter, key = board.clips[index], COMPARED_LETTERS[index], escape(board.clips[index].key, quote=True)
     name = escape(clip.name, quote=True)
     last = len(board.clips) - 1
     return (
-        f'<figure class="clip" data-letter="{letter}" style="--clip:{CLIP_COLOURS[index]}">'
+        f'<figure class="clip" data-letter="{letter}" data-key="{key}" style="--clip:{CLIP_COLOURS[index]}">'
         f'<figcaption><span class="letter">{letter}</span><span class="name" title="{name}">{name}</span>'
-        f"{_action('left', index, f'Move {letter} to the left', '←', off=index == 0)}"
-        f"{_action('right', index, f'Move {letter} to the right', '→', off=index == last)}"
-        f"{_action('remove', index, f'Remove {letter}, {name}', '×', off=False)}</figcaption>"
+        f"{_action('left', f'Move {letter} to the left', '←', off=index == 0)}"
+        f"{_action('right', f'Move {letter} to the right', '→', off=index == last)}"
+        f"{_action('remove', f'Remove {letter}, {name}', '×', off=False)}</figcaption>"
         f'<div class="screen">{_screen(clip, letter)}</div>{_state(clip)}</figure>'
     )
 
 
-def _action(name: str, index: int, label: str, sign: str, *, off: bool) -> str:
+def _action(name: str, label: str, sign: str, *, off: bool) -> str:
     return (
-        f'<button type="button" data-action="{name}" data-index="{index}" aria-label="{label}" title="{label}"'
+        f'<button type="button" data-action="{name}" aria-label="{label}" title="{label}"'
         f"{' disabled' if off else ''}>{sign}</button>"
     )
 
@@ -80,7 +79,13 @@ def _screen(clip: Clip, letter: str) -> str:
 def _state(clip: Clip) -> str:
     if clip.error is not None:
         return f'<p class="state error" role="alert">{escape(clip.error)}</p>'
-    return '<p class="state">not scored yet</p>' if clip.result is None else ""
+    if clip.result is None:
+        return '<p class="state">not scored yet</p>'
+    return f'<p class="state" title="{_in_words(clip.result)}">Overall {clip.result.scores["Overall"]:.2f}</p>'
+
+
+def _in_words(result: VideoScores) -> str:
+    return " · ".join(f"{name} {score:.2f}" for name, score in result.scores.items())
 
 
 def file_url(path: Path) -> str:
@@ -89,6 +94,24 @@ def file_url(path: Path) -> str:
 
 
 # ---- the scores ------------------------------------------------------------------------------------------------------
+
+
+def empty(board: Board) -> str:
+    """What stands in the place of a comparison while there is none: how to get one, or why there is none."""
+    if not board.failed:
+        return f'<div class="empty"><div>{STEPS}</div></div>'
+    kept = [(clip.name, clip.result) for clip in board.clips if clip.result is not None]
+    scores = "".join(f"<p><b>{escape(name)}</b><br>{_in_words(result)}</p>" for name, result in kept)
+    return f'<div class="empty"><div><b>{escape(failure(board))}</b>{scores}</div></div>'
+
+
+def failure(board: Board) -> str:
+    """Which clips could not be scored, and what to do; "" if there are none."""
+    if not board.failed:
+        return ""
+    one = "has no scores: put another clip in its place."
+    several = "have no scores: put other clips in their places."
+    return f"{listed([clip.name for clip in board.failed])} {one if len(board.failed) == 1 else several}"
 
 
 def heading(comparison: Comparison) -> str:
@@ -112,7 +135,7 @@ def table(board: Board, comparison: Comparison) -> str:
     rows = "".join(_row(name, comparison, letters[0]) for name in DIMENSIONS)
     return (
         '<table class="scores compared"><caption>Scores from 1 (Bad) to 5 (Excellent); below each its difference to '
-        f'{letters[0]}. <span aria-hidden="true">★</span> marks the best of a row.</caption>'
+        f'{letters[0]}. <span aria-hidden="true">★</span> marks the best of a row, as shown.</caption>'
         f"<thead><tr><th></th>{heads}</tr></thead><tbody>{rows}</tbody></table>"
     )
 
@@ -202,10 +225,13 @@ def file_name(comparison: Comparison) -> str:
 
 
 def _title(comparison: Comparison) -> str:
-    """What the picture says above the chart: a score is never shown without the model that gave it."""
+    """What the picture says above the chart: a score is never shown without the model that gave it.
+
+    It is plain text for plotly, as the names in the chart are.
+    """
     prompts = {result.prompt for result in comparison.results}
     of = f" · “{comparison.results[0].prompt}”" if len(prompts) == 1 else ""
-    return f"Scored by {comparison.model}{of}"
+    return without_tags(f"Scored by {comparison.model}{of}")
 
 
 def as_json(comparison: Comparison) -> str:

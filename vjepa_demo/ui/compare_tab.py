@@ -33,6 +33,9 @@ CSS = Path(__file__).with_name("compare.css")
 # On a phone the scores come below what was pressed: go there.
 SHOW_RESULTS = "() => { if (innerWidth < 700) document.querySelector('#compare-results-column').scrollIntoView() }"
 
+# The next click on a card waits for this: what it asks for is done to what the one before it left.
+TELL_DRAWN = "() => { document.dispatchEvent(new Event('compare-drawn')) }"
+
 
 @dataclass(frozen=True)
 class CompareTab:
@@ -83,6 +86,14 @@ class _Inputs:
 
 
 @dataclass(frozen=True)
+class _Run:
+    """What became of each clip, by its key, with the choice `model`."""
+
+    model: str
+    outcomes: dict[str, Outcome]
+
+
+@dataclass(frozen=True)
 class _Results:
     empty: gr.HTML
     panel: gr.Column
@@ -110,7 +121,7 @@ def add_compare_tab(
         each: bool,
         *values: Any,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio asks for it)
-    ) -> dict[str, Outcome]:
+    ) -> _Run:
         *own, model, visitor = values  # the last a Session
         load = load_scorer if visitor is None else visitor.or_else(load_scorer)  # None: the server was started anew
         with shown_errors():
@@ -166,7 +177,7 @@ def _add_page(default_model: str) -> tuple[_Inputs, _Results]:
 
 
 def _add_results() -> _Results:
-    empty = gr.HTML(fragments.EMPTY, elem_id="compare-empty")
+    empty = gr.HTML(fragments.empty(Board()), elem_id="compare-empty")
     with gr.Column(visible=False, elem_id="compare-results") as panel:
         heading = gr.HTML(elem_id="compare-heading")
         radar = gr.Plot(label="Scores", show_label=False, container=False, elem_id="compare-radar")
@@ -209,8 +220,12 @@ def _own_prompt(before: Board, board: Board, index: int) -> Any:
 
 def _readiness(board: Board, model: str, running: bool) -> tuple[Any, Any]:
     missing = _missing(board, model)
-    again = "Press Compare for the scores of what is here now." if board.scored and board.is_stale else ""
-    return gr.Button(interactive=missing is None and not running), gr.HTML(render.hint(missing or again))
+    told = missing or " ".join(filter(None, (fragments.failure(board), _again(board, model))))
+    return gr.Button(interactive=missing is None and not running), gr.HTML(render.hint(told))
+
+
+def _again(board: Board, model: str) -> str:
+    return "Press Compare for the scores of what is here now." if board.scored and board.is_stale(model) else ""
 
 
 def _missing(board: Board, model: str) -> str | None:
@@ -231,7 +246,7 @@ def _missing(board: Board, model: str) -> str | None:
 def _shown(board: Board) -> tuple[Any, ...]:
     comparison = board.comparison
     if comparison is None:
-        return gr.HTML(visible=True), gr.Column(visible=False), "", None, "", "", ""
+        return gr.HTML(fragments.empty(board), visible=True), gr.Column(visible=False), "", None, "", "", ""
     return (
         gr.HTML(visible=False),
         gr.Column(visible=True),
@@ -248,7 +263,8 @@ def _shown(board: Board) -> tuple[Any, ...]:
 
 def _wire_editing(inputs: _Inputs, outputs: list[Any]) -> None:
     inputs.drop.upload(_add_files, [inputs.drop, *inputs.values], [inputs.drop, *outputs], **AT_ONCE)
-    inputs.stage.click(_act, inputs.values, outputs, trigger_mode="multiple", **AT_ONCE)
+    acted = inputs.stage.click(_act, inputs.values, outputs, trigger_mode="multiple", **AT_ONCE)
+    acted.then(None, js=TELL_DRAWN, api_visibility="private")
     inputs.each.input(_switch, inputs.values, outputs, **AT_ONCE)
     # Gradio marks the outputs of an event that fails, so the page is none of reading's; and it tells errors of events
     # that are queued, and no others.
@@ -291,10 +307,10 @@ def _sha256(path: Path) -> str:
 
 def _act(event: gr.EventData, *values: Any) -> tuple[Any, ...]:
     """What a button on a clip's card asks for."""
-    before, index = _board(*values[:-2]), event.index
+    before = _board(*values[:-2])
     if event.action == "remove":
-        return _drawn(before, before.removed(index), *values[-2:])
-    return _drawn(before, before.moved(index, -1 if event.action == "left" else 1), *values[-2:])
+        return _drawn(before, before.removed(event.key), *values[-2:])
+    return _drawn(before, before.moved(event.key, -1 if event.action == "left" else 1), *values[-2:])
 
 
 def _switch(*values: Any) -> tuple[Any, ...]:
@@ -332,11 +348,11 @@ def _wire_scoring(
     inputs: _Inputs,
     results: _Results,
     outputs: list[Any],
-    score_clips: Callable[..., dict[str, Outcome]],
+    score_clips: Callable[..., _Run],
     session: gr.State,
 ) -> None:
     """Both buttons: switch themselves off, score, show what there is, and switch on again."""
-    outcomes = gr.State(None)
+    run = gr.State(None)
     off = [inputs.button, inputs.examples, inputs.running]
     loaded = inputs.examples.click(_load_examples, inputs.values, outputs, **AT_ONCE)
     for trigger in (inputs.button.click, loaded.then):
@@ -346,15 +362,15 @@ def _wire_scoring(
         scoring = started.then(
             score_clips,
             [*inputs.board, inputs.model, session],
-            outcomes,
+            run,
             show_progress_on=[inputs.hint],
             api_visibility="private",
             **SCORING,
         )
-        failed = scoring.failure(lambda: None, outputs=outcomes, **AT_ONCE)
+        failed = scoring.failure(lambda: None, outputs=run, **AT_ONCE)
         for event in (scoring.success, failed.then):
             ended = event(lambda: (gr.Button(interactive=True), False), outputs=off[1:], **AT_ONCE)
-            shown = ended.then(_take_outcomes, [outcomes, *inputs.values], outputs, **AT_ONCE)
+            shown = ended.then(_take_outcomes, [run, *inputs.values], outputs, **AT_ONCE)
             shown.then(None, js=SHOW_RESULTS, api_visibility="private")
 
 
@@ -366,29 +382,29 @@ def _load_examples(*values: Any) -> tuple[Any, ...]:
     return _drawn(_board(*values[:-2]), board, *values[-2:])
 
 
-def _score(
-    load_scorer: Callable[[str], Scorer], board: Board, model: str, progress: Callable[..., Any]
-) -> dict[str, Outcome]:
-    """What became of each clip, by its key: scores, or the words that say why it has none."""
+def _score(load_scorer: Callable[[str], Scorer], board: Board, model: str, progress: Callable[..., Any]) -> _Run:
+    """Of each clip whose video is here the scores, or the words that say why it has none."""
     progress(0.0, desc=f"Loading {model}")
     scorer = load_scorer(model)
     outcomes: dict[str, Outcome] = {}
-    told = _Progress(progress, board)
+    # Without its video is a clip of a comparison that was opened between the click and this.
+    clips = [clip for clip in board.clips if clip.path]
     requests = [(clip.path, prompt) for clip, prompt in zip(board.clips, board.prompts, strict=True) if clip.path]
+    told = _Progress(progress, [clip.name for clip in clips])
     with closing(scorer.score_all(requests, on_step=told.step)) as results:
         told.clip(0)
-        for index, (clip, result) in enumerate(zip(board.clips, results, strict=True)):
+        for index, (clip, result) in enumerate(zip(clips, results, strict=True)):
             outcomes[clip.key] = str(result) if isinstance(result, DemoError) else replace(result, video=clip.name)
             told.clip(index + 1)
-    return outcomes
+    return _Run(model, outcomes)
 
 
 class _Progress:
     """Tells "Clip 2 of 3, a.mp4: encoding the video" with the share of the whole that is done."""
 
-    def __init__(self, progress: Callable[..., Any], board: Board) -> None:
+    def __init__(self, progress: Callable[..., Any], names: list[str]) -> None:
         self._progress = progress
-        self._names = [clip.name for clip in board.clips]
+        self._names = names
         self._index = 0
 
     def clip(self, index: int) -> None:
@@ -404,7 +420,8 @@ class _Progress:
         self._progress((self._index + share) / len(self._names), desc=f"{of}: {what[0].lower()}{what[1:]}")
 
 
-def _take_outcomes(outcomes: dict[str, Outcome] | None, *values: Any) -> tuple[Any, ...]:
+def _take_outcomes(run: _Run | None, *values: Any) -> tuple[Any, ...]:
     """The page with the scores; clips that were moved, added or removed while it ran stay where they are."""
     before = _board(*values[:-2])
-    return _drawn(before, before.with_outcomes(outcomes or {}), *values[-2:])
+    board = before if run is None else before.with_outcomes(run.outcomes, model=run.model)
+    return _drawn(before, board, *values[-2:])

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from gradio.utils import get_upload_folder
 
@@ -54,6 +54,19 @@ class Batch:
         return self.scorer is not None and self.num_left > 0
 
 
+@dataclass(frozen=True)
+class Staged:
+    """What Score all would score. Until then the batch before it stays, with all its scores."""
+
+    inputs: tuple[Any, ...] = ((), None, "", None)  # that were checked: videos, table, prompt, range of the labels
+    table: BatchTable | None = None
+    problem: str = ""  # why what was added is no table
+
+    @property
+    def num_usable(self) -> int:
+        return 0 if self.table is None else sum(row.problem is None for row in self.table.rows)
+
+
 @dataclass(eq=False)
 class Session:
     """Held by Gradio for one visitor alone: nobody else can name it, and its folder's name is not told."""
@@ -75,9 +88,10 @@ class Session:
     runs: int = 0
     history: list[ScoredClip] = field(default_factory=list)  # newest first
     shown: ScoredClip | None = None  # in the Score tab
-    batch: Batch | None = None
+    batch: Batch | None = None  # the last that was begun
     batches: int = 0
-    listed: tuple[tuple[str, ...], list[Path]] | None = None  # uploads, and the videos that they hold
+    staged: Staged = field(default_factory=Staged)
+    unpacked: tuple[tuple[str, ...], list[Path]] | None = None  # uploads, with a folder in place of each zip
     stop_batch: threading.Event = field(default_factory=threading.Event)
     is_scoring: bool = False  # a batch
 
@@ -138,17 +152,12 @@ class Session:
         return folder / name
 
     def new_batch(self, table: BatchTable) -> Batch:
-        """What is to be scored from now on, in place of what was."""
-        self.forget_batch()
+        """What is scored from now on; the scores there were go."""
+        if self.batch is not None:
+            self.batch.out.unlink(missing_ok=True)
         self.batches += 1
         self.batch = Batch(table, self.folder / f"scores-{self.batches}.csv")
         return self.batch
-
-    def forget_batch(self) -> None:
-        """Nothing is to be scored any more; the scores there were go too."""
-        if self.batch is not None:
-            self.batch.out.unlink(missing_ok=True)
-        self.batch = None
 
     def close(self) -> None:
         """Stop what runs and delete what was made for the visitor."""

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import gradio as gr
 
-THEME = gr.themes.Soft(primary_hue="orange", neutral_hue="slate", font=["system-ui", "sans-serif"])
+THEME = gr.themes.Soft(primary_hue="orange", neutral_hue="slate", font=["system-ui", "sans-serif"]).set(
+    background_fill_primary="*neutral_50",  # what Soft has; `set` forgets it
+    body_text_color_subdued="*neutral_600",  # small text has to stand out from the page by 4.5 to 1
+    body_text_color_subdued_dark="*neutral_400",
+    input_placeholder_color="*neutral_500",
+    input_placeholder_color_dark="*neutral_400",
+)
 
 CSS = """
-.gradio-container { max-width: 1240px !important; margin: 0 auto !important; }
+.gradio-container { width: 100%; max-width: 1240px !important; margin: 0 auto !important; }
+.tabitem .html-container { padding: 0 !important; }
 #header .bar { display: flex; flex-wrap: wrap; align-items: baseline; gap: .3rem 1rem; padding: .4rem 0; }
 #header h1 { font-size: 1.45rem; margin: 0; }
 #header p { margin: 0; color: var(--body-text-color-subdued); flex: 1 1 16rem; }
@@ -19,6 +26,13 @@ CSS = """
 #first-head { align-items: center; }
 #hint p, #train-hint p, #batch-hint p, #first-head p { margin: 0;
   color: var(--body-text-color-subdued); font-size: .9rem; }
+/* a field for files is as high when it is locked, and its label does not lie on the icon */
+#labels, #label-videos, #batch-table, #batch-videos { min-height: 150px; }
+:is(#labels, #label-videos, #batch-table, #batch-videos):has(.empty) { height: 150px; }
+:is(#labels, #label-videos, #batch-table, #batch-videos) .empty { min-height: 0; height: 115px; }
+:is(#labels, #label-videos, #batch-table, #batch-videos) .upload-container { padding-top: 1.6rem; }
+:is(#labels, #label-videos, #batch-table, #batch-videos) .upload-container .icon-wrap { margin-bottom: 0; }
+.modebar-container { display: none !important; }
 .js-plotly-plot text { fill: var(--body-text-color) !important; }
 .scores { width: 100%; border-collapse: collapse; }
 .scores, .scores tbody, .scores tr, .scores td { border: 0 !important; }
@@ -61,8 +75,9 @@ CSS = """
 .problems { max-height: 14rem; overflow: auto; border: 1px solid var(--border-color-primary);
   border-radius: var(--block-radius); }
 .wide { contain: inline-size; overflow-x: auto; }
-.metrics td { white-space: nowrap; font-size: .85rem; }
-.metrics th { font-weight: 600; text-align: left; padding: .4rem .5rem; border: 0 !important; }
+.metrics td { white-space: nowrap; font-size: .85rem; padding: .4rem .35rem; }
+.metrics th { font-weight: 600; text-align: left; padding: .4rem .35rem; border: 0 !important; }
+.leaderboard .name { max-width: 12rem; overflow: hidden; text-overflow: ellipsis; }
 .train-status p { margin: 0 0 .3rem; }
 .bar-line { height: .5rem; border-radius: .25rem; background: var(--border-color-primary); }
 .bar-line span { display: block; height: 100%; border-radius: .25rem; background: var(--color-accent); }
@@ -96,6 +111,17 @@ CSS = """
   #histograms, #curves, #scatter { contain: inline-size; overflow-x: auto; }
   #histograms .js-plotly-plot, #curves .js-plotly-plot, #scatter .js-plotly-plot { min-width: 640px; }
   .scores .meter { display: none; }
+  .leaderboard .name { max-width: 7rem; }
+  /* a row's scores come below its clip's name */
+  .batch-rows thead { display: none; }
+  .batch-rows, .batch-rows tbody { display: block; }
+  .batch-rows tr { display: grid; grid-template-columns: repeat(5, minmax(0, 1fr)); padding: .3rem 0; }
+  .batch-rows tr + tr { border-top: 1px solid var(--border-color-primary) !important; }
+  .batch-rows td, .batch-rows tr + tr td { padding: .1rem .2rem; border: 0 !important; }
+  .batch-rows .row-clip { grid-column: 2 / -1; width: auto; max-width: none; min-width: 0; }
+  .batch-rows .row-failed { grid-column: 1 / -1; }
+  .batch-rows .value::before { content: attr(data-dimension); display: block; font-size: .7rem; font-weight: 400;
+    color: var(--body-text-color-subdued); }
   /* one column: the results come right after the button, the examples last */
   #score-row { flex-direction: column; flex-wrap: nowrap; }
   #inputs-column { display: contents; }

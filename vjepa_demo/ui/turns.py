@@ -5,8 +5,8 @@ of programs, one row each is scored in turn, and none waits for the end of anoth
 until one has ended. Only one scores a row at a time: two at once would be no faster, and would take the machine from
 those who score a single clip.
 
-Programs have queues of their own because they also fetch, a minute a file: no visitor waits for that. All limits
-together stay below the 40 threads that Gradio has.
+Programs have queues of their own because they also fetch, a minute a file: no visitor waits for that. With the page's
+scoring and training these limits make 29, of the 40 threads that Gradio has for all.
 """
 
 from __future__ import annotations
@@ -50,10 +50,17 @@ class Turns:
 
 TRAININGS = Turns()  # one model learns at a time, a visitor's or a program's
 _turns = Turns()
+_running: set[int] = set()  # ids of the runs that take turns
+
+
+def others_run() -> bool:
+    """Whether a run that begins now has to share the machine with others."""
+    return bool(_running)
 
 
 def in_turn(reports: Iterator[Report]) -> Generator[Report, None, None]:
     """`reports`, each made when it is this run's turn; closing it closes `reports`."""
+    _running.add(id(reports))
     try:
         while True:
             with _turns.turn():
@@ -62,5 +69,6 @@ def in_turn(reports: Iterator[Report]) -> Generator[Report, None, None]:
                 return
             yield report
     finally:
+        _running.discard(id(reports))
         if isinstance(reports, Generator):
             reports.close()
