@@ -168,7 +168,8 @@ def test_constant_predictions_do_not_raise_the_score_by_dropping_out():
 
 def test_nothing_labelled_is_an_empty_evaluation():
     evaluation = evaluate(np.zeros((3, 5)), np.full((3, 5), NAN), baseline=np.full((3, 5), NAN))
-    assert evaluation.to_dict() == {"n": 0, "dimensions": {}, "vquala_score": None, "no_video_baseline": None}
+    nothing = {"n": 0, "dimensions": {}, "vquala_score": None, "no_video_baseline": None}
+    assert evaluation.to_dict() == nothing | {"num_learned": 0, "num_left_out": 0}
 
 
 def test_refuses_what_cannot_be_evaluated():

@@ -9,6 +9,7 @@ THEME = gr.themes.Soft(primary_hue="orange", neutral_hue="slate", font=["system-
     body_text_color_subdued="*neutral_600",  # small text has to stand out from the page by 4.5 to 1
     body_text_color_subdued_dark="*neutral_400",
     input_placeholder_color="*neutral_500",
+    input_placeholder_color_dark="*neutral_400",
 )
 
 CSS = """
@@ -27,7 +28,8 @@ CSS = """
   color: var(--body-text-color-subdued); font-size: .9rem; }
 /* a field for files is as high when it is locked, and its label does not lie on the icon */
 #labels, #label-videos, #batch-table, #batch-videos { min-height: 150px; }
-:is(#labels, #label-videos, #batch-table, #batch-videos) .empty { min-height: 0; height: 121px; }
+:is(#labels, #label-videos, #batch-table, #batch-videos):has(.empty) { height: 150px; }
+:is(#labels, #label-videos, #batch-table, #batch-videos) .empty { min-height: 0; height: 115px; }
 :is(#labels, #label-videos, #batch-table, #batch-videos) .upload-container { padding-top: 1.6rem; }
 :is(#labels, #label-videos, #batch-table, #batch-videos) .upload-container .icon-wrap { margin-bottom: 0; }
 .modebar-container { display: none !important; }
