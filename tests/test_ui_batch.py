@@ -20,13 +20,13 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Page, expect
 from test_ui import RESULT
-from test_ui_browser import browser, fill_in, free_port, page, served, wait_for_scores  # noqa: F401 (fixtures)
+from test_ui_browser import browser, fill_in, page, page_of, served, wait_for_scores  # noqa: F401 (fixtures)
 
 from vjepa_demo.batch import BatchRow, RowResult
 from vjepa_demo.checkpoint import read_checkpoint
 from vjepa_demo.config import ASSETS, DIMENSIONS
 from vjepa_demo.schema import DemoError, VideoError, VideoScores
-from vjepa_demo.ui import batch_render, batch_tab, build_app, launch
+from vjepa_demo.ui import batch_render, batch_tab
 from vjepa_demo.ui.session import Session
 from vjepa_demo.ui.turns import Turns, in_turn
 
@@ -256,12 +256,10 @@ class HeldBack:
 
 @pytest.fixture
 def held_back() -> Iterator[tuple[HeldBack, str]]:
-    scorer, port = HeldBack(), free_port()
-    app = build_app(scorer)
-    launch(app, server_name="127.0.0.1", server_port=port)
-    yield scorer, f"http://127.0.0.1:{port}"
-    scorer.let(1000)
-    app.close(verbose=False)
+    scorer = HeldBack()
+    with page_of(scorer) as address:
+        yield scorer, address
+        scorer.let(1000)
 
 
 def test_stop_keeps_what_is_done_and_go_on_does_the_rest_once(page, held_back, tmp_path):

@@ -10,10 +10,11 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -96,6 +97,15 @@ def command_line_scores(world) -> dict[str, float]:
     command = [sys.executable, "-m", "vjepa_demo", "score", str(world), "--prompt", PROMPT, "--model", "demo", "--json"]
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
     return json.loads(done.stdout)[0]["scores"]
+
+
+@contextmanager
+def page_of(scorer: Callable[[str], Any]) -> Iterator[str]:
+    """The address of a page, served by this process, whose models are what `scorer` makes of their names."""
+    app, port = build_app(scorer), free_port()
+    launch(app, server_name="127.0.0.1", server_port=port)
+    yield f"http://127.0.0.1:{port}"
+    app.close(verbose=False)
 
 
 def upload(page: Page, path: Path) -> None:
@@ -246,13 +256,11 @@ class HeldBack:
 
 @pytest.fixture
 def held_back() -> Iterator[tuple[HeldBack, str]]:
-    scorer, port = HeldBack(), free_port()
-    app = build_app(scorer)
-    launch(app, server_name="127.0.0.1", server_port=port)
-    yield scorer, f"http://127.0.0.1:{port}"
-    scorer.may_load.set()
-    scorer.may_score.set()
-    app.close(verbose=False)
+    scorer = HeldBack()
+    with page_of(scorer) as address:
+        yield scorer, address
+        scorer.may_load.set()
+        scorer.may_score.set()
 
 
 def test_the_page_is_there_before_the_model(page, held_back):

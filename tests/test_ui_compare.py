@@ -479,8 +479,7 @@ def test_a_file_that_is_no_comparison_is_explained_and_nothing_is_lost(compared,
 # ---- how it looks ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize(("theme", "width"), [("dark", 390), ("light", 1280)])
 def test_nothing_sticks_out(browser, served, theme, width):
     context = browser.new_context(viewport={"width": width, "height": 900})
     page = context.new_page()

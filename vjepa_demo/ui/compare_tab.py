@@ -21,7 +21,7 @@ from vjepa_demo.schema import Comparison, DemoError, RecordError
 from vjepa_demo.ui import compare_render as fragments
 from vjepa_demo.ui import render
 from vjepa_demo.ui.compare_board import Board, Clip, Outcome, board_of
-from vjepa_demo.ui.errors import AT_ONCE, shown_errors
+from vjepa_demo.ui.errors import AT_ONCE, keep_in_step, shown_errors
 from vjepa_demo.ui.model_choice import add_model_choice, refusal
 from vjepa_demo.ui.score_tab import SCORING, STEPS, example_rows
 
@@ -274,13 +274,11 @@ def _wire_editing(inputs: _Inputs, outputs: list[Any]) -> None:
     )
     read.success(_take_opened, [opened, *inputs.values], outputs, **AT_ONCE)
     fields: list[Any] = [inputs.shared, *inputs.own, inputs.model]
-    gr.on(
+    keep_in_step(
         [field.change for field in fields],
         lambda *values: _readiness(_board(*values[:-2]), *values[-2:]),
         inputs.values,
         [inputs.button, inputs.hint],
-        trigger_mode="always_last",
-        **AT_ONCE,
     )
 
 

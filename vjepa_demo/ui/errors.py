@@ -1,8 +1,8 @@
-"""What every tab does alike: errors as messages, and events that run at once and in private."""
+"""What every tab does alike: errors as messages, events that run at once and in private, buttons that know when."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from html import escape
 from typing import Any
@@ -21,3 +21,12 @@ def shown_errors(written: Callable[[str], str] = escape) -> Iterator[None]:
         yield
     except DemoError as error:
         raise gr.Error(written(str(error)), print_exception=False) from error
+
+
+def keep_in_step(events: Sequence[Any], run: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+    """`run` at each of `events`, and once more after it with what the inputs hold by then.
+
+    Of two events at the same moment Gradio starts both, and the answer to the older one may come last.
+    """
+    first = gr.on(events, run, inputs, outputs, trigger_mode="always_last", **AT_ONCE)
+    first.then(run, inputs, outputs, trigger_mode="multiple", **AT_ONCE)

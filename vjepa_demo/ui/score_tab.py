@@ -15,7 +15,7 @@ from vjepa_demo.config import ASSETS
 from vjepa_demo.plots import radar_chart
 from vjepa_demo.schema import VideoError, VideoScores
 from vjepa_demo.ui import render
-from vjepa_demo.ui.errors import AT_ONCE, shown_errors
+from vjepa_demo.ui.errors import AT_ONCE, keep_in_step, shown_errors
 from vjepa_demo.ui.history import ScoredClip, add_history, file_of, found, panel, remember, scored_clip
 from vjepa_demo.ui.model_choice import add_model_choice, refusal
 from vjepa_demo.ui.session import Session
@@ -174,14 +174,8 @@ def _add_results() -> _Results:
 
 def _keep_ready(inputs: _Inputs, recheck: gr.HTML | None) -> None:
     """The button can be pressed when a score can be had; else the line under it says what is missing."""
-    gr.on(
-        [each.change for each in (inputs.video, inputs.prompt, inputs.model, recheck) if each is not None],
-        _readiness,
-        inputs=[*inputs.values, inputs.running],
-        outputs=[inputs.button, inputs.hint],
-        trigger_mode="always_last",
-        **AT_ONCE,
-    )
+    events = [each.change for each in (inputs.video, inputs.prompt, inputs.model, recheck) if each is not None]
+    keep_in_step(events, _readiness, [*inputs.values, inputs.running], [inputs.button, inputs.hint])
 
 
 def _readiness(video: str | None, prompt: str, model: str, running: bool) -> tuple[Any, Any]:
