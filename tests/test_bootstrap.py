@@ -27,7 +27,7 @@ from transformers import VJEPA2ForVideoClassification
 from vjepa_demo import cli, synthetic
 from vjepa_demo.bootstrap import Bootstrapper, BusyError, DrawingReport, FirstHead, bootstrap
 from vjepa_demo.checkpoint import read_checkpoint
-from vjepa_demo.config import DIMENSIONS, TrainConfig, model_presets
+from vjepa_demo.config import DIMENSIONS, NAMED_VIEWS, TrainConfig, model_presets
 from vjepa_demo.schema import CheckpointError, ModelError
 from vjepa_demo.scorer import load_scorer
 from vjepa_demo.train import EpochReport, TrainingResult
@@ -204,11 +204,28 @@ def test_by_command_it_says_what_runs_and_the_model_is_usable_by_name(heads, cap
         (["--model", "vitl", "--count", "1"], "--count is 1; some hundred clips"),
         (["--model", "vitl", "--scope", "top"], "trains a new head, from the beginning, and nothing else"),
         (["labels.csv", "--model", "vitl"], "draws its own clips"),
+        (
+            ["--model", "vitl", "--views", "centre,nonsense"],
+            "--views is 'centre,nonsense'; one or more of centre, whole",
+        ),
     ],
 )
 def test_a_command_that_makes_no_sense_is_explained(capsys, arguments, message):
     assert cli.main(["train", "--bootstrap", *arguments]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_views_belong_to_a_first_head(capsys):
+    assert cli.main(["train", "labels.csv", "--views", "native"]) == 1
+    assert "--views belongs to --bootstrap" in capsys.readouterr().err
+
+
+def test_a_first_head_sees_the_views_that_were_asked_for(heads, world, capsys):
+    command = ["train", "--bootstrap", "--model", "vitl", "--count", "6", "--epochs", "1", "--device", "cpu"]
+    assert cli.main([*command, "--views", "centre, native"]) == 0
+    assert read_checkpoint(heads / "vitl").model.views == (NAMED_VIEWS["centre"], NAMED_VIEWS["native"])
+    scores = load_scorer("vitl", device="cpu").score(world, "the earth turns")
+    assert scores.views == tuple(NAMED_VIEWS[name].title for name in ("centre", "native"))
 
 
 def test_interrupted_it_leaves_nothing(heads, monkeypatch, capsys):

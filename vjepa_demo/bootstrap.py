@@ -12,7 +12,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from vjepa_demo.config import (
     CHECKPOINT_CONFIG_FILE,
     ModelPreset,
     TrainConfig,
+    View,
     model_presets,
 )
 from vjepa_demo.schema import CheckpointError, DemoError, ModelError, VideoRecord
@@ -60,8 +61,10 @@ def bootstrap(
     *,
     count: int = BOOTSTRAP_CLIPS,
     device: str | None = None,
+    views: Sequence[View] | None = None,
 ) -> Generator[DrawingReport | Report, None, None]:
-    """Train the first head of the preset `name` on `count` procedural clips, drawn from the seed of `config`.
+    """Train the first head of the preset `name` on `count` procedural clips, drawn from the seed of `config`; the
+    encoder is shown `views` of them, by default the preset's.
 
     Yields a `DrawingReport` a clip, then what `train.train` yields; the last report names the checkpoint's folder, by
     default the preset's own, so that the model can be chosen by name. By then the folder is there, whole. Before, or if
@@ -80,7 +83,7 @@ def bootstrap(
         raise ModelError("a first head is trained by one process: start it without accelerate launch")
     folder = Path(folder or preset.checkpoint)
     with _work_folder(folder, name) as work:
-        for report in _reports(name, work, config or TrainConfig(), count=count, device=device):
+        for report in _reports(name, work, config or TrainConfig(), count=count, device=device, views=views):
             if isinstance(report, TrainingResult):
                 report = replace(report, folder=report.folder.rename(folder))
             yield report
@@ -99,7 +102,7 @@ def _headless_preset(name: str) -> ModelPreset:
 
 
 def _reports(
-    name: str, work: Path, config: TrainConfig, *, count: int, device: str | None
+    name: str, work: Path, config: TrainConfig, *, count: int, device: str | None, views: Sequence[View] | None
 ) -> Iterator[DrawingReport | Report]:
     """The run, within the folder `work`. The encoders come first: what goes wrong with them is known at once."""
     import torch
@@ -113,7 +116,7 @@ def _reports(
     clips.mkdir()
     try:
         torch.manual_seed(config.seed)  # the new head
-        model, _ = load_base(name, device=device or training_device())
+        model, _ = load_base(name, device=device or training_device(), views=views)
         records = yield from _draw(clips, count=count, seed=config.seed)
         split = split_records(records, validation_fraction=config.validation_fraction, seed=config.seed)
         data = TrainingData(split.train, split.validation, DESCRIPTION, kind="procedural")

@@ -37,6 +37,7 @@ from vjepa_demo.config import (
     SCORE_MAX,
     SCORE_MIN,
     ModelConfig,
+    View,
     model_presets,
 )
 from vjepa_demo.hub import HubRepo, Token, download_snapshot, parse_repo, upload_files
@@ -474,15 +475,18 @@ def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, A
         raise CheckpointError(f"{path} is not the state of a training run: {error}") from error
 
 
-def load_base(name: str, *, device: str | torch.device, token: Token = False) -> tuple[VJEPAModel, Checkpoint | None]:
+def load_base(
+    name: str, *, device: str | torch.device, token: Token = False, views: Sequence[View] | None = None
+) -> tuple[VJEPAModel, Checkpoint | None]:
     """The model to start training from, in float32: a checkpoint with its head (see `find_checkpoint`), or a preset's
-    encoders with a new head, in which case there is no checkpoint."""
+    encoders with a new head over `views` (its own, if not given), in which case there is no checkpoint."""
     preset = model_presets().get(name)
     if preset is None or preset.refusal is None:
         checkpoint = find_checkpoint(name, token=token)
         return load_checkpoint(checkpoint, device=device), checkpoint
     config = preset.config
-    return VJEPAModel(config.video_encoder, config.text_encoder, config.freeze_ratio, device), None
+    encoders = config.video_encoder, config.text_encoder
+    return VJEPAModel(*encoders, config.freeze_ratio, device, views=views or config.views), None
 
 
 def bring_encoders(checkpoint: Checkpoint, folder: str | Path) -> None:

@@ -32,6 +32,7 @@ from vjepa_demo.config import (
     feature_cache_bytes,
     feature_cache_folder,
     model_presets,
+    named_views,
     wait_passively,
 )
 from vjepa_demo.schema import DemoError, ModelError, RecordError, RecordProblem, check_prompt, to_compare
@@ -225,6 +226,13 @@ def _add_train(commands: Any) -> None:
         default=BOOTSTRAP_CLIPS,
         metavar="N",
         help=f"how many procedural clips --bootstrap draws to learn from (default: {BOOTSTRAP_CLIPS})",
+    )
+    train.add_argument(
+        "--views",
+        metavar="NAMES",
+        help="what --bootstrap shows the encoder of a video: one or more of centre (of the shrunken frame, over the "
+        "whole clip), whole (the same, but the whole picture), dense (16 frames in a row), native (pieces at full "
+        "resolution), between commas; each costs its own time (default: centre)",
     )
     train.set_defaults(run=_train)
 
@@ -526,6 +534,8 @@ def _training_reports(options: argparse.Namespace, tell: Callable[..., None]) ->
     if options.bootstrap:
         yield from _bootstrap_reports(options, tell)
         return
+    if options.views is not None:
+        raise RecordError("--views belongs to --bootstrap: what a trained head is shown is part of its model")
     if options.labels is None or (options.videos is None and not _is_hub_name(options.labels)):
         raise RecordError(
             "train needs LABELS.csv and --videos DIR_OR_ZIP (or --bootstrap, which needs no labels), "
@@ -561,13 +571,18 @@ def _bootstrap_reports(options: argparse.Namespace, tell: Callable[..., None]) -
         raise RecordError("--bootstrap draws its own clips and trains a new head, from the beginning, and nothing else")
     if options.count < 2:
         raise RecordError(f"--count is {options.count}; some hundred clips are needed to learn from")
+    try:
+        views = named_views(options.views) if options.views is not None else None
+    except ValueError as error:
+        raise RecordError(f"--{error}") from error
     config = _train_config(options)
     tell(
         f"{options.model}: a first head, from {options.count} procedural clips. 1. draw them, 2. read them with the "
         f"encoder, which takes long without a GPU, 3. learn from them for {config.epochs} epochs",
         flush=True,
     )
-    yield from bootstrap(options.model, options.out, config, count=options.count, device=options.device)
+    settings = {"count": options.count, "device": options.device, "views": views}
+    yield from bootstrap(options.model, options.out, config, **settings)
 
 
 def _train_config(options: argparse.Namespace) -> TrainConfig:

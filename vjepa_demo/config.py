@@ -157,6 +157,13 @@ class View:
 
 
 SEED_VIEWS = (View(),)  # uniform in time, the centre of the shrunken frame
+# What a first head can be given to see, by name; the first is the seed's.
+NAMED_VIEWS = {
+    "centre": View(),
+    "whole": View(num_frames=16, framing="squeeze"),
+    "dense": View(num_frames=16, window=16),
+    "native": View(num_frames=4, window=16, framing="fragments"),
+}
 # What `demo` looks at: the whole scene; motion from frame to frame; blur, noise and codec as they are in the file.
 DEMO_VIEWS = (
     View(num_frames=8, framing="squeeze"),
@@ -247,6 +254,18 @@ class ModelConfig:
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON values."""
         return asdict(self)
+
+
+def named_views(names: str) -> tuple[View, ...]:
+    """The views that `names` stands for, such as "centre,native".
+
+    Raises:
+        ValueError: if a name is none of `NAMED_VIEWS`, or stands there twice.
+    """
+    chosen = [name.strip() for name in names.split(",")]
+    if set(chosen) - set(NAMED_VIEWS) or len(set(chosen)) < len(chosen):
+        raise ValueError(f"views is {names!r}; one or more of {', '.join(NAMED_VIEWS)} was expected, between commas")
+    return tuple(NAMED_VIEWS[name] for name in chosen)
 
 
 def _read_views(views: Any) -> tuple[View, ...]:
