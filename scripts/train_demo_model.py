@@ -73,9 +73,9 @@ SKETCHED = ("Alignment", "Aesthetic")  # what the full view alone can tell
 class Settings:
     """All that a run's result depends on, but for the number of processes that share a batch."""
 
-    steps: int = 13_000
-    num_scenes: int = 1800
-    num_sketches: int = 8000
+    steps: int = 12_000
+    num_scenes: int = 1660
+    num_sketches: int = 9500
     scenes_per_batch: int = 8  # each is seen in two variants
     sketches_per_batch: int = 12
     seed: int = 0
