@@ -61,7 +61,7 @@ from vjepa_demo.synthetic import (
 
 logger = logging.getLogger("train_demo_model")
 
-CROP_SIZE, HEAD_HIDDEN = CLIP.crop_size, 256
+CROP_SIZE, HEAD_HIDDEN = CLIP.crop_size, 512
 MIRRORED = {"left": "right", "right": "left"}
 REVERSED = {"left": "right", "right": "left", "up": "down", "down": "up", "in": "out", "out": "in"}
 KINDS = tuple(DEGRADATIONS)
@@ -73,15 +73,18 @@ SKETCHED = ("Alignment", "Aesthetic")  # what the full view alone can tell
 class Settings:
     """All that a run's result depends on, but for the number of processes that share a batch."""
 
-    steps: int = 3000
-    num_scenes: int = 1500
-    num_sketches: int = 4000
+    steps: int = 12_000
+    num_scenes: int = 1660
+    num_sketches: int = 9500
     scenes_per_batch: int = 8  # each is seen in two variants
     sketches_per_batch: int = 12
     seed: int = 0
     learning_rate: float = 1e-3
+    matrix_learning_rate: float = 5e-3  # of the matrices in the encoders' layers, which Muon turns
     warmup_steps: int = 150
     weight_decay: float = 0.05
+    share_of_tokens: float = 0.5  # that a step computes,
+    whole_at_end: float = 0.08  # but for this share of the steps, the last ones
     num_layers: int = 3
     vocabulary_size: int = 2000  # pieces of words, beside the words of the captions
     num_held_out: int = 500
@@ -351,31 +354,22 @@ def plain_attention(
 
 
 class Rotation:
-    """The rotary embedding of a VJEPA2RopeAttention (its `apply_rotary_embeddings`), its angles computed once and all
-    three axes turned together."""
+    """The rotary embedding of a VJEPA2RopeAttention (its `apply_rotary_embeddings`), all three axes turned together."""
 
     def __init__(self, attention: nn.Module) -> None:
         self.axes = (attention.d_dim, attention.h_dim, attention.w_dim)
         self.rest = attention.attention_head_size - sum(self.axes)
-        self.tables: dict[tuple[int, torch.dtype], tuple[Tensor, Tensor]] = {}
 
     def __call__(self, qk: Tensor, positions: Sequence[Tensor]) -> Tensor:
-        """Queries or keys (B, heads, N, D), each turned by its place (N,) in time, down and across."""
-        key = qk.shape[-2], qk.dtype
-        if key not in self.tables:
-            self.tables[key] = self._table(positions, qk.dtype)
-        cosines, sines = self.tables[key]
-        even, odd = qk.unflatten(-1, (-1, 2)).unbind(dim=-1)
-        return qk * cosines + torch.stack((-odd, even), dim=-1).flatten(-2) * sines
-
-    def _table(self, positions: Sequence[Tensor], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Cosines and sines (N, D), as `rotate_queries_or_keys` lays them out."""
+        """Queries or keys (B, heads, N, D), each turned by its place (N,) or (1, heads, N) in time, down and across."""
         parts = []
         for size, places in zip(self.axes, positions, strict=True):
             speeds = 1.0 / 10000 ** (torch.arange(size // 2) / (size / 2))
-            parts.append((places[:, None] * speeds).repeat(1, 2))
-        angles = torch.cat([*parts, torch.zeros(len(positions[0]), self.rest)], dim=1)
-        return angles.cos().to(dtype), angles.sin().to(dtype)
+            parts.append((places.reshape(-1, places.shape[-1])[0, :, None] * speeds).repeat(1, 2))
+        angles = torch.cat([*parts, torch.zeros(len(parts[0]), self.rest)], dim=1)  # (N, D), as transformers has them
+        even, odd = qk.unflatten(-1, (-1, 2)).unbind(dim=-1)
+        turned = torch.stack((-odd, even), dim=-1).flatten(-2)
+        return qk * angles.cos().to(qk.dtype) + turned * angles.sin().to(qk.dtype)
 
 
 def build_model(folder: Path, settings: Settings, device: str) -> VJEPAModel:
@@ -475,11 +469,22 @@ class Trainer:
         dims = self.model.venc.config.hidden_size, self.model.video_dim, self.model.tenc.config.hidden_size
         self.heads = AuxiliaryHeads(*dims).to(self.model.device)
         self.parameters = [p for part in (self.model, self.heads) for p in part.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=settings.weight_decay
-        )
+        self.optimizers = self._optimizers()
         if self.state_file.exists():
             self._restore()
+
+    def _optimizers(self) -> list[torch.optim.Optimizer]:
+        """Muon for the matrices of the encoders' layers, AdamW for all else."""
+        settings = self.settings
+        layers = [*self.model.venc.layer.parameters(), *self.model.tenc.encoder.layer.parameters()]
+        matrices = [parameter for parameter in layers if parameter.ndim == 2]
+        known = set(matrices)
+        rest = [parameter for parameter in self.parameters if parameter not in known]
+        common = {"weight_decay": settings.weight_decay}
+        return [
+            torch.optim.AdamW(rest, lr=settings.learning_rate, betas=(0.9, 0.98), **common),
+            torch.optim.Muon(matrices, lr=settings.matrix_learning_rate, adjust_lr_fn="match_rms_adamw", **common),
+        ]
 
     @property
     def state_file(self) -> Path:
@@ -508,18 +513,55 @@ class Trainer:
         device = self.model.device
         batch = Batch(batch.views, batch.captions, *(t.to(device) for t in _tensors(batch)))
         with torch.autocast(device.type, torch.bfloat16):
-            full, *others = (
-                self.model.encode_view_tail(self.model.encode_prefix(normalised(view, device))) for view in batch.views
-            )
+            full, *others = (self.encode(view, tokens) for view, tokens in zip(batch.views, self.shown(), strict=True))
             text = self.model.embed_text(batch.captions)
         loss, auxiliary = self._losses(full, torch.cat(others, dim=1), text, batch)
-        self.optimizer.zero_grad()
+        self.model.zero_grad()
+        self.heads.zero_grad()
         (loss + auxiliary).backward()
         self._average_gradients()
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
-        self.optimizer.param_groups[0]["lr"] = self._learning_rate()
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.param_groups[0]["lr"] = optimizer.defaults["lr"] * self._pace()
+            optimizer.step()
         return {"loss": loss.item(), "auxiliary": auxiliary.item()}
+
+    def shown(self) -> list[Tensor]:
+        """Which tokens (N,) of each view this step computes: a random part of them, which costs much less, teaches
+        the same and keeps the model from learning clips by heart; all of them at the end of the run.
+
+        Of a view spread over the clip any; of those that lie close in time some places of the picture, all the time.
+        """
+        whole = self.step >= (1 - self.settings.whole_at_end) * self.settings.steps
+        share, places = (1.0 if whole else self.settings.share_of_tokens), (CROP_SIZE // 16) ** 2
+        chosen = []
+        for number, frames in enumerate(VIEW_FRAMES):
+            tokens = torch.arange(frames // 2 * places)
+            if number == 0:
+                tokens = tokens[torch.randperm(len(tokens))[: round(share * len(tokens))]]
+            else:
+                tokens = tokens.unflatten(0, (-1, places))[:, torch.randperm(places)[: round(share * places)]]
+            chosen.append(tokens.flatten().sort().values)
+        return chosen
+
+    def encode(self, frames: Tensor, tokens: Tensor) -> Tensor:
+        """Features (B, hidden) of the `tokens` (N,) of a view's frames (B, T, 3, crop, crop) uint8."""
+        encoder, device = self.model.venc, self.model.device
+        pixels = (
+            frames.unflatten(1, (-1, 2)).unflatten(5, (-1, 16)).unflatten(4, (-1, 16))
+        )  # (B, T/2, 2, 3, 8, 16, 8, 16)
+        patches = pixels.permute(0, 1, 4, 6, 3, 2, 5, 7).flatten(4).flatten(1, 3)[:, tokens].to(device)  # (B, N, 1536)
+        mean, std = (
+            torch.tensor(part, device=device).repeat_interleave(512) for part in (CLIP.image_mean, CLIP.image_std)
+        )
+        embedding = encoder.embeddings.patch_embeddings.proj
+        weight = embedding.weight.flatten(1) / (255 * std)  # pixels are normalised by it
+        bias = embedding.bias - weight @ (255 * mean)
+        with torch.autocast(device.type, enabled=False):  # details are tiny beside the mean
+            hidden = F.linear(patches.float(), weight, bias)
+        for layer in encoder.layer:
+            hidden = layer(hidden, tokens[None].to(device))[0]
+        return encoder.layernorm(hidden).mean(dim=1).float()
 
     def _losses(self, full: Tensor, others: Tensor, text: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Of the scores and of the auxiliary heads. Sketches borrow the other views of the samples: they must not
@@ -542,10 +584,10 @@ class Trainer:
         for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient) / self.world)
 
-    def _learning_rate(self) -> float:
-        """Linear warm-up, then half a cosine down to zero."""
+    def _pace(self) -> float:
+        """The share of the learning rate: linear warm-up, then half a cosine down to zero."""
         warm = min(1.0, (self.step + 1) / self.settings.warmup_steps)
-        return self.settings.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * self.step / self.settings.steps))
+        return warm * 0.5 * (1 + math.cos(math.pi * self.step / self.settings.steps))
 
     def save(self) -> None:
         """Write all that the rest of the run depends on, whole or not at all."""
@@ -555,7 +597,7 @@ class Trainer:
             "seconds": self.seconds,
             "model": self.model.state_dict(),
             "heads": self.heads.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
         partial = self.state_file.with_suffix(".partial")
         torch.save(state, partial)
@@ -568,7 +610,8 @@ class Trainer:
             raise SystemExit(f"{self.folder} holds a run with {state['settings']}: use another --run folder")
         self.model.load_state_dict(state["model"])
         self.heads.load_state_dict(state["heads"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
         self.step, self.seconds = state["step"], state["seconds"]
 
 
@@ -685,8 +728,9 @@ def recipe(trainer: Trainer) -> str:
     return (
         f"From nothing, by scripts/train_demo_model.py, seed {settings.seed}: {trainer.step:,} steps of "
         f"{2 * settings.scenes_per_batch} clips ({settings.num_scenes:,} scenes in four variants) and "
-        f"{settings.sketches_per_batch} sketches of {settings.num_sketches:,}; AdamW, learning rate "
-        f"{settings.learning_rate:g}, cosine over {settings.steps:,} steps; {trainer.seconds / 60:.0f} minutes. The "
+        f"{settings.sketches_per_batch} sketches of {settings.num_sketches:,}; Muon for the layers' matrices, learning "
+        f"rate {settings.matrix_learning_rate:g}, AdamW for the rest, {settings.learning_rate:g}, cosine over "
+        f"{settings.steps:,} steps; {trainer.seconds / 60:.0f} minutes. The "
         "patch embedding is a fixed cosine basis; everything above it was trained."
     )
 

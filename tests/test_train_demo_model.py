@@ -168,6 +168,25 @@ def test_what_training_computes_faster_is_what_transformers_computes(script: Mod
         torch.testing.assert_close(features, expected, atol=1e-4, rtol=1e-4)
 
 
+def test_a_step_computes_the_model_s_own_features_from_the_tokens_that_it_is_given(script, samples, trained) -> None:
+    view, model = trained.batches[0].views[1], trained.model.eval()
+    with torch.no_grad():
+        expected = model.encode_view_tail(model.encode_prefix(script.normalised(view, model.device)))
+        torch.testing.assert_close(trained.encode(view, torch.arange(512)), expected, atol=1e-4, rtol=1e-4)
+        part = trained.encode(view, torch.arange(0, 512, 2))
+    assert 1e-4 < float((part - expected).abs().max()) < 1
+
+
+def test_a_step_computes_a_share_of_the_tokens_and_the_last_steps_all(script, samples, tmp_path: Path) -> None:
+    settings = script.Settings(**SETTINGS | {"steps": 10, "share_of_tokens": 0.5, "whole_at_end": 0.2})
+    trainer = script.Trainer(tmp_path / "run", samples, settings)
+    assert [len(tokens) for tokens in trainer.shown()] == [128, 256, 64]
+    dense = trainer.shown()[1].view(8, 32)
+    assert torch.equal(dense[0] + 64, dense[1]), "some places of the picture, at all times"
+    trainer.step = 8
+    assert [len(tokens) for tokens in trainer.shown()] == [256, 512, 128]
+
+
 def test_unknown_words_fall_into_known_pieces(script: ModuleType, trained) -> None:
     tokenizer = trained.model.tokenizer
     tokens = tokenizer.tokenize("A Crimson zeppelin rolls left, 4k!")
