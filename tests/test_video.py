@@ -14,6 +14,7 @@ from conftest import ffmpeg
 from PIL import Image
 from torchcodec.decoders import VideoDecoder
 
+from vjepa_demo import video
 from vjepa_demo.config import DEMO_VIEWS, ClipConfig, View
 from vjepa_demo.schema import VideoError
 from vjepa_demo.video import (
@@ -84,12 +85,17 @@ def test_a_single_frame_is_enough(folder):
     assert greys(clip) == pytest.approx([90] * 8, abs=2)
 
 
-def test_frames_are_uniform_in_time_when_the_frame_rate_is_not(folder):
-    """0..1 s holds 30 frames of rising grey, 1..4 s only 9: half of the frames must come from 1..4 s and not 9/39."""
+def uneven(path: Path) -> Path:
+    """A video of rising grey: 0..1 s holds 30 frames, 1..4 s only 9."""
     rising = "color=gray:size=64x64:rate=30:duration=4,geq=lum='20+N*1.5':cb=128:cr=128"
     keep = "select='lt(t,1)+gte(t,1)*not(mod(n,10))'"
-    ffmpeg("-f", "lavfi", "-i", rising, "-vf", keep, "-fps_mode", "vfr", "-crf", 1, folder / "vfr.mkv")
-    clip = load_clip(folder / "vfr.mkv", CONFIG)
+    ffmpeg("-f", "lavfi", "-i", rising, "-vf", keep, "-fps_mode", "vfr", "-crf", 1, path)
+    return path
+
+
+def test_frames_are_uniform_in_time_when_the_frame_rate_is_not(folder):
+    """1..4 s holds 9 of 39 frames: most of the frames shown must come from there, not 9/39."""
+    clip = load_clip(uneven(folder / "vfr.mkv"), CONFIG)
     wanted = frame_times(0.0, clip.duration_seconds, 8)
     for shown, asked in zip(clip.frame_seconds, wanted, strict=True):
         assert shown <= asked < shown + 0.34  # the frame on screen at that moment
@@ -299,6 +305,26 @@ def test_a_file_shows_each_view_what_its_frames_show(folder):
         (1, 3, frames, 128, 128) for frames in (8, 16, 4)
     ]
     assert len(clip.frame_seconds) == 8
+
+
+def test_all_views_are_decoded_in_one_pass_after_the_scan(folder, monkeypatch):
+    config, opened = ClipConfig(num_frames=16, crop_size=128, views=DEMO_VIEWS), []
+    write_video(folder / "pass.mp4", torch.zeros(40, 3, 180, 320, dtype=torch.uint8), frames_per_second=20)
+    original = video._open
+    monkeypatch.setattr(
+        video, "_open", lambda *args, **settings: opened.append(settings) or original(*args, **settings)
+    )
+    load_clip(folder / "pass.mp4", config)
+    assert [sorted(settings) for settings in opened] == [[], ["transforms"]]
+
+
+def test_views_beside_a_window_are_uniform_in_time_when_the_frame_rate_is_not(folder):
+    whole, dense = View(num_frames=8, framing="squeeze"), View(num_frames=8, window=8)
+    path = uneven(folder / "views.mkv")
+    alone, both = (load_clip(path, ClipConfig(crop_size=32, views=v)) for v in ((whole,), (whole, dense)))
+    assert both.frame_seconds == alone.frame_seconds
+    assert torch.equal(both.frames, alone.frames)
+    assert both.more_views[0].shape == (8, 3, 32, 32)
 
 
 @pytest.mark.parametrize("name", ["world.mp4", "a.mp4", "b.avi"])

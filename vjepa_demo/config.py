@@ -162,7 +162,7 @@ NAMED_VIEWS = {
     "centre": View(),
     "whole": View(num_frames=16, framing="squeeze"),
     "dense": View(num_frames=16, window=16),
-    "native": View(num_frames=4, window=16, framing="fragments"),
+    "native": View(num_frames=4, window=16, framing="fragments", edge=1080),
 }
 # What `demo` looks at: the whole scene; motion from frame to frame; blur, noise and codec as they are in the file.
 DEMO_VIEWS = (

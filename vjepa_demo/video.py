@@ -10,7 +10,6 @@ from __future__ import annotations
 import platform
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from vjepa_demo.config import ClipConfig, View
 from vjepa_demo.schema import VideoError
 
 if TYPE_CHECKING:
+    from torchcodec import FrameBatch
     from torchcodec.decoders import VideoDecoder
 
 FFMPEG_INSTALL = {
@@ -56,6 +56,9 @@ class _Stream:
     width: int
     begin_seconds: float
     end_seconds: float
+
+
+_Look = tuple[Tensor, tuple[float, ...]]  # a view's frames (T, 3, crop, crop) uint8, and when each is shown
 
 
 @dataclass(frozen=True)
@@ -117,15 +120,18 @@ def view_frames(frames: Tensor, view: View, config: ClipConfig) -> Tensor:
     height, width = frames.shape[-2:]
     if view.framing == "squeeze":
         return _resize(frames, (crop, crop))
+    shape = resized_shape(height, width, _edge(height, width, view, config))
     if view.framing == "fragments":
-        edge = _fragments_edge(height, width, view, config)
-        return fragments(_resize(frames, resized_shape(height, width, edge)), crop, view.grid)
-    return _centre(_resize(frames, resized_shape(height, width, view.edge or config.resize_edge)), crop)
+        return fragments(_resize(frames, shape), crop, view.grid)
+    return _centre(_resize(frames, shape), crop)
 
 
-def _fragments_edge(height: int, width: int, view: View, config: ClipConfig) -> int:
-    """The shortest edge at which pieces are taken: the frame's own, but neither over the view's nor below the crop."""
-    return max(config.crop_size, min(height, width, view.edge or max(height, width)))
+def _edge(height: int, width: int, view: View, config: ClipConfig) -> int:
+    """The shortest edge that a view needs of a frame. Pieces are taken at the frame's own, but neither over the view's
+    nor below the crop."""
+    if view.framing == "fragments":
+        return max(config.crop_size, min(height, width, view.edge or max(height, width)))
+    return config.crop_size if view.framing == "squeeze" else view.edge or config.resize_edge
 
 
 def fragments(frames: Tensor, crop: int, grid: int) -> Tensor:
@@ -177,12 +183,10 @@ def load_clip(path: str | Path, config: ClipConfig) -> Clip:
 def _load(path: Path, config: ClipConfig) -> Clip:
     decoder = _open(path)
     stream = _inspect(path, decoder)
-    windows = [view for view in config.views if view.window is not None]
-    near = _decode_window(path, decoder, stream, windows, config) if windows else {}
-    looks = [
-        _look(path, stream, view, config) if view.window is None else _look_near(near, decoder, stream, view, config)
-        for view in config.views
-    ]
+    if any(view.window is not None for view in config.views):
+        looks = _look_together(path, decoder, stream, config)
+    else:
+        looks = [_look(path, stream, view, config) for view in config.views]
     return Clip(
         frames=looks[0][0],  # (T, 3, crop, crop) uint8
         frame_seconds=looks[0][1],
@@ -191,44 +195,52 @@ def _load(path: Path, config: ClipConfig) -> Clip:
     )
 
 
-def _look(path: Path, stream: _Stream, view: View, config: ClipConfig) -> tuple[Tensor, tuple[float, ...]]:
-    """What a view of the whole clip shows, (T, 3, crop, crop) uint8, and when: shrunk in the decoder."""
-    times = frame_times(stream.begin_seconds, stream.end_seconds, view.num_frames or config.num_frames)
-    if view.framing == "crop":
-        shape = resized_shape(stream.height, stream.width, view.edge or config.resize_edge)
-    elif view.framing == "squeeze":
-        shape = config.crop_size, config.crop_size
-    else:
-        shape = resized_shape(stream.height, stream.width, _fragments_edge(stream.height, stream.width, view, config))
+def _look(path: Path, stream: _Stream, view: View, config: ClipConfig) -> _Look:
+    """What a view of the whole clip shows, shrunk in the decoder."""
+    times = _times(stream, view, config)
+    shape = (config.crop_size, config.crop_size)
+    if view.framing != "squeeze":
+        shape = resized_shape(stream.height, stream.width, _edge(stream.height, stream.width, view, config))
     batch = _decode(path, times, shape, config.crop_size if view.framing == "crop" else None)
     frames = batch.data if view.framing != "fragments" else fragments(batch.data, config.crop_size, view.grid)
     return frames, tuple(batch.pts_seconds.tolist())
 
 
-def _decode_window(
-    path: Path, decoder: VideoDecoder, stream: _Stream, views: Sequence[View], config: ClipConfig
-) -> dict[int, tuple[Tensor, float]]:
-    """The frames that windows look at, by their number: (3, H, W) uint8, no larger than any of them needs, and when
-    each is shown."""
+def _look_together(path: Path, decoder: VideoDecoder, stream: _Stream, config: ClipConfig) -> list[_Look]:
+    """What all views show, decoded in one pass over the file: frames are counted, and no larger than a view needs.
+
+    Where counting does not find what is shown at the times of a view of the whole clip, because the frame rate varies,
+    that view is decoded by itself.
+    """
     from torchcodec.transforms import Resize
 
-    wanted = sorted({index for view in views for index in _indices(decoder, stream, view, config)})
-    shortest = min(stream.height, stream.width)
-    edge = min(shortest, max(view.edge or shortest for view in views))
-    shape = resized_shape(stream.height, stream.width, edge)
+    places = [_indices(decoder, stream, view, config) for view in config.views]
+    wanted = sorted({place for each in places for place in each})
+    edge = max(_edge(stream.height, stream.width, view, config) for view in config.views)
+    shape = resized_shape(stream.height, stream.width, min(edge, stream.height, stream.width))
     try:
         batch = _open(path, transforms=[Resize(shape)]).get_frames_at(wanted)
     except (RuntimeError, IndexError) as error:
         raise _SeekError(str(_unreadable(path, error))) from error
-    return dict(zip(wanted, zip(batch.data, batch.pts_seconds.tolist(), strict=True), strict=True))
+    looks = []
+    for view, each in zip(config.views, places, strict=True):
+        rows = torch.tensor([wanted.index(place) for place in each])
+        if view.window is None and not _are_shown(batch, rows, _times(stream, view, config)):
+            looks.append(_look(path, stream, view, config))
+        else:
+            looks.append((view_frames(batch.data[rows], view, config), tuple(batch.pts_seconds[rows].tolist())))
+    return looks
 
 
-def _look_near(
-    near: Mapping[int, tuple[Tensor, float]], decoder: VideoDecoder, stream: _Stream, view: View, config: ClipConfig
-) -> tuple[Tensor, tuple[float, ...]]:
-    """What a view of a window shows, (T, 3, crop, crop) uint8, and when."""
-    found = [near[index] for index in _indices(decoder, stream, view, config)]
-    return view_frames(torch.stack([frame for frame, _ in found]), view, config), tuple(time for _, time in found)
+def _are_shown(batch: FrameBatch, rows: Tensor, seconds: list[float]) -> bool:
+    """Whether each of the frames `rows` (T,) is what is shown at its moment."""
+    moments, begin = torch.tensor(seconds, dtype=torch.float64), batch.pts_seconds[rows]
+    end = begin + batch.duration_seconds[rows]
+    return bool(((begin <= moments + TIME_TOLERANCE_SECONDS) & (moments <= end + TIME_TOLERANCE_SECONDS)).all())
+
+
+def _times(stream: _Stream, view: View, config: ClipConfig) -> list[float]:
+    return frame_times(stream.begin_seconds, stream.end_seconds, view.num_frames or config.num_frames)
 
 
 def _indices(decoder: VideoDecoder, stream: _Stream, view: View, config: ClipConfig) -> list[int]:
