@@ -39,7 +39,7 @@ CLIP_BYTES = 2 * 4 + 12 + ENTRY_BYTES
 
 def features(value: float = 0.0) -> VideoFeatures:
     """Two float32 features and a frame of 2 x 2: in memory `CLIP_BYTES`."""
-    return VideoFeatures(torch.full((2,), value), (0.0,), 1.0, np.zeros((1, 2, 2, 3), np.uint8))
+    return VideoFeatures(torch.full((2,), value), (0.0,), 1.0, (np.zeros((1, 2, 2, 3), np.uint8),))
 
 
 def never() -> VideoFeatures:

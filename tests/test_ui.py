@@ -70,9 +70,15 @@ def test_a_text_encoder_that_knows_english_knows_every_word():
     assert replace(RESULT, prompt="qwzx").unknown_words == ()
 
 
-def test_the_strip_says_what_else_the_model_looked_at():
-    strip = render.frame_strip(replace(RESULT, views=("the whole picture", "16 frames in a row")))
-    assert "What the model saw of it: the whole picture →, and 16 frames in a row</p>" in strip
+def test_the_strip_shows_what_else_the_model_looked_at():
+    dense = np.zeros((3, 8, 8, 3), np.uint8)
+    looked = replace(RESULT, views=("the whole picture", "3 frames in a row"), more_frames=(dense,))
+    strip = render.frame_strip(looked)
+    assert "What the model saw of it: the whole picture →</p>" in strip
+    folded = strip.partition("<details")[2]
+    assert "<summary>3 frames in a row</summary>" in folded
+    assert (strip.count("<figure>"), folded.count("<figure>")) == (5, 3)
+    assert "2 frames of 1.5 s seen, and 1 other view." in render.about_scores(looked)
 
 
 def test_the_panel_on_the_model_tells_data_metrics_and_words():

@@ -74,17 +74,18 @@ class FeatureKey:
 class VideoFeatures:
     """Pooled features (hidden,) float32 of a clip, when each of its frames is shown, and the length of the whole video.
 
-    `frames` (T, H, W, 3) uint8 is what the model saw; None where the features came from disk, which holds no pictures.
+    `frames` is what the model saw, (T, H, W, 3) uint8 of each of its views; None where the features came from disk,
+    which holds no pictures.
     """
 
     pooled: Tensor
     frame_seconds: tuple[float, ...]
     duration_seconds: float
-    frames: np.ndarray | None
+    frames: tuple[np.ndarray, ...] | None
 
     @property
     def nbytes(self) -> int:
-        return self.pooled.nbytes + (0 if self.frames is None else self.frames.nbytes)
+        return self.pooled.nbytes + sum(view.nbytes for view in self.frames or ())
 
     def to_tensors(self) -> dict[str, Tensor]:
         """What is kept on disk: everything but the frames."""
@@ -393,7 +394,7 @@ class FeatureCache:
         key: FeatureKey,
         compute: Callable[[], VideoFeatures],
         *,
-        decode: Callable[[], np.ndarray] | None = None,
+        decode: Callable[[], tuple[np.ndarray, ...]] | None = None,
     ) -> VideoFeatures:
         """The remembered features of `key`, or those that `compute` returns, remembered; an error is not.
 

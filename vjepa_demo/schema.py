@@ -114,8 +114,8 @@ class VideoScores:
 
     `scores` maps each of `DIMENSIONS`, in that order, to a value from 1 (Bad) to 5 (Excellent).
     `seconds` maps "decode", "video", "text" and "head" to the seconds each step took; a step whose
-    result was remembered took 0. `frames` (T, H, W, 3) uint8 is what the model saw, at `frame_seconds` (T,);
-    None where nobody needs them: those of the first of `views`, which say what the model looked at.
+    result was remembered took 0. `views` say what the model looked at. `frames` (T, H, W, 3) uint8 is what it saw in
+    the first of them, at `frame_seconds` (T,), `more_frames` in the others; None and () where nobody needs them.
     """
 
     video: str
@@ -129,6 +129,7 @@ class VideoScores:
     frame_seconds: tuple[float, ...] = field(repr=False)
     sha256: str | None = field(default=None, repr=False)  # of the file's bytes, in hexadecimal, where it is known
     views: tuple[str, ...] = field(default=(), repr=False)
+    more_frames: tuple[np.ndarray, ...] = field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if tuple(self.scores) != DIMENSIONS:

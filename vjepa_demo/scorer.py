@@ -150,7 +150,7 @@ class Scorer:
             features = self._cache.get_or_compute(
                 decoded.request.key, lambda: self._encode(self._clip(decoded, watch), watch, with_frames=False)
             )
-            return replace(self._result(decoded.request, features, watch), frames=None)
+            return self._result(decoded.request, replace(features, frames=None), watch)
         except DemoError as error:
             return error
 
@@ -188,7 +188,8 @@ class Scorer:
             scores={name: _on_scale(value) for name, value in zip(DIMENSIONS, output, strict=True)},
             seconds=watch.seconds,
             duration_seconds=features.duration_seconds,
-            frames=features.frames,
+            frames=features.frames[0] if features.frames else None,
+            more_frames=features.frames[1:] if features.frames else (),
             frame_seconds=features.frame_seconds,
             sha256=request.key.content_sha256,
             views=tuple(view.title for view in self._model.clip_config.views),
@@ -288,9 +289,9 @@ class _Stopwatch:
         self.seconds[name] = round(time.perf_counter() - begin, 4)
 
 
-def _frames(clip: Clip) -> np.ndarray:
-    """The frames (T, H, W, 3) uint8 of `clip`."""
-    return clip.frames.permute(0, 2, 3, 1).contiguous().numpy()
+def _frames(clip: Clip) -> tuple[np.ndarray, ...]:
+    """The frames (T, H, W, 3) uint8 of each view of `clip`."""
+    return tuple(view.permute(0, 2, 3, 1).contiguous().numpy() for view in (clip.frames, *clip.more_views))
 
 
 def _on_scale(value: float) -> float:

@@ -52,10 +52,13 @@ def table_report(table: BatchTable, *, is_open: bool, is_next: bool = False) -> 
 def _sentence(table: BatchTable) -> str:
     usable = [row for row in table.rows if row.problem is None]
     videos = len({row.video for row in usable})
-    parts = [f"{len(usable):,} of {counted(len(table.rows), 'row')} will be scored", counted(videos, "video")]
+    parts = [
+        f"{len(usable):,} of {render.counted(len(table.rows), 'row')} will be scored",
+        render.counted(videos, "video"),
+    ]
     if table.generator_column is not None:
         generators = len({row.generator for row in usable if row.generator})
-        parts.append(f"{counted(generators, 'generator')} (column {table.generator_column})")
+        parts.append(f"{render.counted(generators, 'generator')} (column {table.generator_column})")
     if labelled := sum(bool(row.labels) for row in usable):
         parts.append(f"{labelled:,} with labels")
     return f"{table.name}: {', '.join(parts)}."
@@ -68,9 +71,9 @@ def _problems(rows: Sequence[BatchRow], *, is_open: bool) -> str:
     more = len(rows) - render.SHOWN_PROBLEMS
     rest = f"<p>... and {more:,} more</p>" if more > 0 else ""
     return (
-        f"<details{' open' if is_open else ''}><summary>{counted(len(rows), 'row')} cannot be scored and will have an "
-        f'error (line, reason)</summary><div class="problems"><table class="scores"><tbody>{shown}</tbody></table>'
-        f"</div>{rest}</details>"
+        f"<details{' open' if is_open else ''}><summary>{render.counted(len(rows), 'row')} cannot be scored and "
+        'will have an error (line, reason)</summary><div class="problems"><table class="scores">'
+        f"<tbody>{shown}</tbody></table></div>{rest}</details>"
     )
 
 
@@ -79,21 +82,21 @@ def _problems(rows: Sequence[BatchRow], *, is_open: bool) -> str:
 
 def progress(report: BatchReport) -> str:
     """How far the run is, how long it will take, and how many rows could not be scored."""
-    text = f"{report.done:,} of {counted(report.total, 'row')}{_errors(report.errors)}"
+    text = f"{report.done:,} of {render.counted(report.total, 'row')}{_errors(report.errors)}"
     return render.status(text, report.done / report.total, report.seconds_left)
 
 
 def ended(num_scored: int, num_left: int, errors: int) -> str:
     """That the run is done or was stopped, and with what."""
     total = num_scored + errors + num_left
-    text = f"{num_scored:,} of {counted(total, 'row')} scored{_errors(errors)}"
+    text = f"{num_scored:,} of {render.counted(total, 'row')} scored{_errors(errors)}"
     if num_left:
         return render.status(f"Stopped: {text}, {num_left:,} left", 1 - num_left / total, None)
     return render.status(f"Done: {text}", 1.0, None)
 
 
 def _errors(errors: int) -> str:
-    return f" · {counted(errors, 'error')}" if errors else ""
+    return f" · {render.counted(errors, 'error')}" if errors else ""
 
 
 def scored_by(scorer: Scorer) -> str:
@@ -109,7 +112,7 @@ def means(scores: Sequence[Mapping[str, float]], errors: Mapping[str, float | No
         _tile(name, fmean(each[name] for each in scores), None if errors is None else errors[name])
         for name in DIMENSIONS
     )
-    return f'<p class="strip-title">Mean of {counted(len(scores), "clip")}</p><div class="tiles">{tiles}</div>'
+    return f'<p class="strip-title">Mean of {render.counted(len(scores), "clip")}</p><div class="tiles">{tiles}</div>'
 
 
 def _tile(name: str, mean: float, error: float | None) -> str:
@@ -130,7 +133,9 @@ def rows(results: Sequence[RowResult], order: BatchOrder) -> str:
         return f'<p class="strip-title">{"No errors." if order == "errors" else "No row is done yet."}</p>'
     head = "".join(f"<th>{name}</th>" for name in ("line", "clip", *DIMENSIONS))
     body = "".join(map(_row, chosen))
-    few = f"{len(chosen)} of {counted(of, 'row')} shown; the download has all of them." if of > len(chosen) else ""
+    few = (
+        f"{len(chosen)} of {render.counted(of, 'row')} shown; the download has all of them." if of > len(chosen) else ""
+    )
     return (
         f'<table class="scores batch-rows"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
         f'<p class="strip-title">{few}</p>'
@@ -169,7 +174,7 @@ def leaderboard(groups: Sequence[GroupScores], *, num_unnamed: int = 0) -> str:
 
     `num_unnamed` rows do not say what made their clip, and so count for nobody.
     """
-    unnamed = f'<p class="strip-title">Not ranked: {counted(num_unnamed, "row")} without a generator.</p>'
+    unnamed = f'<p class="strip-title">Not ranked: {render.counted(num_unnamed, "row")} without a generator.</p>'
     return (_generators(groups) if groups else "") + (unnamed if num_unnamed else "")
 
 
@@ -185,7 +190,7 @@ def _generators(groups: Sequence[GroupScores]) -> str:
 
 
 def _generator(rank: int, group: GroupScores, best: Mapping[str, float | None]) -> str:
-    failed = f"<small>{counted(group.num_errors, 'error')}</small>" if group.num_errors else ""
+    failed = f"<small>{render.counted(group.num_errors, 'error')}</small>" if group.num_errors else ""
     cells = "".join(f'<td data-dimension="{name}">{_mean(group, name, best[name])}</td>' for name in RANKED)
     name = escape(group.name)
     return (
@@ -201,8 +206,3 @@ def _mean(group: GroupScores, name: str, best: float | None) -> str:
     error = group.standard_errors[name]
     text = f"{group.means[name]:.2f}"
     return (f"<b>{text}</b>" if is_best else text) + ("" if error is None else f"<small>± {error:.2f}</small>")
-
-
-def counted(number: int, noun: str) -> str:
-    """`3 rows`, `1 row`."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")

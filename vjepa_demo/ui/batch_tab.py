@@ -319,7 +319,7 @@ def _hints(session: Session, problem: str, *, is_other: bool) -> Iterator[str]:
     those that are shown (`is_other`)."""
     batch = session.batch
     if batch is not None and batch.is_stopped:
-        yield f"Go on scores the {batch_render.counted(batch.num_left, 'row')} that are left, with {batch.model}."
+        yield f"Go on scores the {render.counted(batch.num_left, 'row')} that are left, with {batch.model}."
     if problem:
         yield problem
     elif batch is not None and batch.results and is_other:

@@ -60,7 +60,9 @@ def scored_clip(video: str, model: str, result: VideoScores) -> ScoredClip:
     """What is kept of `result`, which the model's choice `model` gave for the file `video`."""
     frames = result.frames
     picture = "" if frames is None else render.jpeg_url(frames[len(frames) // 2])
-    return ScoredClip(Path(video), model, replace(result, frames=None), render.frame_strip(result), picture)
+    return ScoredClip(
+        Path(video), model, replace(result, frames=None, more_frames=()), render.frame_strip(result), picture
+    )
 
 
 def remember(session: Session, clip: ScoredClip) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,16 +69,34 @@ def _score_row(name: str, score: float, result: VideoScores) -> str:
 
 
 def frame_strip(result: VideoScores) -> str:
-    """The frames that the model saw, each with its time in the video; nothing where they were not kept."""
+    """The frames that the model saw, each with its time in the video, and those of its other views, folded up; nothing
+    where they were not kept."""
     if result.frames is None:
         return ""
-    figures = "".join(
-        f'<figure><img src="{jpeg_url(frame)}" alt="frame at {seconds:.2f} s">{seconds:.2f} s</figure>'
-        for frame, seconds in zip(result.frames, result.frame_seconds, strict=True)
-    )
     what = result.views[0] if len(result.views) > 1 else "frame by frame"
-    more = "".join(f", and {view}" for view in result.views[1:])
-    return f'<p class="strip-title">What the model saw of it: {what} →{more}</p><div class="strip">{figures}</div>'
+    shown = _strip([_figure(*one) for one in zip(result.frames, result.frame_seconds, strict=True)])
+    others = [
+        f'<details class="more-views"><summary>{title}</summary>{_strip([_figure(one) for one in frames])}</details>'
+        for title, frames in zip(result.views[1:], result.more_frames, strict=True)
+    ]
+    also = f'<p class="strip-title">It also saw, each by itself:</p>{"".join(others)}' if others else ""
+    return f'<p class="strip-title">What the model saw of it: {what} →</p>{shown}{also}'
+
+
+def _strip(figures: Sequence[str]) -> str:
+    return f'<div class="strip">{"".join(figures)}</div>'
+
+
+def _figure(frame: np.ndarray, seconds: float | None = None) -> str:
+    """A frame that the model saw, and when, if that is known."""
+    time = "" if seconds is None else f"{seconds:.2f} s"
+    name = f"frame at {time}" if time else "frame"
+    return f'<figure><img src="{jpeg_url(frame)}" alt="{name}">{time}</figure>'
+
+
+def counted(number: int, noun: str) -> str:
+    """`3 rows`, `1 row`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def jpeg_url(frame: np.ndarray) -> str:
@@ -133,10 +152,11 @@ def _doubts(result: VideoScores) -> list[str]:
 
 def about_scores(result: VideoScores) -> str:
     """How much of the clip was seen, what the model learned from and how well, and the seconds it took."""
-    seen = len(set(result.frame_seconds))
+    seen = counted(len(set(result.frame_seconds)), "frame")
+    looks = f", and {counted(len(result.views) - 1, 'other view')}" if len(result.views) > 1 else ""
     return (
         '<div class="about-scores">'
-        f"<p>{seen} {'frame' if seen == 1 else 'frames'} of {result.duration_seconds:.1f} s seen. "
+        f"<p>{seen} of {result.duration_seconds:.1f} s seen{looks}. "
         f"{escape(trust(result))}</p><p>{times(result)}</p></div>"
     )
 

@@ -56,6 +56,8 @@ CSS = """
 .strip figure { flex: 0 0 auto; margin: 0; text-align: center; font-size: .75rem;
   color: var(--body-text-color-subdued); }
 .strip img { height: 88px; width: 88px; border-radius: .3rem; display: block; }
+.more-views { margin: .2rem 0 .4rem; font-size: .9rem; color: var(--body-text-color-subdued); }
+.more-views summary { cursor: pointer; margin-bottom: .4rem; }
 .history { contain: inline-size; list-style: none; margin: 0; padding: 0; max-height: 22rem; overflow-y: auto; }
 .history li { display: flex; align-items: stretch; gap: .4rem; }
 .history li + li { border-top: 1px solid var(--border-color-primary); }
