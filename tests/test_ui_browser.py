@@ -134,7 +134,8 @@ def test_upload_prompt_button_radar_equals_the_command_line(page, served, world,
     assert sorted(drawn) == sorted(f"{name}{command_line_scores[name]:.2f}" for name in DIMENSIONS)
     shown = dict(zip(DIMENSIONS, page.locator("#score-table .value").all_text_contents(), strict=True))
     assert shown == {name: f"{score:.2f}" for name, score in command_line_scores.items()}
-    assert page.locator("#strip img").count() == 16
+    assert page.locator("#strip img").count() == 8 + 16 + 4
+    assert page.locator("#strip details.more-views").count() == 2
     assert page.locator("#heading .what").inner_text() == f"world.mp4 · “{PROMPT}”"
     expect(page.locator("#heading")).to_contain_text("Scored by demo.")
     about = page.locator("#about-scores").inner_text()
