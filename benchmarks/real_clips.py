@@ -1,7 +1,7 @@
 """Look at what a model says of real clips that are made worse step by step: the table of docs/demo-model.md.
 
-    python benchmarks/real_clips.py --model assets/demo                     # the clips that ship with gradio
-    python benchmarks/real_clips.py --model assets/demo FILE.mp4 ...
+    python benchmarks/real_clips.py                         # `demo`, and the clips that ship with gradio
+    python benchmarks/real_clips.py --model FOLDER FILE.mp4 ...
 
 Five growing severities of each kind: the Spearman correlation of severity and the fall of the dimension that the kind
 belongs to, and whether that dimension falls the most. Then what clean clips get, and how far a score moves where
@@ -11,8 +11,11 @@ nothing visible changes. Nothing is trained or tuned on these clips: this only l
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,10 +29,11 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from vjepa_demo.checkpoint import load_checkpoint, read_checkpoint
-from vjepa_demo.config import ASSETS, DIMENSIONS
+from vjepa_demo.checkpoint import load_checkpoint, note_measured, read_checkpoint
+from vjepa_demo.config import ASSETS, CACHE_GB_VARIABLE, DIMENSIONS, wait_passively
 from vjepa_demo.model import VJEPAModel
-from vjepa_demo.video import pixel_values, recode, view_frames, view_indices
+from vjepa_demo.scorer import load_scorer
+from vjepa_demo.video import pixel_values, recode, view_frames, view_indices, write_video
 
 GRADIO_CLIPS = ("world.mp4", "a.mp4", "b.mp4", "b.avi")
 SECONDS = 5.0  # of each clip, from its beginning: all versions are made in memory
@@ -176,14 +180,22 @@ def falls(model: VJEPAModel, clip: RealClip, kind: Kind, clean: np.ndarray, prom
     return clean - np.stack(worse)
 
 
-def report(model: VJEPAModel, clips: Sequence[RealClip], prompt: str) -> None:
-    """Print the table."""
-    clean = {clip.name: scores(model, clip.frames, clip.rate, prompt) for clip in clips}
+def report_clean(clean: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """Print what clean clips get; gives the means that matter."""
     print(f"| clip | {' | '.join(DIMENSIONS)} |\n| --- |{' --- |' * len(DIMENSIONS)}")
     for name, row in clean.items():
         print(f"| {name} | {' | '.join(f'{value:.2f}' for value in row)} |")
+    means = dict(zip(DIMENSIONS, np.mean(list(clean.values()), axis=0), strict=True))
+    return {f"clean real clips, mean {name}": f"{means[name]:.2f}" for name in ("Traditional", "Temporal")}
+
+
+def report_kinds(
+    model: VJEPAModel, clips: Sequence[RealClip], clean: Mapping[str, np.ndarray], prompt: str
+) -> dict[str, str]:
+    """Print how the right dimension falls with severity; gives the same."""
     print("\n| kind | Spearman of severity and fall, mean | right dimension falls most, share | each clip |")
     print("| --- | --- | --- | --- |")
+    rows, shares = {}, []
     for name, kind in KINDS.items():
         column, others = DIMENSIONS.index(kind.dimension), [DIMENSIONS.index(d) for d in COMPARED]
         fallen = [falls(model, clip, kind, clean[clip.name], prompt) for clip in clips]
@@ -191,10 +203,47 @@ def report(model: VJEPAModel, clips: Sequence[RealClip], prompt: str) -> None:
         most = [bool(f.mean(axis=0)[others].argmax() == others.index(column)) for f in fallen]
         each = ", ".join(f"{order:.2f}" for order in orders)
         print(f"| {name} | {np.mean(orders):.2f} | {np.mean(most):.2f} | {each} |", flush=True)
+        rows[f"real clips, {name}: Spearman of severity and fall"] = f"{np.mean(orders):.2f}"
+        shares.append(np.mean(most))
+    print(f"| mean | | {np.mean(shares):.2f} | |")
+    return rows | {"real clips: the right dimension falls most, share": f"{np.mean(shares):.2f}"}
+
+
+def report_same(
+    model: VJEPAModel, clips: Sequence[RealClip], clean: Mapping[str, np.ndarray], prompt: str
+) -> dict[str, str]:
+    """Print how far scores move where nothing visible changes; gives the same."""
     print("\n| nothing visible changes | mean absolute change of a score | largest |\n| --- | --- | --- |")
+    rows = {}
     for name, make in SAME.items():
         moved = np.stack([abs(scores(model, make(clip), clip.rate, prompt) - clean[clip.name]) for clip in clips])
         print(f"| {name} | {moved.mean():.2f} | {moved.max():.2f} |", flush=True)
+        rows[f"real clips {name}: mean change of a score"] = f"{moved.mean():.2f}"
+    return rows
+
+
+def report_cost(folder: Path, clip: RealClip, prompt: str, *, repeats: int = 5) -> dict[str, str]:
+    """Print the seconds that five seconds of 720p take, the model loaded, and the size of the largest file."""
+    os.environ[CACHE_GB_VARIABLE] = "0"  # of an earlier call
+    scorer = load_scorer(str(folder), device="cpu")
+    count = round(SECONDS * clip.rate)
+    frames = clip.frames[torch.arange(count) % len(clip.frames)]
+    large = torch.cat([F.interpolate(part, size=(720, 1280), mode="bilinear") for part in frames.split(16)])
+    seconds = []
+    with tempfile.TemporaryDirectory() as work:
+        for number in range(repeats):  # other bytes each time, so that nothing is remembered
+            path = Path(work) / f"{number}.mp4"
+            write_video(path, large, frames_per_second=clip.rate, crf=18 + number)
+            begin = time.perf_counter()
+            scorer.score(path, prompt)
+            seconds.append(time.perf_counter() - begin)
+    largest = max(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+    rows = {
+        "seconds a score, 5 s of 720p": f"{np.median(seconds):.2f}",
+        "largest file, MB": f"{largest:.1f}",
+    }
+    print("\n| cost | |\n| --- | --- |\n" + "\n".join(f"| {name} | {value} |" for name, value in rows.items()))
+    return rows
 
 
 def main() -> None:
@@ -202,13 +251,21 @@ def main() -> None:
     parser.add_argument("files", type=Path, nargs="*", help="videos; those of gradio, if none is given")
     parser.add_argument("--model", type=Path, default=ASSETS / "demo", help="a checkpoint's folder")
     parser.add_argument("--prompt", default="a video")
+    parser.add_argument("--note", action="store_true", help="write it into the checkpoint, for its card and the page")
     options = parser.parse_args()
     if not options.files:
         from gradio.media import get_video
 
         options.files = [Path(get_video(name)) for name in GRADIO_CLIPS]
-    model = load_checkpoint(read_checkpoint(options.model), device="cpu")
-    report(model, [read_clip(path) for path in options.files], options.prompt)
+    wait_passively()
+    model, prompt = load_checkpoint(read_checkpoint(options.model), device="cpu"), options.prompt
+    clips = [read_clip(path) for path in options.files]
+    clean = {clip.name: scores(model, clip.frames, clip.rate, prompt) for clip in clips}
+    rows = report_clean(clean)
+    rows = report_kinds(model, clips, clean, prompt) | rows
+    rows |= report_same(model, clips, clean, prompt) | report_cost(options.model, clips[0], prompt)
+    if options.note:
+        note_measured(options.model, rows)
 
 
 if __name__ == "__main__":
