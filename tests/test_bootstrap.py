@@ -36,7 +36,7 @@ from vjepa_demo.ui import build_app, first_head, launch
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = TrainConfig(epochs=3, batch_size=4, validation_fraction=0.45)
 COUNT = 12  # of which five or six are held out
-SMALL = {"DATASET_FRAMES": 6, "DATASET_HEIGHT": 48, "DATASET_WIDTH": 64}  # drawn in a moment
+SMALL = {"DATASET_FRAMES": 6, "FIRST_HEAD_SIZE": (48, 64)}  # drawn in a moment
 
 
 def write_cached(cache: Path, repo_id: str, write) -> None:
@@ -103,7 +103,9 @@ def test_the_head_is_there_afterwards_and_scores(heads, world):
 
 def test_the_same_clips_and_seed_give_the_same_head_and_another_seed_does_not(heads, tmp_path, monkeypatch):
     (tmp_path / "drawn").mkdir()
-    drawn = list(synthetic.make_records(tmp_path / "drawn", count=4, seed=0))  # files of x264 differ from run to run
+    drawn = list(
+        synthetic.make_records(tmp_path / "drawn", count=4, seed=0, size=(48, 64))
+    )  # files of x264 differ from run to run
     monkeypatch.setattr(synthetic, "make_records", lambda *_, **__: iter(drawn))
     weights = []
     for index, seed in enumerate((1, 1, 2)):
@@ -230,7 +232,7 @@ def test_a_first_head_sees_the_views_that_were_asked_for(heads, world, capsys):
 
 def test_interrupted_it_leaves_nothing(heads, monkeypatch, capsys):
     def interrupted(folder, **_):
-        yield next(synthetic_make_records(folder, count=1, seed=0))
+        yield next(synthetic_make_records(folder, count=1, seed=0, size=(48, 64)))
         raise KeyboardInterrupt
 
     synthetic_make_records = synthetic.make_records

@@ -129,10 +129,10 @@ def _reports(
 
 def _draw(folder: Path, *, count: int, seed: int) -> Generator[DrawingReport, None, list[VideoRecord]]:
     """Draws the clips; returns their records."""
-    from vjepa_demo.synthetic import make_records
+    from vjepa_demo import synthetic
 
     begin, records = time.perf_counter(), []
-    for record in make_records(folder, count=count, seed=seed):
+    for record in synthetic.make_records(folder, count=count, seed=seed, size=synthetic.FIRST_HEAD_SIZE):
         records.append(record)
         left = (time.perf_counter() - begin) / len(records) * (count - len(records))
         yield DrawingReport(len(records), count, left)

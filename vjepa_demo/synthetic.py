@@ -25,9 +25,11 @@ from vjepa_demo.video import write_video
 
 T = TypeVar("T")
 
-# Clips of a data set: small files, still larger than what the small model sees of them.
+# Height and width in pixels of a data set: small files. And of what a first head learns from: as large as its encoder
+# looks, which else would learn that everything is blurred.
 DATASET_FRAMES, DATASET_SECONDS = 36, 3.0
-DATASET_HEIGHT, DATASET_WIDTH = 160, 240
+DATASET_SIZE = 160, 240
+FIRST_HEAD_SIZE = 432, 768
 DATASET_CRF = 20  # next to no compression of its own
 DATASET_SEEDS = 1_000_003  # the clips of one seed are none of another's, nor of the demo model's training
 
@@ -189,15 +191,19 @@ def example_clips(*, num_frames: int = 60, height: int = 180, width: int = 320) 
     }
 
 
-def make_records(folder: str | Path, *, count: int, seed: int) -> Iterator[VideoRecord]:
-    """Draw `count` clips into `folder`, an MP4 of three seconds each; yields a clip's record once its file is whole."""
+def make_records(
+    folder: str | Path, *, count: int, seed: int, size: tuple[int, int] | None = None
+) -> Iterator[VideoRecord]:
+    """Draw `count` clips of `size` (height, width) into `folder`, an MP4 of three seconds each; yields a clip's record
+    once its file is whole."""
+    height, width = size or DATASET_SIZE
     for index in range(count):
         clip = make_clip(
             (seed + 1) * DATASET_SEEDS + index,
             num_frames=DATASET_FRAMES,
             duration_seconds=DATASET_SECONDS,
-            height=DATASET_HEIGHT,
-            width=DATASET_WIDTH,
+            height=height,
+            width=width,
         )
         path = Path(folder) / f"clip_{index:04d}.mp4"
         write_video(path, clip.frames, frames_per_second=clip.fps, crf=DATASET_CRF)
