@@ -55,6 +55,24 @@ def test_differences_are_to_the_first_and_rounded_as_scores_are():
     assert second == dict(zip(DIMENSIONS, (0.0001, 0.0, -1.0, 0.25, -0.0051), strict=True))
 
 
+def test_of_scores_that_mean_nothing_none_is_the_best():
+    knows = replace(RESULT.trained_on, known_words=("a", "cat"))
+    one, other = (replace(each, trained_on=knows) for each in (FIRST, replace(SECOND, prompt="a <i>zebra</i>")))
+    doubtful = Comparison((one, other))
+    assert doubtful.doubtful == ("Alignment",)
+    assert doubtful.best == {**Comparison((FIRST, SECOND)).best, "Alignment": ()}
+    assert Comparison.from_dict(doubtful.to_dict()).doubtful == ("Alignment",)
+    board = board_of(doubtful)
+    shown = compare_render.table(board, doubtful)
+    row = re.search(r'<tr class="doubtful">.*?</tr>', shown).group()
+    assert "Alignment" in row
+    assert "★" not in row
+    assert "&lt;i" in shown
+    assert '<mark title="demo does not know this word">zebra</mark>' in shown
+    assert "Alignment means nothing here" in compare_render.heading(doubtful)
+    assert cli._as_comparison(doubtful)[-1].endswith("the model does not know: i, zebra")
+
+
 def test_the_best_of_each_dimension_are_all_that_have_the_highest_score():
     best = Comparison((FIRST, SECOND, THIRD)).best
     assert best == {"Traditional": (2,), "Alignment": (0, 1), "Aesthetic": (0, 2), "Temporal": (1,), "Overall": (0,)}

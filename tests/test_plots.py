@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -28,6 +30,13 @@ def test_the_radar_shows_each_score_on_its_axis_and_closes(result):
     assert trace.r == (1.0, 2.25, 3.0, 4.5, 5.0, 1.0)
     assert [label.split("<br>")[0] for label in trace.theta] == [*DIMENSIONS, DIMENSIONS[0]]
     assert trace.theta[1] == "Alignment<br><b>2.25</b>"
+
+
+def test_the_radar_does_not_give_a_number_that_means_nothing(result):
+    knows = replace(result.trained_on, known_words=("a", "dog"))
+    trace = radar_chart(replace(result, trained_on=knows)).data[0]
+    assert trace.theta[1] == "Alignment<br><i>not meaningful</i>"
+    assert trace.marker.symbol == ("circle", "circle-open", "circle", "circle", "circle", "circle")
 
 
 def test_the_axis_goes_from_one_to_five_with_the_acr_words(result):

@@ -335,8 +335,7 @@ def _as_block(answer: dict[str, Any]) -> str:
     if "error" in answer:
         return f"{answer['video']}\n  error: {answer['error']}"
     rows = [f"  {name:<12}{score:.2f}  {acr_word(score)}" for name, score in answer["scores"].items()]
-    unknown = answer["unknown_words"]
-    notes = [f"  note: Alignment means nothing here, the model does not know: {', '.join(unknown)}"] if unknown else []
+    notes = [f"  {note}" for note in _doubts(answer["unknown_words"])]
     return "\n".join([answer["video"], *rows, *notes])
 
 
@@ -363,7 +362,13 @@ def _as_comparison(comparison: Comparison) -> list[str]:
     for name in DIMENSIONS:
         cells = (_as_cell(comparison, name, index) for index in range(len(letters)))
         lines.append(f"{name:<12}{''.join(f'{cell:<16}' for cell in cells)}".rstrip())
-    return [*lines, "", "in brackets the difference to A; * the best"]
+    unknown = sorted({word for result in comparison.results for word in result.unknown_words})
+    return [*lines, "", "in brackets the difference to A; * the best", *_doubts(unknown)]
+
+
+def _doubts(unknown: Sequence[str]) -> list[str]:
+    """What to make of Alignment where the model does not know some words."""
+    return [f"note: Alignment means nothing here, the model does not know: {', '.join(unknown)}"] if unknown else []
 
 
 def _as_cell(comparison: Comparison, name: str, index: int) -> str:

@@ -30,7 +30,11 @@ NAME_CHARACTERS = 28  # of a video in a legend, of a generator beside its dot
 def radar_chart(result: VideoScores) -> go.Figure:
     """The five scores of `result` on five axes, each from 1 (Bad, the centre) to 5 (Excellent, the rim)."""
     values = [result.scores[name] for name in DIMENSIONS]
-    labels = [f"{name}<br><b>{value:.2f}</b>" for name, value in zip(DIMENSIONS, values, strict=True)]
+    labels = [
+        f"{name}<br>" + ("<i>not meaningful</i>" if name in result.doubtful else f"<b>{value:.2f}</b>")
+        for name, value in zip(DIMENSIONS, values, strict=True)
+    ]
+    marks = ["circle-open" if name in result.doubtful else "circle" for name in DIMENSIONS]
     figure = go.Figure(
         go.Scatterpolar(
             r=[*values, values[0]],  # back to the first point: the outline closes
@@ -40,7 +44,7 @@ def radar_chart(result: VideoScores) -> go.Figure:
             fill="toself",
             fillcolor=FILL,
             line={"color": LINE, "width": 2.5},
-            marker={"color": LINE, "size": 7},
+            marker={"color": LINE, "size": 7, "symbol": [*marks, marks[0]]},
             hovertemplate="%{theta}<extra></extra>",
         )
     )

@@ -140,6 +140,11 @@ class VideoScores:
         """The words of the prompt that the model does not know; where there are any, Alignment means nothing."""
         return self.trained_on.unknown_words(self.prompt)
 
+    @property
+    def doubtful(self) -> tuple[str, ...]:
+        """The dimensions whose score means nothing here."""
+        return ("Alignment",) if self.unknown_words else ()
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON object that the command line prints and the API returns."""
         return {
@@ -210,13 +215,21 @@ class Comparison:
     def best(self) -> dict[str, tuple[int, ...]]:
         """For each dimension the indices of the results with the highest score, compared at `SHOWN_DECIMALS`.
 
-        Several where they are shown as equal: a thousandth says nothing about which is better.
+        Several where they are shown as equal: a thousandth says nothing about which is better. None where a score of
+        one of them means nothing.
         """
         shown = {name: [round(result.scores[name], SHOWN_DECIMALS) for result in self.results] for name in DIMENSIONS}
         return {
-            name: tuple(index for index, score in enumerate(scores) if score == max(scores))
+            name: tuple(
+                index for index, score in enumerate(scores) if score == max(scores) and name not in self.doubtful
+            )
             for name, scores in shown.items()
         }
+
+    @property
+    def doubtful(self) -> tuple[str, ...]:
+        """The dimensions in which the score of a result means nothing."""
+        return tuple(name for name in DIMENSIONS if any(name in result.doubtful for result in self.results))
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object that the command line prints, the API returns and the page exports and opens again."""

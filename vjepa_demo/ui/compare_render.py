@@ -15,7 +15,7 @@ from vjepa_demo.config import COMPARED_LETTERS, DIMENSIONS
 from vjepa_demo.plots import CLIP_COLOURS, without_tags
 from vjepa_demo.schema import Comparison, VideoScores
 from vjepa_demo.ui.compare_board import Board, Clip
-from vjepa_demo.ui.render import STEP_NAMES, caution, trust
+from vjepa_demo.ui.render import STEP_NAMES, UNKNOWN_WORDS, caution, marked_prompt, trust
 
 STEPS = (
     '<b>Which version is better, and in what?</b><br><ol class="steps"><li>Drop in two to four clips.</li>'
@@ -117,8 +117,10 @@ def failure(board: Board) -> str:
 def heading(comparison: Comparison) -> str:
     """What was compared, with which prompt, by which model, and how far to trust it."""
     prompts = {result.prompt for result in comparison.results}
-    what = f"“{escape(comparison.results[0].prompt)}”" if len(prompts) == 1 else "each with its own prompt"
-    sentences = [f"Scored by <b>{escape(comparison.model)}</b>.", caution(comparison.results[0])]
+    first = comparison.results[0]
+    what = f"“{marked_prompt(first)}”" if len(prompts) == 1 else "each with its own prompt"
+    doubt = [f"Alignment means nothing here: {UNKNOWN_WORDS}."] if comparison.doubtful else []
+    sentences = [f"Scored by <b>{escape(comparison.model)}</b>.", caution(first), *doubt]
     return (
         f'<div class="heading"><p class="what"><b>{len(comparison.results)} clips</b> · {what}</p>'
         f"<p>{' '.join(filter(None, sentences))}</p></div>"
@@ -150,7 +152,9 @@ def _own_prompt(comparison: Comparison, result: VideoScores) -> str:
 
 def _column_head(index: int, result: VideoScores, prompt: str) -> str:
     name = escape(Path(result.video).name, quote=True)
-    said = f'<small class="own" title="{escape(prompt, quote=True)}">“{escape(prompt)}”</small>' if prompt else ""
+    said = (
+        f'<small class="own" title="{escape(prompt, quote=True)}">“{marked_prompt(result)}”</small>' if prompt else ""
+    )
     return (
         f'<th scope="col" style="--clip:{CLIP_COLOURS[index]}"><span class="letter">{COMPARED_LETTERS[index]}</span>'
         f'<span class="name" title="{name}">{name}</span>{said}</th>'
@@ -167,7 +171,8 @@ def _row(name: str, comparison: Comparison, first: str) -> str:
             f'<td class="{"best" if is_best else ""}" data-dimension="{name}"><span class="value">'
             f'{result.scores[name]:.2f}</span>{star}<small class="difference">{difference}</small></td>'
         )
-    return f'<tr><th scope="row">{name}</th>{"".join(cells)}</tr>'
+    kind = "doubtful" if name in comparison.doubtful else "sure"
+    return f'<tr class="{kind}"><th scope="row">{name}</th>{"".join(cells)}</tr>'
 
 
 def signed(difference: float) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vjepa_demo.scorer import Scorer
 
 THUMBNAIL_PIXELS = 176  # twice the size it is shown at, for sharp screens
+UNKNOWN_WORDS = "the model does not know every word of the prompt"
 STEP_NAMES = {"decode": "decoding", "video": "video encoder", "text": "text encoder", "head": "head"}
 EMPTY = '<div class="empty">The scores appear here.<br>Add a video and its prompt, or click an example.</div>'
 
@@ -58,8 +59,8 @@ def score_table(result: VideoScores) -> str:
 
 def _score_row(name: str, score: float, result: VideoScores) -> str:
     percent = 100 * (score - SCORE_MIN) / (SCORE_MAX - SCORE_MIN)
-    doubt = name == "Alignment" and bool(result.unknown_words)
-    meaning = "not meaningful here: it does not know every word of the prompt" if doubt else DIMENSION_MEANINGS[name]
+    doubt = name in result.doubtful
+    meaning = f"not meaningful here: {UNKNOWN_WORDS}" if doubt else DIMENSION_MEANINGS[name]
     return (
         f"<tr class='{'doubtful' if doubt else 'sure'}'>"
         f"<td>{name}<small>{meaning}</small></td>"
