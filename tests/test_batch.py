@@ -33,13 +33,14 @@ from vjepa_demo.batch import (
     summarise_batch,
 )
 from vjepa_demo.checkpoint import load_checkpoint, read_checkpoint
-from vjepa_demo.cli import main
+from vjepa_demo.cli import _as_means, main
 from vjepa_demo.config import DIMENSIONS, MAX_CELL_CHARACTERS
 from vjepa_demo.features import content_sha256
 from vjepa_demo.metrics import evaluate, no_video_baseline
 from vjepa_demo.records import read_labels
 from vjepa_demo.schema import DemoError, RecordError, VideoError
 from vjepa_demo.scorer import Scorer
+from vjepa_demo.ui import batch_render
 from vjepa_demo.video import write_video
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -463,6 +464,20 @@ def test_what_several_killed_processes_left_is_resumed(batch, tmp_path):
 
 
 # ---- what it says ----------------------------------------------------------------------------------------------------
+
+
+def test_rows_whose_alignment_means_nothing_are_counted(table, videos, tmp_path):
+    found = read_batch(table("video,prompt", "0,a red ball", "1,A zebra!", "gone,a zebra", "2,red quux"), videos)
+    results, knows = scored(found, tmp_path / "out.csv"), replace(TRAINED_ON, known_words=("a", "red", "ball"))
+    summary = summarise_batch(results, knows)
+    assert (summary.all.num_scored, summary.num_doubtful) == (3, 2)
+    assert summary.to_dict()["num_doubtful"] == 2
+    assert summarise_batch(results, TRAINED_ON).num_doubtful == 0, "a text encoder that knows English"
+    note = "note: Alignment means nothing in 2 of 3 rows: the model does not know every word of their prompts"
+    assert note in _as_means(summary)
+    scorer = SimpleNamespace(name="demo", trained_on=knows)
+    assert "In 1 row its Alignment means nothing" in batch_render.scored_by(scorer, num_doubtful=1)
+    assert "nothing" not in batch_render.scored_by(scorer)
 
 
 def test_the_summary_has_means_standard_errors_and_the_best_generator_first(batch, tmp_path):

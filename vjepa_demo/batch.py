@@ -114,11 +114,15 @@ class GroupScores:
 
 @dataclass(frozen=True)
 class BatchSummary:
-    """All rows as one group; each generator, best Overall first; and metrics where rows have labels, else None."""
+    """All rows as one group; each generator, best Overall first; and metrics where rows have labels, else None.
+
+    In `num_doubtful` of the scored rows Alignment means nothing: the model does not know every word of their prompts.
+    """
 
     all: GroupScores
     generators: tuple[GroupScores, ...]
     evaluation: Evaluation | None
+    num_doubtful: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object that `batch --json` prints, less what it says of the run."""
@@ -126,6 +130,7 @@ class BatchSummary:
             "all": asdict(self.all),
             "generators": [asdict(group) for group in self.generators],
             "evaluation": None if self.evaluation is None else self.evaluation.to_dict(),
+            "num_doubtful": self.num_doubtful,
         }
 
 
@@ -614,7 +619,9 @@ def summarise_batch(results: Sequence[RowResult], trained_on: TrainedOn | None =
             groups[result.row.generator].append(result)
     generators = [_group(name, members) for name, members in groups.items()]
     generators.sort(key=lambda group: (-group.means.get("Overall", -math.inf), group.name))
-    return BatchSummary(_group("all", results), tuple(generators), _evaluate(results, trained_on))
+    prompts = [result.row.prompt for result in results if result.scores is not None]
+    num_doubtful = sum(bool(trained_on.unknown_words(prompt)) for prompt in prompts) if trained_on else 0
+    return BatchSummary(_group("all", results), tuple(generators), _evaluate(results, trained_on), num_doubtful)
 
 
 def _group(name: str, results: Sequence[RowResult]) -> GroupScores:

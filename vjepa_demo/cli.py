@@ -503,6 +503,9 @@ def _as_means(summary: BatchSummary) -> list[str]:
         cells = "".join(f"{_mean(group, name):<15}" for name in DIMENSIONS)
         lines.append(f"{group.name:<{width}}{group.num_scored:>6}{group.num_errors:>8}  {cells}")
     lines = [line.rstrip() for line in lines]
+    if summary.num_doubtful:
+        rows = f"{summary.num_doubtful} of {summary.all.num_scored} rows"
+        lines += ["", f"note: Alignment means nothing in {rows}: the model does not know every word of their prompts"]
     return [*lines, *(["", *_as_metrics(summary.evaluation)] if summary.evaluation else [])]
 
 

@@ -83,6 +83,7 @@ BATCHED = an_object(
     all=an_object(),
     generators=a_list(an_object()),
     evaluation=an_object(),
+    num_doubtful=said(COUNT, "rows whose prompt has words that the model does not know: Alignment means nothing there"),
     scores=DOWNLOAD,
 )
 PROBLEM = an_object(line=said(COUNT, "of the table; its header is 1"), message=TEXT)
@@ -216,7 +217,8 @@ def _add_compare(load_scorer: Callable[[str], Scorer], default_model: str, visit
 
         Returns:
             {"model", "trained_on", "results": [as score gives them, each with "differences": score minus the first's]
-            "best": {dimension: indices of the videos with the highest score, equal at two decimals}}
+            "best": {dimension: indices of the videos with the highest score, equal at two decimals; none where it means
+            nothing}}
             or an error that says which video or prompt cannot be used
         """
         with _call(visitors, request, keep=False) as (session, folder):
@@ -253,7 +255,8 @@ def _add_batch(load_scorer: Callable[[str], Scorer], default_model: str, visitor
             "row": {"line", "video", "prompt", "scores": {dimension: score} or null, "error"}}
             last {"done", "total", "errors", "model", "trained_on", "notes"
             "all": {"num_scored", "num_errors", "means", "standard_errors"}, "generators": the same of each
-            "evaluation": metrics or null, "scores": a CSV file, there for a day or until the client leaves}
+            "evaluation": metrics or null, "num_doubtful": rows where Alignment means nothing, as the model does not
+            know every word of the prompt, "scores": a CSV file, there for a day or until the client leaves}
             or an error if nothing can be scored at all
         """
         from vjepa_demo.batch import batch_of_files, read_batch

@@ -99,9 +99,11 @@ def _errors(errors: int) -> str:
     return f" · {render.counted(errors, 'error')}" if errors else ""
 
 
-def scored_by(scorer: Scorer) -> str:
-    """The model, and how far to trust it."""
-    return f'<div class="heading"><p>Scored by <b>{escape(scorer.name)}</b>. {render.caution(scorer)}</p></div>'
+def scored_by(scorer: Scorer, *, num_doubtful: int = 0) -> str:
+    """The model, and how far to trust it; in `num_doubtful` rows its Alignment means nothing."""
+    rows = render.counted(num_doubtful, "row")
+    doubt = f"In {rows} its Alignment means nothing: it does not know every word of the prompt." if num_doubtful else ""
+    return f'<div class="heading"><p>Scored by <b>{escape(scorer.name)}</b>. {render.caution(scorer)} {doubt}</p></div>'
 
 
 def means(scores: Sequence[Mapping[str, float]], errors: Mapping[str, float | None] | None = None) -> str:

@@ -500,7 +500,8 @@ def _outcome(session: Session, batch: Batch) -> tuple[Any, ...]:
     return _shown(
         status=batch_render.ended(summary.all.num_scored, batch.num_left, summary.all.num_errors),
         download=gr.DownloadButton(f"Download {name}", value=str(served), visible=True),
-        means=batch_render.means(_scores(batch), summary.all.standard_errors) + batch_render.scored_by(batch.scorer),
+        means=batch_render.means(_scores(batch), summary.all.standard_errors)
+        + batch_render.scored_by(batch.scorer, num_doubtful=summary.num_doubtful),
         leaderboard=gr.HTML(board, visible=bool(board)),
         chart=_chart(summary),
         metrics=_metrics(summary),
