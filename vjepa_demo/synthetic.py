@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -175,19 +175,28 @@ def make_clip(
     )
 
 
-def example_clips(*, num_frames: int = 60, height: int = 180, width: int = 320) -> dict[str, ProceduralClip]:
+def example_clips(*, num_frames: int = 60, height: int = 270, width: int = 480) -> dict[str, ProceduralClip]:
     """Four clips of 2.5 seconds to show a visitor, one scene: clean, blurred, unsteady, and with a wrong prompt."""
-    ball = Scene("red", "ball", "grass", "right", "still", look=15)
+    ball = Scene("red", "ball", "grass", "right", "still", look=13)
 
-    def make(*faults: Degradation, num_wrong: int = 0) -> ProceduralClip:
+    right = {"colour": "red", "shape": "ball", "motion": "right", "background": "grass"}
+    wrong = {"colour": "white", "shape": "box", "motion": "spin", "background": "bricks"}
+
+    def make(*faults: Degradation) -> ProceduralClip:
         size = {"num_frames": num_frames, "height": height, "width": width}
-        return make_clip(19, scene=ball, degradations=faults, num_wrong=num_wrong, duration_seconds=2.5, **size)
+        clip = make_clip(19, scene=ball, degradations=faults, num_wrong=0, duration_seconds=2.5, **size)
+        return replace(clip, told=right, caption="a red ball rolls right over green grass")
 
     return {
         "clean": make(),
-        "blurred": make(Degradation("blur", 0.9), Degradation("noise", 0.5)),
+        "blurred": make(Degradation("blur", 0.7), Degradation("noise", 0.3)),
         "unsteady": make(Degradation("flicker", 0.8), Degradation("stutter", 0.7)),
-        "wrong_prompt": make(num_wrong=len(ATTRIBUTES)),
+        "wrong_prompt": replace(
+            make(),
+            told=wrong,
+            caption="a white box spins in front of a brick wall",
+            labels=labels_for(ball, wrong, {}),
+        ),
     }
 
 
