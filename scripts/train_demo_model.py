@@ -3,6 +3,7 @@
     python scripts/train_demo_model.py                       # draws what is missing, trains, exports
     python scripts/train_demo_model.py --export-only         # write out the last saved state
     python scripts/train_demo_model.py --evaluate assets/demo
+    python scripts/train_demo_model.py --curve           # held-out SROCC of the states that were kept on the way
 
 The same seed and settings give the same model. A run saves as it goes into its folder and takes up there again; it
 may then be given more samples, or more or fewer steps.
@@ -19,6 +20,7 @@ import logging
 import math
 import pydoc_data.topics
 import re
+import shutil
 import sys
 import time
 from collections import Counter
@@ -65,6 +67,7 @@ CROP_SIZE, HEAD_HIDDEN = CLIP.crop_size, 512
 MIRRORED = {"left": "right", "right": "left"}
 REVERSED = {"left": "right", "right": "left", "up": "down", "down": "up", "in": "out", "out": "in"}
 KINDS = tuple(DEGRADATIONS)
+KEEP_EVERY = 1500  # steps between the states that stay, for the learning curve
 MAY_CHANGE = {"steps", "num_scenes", "num_sketches", "num_held_out"}  # when a run is taken up again
 SKETCHED = ("Alignment", "Aesthetic")  # what the full view alone can tell
 
@@ -471,7 +474,7 @@ class Trainer:
         self.parameters = [p for part in (self.model, self.heads) for p in part.parameters() if p.requires_grad]
         self.optimizers = self._optimizers()
         if self.state_file.exists():
-            self._restore()
+            self.restore(self.state_file)
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
         """Muon for the matrices of the encoders' layers, AdamW for all else."""
@@ -601,10 +604,13 @@ class Trainer:
         }
         partial = self.state_file.with_suffix(".partial")
         torch.save(state, partial)
+        if self.step % KEEP_EVERY == 0:
+            shutil.copy(partial, self.folder / f"kept_{self.step}.pt")
         partial.replace(self.state_file)
 
-    def _restore(self) -> None:
-        state = torch.load(self.state_file, weights_only=True, map_location=self.model.device)
+    def restore(self, file: Path) -> None:
+        """Take up the run where it was when `file` was saved."""
+        state = torch.load(file, weights_only=True, map_location=self.model.device)
         given, kept = asdict(self.settings), state["settings"]
         if any(given[name] != kept.get(name) for name in given.keys() - MAY_CHANGE):
             raise SystemExit(f"{self.folder} holds a run with {state['settings']}: use another --run folder")
@@ -747,6 +753,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after these; the run can be taken up")
     parser.add_argument("--export-only", action="store_true", help="write out the last saved state")
     parser.add_argument("--evaluate", type=Path, metavar="FOLDER", help="print the held-out SROCC of a model")
+    parser.add_argument("--curve", action="store_true", help="print the held-out SROCC of the states that were kept")
     for name, default in asdict(Settings()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
     return parser.parse_args(arguments)
@@ -781,6 +788,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.evaluate:
         report_on(options.evaluate, options.samples, options.num_held_out)
         return
+    if options.curve:
+        report_curve(Trainer(options.run, options.samples, settings_of(options)), options.num_held_out)
+        return
     if not options.export_only:
         options.run.mkdir(parents=True, exist_ok=True)
         if options.processes > 1:
@@ -799,6 +809,17 @@ def report_on(folder: Path, samples: Path, num_clips: int) -> None:
     logger.info("held-out SROCC %s", _in_words(evaluation.srocc()))
     logger.info("SROCC of cost and loss %s", _in_words(evaluation.srocc_by_fault()))
     logger.info("bfloat16 changes a score by at most %.4f", evaluation.largest_difference())
+
+
+def report_curve(trainer: Trainer, num_clips: int) -> None:
+    """Print the held-out SROCC of each state that a run kept, and of the last one, as a table."""
+    print(f"| step | minutes | {' | '.join(DIMENSIONS)} |\n| --- | --- |{' --- |' * len(DIMENSIONS)}")
+    kept = sorted(trainer.folder.glob("kept_*.pt"), key=lambda path: int(path.stem.removeprefix("kept_")))
+    for file in (*kept, trainer.state_file):
+        trainer.restore(file)
+        srocc = evaluate([trainer.model.eval()], trainer.samples, num_clips).srocc().values()
+        cells = " | ".join(f"{value:.2f}" for value in srocc)
+        print(f"| {trainer.step:,} | {trainer.seconds / 60:.0f} | {cells} |", flush=True)
 
 
 def _in_words(srocc: dict[str, float]) -> str:

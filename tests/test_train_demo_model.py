@@ -187,6 +187,16 @@ def test_a_step_computes_a_share_of_the_tokens_and_the_last_steps_all(script, sa
     assert [len(tokens) for tokens in trainer.shown()] == [256, 512, 128]
 
 
+def test_the_curve_has_a_row_for_each_state_that_was_kept(script, samples, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(script, "KEEP_EVERY", 2)
+    trainer = script.Trainer(tmp_path / "run", samples, script.Settings(**SETTINGS))
+    list(trainer.run(save_every=1))
+    script.report_curve(trainer, 3)
+    _, _, *rows = capsys.readouterr().out.splitlines()
+    assert [row.split(" | ")[0] for row in rows] == ["| 2", "| 4", "| 4"]
+    assert rows[1] == rows[2] != rows[0]
+
+
 def test_unknown_words_fall_into_known_pieces(script: ModuleType, trained) -> None:
     tokenizer = trained.model.tokenizer
     tokens = tokenizer.tokenize("A Crimson zeppelin rolls left, 4k!")
