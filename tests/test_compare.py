@@ -16,6 +16,7 @@ from conftest import TRAINED_ON
 from test_ui import RESULT
 
 from vjepa_demo import cli
+from vjepa_demo.checkpoint import read_checkpoint
 from vjepa_demo.cli import main
 from vjepa_demo.config import ASSETS, DIMENSIONS, MAX_COMPARED, MAX_COMPARISON_BYTES, PROJECT_ROOT
 from vjepa_demo.plots import comparison_chart
@@ -205,7 +206,7 @@ def test_the_command_prints_a_table_with_differences_and_the_best(capsys):
             difference = f"({expected.differences[index][name]:+.2f})" if index else ""
             assert cell == score + difference + ("*" if index in expected.best[name] else "")
     assert "model demo (CPU" in out
-    assert "trained on 6,000 procedural clips" in out
+    assert f"trained on {read_checkpoint(ASSETS / 'demo').trained_on}" in out
 
 
 def test_the_command_prints_json_that_is_a_comparison(capsys):

@@ -20,7 +20,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from test_ui import FakeScorer
 
-from vjepa_demo.config import DIMENSIONS
+from vjepa_demo.checkpoint import read_checkpoint
+from vjepa_demo.config import ASSETS, DIMENSIONS
 from vjepa_demo.ui import build_app, launch
 
 PATIENCE_MILLISECONDS = 120_000  # a machine may be busy; what is awaited comes in milliseconds on an idle one
@@ -28,6 +29,7 @@ expect.set_options(timeout=PATIENCE_MILLISECONDS)
 
 ROOT = Path(__file__).resolve().parent.parent
 PROMPT = "the earth turns in space"
+DEMO = read_checkpoint(ASSETS / "demo").trained_on
 READ_RADAR = "() => Array.from(document.querySelector('#radar .js-plotly-plot').data[0].r)"
 
 
@@ -131,7 +133,9 @@ def test_upload_prompt_button_radar_equals_the_command_line(page, served, world,
     values = list(command_line_scores.values())
     assert page.evaluate(READ_RADAR) == pytest.approx([*values, values[0]], abs=0)
     drawn = page.locator("#radar .angularaxistick text").all_text_contents()
-    assert sorted(drawn) == sorted(f"{name}{command_line_scores[name]:.2f}" for name in DIMENSIONS)
+    said = {name: f"{score:.2f}" for name, score in command_line_scores.items()} | {"Alignment": "not meaningful"}
+    assert sorted(drawn) == sorted(f"{name}{said[name]}" for name in DIMENSIONS)
+    assert page.locator("#heading mark").all_text_contents() == list(DEMO.unknown_words(PROMPT)) == ["earth"]
     shown = dict(zip(DIMENSIONS, page.locator("#score-table .value").all_text_contents(), strict=True))
     assert shown == {name: f"{score:.2f}" for name, score in command_line_scores.items()}
     assert page.locator("#strip img").count() == 8 + 16 + 4
@@ -139,7 +143,12 @@ def test_upload_prompt_button_radar_equals_the_command_line(page, served, world,
     assert page.locator("#heading .what").inner_text() == f"world.mp4 · “{PROMPT}”"
     expect(page.locator("#heading")).to_contain_text("Scored by demo.")
     about = page.locator("#about-scores").inner_text()
-    assert "16 frames of 30.0 s seen. The head of demo learned from 6,000 procedural clips" in about
+    assert f"8 frames of 30.0 s seen, and 2 other views. The head of demo learned from {DEMO}" in about
+    page.get_by_role("button", name="About this model").click()
+    panel = page.locator("#about-model")
+    for fact in ("SROCC, Overall", f"{DEMO.srocc['Overall']:.2f}", *DEMO.measured, DEMO.recipe, *DEMO.known_words):
+        expect(panel).to_contain_text(fact)
+    assert DEMO.measured, "what it does on real clips"
     assert re.search(r"decoding \d+ ms · video encoder \d+ ms", about)
     expect(page.locator("#score-button")).to_be_enabled()
 
