@@ -78,6 +78,7 @@ function keepTogether() {
   if (!clock) return pause();
   if (!clock.seeking) at = clock.currentTime;
   if (clock.ended) end();
+  if (!playing) return; // to play a clip that has ended would begin it again
   const going = clips().filter((video) => !isPast(video));
   const waiting = going.some(isWaiting);
   for (const video of clips()) {
