@@ -123,6 +123,7 @@ def draw(folder: Path, seed: int) -> None:
     else:
         scene, variants, pixels = scene_views(seed)
         facts = {"scene": asdict(scene), "variants": [asdict(variant) for variant in variants]}
+    folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f"{seed}.{os.getpid()}.part"
     with partial.open("wb") as file:
         np.save(file, pixels)
@@ -141,7 +142,6 @@ def main() -> None:
     parser.add_argument("--step", type=int, default=1, help="take every so many of the seeds: one process of several")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    options.samples.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
     for number, seed in enumerate(range(options.first, options.first + options.count, options.step), 1):
         draw(options.samples, seed)

@@ -5,10 +5,11 @@
     python scripts/train_demo_model.py --evaluate assets/demo
     python scripts/train_demo_model.py --curve           # held-out SROCC of the states that were kept on the way
 
-The same seed and settings give the same model. A run saves as it goes into its folder and takes up there again; it
-may then be given more samples, or more or fewer steps.
+The same seed, settings and number of processes give the same model, with the same Python, torch and FFmpeg. A run saves
+as it goes into its folder and takes up there again; it may then be given more samples, or more or fewer steps.
 What it learns from is drawn once by `demo_samples.py`, before or beside it, and kept on disk: scenes in four variants,
-and sketches. Captions, what is wrong with them, mirroring and time's direction are drawn anew each time.
+and sketches (delete the folder when the code that draws them has changed). Captions, what is wrong with them, mirroring
+and time's direction are drawn anew each time.
 """
 
 from __future__ import annotations
@@ -502,13 +503,22 @@ class Trainer:
         """Train to the end, or until `time.time()` is `until`, and save; yields each step's number and losses."""
         self.model.train()
         begin = time.monotonic() - self.seconds
-        while self.step < self.settings.steps and time.time() < until:
+        while self.step < self.settings.steps and self._goes_on(until):
             report = self.train_on(self.batches[self.step])
             self.seconds = time.monotonic() - begin
             self.step += 1
-            if self.rank == 0 and (self.step % save_every == 0 or self.step == self.settings.steps):
+            if self.rank == 0 and self.step % save_every == 0:
                 self.save()
             yield {"step": self.step, "seconds": self.seconds, **report}
+        if self.rank == 0:
+            self.save()
+
+    def _goes_on(self, until: float) -> bool:
+        """Whether it is not yet `until`, by the clock of the first process: all of them stop at the same step."""
+        goes_on = torch.tensor(time.time() < until)
+        if self.world > 1:
+            torch.distributed.broadcast(goes_on, src=0)
+        return bool(goes_on)
 
     def train_on(self, batch: Batch) -> dict[str, float]:
         """One step of the optimizer; gives the losses before it."""
@@ -789,7 +799,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         report_on(options.evaluate, options.samples, options.num_held_out)
         return
     if options.curve:
-        report_curve(Trainer(options.run, options.samples, settings_of(options)), options.num_held_out)
+        report_curve(_trained(options), options.num_held_out)
         return
     if not options.export_only:
         options.run.mkdir(parents=True, exist_ok=True)
@@ -797,8 +807,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
             torch.multiprocessing.spawn(train, (options,), nprocs=options.processes)
         else:
             train(0, options)
-    trainer = Trainer(options.run, options.samples, settings_of(options))
+    trainer = _trained(options)
+    if trainer.step < trainer.settings.steps and not options.export_only:
+        logger.info("stopped at step %d of %d: run again to go on", trainer.step, trainer.settings.steps)
+        return
     logger.info("held-out SROCC %s", _in_words(export(trainer, options.out).srocc))
+
+
+def _trained(options: argparse.Namespace) -> Trainer:
+    """The run as it was saved last."""
+    if not (options.run / "state.pt").exists():
+        raise SystemExit(f"{options.run} holds no trained state: train first, or name the folder of the run with --run")
+    return Trainer(options.run, options.samples, settings_of(options))
 
 
 def report_on(folder: Path, samples: Path, num_clips: int) -> None:
@@ -815,8 +835,11 @@ def report_curve(trainer: Trainer, num_clips: int) -> None:
     """Print the held-out SROCC of each state that a run kept, and of the last one, as a table."""
     print(f"| step | minutes | {' | '.join(DIMENSIONS)} |\n| --- | --- |{' --- |' * len(DIMENSIONS)}")
     kept = sorted(trainer.folder.glob("kept_*.pt"), key=lambda path: int(path.stem.removeprefix("kept_")))
+    last = trainer.step
     for file in (*kept, trainer.state_file):
         trainer.restore(file)
+        if trainer.step == last and file != trainer.state_file:
+            continue
         srocc = evaluate([trainer.model.eval()], trainer.samples, num_clips).srocc().values()
         cells = " | ".join(f"{value:.2f}" for value in srocc)
         print(f"| {trainer.step:,} | {trainer.seconds / 60:.0f} | {cells} |", flush=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -193,8 +195,34 @@ def test_the_curve_has_a_row_for_each_state_that_was_kept(script, samples, tmp_p
     list(trainer.run(save_every=1))
     script.report_curve(trainer, 3)
     _, _, *rows = capsys.readouterr().out.splitlines()
-    assert [row.split(" | ")[0] for row in rows] == ["| 2", "| 4", "| 4"]
-    assert rows[1] == rows[2] != rows[0]
+    assert [row.split(" | ")[0] for row in rows] == ["| 2", "| 4"]
+
+
+def test_a_run_out_of_time_is_saved_and_exports_nothing(script, samples, tmp_path, monkeypatch) -> None:
+    arguments = ["--run", str(tmp_path / "run"), "--samples", str(samples), "--out", str(tmp_path / "out")]
+    arguments += [f"--{name.replace('_', '-')}={value}" for name, value in SETTINGS.items()]
+    clock = iter([0.0, 0.0, 0.0, 3600.0])  # started; two steps; over
+    monkeypatch.setattr(script, "time", SimpleNamespace(time=lambda: next(clock), monotonic=time.monotonic))
+    script.main([*arguments, "--minutes", "1"])
+    assert torch.load(tmp_path / "run" / "state.pt", weights_only=True)["step"] == 2
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(SystemExit, match="holds no trained state"):
+        script.main(["--run", str(tmp_path / "typo"), "--out", str(tmp_path / "out"), "--export-only"])
+    assert not (tmp_path / "typo").exists()
+
+
+def test_two_processes_train_one_model(script, samples, tmp_path) -> None:
+    arguments = ["--run", str(tmp_path / "run"), "--samples", str(samples), "--out", str(tmp_path / "out")]
+    settings = {**SETTINGS, "steps": 2, "scenes_per_batch": 2, "num_held_out": 1}
+    arguments += [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
+    done = subprocess.run(
+        [sys.executable, PROJECT_ROOT / "scripts" / "train_demo_model.py", *arguments, "--processes", "2"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert torch.load(tmp_path / "run" / "state.pt", weights_only=True)["step"] == 2
+    assert read_checkpoint(tmp_path / "out").trained_on.num_held_out == 1
 
 
 def test_unknown_words_fall_into_known_pieces(script: ModuleType, trained) -> None:
