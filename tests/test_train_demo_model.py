@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from itertools import chain, repeat
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -201,7 +202,7 @@ def test_the_curve_has_a_row_for_each_state_that_was_kept(script, samples, tmp_p
 def test_a_run_out_of_time_is_saved_and_exports_nothing(script, samples, tmp_path, monkeypatch) -> None:
     arguments = ["--run", str(tmp_path / "run"), "--samples", str(samples), "--out", str(tmp_path / "out")]
     arguments += [f"--{name.replace('_', '-')}={value}" for name, value in SETTINGS.items()]
-    clock = iter([0.0, 0.0, 0.0, 3600.0])  # started; two steps; over
+    clock = chain([0.0, 0.0, 0.0], repeat(3600.0))  # started; two steps; over
     monkeypatch.setattr(script, "time", SimpleNamespace(time=lambda: next(clock), monotonic=time.monotonic))
     script.main([*arguments, "--minutes", "1"])
     assert torch.load(tmp_path / "run" / "state.pt", weights_only=True)["step"] == 2
