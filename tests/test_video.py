@@ -24,7 +24,6 @@ from vjepa_demo.video import (
     load_clip,
     pixel_values,
     recode,
-    resize_and_crop,
     resized_shape,
     uniform_indices,
     view_frames,
@@ -137,7 +136,7 @@ def test_preprocessing_equals_the_processor_on_real_videos(name, crop, tmp_path)
 
 def test_frames_from_memory_are_prepared_like_frames_from_a_file():
     frame = np.random.default_rng(0).integers(0, 256, (90, 160, 3), dtype=np.uint8)
-    ours = resize_and_crop(torch.from_numpy(frame).permute(2, 0, 1)[None], CONFIG)[0].permute(1, 2, 0).numpy()
+    ours = view_frames(torch.from_numpy(frame).permute(2, 0, 1)[None], View(), CONFIG)[0].permute(1, 2, 0).numpy()
     assert np.abs(ours.astype(float) - reference_frame(frame, CONFIG)).mean() <= 1.0
 
 
@@ -221,7 +220,7 @@ def test_written_videos_come_back_as_they_were(folder):
     write_video(folder / "written.mp4", frames, frames_per_second=12, crf=1)
     clip = load_clip(folder / "written.mp4", ClipConfig(num_frames=6, crop_size=56))
     assert clip.duration_seconds == pytest.approx(0.5)
-    assert (clip.frames.float() - resize_and_crop(frames, ClipConfig(6, 56)).float()).abs().mean() < 12
+    assert (clip.frames.float() - view_frames(frames, View(), ClipConfig(6, 56)).float()).abs().mean() < 12
     assert not list(folder.glob(".*partial*"))
 
 
@@ -255,11 +254,13 @@ def test_a_video_shorter_than_the_window_repeats_its_ends():
     assert window_indices(1, 30.0, 4, 4) == [0, 0, 0, 0]
 
 
-def test_the_seeds_view_sees_what_load_clip_sees():
-    config = ClipConfig(num_frames=6, crop_size=56)
-    frames = torch.randint(0, 256, (12, 3, 90, 160), dtype=torch.uint8)
-    assert view_indices(config.views[0], 12, 24.0, config) == [1, 3, 5, 7, 9, 11]
-    assert torch.equal(view_frames(frames, config.views[0], config), resize_and_crop(frames, config))
+def test_a_short_clip_of_many_frames_a_second_is_no_stutter():
+    assert window_indices(40, 120.0, 16, 16) == list(range(4, 36, 2))
+    assert window_indices(30, 60.0, 16, 16) == list(range(7, 23))
+
+
+def test_a_view_of_the_whole_clip_counts_what_is_shown_at_its_times():
+    assert view_indices(View(), 12, 24.0, ClipConfig(num_frames=6, crop_size=56)) == [1, 3, 5, 7, 9, 11]
 
 
 @pytest.mark.parametrize(("height", "width"), [(96, 130), (130, 96), (128, 128), (720, 1280), (1080, 800)])
@@ -316,6 +317,28 @@ def test_all_views_are_decoded_in_one_pass_after_the_scan(folder, monkeypatch):
     )
     load_clip(folder / "pass.mp4", config)
     assert [sorted(settings) for settings in opened] == [[], ["transforms"]]
+
+
+def test_frames_decoded_one_by_one_are_those_decoded_together(world, monkeypatch):
+    config = ClipConfig(num_frames=16, crop_size=128, views=DEMO_VIEWS)
+    together = load_clip(world, config)
+    monkeypatch.setattr(video, "DECODED_BYTES", 1)
+    apart = load_clip(world, config)
+    assert apart.frame_seconds == together.frame_seconds
+    for one, other in zip((apart.frames, *apart.more_views), (together.frames, *together.more_views), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("views", [(View(num_frames=16, window=16),), DEMO_VIEWS], ids=["window", "demo"])
+def test_a_stream_without_an_index_shows_the_window_that_its_copy_shows(views, folder):
+    """FFmpeg finds frame 48 where 42 was asked for: the stream begins anew at frames that refer to earlier ones."""
+    source = ("-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25:duration=4", "-c:v", "libx264")
+    ffmpeg(*source, "-x264-params", "open-gop=1:keyint=24", folder / "open.ts")
+    ffmpeg("-i", folder / "open.ts", "-c", "copy", folder / "open.mkv")
+    config = ClipConfig(num_frames=16, crop_size=64, views=views if len(views) == 1 else (views[0], *views[2:]))
+    stream, copy = (load_clip(folder / name, config) for name in ("open.ts", "open.mkv"))
+    for one, other in zip((stream.frames, *stream.more_views), (copy.frames, *copy.more_views), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_views_beside_a_window_are_uniform_in_time_when_the_frame_rate_is_not(folder):

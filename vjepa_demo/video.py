@@ -10,6 +10,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,7 @@ TIME_TOLERANCE_SECONDS = 1e-3  # between a frame's own times and the moment it w
 TRUNCATED_BELOW = 0.95  # share of the frames that the header promises
 # Playable before it is whole; and x264's macroblock tree gave other bytes each time for the same frames.
 ENCODER_OPTIONS = {"movflags": "+faststart", "x264-params": "mbtree=0"}
+DECODED_BYTES = 64 * 2**20  # of frames before a view shrinks them
 DECODER_THREADS = 2  # each FFmpeg thread holds whole frames: more of them cost memory on 4K and gain little
 
 
@@ -96,10 +98,10 @@ def window_indices(num_source: int, frames_per_second: float, window: int, num_f
     """`num_frames` of `num_source` frames, in pairs of neighbours spread over `window` consecutive ones in the middle.
 
     Whole frames are counted, never times in between: a frame shown twice means that the video shows it twice. Of a
-    video faster than 30 frames a second every second frame is a neighbour, or every third and so on. Where the video
-    is shorter than the window, its first and last frame are repeated.
+    video faster than 30 frames a second every second frame is a neighbour, or every third and so on, if there are as
+    many. Where the video is shorter than the window, its first and last frame are repeated.
     """
-    step = max(1, round(frames_per_second / WINDOW_FRAMES_PER_SECOND))
+    step = max(1, min(round(frames_per_second / WINDOW_FRAMES_PER_SECOND), num_source // window))
     first = (num_source - window * step) // 2
     pairs = [int((pair + 0.5) * window / (num_frames // 2)) - 1 for pair in range(num_frames // 2)]
     places = [first + (start + neighbour) * step for start in pairs for neighbour in (0, 1)]
@@ -212,31 +214,53 @@ def _look_together(path: Path, decoder: VideoDecoder, stream: _Stream, config: C
     Where counting does not find what is shown at the times of a view of the whole clip, because the frame rate varies,
     that view is decoded by itself.
     """
-    from torchcodec.transforms import Resize
-
     places = [_indices(decoder, stream, view, config) for view in config.views]
     wanted = sorted({place for each in places for place in each})
     edge = max(_edge(stream.height, stream.width, view, config) for view in config.views)
     shape = resized_shape(stream.height, stream.width, min(edge, stream.height, stream.width))
-    try:
-        batch = _open(path, transforms=[Resize(shape)]).get_frames_at(wanted)
-    except (RuntimeError, IndexError) as error:
-        raise _SeekError(str(_unreadable(path, error))) from error
+    spans: dict[int, tuple[float, float]] = {}
+    shown: list[dict[int, Tensor]] = [{} for _ in config.views]
+    for batch, some in _decode_counted(path, decoder, wanted, shape):
+        spans |= {place: (float(batch.pts_seconds[row]), float(batch.duration_seconds[row])) for place, row in some}
+        for view, each, frames in zip(config.views, places, shown, strict=True):
+            rows = {place: row for place, row in some if place in each}
+            if rows:
+                frames |= zip(rows, view_frames(batch.data[list(rows.values())], view, config), strict=True)
     looks = []
-    for view, each in zip(config.views, places, strict=True):
-        rows = torch.tensor([wanted.index(place) for place in each])
-        if view.window is None and not _are_shown(batch, rows, _times(stream, view, config)):
+    for view, each, frames in zip(config.views, places, shown, strict=True):
+        if view.window is None and not _are_shown([spans[place] for place in each], _times(stream, view, config)):
             looks.append(_look(path, stream, view, config))
         else:
-            looks.append((view_frames(batch.data[rows], view, config), tuple(batch.pts_seconds[rows].tolist())))
+            looks.append((torch.stack([frames[place] for place in each]), tuple(spans[place][0] for place in each)))
     return looks
 
 
-def _are_shown(batch: FrameBatch, rows: Tensor, seconds: list[float]) -> bool:
-    """Whether each of the frames `rows` (T,) is what is shown at its moment."""
-    moments, begin = torch.tensor(seconds, dtype=torch.float64), batch.pts_seconds[rows]
-    end = begin + batch.duration_seconds[rows]
-    return bool(((begin <= moments + TIME_TOLERANCE_SECONDS) & (moments <= end + TIME_TOLERANCE_SECONDS)).all())
+def _decode_counted(
+    path: Path, decoder: VideoDecoder, places: list[int], shape: tuple[int, int]
+) -> Iterator[tuple[FrameBatch, list[tuple[int, int]]]]:
+    """The frames at `places`, of `shape`, a few at a time: a batch, and each place with its row."""
+    from torchcodec._core import _test_frame_pts_equality  # what the scan found; the public index is not checked
+    from torchcodec.transforms import Resize
+
+    shrinking, some = _open(path, transforms=[Resize(shape)]), max(1, DECODED_BYTES // (3 * shape[0] * shape[1]))
+    for begin in range(0, len(places), some):
+        part = places[begin : begin + some]
+        try:
+            batch = shrinking.get_frames_at(part)
+        except (RuntimeError, IndexError) as error:
+            raise _SeekError(str(_unreadable(path, error))) from error
+        for place, seconds in zip(part, batch.pts_seconds.tolist(), strict=True):
+            if not _test_frame_pts_equality(decoder._decoder, frame_index=place, pts_seconds_to_test=seconds):
+                raise _SeekError(f"{path.name} cannot be read as a video: {LOST}")  # another frame than was asked for
+        yield batch, [(place, row) for row, place in enumerate(part)]
+
+
+def _are_shown(spans: list[tuple[float, float]], seconds: list[float]) -> bool:
+    """Whether each frame, shown from and for so long, is what is shown at its moment."""
+    return all(
+        begin - TIME_TOLERANCE_SECONDS <= moment <= begin + duration + TIME_TOLERANCE_SECONDS
+        for (begin, duration), moment in zip(spans, seconds, strict=True)
+    )
 
 
 def _times(stream: _Stream, view: View, config: ClipConfig) -> list[float]:
@@ -252,12 +276,6 @@ def _indices(decoder: VideoDecoder, stream: _Stream, view: View, config: ClipCon
 def clip_pixels(clip: Clip, config: ClipConfig) -> list[Tensor]:
     """The normalised pixels (1, C, T, crop, crop) float32 of each view of a clip, for the model."""
     return [pixel_values(frames, config)[None] for frames in (clip.frames, *clip.more_views)]
-
-
-def resize_and_crop(frames: Tensor, config: ClipConfig) -> Tensor:
-    """Frames (T, 3, H, W) uint8 as `load_clip` would have decoded them: (T, 3, crop, crop) uint8."""
-    shape = resized_shape(frames.shape[-2], frames.shape[-1], config.resize_edge)
-    return _centre(_resize(frames, shape), config.crop_size)
 
 
 def pixel_values(frames: Tensor, config: ClipConfig) -> Tensor:
