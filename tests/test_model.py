@@ -265,6 +265,34 @@ def test_the_clip_is_what_the_processors_file_says(model, base_encoder, text_enc
     assert make(base_encoder, text_encoder, num_frames=2).clip_config.num_frames == 2
 
 
+@pytest.mark.parametrize(
+    ("view", "message"),
+    [
+        (View(num_frames=2, framing="fragments", grid=7), "grid is 7, which does not divide the encoder's 32 pixels"),
+        (View(edge=16), "edge is 16; the encoder's 32 pixels at least"),
+        (View(num_frames=2, framing="fragments", grid=8, edge=16), "edge is 16"),
+    ],
+)
+def test_a_view_that_does_not_fit_the_encoder_is_refused_when_the_model_is_built(
+    base_encoder, text_encoder, view, message
+):
+    with pytest.raises(ModelError, match=message):
+        make(base_encoder, text_encoder, views=(View(), view))
+
+
+def test_fewer_views_than_the_model_has_are_refused_with_what_it_takes(base_encoder, text_encoder, video):
+    model = make(base_encoder, text_encoder, views=(View(), View(num_frames=2, framing="squeeze")))
+    for given in (video, [video], [video, video]):
+        with pytest.raises(ValueError, match="this model looks 2 times, at 4, 2 frames"):
+            model.encode_video(given)
+
+
+def test_views_are_a_setting_of_the_seeds_configuration(base_encoder, text_encoder):
+    views = (View(), View(num_frames=2, framing="squeeze"))
+    encoders = {"video_encoder": str(base_encoder), "text_encoder": str(text_encoder)}
+    assert create_vjepa_model({**encoders, "device": "cpu", "views": views}).config.views == views
+
+
 def test_features_of_views_stand_side_by_side_before_the_head(base_encoder, text_encoder, video):
     model = make(base_encoder, text_encoder, views=(View(), View(num_frames=2, framing="squeeze")))
     alone = make(base_encoder, text_encoder)

@@ -75,6 +75,8 @@ HUB_TIMEOUT_SECONDS = 10.0
 
 MAX_HEAD_HIDDEN = 2**14
 MAX_FRAMES = 1024
+MAX_WINDOW = 256  # consecutive frames
+MAX_VIEW_EDGE = 2160  # pixels of a view's shortest edge
 
 Pooling = Literal["mean", "attentive", "cls"]
 
@@ -135,7 +137,12 @@ class View:
         """Raises ValueError for what no view can be: the fields may come from a file."""
         if self.framing not in get_args(Framing):
             raise ValueError(f"framing is {self.framing!r}; choose one of {', '.join(get_args(Framing))}")
-        limits = {"num_frames": (2, MAX_FRAMES), "window": (2, MAX_FRAMES), "edge": (16, 4320), "grid": (1, 64)}
+        limits = {
+            "num_frames": (2, MAX_FRAMES),
+            "window": (2, MAX_WINDOW),
+            "edge": (16, MAX_VIEW_EDGE),
+            "grid": (1, 64),
+        }
         for name, (least, most) in limits.items():
             value = getattr(self, name)
             if value is None and name != "grid":

@@ -219,7 +219,13 @@ class VJEPAModel(nn.Module):
         """The hidden state at the freeze line (B, N, hidden) float32, the tokens of several views one after another: a
         constant of the clip, so without gradient."""
         if isinstance(pixel_values_videos, Tensor):
-            return self._view_prefix(pixel_values_videos)
+            pixel_values_videos = [pixel_values_videos]
+        expected = self._frames_of_views()
+        if len(expected) > 1 and [pixels.shape[2] for pixels in pixel_values_videos if pixels.ndim == 5] != expected:
+            raise ValueError(
+                f"this model looks {len(expected)} times, at {', '.join(map(str, expected))} frames: a list of as many "
+                f"tensors (B, C, T, H, W) was expected, got {[tuple(pixels.shape) for pixels in pixel_values_videos]}"
+            )
         return torch.cat([self._view_prefix(pixels) for pixels in pixel_values_videos], dim=1)
 
     def _view_prefix(self, pixels: Tensor) -> Tensor:
@@ -247,11 +253,14 @@ class VJEPAModel(nn.Module):
                 hidden = layer(hidden, None)[0]
             return self._pool(self.venc.layernorm(hidden)).float()
 
+    def _frames_of_views(self) -> list[int]:
+        return [view.num_frames or self.clip_config.num_frames for view in self.config.views]
+
     def _tokens_of_views(self) -> list[int]:
         """How many tokens each view has."""
         config: Any = self.venc.config
         a_tubelet = (config.crop_size // config.patch_size) ** 2
-        frames = [view.num_frames or self.clip_config.num_frames for view in self.config.views]
+        frames = self._frames_of_views()
         return [count // config.tubelet_size * a_tubelet for count in frames]
 
     def embed_text(self, prompts: Sequence[str]) -> Tensor:
@@ -357,9 +366,10 @@ class VJEPAModel(nn.Module):
 
 def create_vjepa_model(config: Mapping[str, Any]) -> VJEPAModel:
     """A `VJEPAModel` from the seed's configuration keys `video_encoder`, `text_encoder`, `freeze_ratio` and `device`
-    (with its defaults), and optionally `pooling`, `dtype`, `head_hidden` and `num_frames`; other keys are ignored."""
+    (with its defaults), and optionally `pooling`, `dtype`, `head_hidden`, `num_frames` and `views`; other keys are
+    ignored."""
     defaults = ModelConfig()
-    settings = {key: config[key] for key in ("pooling", "dtype", "head_hidden", "num_frames") if key in config}
+    settings = {key: config[key] for key in ("pooling", "dtype", "head_hidden", "num_frames", "views") if key in config}
     return VJEPAModel(
         vjepa_model_id=config.get("video_encoder", defaults.video_encoder),
         text_model_id=config.get("text_encoder", defaults.text_encoder),
@@ -512,12 +522,30 @@ def _read_clip_config(config: ModelConfig, encoder: Any) -> ClipConfig:
         raise ModelError(
             f"num_frames is {num_frames}; {config.video_encoder} takes multiples of {encoder.tubelet_size}"
         )
+    for view in config.views:
+        _check_view(view, encoder)
     settings, defaults = _read_processor(config.video_encoder, config.video_encoder_revision), ClipConfig()
     mean, std = (settings.get(name, getattr(defaults, name)) for name in ("image_mean", "image_std"))
     if not all(isinstance(value, list | tuple) and len(value) == encoder.in_chans for value in (mean, std)):
         raise ModelError(f"the processor of {config.video_encoder} has no mean and std for each colour: {mean}, {std}")
     colours = cast(Any, tuple(mean)), cast(Any, tuple(std))
     return ClipConfig(num_frames, encoder.crop_size, *colours, views=config.views)
+
+
+def _check_view(view: View, encoder: Any) -> None:
+    """
+    Raises:
+        ModelError: if what `view` shows does not fit the video encoder.
+    """
+    crop, problem = encoder.crop_size, ""
+    if view.num_frames is not None and view.num_frames % encoder.tubelet_size:
+        problem = f"num_frames is {view.num_frames}; multiples of {encoder.tubelet_size} were expected"
+    elif view.framing == "fragments" and crop % view.grid:
+        problem = f"grid is {view.grid}, which does not divide the encoder's {crop} pixels"
+    elif view.edge is not None and view.edge < crop:
+        problem = f"edge is {view.edge}; the encoder's {crop} pixels at least were expected"
+    if problem:
+        raise ModelError(f"a view does not fit the video encoder: {problem}")
 
 
 def _read_processor(source: str, revision: str | None) -> dict[str, Any]:
