@@ -62,7 +62,12 @@ def test_of_scores_that_mean_nothing_none_is_the_best():
     doubtful = Comparison((one, other))
     assert doubtful.doubtful == ("Alignment",)
     assert doubtful.best == {**Comparison((FIRST, SECOND)).best, "Alignment": ()}
-    assert Comparison.from_dict(doubtful.to_dict()).doubtful == ("Alignment",)
+    saved = doubtful.to_dict()
+    assert Comparison.from_dict(saved).doubtful == ("Alignment",)
+    assert saved["training"]["known_words"] == ("a", "cat")
+    many = replace(knows, known_words=("a", "cat", *(f"w{n}" for n in range(100_000))))
+    large = Comparison(tuple(replace(each, trained_on=many) for each in (one, other)))
+    assert large.to_dict()["training"] == saved["training"]
     board = board_of(doubtful)
     shown = compare_render.table(board, doubtful)
     row = re.search(r'<tr class="doubtful">.*?</tr>', shown).group()

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from test_ui import RESULT
 
 from vjepa_demo.schema import TrainedOn
+from vjepa_demo.ui import render
 
 
 def test_words_that_were_never_learned_are_named():
@@ -19,3 +23,27 @@ def test_a_model_that_knows_english_knows_every_word():
 def test_known_words_that_are_none_fail():
     with pytest.raises(ValueError, match="known_words"):
         TrainedOn("procedural", 10, "shapes", known_words=(1,))
+    with pytest.raises(ValueError, match="known_words is 'red'; a list was expected"):
+        TrainedOn("procedural", 10, "shapes", known_words="red")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "understood"), [("A red ball!", True), ("a zebra", False), ("🐶🐶", False), ("...", False)]
+)
+def test_a_prompt_without_a_word_is_not_understood(prompt, understood):
+    assert TrainedOn("procedural", 10, "shapes", known_words=("a", "red", "ball")).understands(prompt) == understood
+    assert TrainedOn("human", 10, "clips").understands(prompt)
+
+
+def test_what_is_marked_is_what_is_named():
+    trained_on = TrainedOn("procedural", 10, "shapes", known_words=("red", "ball"))
+    prompt = "İstanbul red ball"
+    assert trained_on.unknown_words(prompt) == ("İstanbul".lower(),)
+    marked = render.marked_prompt(replace(RESULT, trained_on=trained_on, prompt=prompt))
+    assert ">İstanbul</mark> red ball" in marked
+
+
+def test_a_long_list_of_known_words_is_cut():
+    short = TrainedOn("procedural", 10, "x", known_words=tuple(f"w{n}" for n in range(305))).known_words_in_short
+    assert short.endswith("w299 and 5 more")
+    assert TrainedOn("procedural", 10, "x", known_words=("a", "b")).known_words_in_short == "a, b"

@@ -425,7 +425,7 @@ def _recipe_sentence(trained_on: TrainedOn) -> str:
 def _words_sentence(trained_on: TrainedOn) -> str:
     if not trained_on.known_words:
         return ""
-    return f"Alignment means something only for prompts of these words: {', '.join(trained_on.known_words)}.\n"
+    return f"Alignment means something only for prompts of these words: {trained_on.known_words_in_short}.\n"
 
 
 def _base_models(config: ModelConfig) -> str:

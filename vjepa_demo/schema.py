@@ -24,6 +24,7 @@ SplitName = Literal["train", "validation"]
 
 SHOWN_DECIMALS = 2  # of a score, wherever a person reads it
 DIGEST_CHARACTERS = 12  # two of a million clips share one with a chance of 0.2 %
+SHOWN_WORDS = 300  # of those that a model knows
 WORD = re.compile(r"[^\W_]+")
 LABEL_SOURCES = {"procedural": "procedural clips", "human": "clips with human labels"}
 
@@ -76,6 +77,8 @@ class TrainedOn:
         if self.kind not in LABEL_SOURCES:
             raise ValueError(f"kind is {self.kind!r}; expected one of {', '.join(LABEL_SOURCES)}")
         for name in ("dimensions", "known_words", "digests"):
+            if not isinstance(getattr(self, name), list | tuple):
+                raise ValueError(f"{name} is {repr(getattr(self, name))[:40]}; a list was expected")
             object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON knows only lists
         if not all(isinstance(digest, str) for digest in self.digests):
             raise ValueError(f"digests is {repr(self.digests)[:40]}; texts were expected")
@@ -100,8 +103,18 @@ class TrainedOn:
 
         A word is a run of letters and digits, as in `known_words`.
         """
-        words = dict.fromkeys(WORD.findall(prompt.lower())) if self.known_words else {}
+        words = dict.fromkeys(word.lower() for word in WORD.findall(prompt)) if self.known_words else {}
         return tuple(word for word in words if word not in self.known_words)
+
+    def understands(self, prompt: str) -> bool:
+        """Whether the text encoder knows every word of `prompt`, and there are some."""
+        return not self.known_words or (bool(WORD.search(prompt)) and not self.unknown_words(prompt))
+
+    @property
+    def known_words_in_short(self) -> str:
+        """`known_words` as a list in a sentence, cut where it is long."""
+        more = len(self.known_words) - SHOWN_WORDS
+        return ", ".join(self.known_words[:SHOWN_WORDS]) + (f" and {more:,} more" if more > 0 else "")
 
     def __str__(self) -> str:
         only = "" if self.dimensions == DIMENSIONS else f" for {', '.join(self.dimensions)} only"
@@ -143,7 +156,7 @@ class VideoScores:
     @property
     def doubtful(self) -> tuple[str, ...]:
         """The dimensions whose score means nothing here."""
-        return ("Alignment",) if self.unknown_words else ()
+        return () if self.trained_on.understands(self.prompt) else ("Alignment",)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object that the command line prints and the API returns."""
@@ -248,10 +261,17 @@ class Comparison:
             "version": COMPARISON_VERSION,
             "model": self.model,
             "trained_on": str(self.trained_on),
-            "training": {name: value for name, value in asdict(self.trained_on).items() if name != "digests"},
+            "training": {name: value for name, value in asdict(self.trained_on).items() if name != "digests"}
+            | {"known_words": self._known_words_of_the_prompts()},
             "results": results,
             "best": {name: list(indices) for name, indices in self.best.items()},
         }
+
+    def _known_words_of_the_prompts(self) -> tuple[str, ...]:
+        """What tells the words of the prompts that are not known; all of them may be thousands."""
+        words = {word.lower() for result in self.results for word in WORD.findall(result.prompt)}
+        known = self.trained_on.known_words
+        return tuple(word for word in known if word in words) or known[:1]
 
     @classmethod
     def from_dict(cls, value: Any) -> Comparison:

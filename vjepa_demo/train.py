@@ -12,6 +12,7 @@ import json
 import math
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,6 +65,7 @@ LoadClip = Callable[[Path, ClipConfig], Clip]
 STATE_FILE, RUN_FILE = "training_state.safetensors", "run.json"
 WORK_FOLDER = ".training"  # inside the checkpoint's folder, until the run is over
 MIN_TRAINING_CLIPS = 2
+LEARNED_FROM = 3  # clips with a word in their prompts, at least, before it counts as known
 MIN_JUDGED_CLIPS = 3  # a rank correlation of two clips says nothing
 
 
@@ -737,9 +739,12 @@ def _interleaved(parts: Sequence[Tensor], total: int) -> Tensor:
 
 
 def _with_words_of(records: Sequence[VideoRecord], known_words: Sequence[str]) -> tuple[str, ...]:
-    """`known_words` and those of the records' prompts, sorted; none where the text encoder knows English."""
-    words = (word for record in records for word in WORD.findall(record.prompt.lower()))
-    return tuple(sorted({*known_words, *words})) if known_words else ()
+    """`known_words` and those that several records have in their prompts, sorted; none where the text encoder knows
+    English. From a single clip a word is not learned, and a rare one, such as a name, stays out of the checkpoint."""
+    if not known_words:
+        return ()
+    clips = Counter(word for record in records for word in {each.lower() for each in WORD.findall(record.prompt)})
+    return tuple(sorted({*known_words, *(word for word, count in clips.items() if count >= LEARNED_FROM)}))
 
 
 def _seed_of(seed: int, epoch: int) -> int:

@@ -143,6 +143,8 @@ def _doubts(result: VideoScores) -> list[str]:
     doubts = []
     if result.unknown_words:
         doubts.append("It does not know the words that are marked, so its Alignment means nothing for this prompt.")
+    elif result.doubtful:
+        doubts.append("There is no word in the prompt that it knows, so its Alignment means nothing.")
     taught = result.trained_on.dimensions
     if len(taught) < len(DIMENSION_MEANINGS):
         doubts.append(f"Its labels were for {', '.join(taught)} only: the other scores are not theirs.")
@@ -182,7 +184,7 @@ def about_model(name: str, trained_on: TrainedOn) -> str:
         for what, value in (*rows, *trained_on.measured.items())
     )
     held_out = f"<p>On {trained_on.num_held_out:,} clips it had not seen, and what else was measured:</p>"
-    words = ", ".join(trained_on.known_words)
+    words = trained_on.known_words_in_short
     return (
         f'<div class="about-scores"><p><b>{escape(name)}</b> learned from {escape(str(trained_on))}.</p>'
         f"{f'<p>{escape(trained_on.recipe)}</p>' if trained_on.recipe else ''}"
