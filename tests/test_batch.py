@@ -45,7 +45,7 @@ from vjepa_demo.video import write_video
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-ADDED = (*DIMENSIONS, "error", "scored_by")
+ADDED = (*DIMENSIONS, "unknown_words", "error", "scored_by")
 
 
 class FakeScorer:
@@ -61,7 +61,7 @@ class FakeScorer:
             text = video.read_text()
             if text.isdigit():
                 scores = {name: 1 + index / 3 + int(text) / 16 for index, name in enumerate(DIMENSIONS)}
-                yield SimpleNamespace(scores=scores)
+                yield SimpleNamespace(scores=scores, unknown_words=("zebra", "quux")[: int(text) % 3])
             else:
                 yield VideoError(f"{video.name} cannot be read as a video:\nit is “{text}”")
 
@@ -261,7 +261,12 @@ def test_formulas_are_neutralised_everywhere_and_numbers_are_left_alone(table, v
 
 def test_names_that_are_taken_get_an_ending(table, videos, tmp_path):
     found = read_batch(table("video,prompt,overall,error", "0,x,3,y"), videos)
-    assert output_columns(found)[4:] == (*(f"{name}_score" for name in DIMENSIONS), "error_2", "scored_by")
+    assert output_columns(found)[4:] == (
+        *(f"{name}_score" for name in DIMENSIONS),
+        "unknown_words",
+        "error_2",
+        "scored_by",
+    )
     scored(found, tmp_path / "out.csv")
     assert read_batch(tmp_path / "out.csv", videos).rows[0].labels == {"Overall": 3.0}
 

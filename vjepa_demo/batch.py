@@ -1,7 +1,8 @@
 """Whole tables of videos scored into one CSV, which is written row by row and resumed where it stopped.
 
 A batch never stops at a bad row: what cannot be scored gets an `error` in its row of the output. The output keeps the
-input's columns and adds five scores, `error` and `scored_by`; a row of it is whole on the disk before it is reported.
+input's columns and adds five scores, `unknown_words`, `error` and `scored_by`; a row of it is whole on the disk before
+it is reported.
 torch is loaded when a batch is run, not by importing this module.
 """
 
@@ -74,12 +75,16 @@ class BatchTable:
 
 @dataclass(frozen=True)
 class RowResult:
-    """A row's scores by dimension, or the error that says why there are none; `model` is the id of the model."""
+    """A row's scores by dimension, or the error that says why there are none; `model` is the id of the model.
+
+    Where the prompt has `unknown_words`, those that the model does not know, its Alignment means nothing.
+    """
 
     row: BatchRow
     scores: dict[str, float] | None
     error: str | None
     model: str
+    unknown_words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -333,7 +338,7 @@ def _score_rows(scorer: Scorer, rows: Sequence[BatchRow], should_stop: Callable[
 def _result(scorer: Scorer, row: BatchRow, answer: VideoScores | DemoError) -> RowResult:
     if isinstance(answer, DemoError):
         return _failed(scorer, row, str(answer))
-    return RowResult(row, answer.scores, None, scorer.model_id)
+    return RowResult(row, answer.scores, None, scorer.model_id, answer.unknown_words)
 
 
 def _failed(scorer: Scorer, row: BatchRow, error: str) -> RowResult:
@@ -434,7 +439,7 @@ def _append(file: IO[bytes], result: RowResult) -> None:
 
 def _as_row(result: RowResult) -> tuple[str, ...]:
     scores = [repr(result.scores[name]) for name in DIMENSIONS] if result.scores else [""] * len(DIMENSIONS)
-    return (*result.row.cells.values(), *scores, result.error or "", result.model)
+    return (*result.row.cells.values(), *scores, " ".join(result.unknown_words), result.error or "", result.model)
 
 
 def _as_lines(rows: Iterable[Sequence[str]]) -> str:
@@ -514,13 +519,13 @@ class _Found:
             RecordError: if it is of another table or model.
         """
         width = len(self._table.columns)
-        own, scores, last = tuple(cells[:width]), cells[width:-2], cells[-2:]
+        own, scores, last = tuple(cells[:width]), cells[width:-3], cells[-3:]
         if len(scores) != len(DIMENSIONS) or not self._rows[own]:
             raise RecordError(
                 f"{where} is no row of {self._table.name}, or stands there once more than in the table, which has "
                 "changed: write to another file"
             )
-        error, model = last
+        unknown, error, model = last
         if model != self._model:
             raise RecordError(
                 f"{where} was scored by {model}, {_difference(model, self._model)}: write to another file"
@@ -534,7 +539,7 @@ class _Found:
             raise RecordError(f"{where}: {problem}; write to another file") from problem
         if not all(SCORE_MIN <= value <= SCORE_MAX for value in values):
             raise RecordError(f"{where} holds {', '.join(scores)}, which are no scores; write to another file")
-        return RowResult(row, dict(zip(DIMENSIONS, values, strict=True)), None, model)
+        return RowResult(row, dict(zip(DIMENSIONS, values, strict=True)), None, model, tuple(unknown.split()))
 
 
 def _difference(written: str, now: str) -> str:

@@ -60,13 +60,14 @@ def comparison_chart(results: Sequence[VideoScores], *, places: Sequence[int] | 
 
     `places` are the places, from 0, of `results` among the clips on the page; None where there are no others.
     """
-    figure = go.Figure()
+    figure, doubtful = go.Figure(), {name for result in results for name in result.doubtful}
+    axes = [f"{name}<br><i>not meaningful</i>" if name in doubtful else name for name in DIMENSIONS]
     for place, result in zip(places or range(len(results)), results, strict=True):
         values = [result.scores[name] for name in DIMENSIONS]
         colour = CLIP_COLOURS[place]
         figure.add_scatterpolar(
             r=[*values, values[0]],
-            theta=[*DIMENSIONS, DIMENSIONS[0]],
+            theta=[*axes, axes[0]],
             name=f"{COMPARED_LETTERS[place]} · {_shortened(Path(result.video).name)}",
             mode="lines+markers",
             line={"color": colour, "width": 2.5, "dash": CLIP_DASHES[place]},

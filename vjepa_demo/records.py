@@ -356,12 +356,13 @@ def _left_out_note(problems: Sequence[RecordProblem]) -> list[str]:
 
 
 def added_columns(header: Iterable[str]) -> tuple[str, ...]:
-    """What scoring adds to a table with the columns `header`: five scores, `error` and `scored_by`, or free names."""
+    """What scoring adds to a table with the columns `header`: five scores and `unknown_words`, `error` and `scored_by`,
+    or free names."""
     taken = {name.casefold() for name in header}
     endings = ("", "_score", *(f"_score_{number}" for number in range(2, len(taken) + 3)))
     scores = ([f"{name}{ending}" for name in DIMENSIONS] for ending in endings)
     free = next(names for names in scores if not taken & {name.casefold() for name in names})
-    return *free, *(_free_name(name, taken) for name in ("error", "scored_by"))
+    return *free, *(_free_name(name, taken) for name in ("unknown_words", "error", "scored_by"))
 
 
 def _free_name(name: str, taken: Collection[str]) -> str:
@@ -373,10 +374,13 @@ def _score_columns(header: Sequence[str]) -> set[int]:
     """Where scores stand that `added_columns` named: what a model said is no label."""
     found: set[int] = set()
     for end, name in enumerate(header):
-        start = end - len(DIMENSIONS) - 1
-        names = [re.sub(r"_score(_\d+)?$", "", each) for each in header[max(start, 0) : end - 1]]
-        if re.fullmatch(r"scored_by(_\d+)?", name) and names == list(DIMENSIONS):
-            found.update(range(start, end - 1))
+        if not re.fullmatch(r"scored_by(_\d+)?", name):
+            continue
+        for others in (2, 1):  # between the scores and this one; an older version of this program wrote `error` alone
+            start = end - len(DIMENSIONS) - others
+            names = [re.sub(r"_score(_\d+)?$", "", each) for each in header[max(start, 0) : end - others]]
+            if names == list(DIMENSIONS):
+                found.update(range(start, end - others))
     return found
 
 

@@ -156,14 +156,16 @@ def _chosen(results: Sequence[RowResult], order: BatchOrder) -> list[RowResult]:
 
 def _row(result: RowResult) -> str:
     row = result.row
-    clip = (
-        f'<td class="row-clip">{escape(row.name)}<small title="{escape(row.prompt)}">{escape(row.prompt)}</small></td>'
-    )
+    prompt = render.marked(row.prompt, result.unknown_words, "the model")
+    clip = f'<td class="row-clip">{escape(row.name)}<small title="{escape(row.prompt)}">{prompt}</small></td>'
     if result.scores is None:
         cells = f'<td class="row-failed" colspan="{len(DIMENSIONS)}">{escape(result.error or "")}</td>'
     else:
+        doubtful = {"Alignment"} if result.unknown_words else set()
         cells = "".join(
-            f'<td class="value" data-dimension="{name}">{result.scores[name]:.2f}</td>' for name in DIMENSIONS
+            f'<td class="value{" doubtful" if name in doubtful else ""}" data-dimension="{name}">'
+            f"{result.scores[name]:.2f}</td>"
+            for name in DIMENSIONS
         )
     return f'<tr data-line="{row.line}"><td class="row-line">{row.line}</td>{clip}{cells}</tr>'
 

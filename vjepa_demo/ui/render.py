@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -121,15 +121,20 @@ def heading(result: VideoScores) -> str:
 
 def marked_prompt(result: VideoScores) -> str:
     """The prompt, with each word marked that the model does not know."""
-    unknown, parts, end = set(result.unknown_words), [], 0
-    for match in WORD.finditer(result.prompt):
-        if match.group().lower() in unknown:
+    return marked(result.prompt, result.unknown_words, result.model)
+
+
+def marked(prompt: str, unknown_words: Collection[str], model: str) -> str:
+    """`prompt` with each of `unknown_words` marked."""
+    parts, end = [], 0
+    for match in WORD.finditer(prompt):
+        if match.group().lower() in unknown_words:
             parts += [
-                escape(result.prompt[end : match.start()]),
-                f'<mark title="{escape(result.model)} does not know this word">{match.group()}</mark>',
+                escape(prompt[end : match.start()]),
+                f'<mark title="{escape(model)} does not know this word">{match.group()}</mark>',
             ]
             end = match.end()
-    return "".join([*parts, escape(result.prompt[end:])])
+    return "".join([*parts, escape(prompt[end:])])
 
 
 def caution(result: VideoScores | Scorer) -> str:

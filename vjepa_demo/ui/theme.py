@@ -47,8 +47,9 @@ CSS = """
 .heading b { color: var(--body-text-color); }
 .heading .what { color: var(--body-text-color); overflow: hidden; overflow-wrap: anywhere;
   display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; }
-:is(.heading, .compared) mark { background: none; color: inherit; text-decoration: underline wavy #d97706 1.5px; }
-.scores .doubtful :is(td, th) { opacity: .55; }
+:is(.heading, .compared, .batch-rows) mark { background: none; color: inherit;
+  text-decoration: underline wavy #d97706 1.5px; }
+.scores :is(.doubtful :is(.value, .meter, .difference), td.doubtful) { opacity: .5; }
 .about-scores { color: var(--body-text-color-subdued); font-size: .9rem; overflow-wrap: anywhere; }
 .about-scores b { color: var(--body-text-color); }
 .strip-title { margin: 0 0 .4rem; font-size: .9rem; color: var(--body-text-color-subdued); }
