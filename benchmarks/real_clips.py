@@ -8,6 +8,8 @@ belongs to, and whether that dimension falls the most. Then what clean clips get
 nothing visible changes. Nothing is trained or tuned on these clips: this only looks.
 """
 
+# ruff: noqa: E402 (torch comes after wait_passively)
+
 from __future__ import annotations
 
 import argparse
@@ -15,10 +17,16 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from vjepa_demo.config import ASSETS, CACHE_GB_VARIABLE, DIMENSIONS, wait_passively
+
+wait_passively()
 
 import numpy as np
 import torch
@@ -27,10 +35,7 @@ from PIL import Image, ImageFilter
 from scipy import stats
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from vjepa_demo.checkpoint import load_checkpoint, note_measured, read_checkpoint
-from vjepa_demo.config import ASSETS, CACHE_GB_VARIABLE, DIMENSIONS, wait_passively
 from vjepa_demo.model import VJEPAModel
 from vjepa_demo.scorer import load_scorer
 from vjepa_demo.video import pixel_values, recode, view_frames, view_indices, write_video
@@ -180,17 +185,17 @@ def falls(model: VJEPAModel, clip: RealClip, kind: Kind, clean: np.ndarray, prom
     return clean - np.stack(worse)
 
 
-def report_clean(clean: Mapping[str, np.ndarray]) -> dict[str, str]:
+def report_clean(clips: Sequence[RealClip], clean: Sequence[np.ndarray]) -> dict[str, str]:
     """Print what clean clips get; gives the means that matter."""
     print(f"| clip | {' | '.join(DIMENSIONS)} |\n| --- |{' --- |' * len(DIMENSIONS)}")
-    for name, row in clean.items():
-        print(f"| {name} | {' | '.join(f'{value:.2f}' for value in row)} |")
-    means = dict(zip(DIMENSIONS, np.mean(list(clean.values()), axis=0), strict=True))
+    for clip, row in zip(clips, clean, strict=True):
+        print(f"| {clip.name} | {' | '.join(f'{value:.2f}' for value in row)} |")
+    means = dict(zip(DIMENSIONS, np.mean(clean, axis=0), strict=True))
     return {f"clean real clips, mean {name}": f"{means[name]:.2f}" for name in ("Traditional", "Temporal")}
 
 
 def report_kinds(
-    model: VJEPAModel, clips: Sequence[RealClip], clean: Mapping[str, np.ndarray], prompt: str
+    model: VJEPAModel, clips: Sequence[RealClip], clean: Sequence[np.ndarray], prompt: str
 ) -> dict[str, str]:
     """Print how the right dimension falls with severity; gives the same."""
     print("\n| kind | Spearman of severity and fall, mean | right dimension falls most, share | each clip |")
@@ -198,7 +203,7 @@ def report_kinds(
     rows, shares = {}, []
     for name, kind in KINDS.items():
         column, others = DIMENSIONS.index(kind.dimension), [DIMENSIONS.index(d) for d in COMPARED]
-        fallen = [falls(model, clip, kind, clean[clip.name], prompt) for clip in clips]
+        fallen = [falls(model, clip, kind, row, prompt) for clip, row in zip(clips, clean, strict=True)]
         orders = [float(stats.spearmanr(range(len(f)), f[:, column]).statistic) for f in fallen]
         most = [bool(f.mean(axis=0)[others].argmax() == others.index(column)) for f in fallen]
         each = ", ".join(f"{order:.2f}" for order in orders)
@@ -210,13 +215,15 @@ def report_kinds(
 
 
 def report_same(
-    model: VJEPAModel, clips: Sequence[RealClip], clean: Mapping[str, np.ndarray], prompt: str
+    model: VJEPAModel, clips: Sequence[RealClip], clean: Sequence[np.ndarray], prompt: str
 ) -> dict[str, str]:
     """Print how far scores move where nothing visible changes; gives the same."""
     print("\n| nothing visible changes | mean absolute change of a score | largest |\n| --- | --- | --- |")
     rows = {}
     for name, make in SAME.items():
-        moved = np.stack([abs(scores(model, make(clip), clip.rate, prompt) - clean[clip.name]) for clip in clips])
+        moved = np.stack(
+            [abs(scores(model, make(clip), clip.rate, prompt) - row) for clip, row in zip(clips, clean, strict=True)]
+        )
         print(f"| {name} | {moved.mean():.2f} | {moved.max():.2f} |", flush=True)
         rows[f"real clips {name}: mean change of a score"] = f"{moved.mean():.2f}"
     return rows
@@ -257,11 +264,10 @@ def main() -> None:
         from gradio.media import get_video
 
         options.files = [Path(get_video(name)) for name in GRADIO_CLIPS]
-    wait_passively()
     model, prompt = load_checkpoint(read_checkpoint(options.model), device="cpu"), options.prompt
     clips = [read_clip(path) for path in options.files]
-    clean = {clip.name: scores(model, clip.frames, clip.rate, prompt) for clip in clips}
-    rows = report_clean(clean)
+    clean = [scores(model, clip.frames, clip.rate, prompt) for clip in clips]
+    rows = report_clean(clips, clean)
     rows = report_kinds(model, clips, clean, prompt) | rows
     rows |= report_same(model, clips, clean, prompt) | report_cost(options.model, clips[0], prompt)
     if options.note:

@@ -221,6 +221,7 @@ def test_the_output_keeps_the_columns_and_adds_scores_error_and_model(batch, tmp
     for row, result in zip(rows, results, strict=True):
         assert row["scored_by"] == "fake"
         assert (row["error"] == "") == (result.scores is not None)
+        assert row["unknown_words"] == " ".join(result.unknown_words)
         assert [row[name] for name in DIMENSIONS] == [repr(s) for s in (result.scores or {}).values()] or [""] * 5
     errors = {row["video"]: row["error"] for row in rows if row["error"]}
     assert errors == {
@@ -483,6 +484,10 @@ def test_rows_whose_alignment_means_nothing_are_counted(table, videos, tmp_path)
     scorer = SimpleNamespace(name="demo", trained_on=knows)
     assert "In 1 row its Alignment means nothing" in batch_render.scored_by(scorer, num_doubtful=1)
     assert "nothing" not in batch_render.scored_by(scorer)
+    shown = batch_render.rows([replace(results[0], unknown_words=("red",))], "latest")
+    assert '>a <mark title="the model does not know this word">red</mark> ball</small>' in shown
+    assert shown.count("doubtful") == 1
+    assert "doubtful" not in batch_render.rows([replace(results[0], unknown_words=())], "latest")
 
 
 def test_the_summary_has_means_standard_errors_and_the_best_generator_first(batch, tmp_path):

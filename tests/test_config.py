@@ -9,6 +9,7 @@ import pytest
 
 from vjepa_demo.config import (
     DEMO_VIEWS,
+    NAMED_VIEWS,
     SEED_VIEWS,
     ClipConfig,
     ModelConfig,
@@ -17,6 +18,7 @@ from vjepa_demo.config import (
     feature_cache_bytes,
     feature_cache_folder,
     model_presets,
+    named_views,
 )
 
 
@@ -96,3 +98,18 @@ def test_features_take_20_gb_or_a_fifth_of_the_free_disk(tmp_path, monkeypatch, 
     monkeypatch.delenv("VJEPA_DEMO_CACHE_GB", raising=False)
     monkeypatch.setattr(shutil, "disk_usage", {tmp_path: SimpleNamespace(free=free)}.__getitem__)
     assert feature_cache_bytes() == budget
+
+
+def test_a_view_says_what_it_shows():
+    whole, dense, native = (view.title for view in DEMO_VIEWS)
+    assert whole == "the whole picture, over the whole clip"
+    assert dense == "the centre of the picture, 16 frames in a row"
+    assert native == "small pieces at full resolution (of 720 lines at most), 4 of 16 frames in a row"
+
+
+def test_views_are_chosen_by_name():
+    assert named_views("centre") == SEED_VIEWS
+    assert named_views(" native,centre ") == (NAMED_VIEWS["native"], NAMED_VIEWS["centre"])
+    for names in ("", "centre,", "centre,centre", "zoom"):
+        with pytest.raises(ValueError, match="one or more of centre, whole, dense, native was expected"):
+            named_views(names)

@@ -190,8 +190,11 @@ def test_frames_of_odd_size_can_be_coded() -> None:
 
 def test_only_the_places_asked_for_are_degraded() -> None:
     shown = np.array([3, 4, 9])
-    frames, _ = degrade(footage(clean_frames()), [Degradation("dark", 0.5)], np.random.default_rng(0), shown=shown)
-    assert len(frames) == 3
+    clean, dark = clean_frames(), [Degradation("dark", 0.5)]
+    frames, _ = degrade(footage(clean), dark, np.random.default_rng(0), shown=shown)
+    whole, _ = degrade(footage(clean), dark, np.random.default_rng(0))
+    assert torch.equal(frames, whole[shown])
+    assert not torch.equal(frames, clean[shown])
 
 
 def test_at_most_one_fault_for_each_dimension_is_drawn() -> None:

@@ -231,8 +231,8 @@ def _add_train(commands: Any) -> None:
         "--views",
         metavar="NAMES",
         help="what --bootstrap shows the encoder of a video: one or more of centre (of the shrunken frame, over the "
-        "whole clip), whole (the same, but the whole picture), dense (16 frames in a row), native (pieces at full "
-        "resolution), between commas; each costs its own time (default: centre)",
+        "whole clip), whole (16 frames of the clip, the whole picture), dense (16 frames in a row), native (pieces at "
+        "full resolution), between commas; each costs its own time (default: centre)",
     )
     train.set_defaults(run=_train)
 

@@ -155,12 +155,17 @@ class View:
     @property
     def title(self) -> str:
         """What a person reads of it."""
+        most = f" (of {self.edge} lines at most)" if self.edge else ""
         what = {
             "crop": "the centre of the picture",
             "squeeze": "the whole picture",
-            "fragments": "small pieces at full resolution",
+            "fragments": f"small pieces at full resolution{most}",
         }[self.framing]
-        return f"{what}, {'over the whole clip' if self.window is None else f'{self.num_frames} frames in a row'}"
+        if self.window is None:
+            return f"{what}, over the whole clip"
+        return (
+            f"{what}, {'' if self.num_frames == self.window else f'{self.num_frames} of '}{self.window} frames in a row"
+        )
 
 
 SEED_VIEWS = (View(),)  # uniform in time, the centre of the shrunken frame
@@ -171,7 +176,7 @@ NAMED_VIEWS = {
     "dense": View(num_frames=16, window=16),
     "native": View(num_frames=4, window=16, framing="fragments", edge=1080),
 }
-# What `demo` looks at: the whole scene; motion from frame to frame; blur, noise and codec as they are in the file.
+# What `demo` looks at: the whole scene; motion from frame to frame; blur, noise and codec, up to 720 lines unscaled.
 DEMO_VIEWS = (
     View(num_frames=8, framing="squeeze"),
     View(num_frames=16, window=16, edge=192),

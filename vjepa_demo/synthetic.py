@@ -29,7 +29,7 @@ T = TypeVar("T")
 # looks, which else would learn that everything is blurred.
 DATASET_FRAMES, DATASET_SECONDS = 36, 3.0
 DATASET_SIZE = 160, 240
-FIRST_HEAD_SIZE = 432, 768
+FIRST_HEAD_SIZE = 448, 800
 DATASET_CRF = 20  # next to no compression of its own
 DATASET_SEEDS = 1_000_003  # the clips of one seed are none of another's, nor of the demo model's training
 
