@@ -25,7 +25,7 @@ from huggingface_hub import constants
 from transformers import BertConfig, BertModel, VJEPA2Config, VJEPA2ForVideoClassification, VJEPA2Model
 
 from vjepa_demo.checkpoint import save_checkpoint
-from vjepa_demo.config import ModelConfig
+from vjepa_demo.config import SEED_VIEWS, ModelConfig, View
 from vjepa_demo.model import VJEPAModel
 from vjepa_demo.schema import TrainedOn
 
@@ -124,19 +124,28 @@ def text_encoder(tmp_path_factory) -> Path:
     return write_text_encoder(tmp_path_factory.mktemp("hub") / "bge")
 
 
-@pytest.fixture(scope="session")
-def checkpoint_folder(tmp_path_factory) -> Path:
+def write_checkpoint(folder: Path, views: tuple[View, ...] = SEED_VIEWS) -> Path:
     """A checkpoint of this program that holds its own encoders, as assets/demo does."""
-    folder = tmp_path_factory.mktemp("checkpoints") / "small"
-    write_video_encoder(folder / "video_encoder")
-    write_text_encoder(folder / "text_encoder")
+    encoders = write_video_encoder(folder / "video_encoder"), write_text_encoder(folder / "text_encoder")
     torch.manual_seed(2)
-    model = VJEPAModel(str(folder / "video_encoder"), str(folder / "text_encoder"), device="cpu", head_hidden=8)
+    model = VJEPAModel(*map(str, encoders), device="cpu", head_hidden=8, views=views)
     with torch.no_grad():
         model.head.net[-1].bias.fill_(3.0)  # the middle of the scale: no score is cut to it
-    config = ModelConfig("./video_encoder", "./text_encoder", head_hidden=8)
+    config = ModelConfig("./video_encoder", "./text_encoder", head_hidden=8, views=views)
     save_checkpoint(model, folder, trained_on=TRAINED_ON, model_config=config)
     return folder
+
+
+@pytest.fixture(scope="session")
+def checkpoint_folder(tmp_path_factory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("checkpoints") / "small")
+
+
+@pytest.fixture(scope="session")
+def views_folder(tmp_path_factory) -> Path:
+    """The same, but looking three times."""
+    views = (View(), View(num_frames=4, window=4), View(num_frames=2, window=4, framing="fragments", grid=4))
+    return write_checkpoint(tmp_path_factory.mktemp("checkpoints") / "views", views)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ import torch
 from conftest import FEATURES, TRAINED_ON
 
 from vjepa_demo.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
-from vjepa_demo.config import ClipConfig, ModelConfig
+from vjepa_demo.config import DEMO_VIEWS, ClipConfig, ModelConfig
 from vjepa_demo.features import (
     ENTRY_BYTES,
     FeatureCache,
@@ -57,6 +57,7 @@ def test_what_is_known_is_not_computed_again():
     [
         {"content_sha256": "cd" * 32},
         {"clip": ClipConfig(num_frames=16)},
+        {"clip": ClipConfig(views=DEMO_VIEWS)},
         {"weights": "encoder@2"},
         {"products": "cpu torch.bfloat16"},
         {"pooling": "cls"},

@@ -185,6 +185,19 @@ def test_a_video_known_from_disk_is_neither_decoded_nor_encoded(checkpoint_folde
     assert second.frames is None
 
 
+def test_what_several_views_saw_comes_back_from_disk_and_scores_are_the_same(views_folder, world, tmp_path):
+    first = on_disk(views_folder, tmp_path).score(world, "the world")
+    assert [frames.shape for frames in first.more_frames] == [(4, CROP, CROP, 3), (2, CROP, CROP, 3)]
+    second = on_disk(views_folder, tmp_path).score(world, "the world")
+    assert second.seconds["video"] == 0
+    assert second.scores == first.scores
+    for one, other in zip((second.frames, *second.more_frames), (first.frames, *first.more_frames), strict=True):
+        assert np.array_equal(one, other)
+    (alone,) = on_disk(views_folder, tmp_path / "other").score_all([(world, "the world")])
+    assert alone.scores == first.scores
+    assert (alone.frames, alone.more_frames, alone.views) == (None, (), first.views)
+
+
 def test_pictures_of_a_video_known_from_disk_are_decoded_once(checkpoint_folder, world, tmp_path):
     first = on_disk(checkpoint_folder, tmp_path).score(world, "the world")
     steps: list[str] = []

@@ -73,10 +73,13 @@ def test_it_learns_what_the_labels_follow(checkpoint_folder, data, tmp_path, sco
     assert result.best_epoch <= result.epochs == 30
 
 
-def test_the_checkpoint_predicts_what_the_result_says(checkpoint_folder, data, tmp_path):
-    _, result = run(checkpoint_folder, data, tmp_path)
+@pytest.mark.parametrize("folder", ["checkpoint_folder", "views_folder"])
+@pytest.mark.parametrize("scope", ["head", "top"])
+def test_the_checkpoint_predicts_what_the_result_says(folder, scope, data, tmp_path, request):
+    base = request.getfixturevalue(folder)
+    _, result = run(base, data, tmp_path, replace(CONFIG, scope=scope))
     checkpoint = read_checkpoint(tmp_path)
-    model = load_checkpoint(replace(checkpoint, model=model_of(checkpoint_folder, checkpoint)), device="cpu")
+    model = load_checkpoint(replace(checkpoint, model=model_of(base, checkpoint)), device="cpu")
     scorer = Scorer("mine", model, checkpoint.trained_on)
     for record, prediction in zip(data.validation, result.predictions, strict=True):
         scores = scorer.score(record.video, record.prompt).scores

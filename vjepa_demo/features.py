@@ -72,7 +72,7 @@ class FeatureKey:
 
 @dataclass(frozen=True)
 class VideoFeatures:
-    """Pooled features (video_dim,) float32 of a clip, when each of its frames is shown, and the length of the whole video.
+    """Pooled features (video_dim,) float32 of a clip, when each of its frames is shown, and the whole video's length.
 
     `frames` is what the model saw, (T, H, W, 3) uint8 of each of its views; None where the features came from disk,
     which holds no pictures.
