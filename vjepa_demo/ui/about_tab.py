@@ -18,8 +18,8 @@ Mean opinion scores on the absolute category rating scale of ITU-T P.910: {scale
 ### How they are made
 The video encoder of [V-JEPA 2](https://arxiv.org/abs/2506.09985) reads frames of the clip, a text encoder
 ([BGE](https://huggingface.co/BAAI/bge-large-en-v1.5) in the large models) reads the prompt, and a small head turns both
-into five scores (QualiVision, VQualA 2025). Below each score stands what was seen: `demo` looks at the whole picture all
-over the clip, at 16 frames in a row about its middle, and at small pieces at full resolution. What is elsewhere can
+into five scores (QualiVision, VQualA 2025). Below the scores stands what was seen: `demo` looks at the whole picture
+all over the clip, at 16 frames in a row about its middle, and at small pieces at full resolution. What is elsewhere can
 escape it. The large models see the centre square of shrunken frames, unless their head was trained to see more.
 
 ### Models
@@ -29,8 +29,9 @@ No public weights exist for the head, so an encoder alone cannot score: a model 
 
 ### What not to read into a number
 A score ranks clips; it is no certificate. The `demo` model learned from clips that this project drew and degraded
-itself: it has never seen a human rating, and it knows only some hundred words. Those that it does not know are underlined
-in your prompt, and Alignment then means nothing. Compare versions of the same clip rather than clips of different kinds.
+itself: it has never seen a human rating, and it knows only some hundred words. Those that it does not know are
+underlined in your prompt, and Alignment then means nothing. Compare versions of the same clip rather than clips of
+different kinds.
 
 An upload is deleted from this server about a day after it came. The frames that the model saw of the last
 clips stay in its memory until newer ones take their place, so that a second prompt costs nothing. What was
