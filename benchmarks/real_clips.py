@@ -96,7 +96,7 @@ def jitter(clip: RealClip, reach: float) -> Tensor:
     shifts = np.random.default_rng(0).uniform(-reach, reach, (len(clip.frames), 2)) * min(height, width) / 720
     moved = []
     for frame, (right, down) in zip(clip.frames, shifts, strict=True):
-        turn = torch.tensor([[[1.0, 0.0, 2 * right / width], [0.0, 1.0, 2 * down / height]]])
+        turn = torch.tensor([[[1.0, 0.0, 2 * right / width], [0.0, 1.0, 2 * down / height]]], dtype=torch.float32)
         grid = F.affine_grid(turn, [1, 3, height, width], align_corners=False)
         moved.append(F.grid_sample(frame[None].float(), grid, padding_mode="reflection", align_corners=False)[0])
     return torch.stack([frame.to(torch.uint8) for frame in moved])
