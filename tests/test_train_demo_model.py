@@ -167,14 +167,14 @@ def test_what_training_computes_faster_is_what_transformers_computes(script: Mod
     with torch.no_grad():
         expected = encoder(pixels.transpose(1, 2)).last_hidden_state.mean(dim=1)
         model = trained.model.eval()
-        features = model.encode_view_tail(model.encode_prefix(pixels))
+        features = model.encode_view_tail(model._view_prefix(pixels))
         torch.testing.assert_close(features, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_a_step_computes_the_model_s_own_features_from_the_tokens_that_it_is_given(script, samples, trained) -> None:
     view, model = trained.batches[0].views[1], trained.model.eval()
     with torch.no_grad():
-        expected = model.encode_view_tail(model.encode_prefix(script.normalised(view, model.device)))
+        expected = model.encode_view_tail(model._view_prefix(script.normalised(view, model.device)))
         torch.testing.assert_close(trained.encode(view, torch.arange(512)), expected, atol=1e-4, rtol=1e-4)
         part = trained.encode(view, torch.arange(0, 512, 2))
     assert 1e-4 < float((part - expected).abs().max()) < 1
