@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vjepa_demo.config import DIMENSIONS
-from vjepa_demo.plots import leaderboard_chart, radar_chart
+from vjepa_demo.plots import NOT_MEANINGFUL, leaderboard_chart, radar_chart
 from vjepa_demo.schema import TrainedOn, VideoScores
 
 
@@ -35,7 +35,7 @@ def test_the_radar_shows_each_score_on_its_axis_and_closes(result):
 def test_the_radar_does_not_give_a_number_that_means_nothing(result):
     knows = replace(result.trained_on, known_words=("a", "dog"))
     trace = radar_chart(replace(result, trained_on=knows)).data[0]
-    assert trace.theta[1] == "Alignment<br><i>not meaningful</i>"
+    assert trace.theta[1] == f"Alignment<br>{NOT_MEANINGFUL}"
     assert trace.marker.symbol == ("circle", "circle-open", "circle", "circle", "circle", "circle")
 
 

@@ -158,8 +158,8 @@ class View:
         most = f" (of {self.edge} lines at most)" if self.edge else ""
         what = {
             "crop": "the centre of the picture",
-            "squeeze": "the whole picture",
-            "fragments": f"small pieces at full resolution{most}",
+            "squeeze": "the whole picture, squeezed to a square",
+            "fragments": f"small pieces at full resolution{most}, side by side",
         }[self.framing]
         if self.window is None:
             return f"{what}, over the whole clip"
@@ -276,7 +276,9 @@ def named_views(names: str) -> tuple[View, ...]:
     """
     chosen = [name.strip() for name in names.split(",")]
     if set(chosen) - set(NAMED_VIEWS) or len(set(chosen)) < len(chosen):
-        raise ValueError(f"views is {names!r}; one or more of {', '.join(NAMED_VIEWS)} was expected, between commas")
+        raise ValueError(
+            f"views is {names!r}; one or more of {', '.join(NAMED_VIEWS)} was expected, each once, between commas"
+        )
     return tuple(NAMED_VIEWS[name] for name in chosen)
 
 

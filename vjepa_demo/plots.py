@@ -22,6 +22,7 @@ CLIP_DASHES = ("solid", "dash", "dot", "dashdot")
 CLIP_MARKS = ("circle", "square", "diamond", "triangle-up")
 WORDS_ANGLE = 90 - 36  # degrees from the right, counter-clockwise
 CHART_HEIGHT = 420
+NOT_MEANINGFUL = '<i style="font-size: 10px">not meaningful</i>'  # beside the chart on a phone there is little room
 LEADERBOARD_ROW = 34  # pixels
 MOST_LABELLED = 30  # dots that have their number beside them
 NAME_CHARACTERS = 28  # of a video in a legend, of a generator beside its dot
@@ -31,7 +32,7 @@ def radar_chart(result: VideoScores) -> go.Figure:
     """The five scores of `result` on five axes, each from 1 (Bad, the centre) to 5 (Excellent, the rim)."""
     values = [result.scores[name] for name in DIMENSIONS]
     labels = [
-        f"{name}<br>" + ("<i>not meaningful</i>" if name in result.doubtful else f"<b>{value:.2f}</b>")
+        f"{name}<br>" + (NOT_MEANINGFUL if name in result.doubtful else f"<b>{value:.2f}</b>")
         for name, value in zip(DIMENSIONS, values, strict=True)
     ]
     marks = ["circle-open" if name in result.doubtful else "circle" for name in DIMENSIONS]
@@ -61,7 +62,7 @@ def comparison_chart(results: Sequence[VideoScores], *, places: Sequence[int] | 
     `places` are the places, from 0, of `results` among the clips on the page; None where there are no others.
     """
     figure, doubtful = go.Figure(), {name for result in results for name in result.doubtful}
-    axes = [f"{name}<br><i>not meaningful</i>" if name in doubtful else name for name in DIMENSIONS]
+    axes = [f"{name}<br>{NOT_MEANINGFUL}" if name in doubtful else name for name in DIMENSIONS]
     for place, result in zip(places or range(len(results)), results, strict=True):
         values = [result.scores[name] for name in DIMENSIONS]
         colour = CLIP_COLOURS[place]

@@ -29,7 +29,7 @@ No public weights exist for the head, so an encoder alone cannot score: a model 
 
 ### What not to read into a number
 A score ranks clips; it is no certificate. The `demo` model learned from clips that this project drew and degraded
-itself: it has never seen a human rating, and it knows only some hundred words. Those that it does not know are
+itself: it has never seen a human rating, and it knows only a few hundred words. Those that it does not know are
 underlined in your prompt, and Alignment then means nothing. Compare versions of the same clip rather than clips of
 different kinds.
 

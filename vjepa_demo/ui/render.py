@@ -141,7 +141,10 @@ def caution(result: VideoScores | Scorer) -> str:
     """What a model that never met a human opinion must not be taken for; nothing for one that did."""
     if result.trained_on.kind == "human":
         return ""
-    return "Learned from drawn clips, not from people: compare versions of one clip, take no score as a verdict."
+    return (
+        "Learned from drawn clips, not from people: compare versions of one clip, take no score as a verdict. On real "
+        "footage trust Traditional and Temporal more than Aesthetic, Alignment and Overall."
+    )
 
 
 def _doubts(result: VideoScores) -> list[str]:
