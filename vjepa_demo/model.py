@@ -226,7 +226,8 @@ class VJEPAModel(nn.Module):
                 f"this model looks {len(expected)} times, at {', '.join(map(str, expected))} frames: a list of as many "
                 f"tensors (B, C, T, H, W) was expected, got {[tuple(pixels.shape) for pixels in pixel_values_videos]}"
             )
-        return torch.cat([self._view_prefix(pixels) for pixels in pixel_values_videos], dim=1)
+        hidden = [self._view_prefix(pixels) for pixels in pixel_values_videos]
+        return hidden[0] if len(hidden) == 1 else torch.cat(hidden, dim=1)  # of a large model's one view no copy
 
     def _view_prefix(self, pixels: Tensor) -> Tensor:
         self._check_video(pixels)
