@@ -113,8 +113,6 @@ def cost_of(degradation: Degradation, before: Tensor, after: Tensor) -> float:
     dimension = DEGRADATIONS[degradation.kind].dimension
     if dimension == "Traditional":
         measured = distortion(before, after)
-        if DEGRADATIONS[degradation.kind].measured_only:
-            return _MAX_COST * measured
         shows = 1 - math.exp(-measured / 0.08)
         return shows * (0.05 + 0.45 * degradation.severity + 0.45 * measured)
     if dimension == "Aesthetic":  # in every frame alike, but perhaps in colour alone
@@ -278,7 +276,7 @@ def _coded(
 def uploaded(frames: Tensor, rng: np.random.Generator) -> Tensor:
     """Frames (T, 3, H, W) uint8 as a good encode leaves them: what an upload is at best, and nothing a viewer sees."""
     preset = "ultrafast" if rng.random() < 0.75 else "veryfast"
-    return _coded(frames, "libx264", crf=rng.uniform(12, 21), preset=preset)
+    return _coded(frames, "libx264", crf=rng.uniform(12, 24), preset=preset)
 
 
 def _rescale(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
@@ -438,7 +436,7 @@ class Degrader:
 DEGRADATIONS: dict[str, Degrader] = {
     "blur": Degrader("Traditional", _blur, weight=1.5),
     "noise": Degrader("Traditional", _add_noise, weight=1.2),
-    "compression": Degrader("Traditional", _compress, weight=2.5, measured_only=True),
+    "compression": Degrader("Traditional", _compress, weight=2.5),
     "scaling": Degrader("Traditional", _rescale),
     "banding": Degrader("Traditional", _band, weight=0.6),
     "ghost": Degrader("Traditional", _ghost, weight=0.6),

@@ -513,30 +513,37 @@ def _snow(rng: np.random.Generator, canvas: _Canvas) -> Painter:
 
 
 def _finish(scene: Scene, rng: np.random.Generator, canvas: _Canvas, sample: Tensor) -> Callable[[Tensor, int], Tensor]:
-    """A function from a frame (3, H, W) and its place to bytes, as a good camera gives it: from near black to near
-    white, lit unevenly, as sharp as a lens is, with a little sensor noise. Graphics and darkness stay as they are.
+    """A function from a frame (3, H, W) and its place to bytes, as a good camera gives it at any hour and in any
+    weather: from bright to dim and from vivid to muted, the light a little warm or cold, falling unevenly; as sharp as
+    a lens is, with a little sensor noise. Graphics and darkness keep their light. A few are in letterbox.
 
     `sample` is a frame by which to expose.
     """
     low, high = torch.quantile(sample[:, ::4, ::4].mean(dim=0).flatten(), torch.tensor([0.01, 0.99]))
-    black, white = rng.uniform(0.02, 0.12), rng.uniform(0.82, 0.98)
-    saturation, grain_seed = rng.uniform(0.6, 1.0), int(rng.integers(2**31))
+    black, white = 0.18 * rng.random() ** 1.5, 1 - 0.45 * rng.random() ** 1.5
+    saturation, curve = rng.triangular(0.3, 0.75, 1.1), math.exp(rng.normal(0, 0.2))
+    tint = torch.from_numpy(np.exp(rng.normal(0, 0.03) * np.array([1.0, 0.0, -1.0]))).float()[:, None, None]
+    grain_seed = int(rng.integers(2**31))
     grain = rng.uniform(0.002, 0.012) if rng.random() < 0.5 else 0.0
     sigma = rng.uniform(0.35, 0.9) if rng.random() < 0.7 else 0.0  # pixels
     slant = torch.from_numpy(rng.normal(0, 0.15, 2)).float()
     light = 1 + canvas.pixels @ slant - rng.uniform(0, 0.25) * (canvas.pixels**2).sum(-1)
-    gain, drawn = (white - black) / (high - low).clamp(min=0.25), scene.background in ("screen", "space")
+    span, drawn = (high - low).clamp(min=0.25), scene.background in ("screen", "space")
+    bar = int(canvas.pixels.shape[0] * rng.uniform(0.05, 0.13)) if rng.random() < 0.04 else 0
     if scene.background == "screen":
         sigma, grain = 0.0, 0.0
 
     def finish(frame: Tensor, place: int) -> Tensor:
         if not drawn:
             grey = frame.mean(dim=0, keepdim=True)
-            frame = (black + (grey + (frame - grey) * saturation - low) * gain) * light
+            even = ((grey + (frame - grey) * saturation - low) / span).clamp_(min=0)
+            frame = (black + (white - black) * even.pow_(curve)) * light * tint
         if sigma:
             frame = soften(frame, sigma)
         if grain:
             frame = frame + grain * gaussian(np.random.default_rng((grain_seed, place)), frame.shape)
+        if bar:
+            frame[:, :bar] = frame[:, -bar:] = 0.0
         return (frame * 255 + 0.5).clamp_(0, 255).to(torch.uint8)
 
     return finish
