@@ -1,6 +1,7 @@
 """Train the `demo` model from nothing on procedural clips, and write it to `assets/demo`.
 
     python scripts/train_demo_model.py                       # draws what is missing, trains, exports
+    python scripts/train_demo_model.py --start assets/demo --first-seed 10000    # a further sitting, on other scenes
     python scripts/train_demo_model.py --export-only         # write out the last saved state
     python scripts/train_demo_model.py --evaluate assets/demo
     python scripts/train_demo_model.py --curve           # held-out SROCC of the states that were kept on the way
@@ -25,7 +26,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -42,10 +43,10 @@ from transformers import AttentionInterface, BertConfig, BertModel, BertTokenize
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import demo_samples
-from demo_samples import CLIP, HELD_OUT_SEED, HELD_OUT_VARIANTS, SKETCH_SEED, VIEW_FRAMES
+from demo_samples import CLIP, HELD_OUT_SEED, HELD_OUT_VARIANTS, NATIVE, SKETCH_SEED, VIEW_FRAMES
 
 from vjepa_demo.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
-from vjepa_demo.config import ASSETS, DIMENSIONS, FREEZE_RATIO, PROJECT_ROOT, ModelConfig
+from vjepa_demo.config import ASSETS, DEMO_VIEWS, DIMENSIONS, FREEZE_RATIO, PROJECT_ROOT, ModelConfig
 from vjepa_demo.faults import DEGRADATIONS, draw_degradations
 from vjepa_demo.model import VJEPAModel
 from vjepa_demo.scenes import Scene
@@ -78,6 +79,8 @@ class Settings:
     """All that a run's result depends on, but for the number of processes that share a batch."""
 
     steps: int = 12_000
+    start: str = ""  # the folder of a model to go on from, with the same encoders; none: from nothing
+    first_seed: int = 0  # of the scenes, and of the sketches beside `SKETCH_SEED`
     num_scenes: int = 1660
     num_sketches: int = 9500
     scenes_per_batch: int = 8  # each is seen in two variants
@@ -143,8 +146,9 @@ class Batches:
         rng = np.random.default_rng((settings.seed, 1, step, part))
         scenes = self.turn(step, settings.scenes_per_batch, settings.num_scenes)[part::parts]
         sketches = self.turn(step, settings.sketches_per_batch, settings.num_sketches)[part::parts]
-        samples = [sample for seed in scenes for sample in self._two_variants(seed, rng)]
-        return _stack(samples, [self._sketch(SKETCH_SEED + seed, rng) for seed in sketches])
+        first = settings.first_seed
+        samples = [sample for seed in scenes for sample in self._two_variants(first + seed, rng)]
+        return _stack(samples, [self._sketch(SKETCH_SEED + first + seed, rng) for seed in sketches])
 
     def turn(self, step: int, size: int, count: int) -> list[int]:
         """The `size` of `count` whose turn it is: each epoch goes through all of them in its own order."""
@@ -157,7 +161,8 @@ class Batches:
         scene, costs, pixels = read_sample(self.folder, seed)
         chosen = [1, 2] if rng.random() < 0.5 else rng.permutation(len(costs))[:2]
         mirror, backwards = rng.random(2) < 0.5
-        return [_seen(scene, costs[v], _by_view(pixels[v]), rng, mirror, backwards) for v in chosen]
+        disguise = draw_disguise(rng)
+        return [_seen(scene, costs[v], disguise(_by_view(pixels[v])), rng, mirror, backwards) for v in chosen]
 
     def _sketch(self, seed: int, rng: np.random.Generator) -> dict[str, Any]:
         """A sketch, half of the time with something wrong of what can be wrong in the full view."""
@@ -173,6 +178,38 @@ class Batches:
 def _by_view(pixels: np.ndarray) -> list[Tensor]:
     """Each view's frames, of all views' in a row."""
     return list(torch.from_numpy(np.array(pixels)).split(VIEW_FRAMES))
+
+
+def draw_disguise(rng: np.random.Generator) -> Callable[[list[Tensor]], list[Tensor]]:
+    """A function that shows the views of a clip's details as another clip might have them: turned, in another light,
+    the pieces in another order. What is wrong stays to be seen; what the clip shows is harder to learn by heart.
+
+    The full view stays as it is: what the caption says can be seen in it.
+    """
+    turns, flips = rng.integers(4, size=len(VIEW_FRAMES)), rng.random(len(VIEW_FRAMES)) < 0.5
+    gains, curve = np.exp(rng.normal(0, 0.12, (3, 1)) * 0.3 + rng.normal(0, 0.12)), math.exp(rng.normal(0, 0.15))
+    light = (255 * gains * (np.arange(256) / 255) ** curve + 0.5).clip(0, 255).astype(np.uint8)  # (3, 256)
+    order, shuffled = rng.permutation(NATIVE.grid**2), rng.random() < 0.5
+
+    def disguise(views: list[Tensor]) -> list[Tensor]:
+        result = views[:1]
+        for number, view in enumerate(views[1:], 1):
+            view = torch.rot90(view, int(turns[number]), (-2, -1))
+            view = view.flip(-1) if flips[number] else view
+            if shuffled and DEMO_VIEWS[number] is NATIVE:
+                view = _reordered(view, order)
+            channels = [light[c].take(view[:, c].numpy()) for c in range(3)]
+            result.append(torch.from_numpy(np.stack(channels, axis=1)))
+        return result
+
+    return disguise
+
+
+def _reordered(view: Tensor, order: np.ndarray) -> Tensor:
+    """A view (T, 3, crop, crop) of square pieces with each of them elsewhere, in all its frames alike."""
+    side = round(len(order) ** 0.5)
+    pieces = view.unflatten(3, (side, -1)).unflatten(2, (side, -1)).transpose(3, 4).flatten(2, 3)  # (T, 3, N, p, p)
+    return pieces[:, :, torch.from_numpy(order)].unflatten(2, (side, side)).transpose(3, 4).flatten(4).flatten(2, 3)
 
 
 def _seen(
@@ -470,12 +507,31 @@ class Trainer:
             write_untrained_encoders(folder, settings, self.batches[0])
         self.wait()
         self.model = build_model(folder, settings, device)
+        self.before = {"recipe": "", "num_clips": 0}  # of the model that the run started from
         dims = self.model.venc.config.hidden_size, self.model.video_dim, self.model.tenc.config.hidden_size
         self.heads = AuxiliaryHeads(*dims).to(self.model.device)
         self.parameters = [p for part in (self.model, self.heads) for p in part.parameters() if p.requires_grad]
         self.optimizers = self._optimizers()
         if self.state_file.exists():
             self.restore(self.state_file)
+        elif settings.start:
+            self.start_from(Path(settings.start))
+
+    def start_from(self, folder: Path) -> None:
+        """Take the weights of the trained model in `folder`.
+
+        Raises:
+            SystemExit: if that one is built otherwise, or its captions had other words.
+        """
+        checkpoint = read_checkpoint(folder)
+        trained = load_checkpoint(checkpoint, device=self.model.device)
+        if trained.tokenizer.get_vocab() != self.model.tokenizer.get_vocab():
+            raise SystemExit(f"{folder} learned other words than captions have now: train from nothing")
+        try:
+            self.model.load_state_dict(trained.state_dict())
+        except RuntimeError as error:
+            raise SystemExit(f"{folder} holds a model that is built otherwise: {error}") from error
+        self.before = {"recipe": checkpoint.trained_on.recipe, "num_clips": checkpoint.trained_on.num_clips}
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
         """Muon for the matrices of the encoders' layers, AdamW for all else."""
@@ -608,6 +664,7 @@ class Trainer:
             "settings": asdict(self.settings),
             "step": self.step,
             "seconds": self.seconds,
+            "before": self.before,
             "model": self.model.state_dict(),
             "heads": self.heads.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -628,7 +685,7 @@ class Trainer:
         self.heads.load_state_dict(state["heads"])
         for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
-        self.step, self.seconds = state["step"], state["seconds"]
+        self.step, self.seconds, self.before = state["step"], state["seconds"], state["before"]
 
 
 def _tensors(batch: Batch) -> tuple[Tensor, ...]:
@@ -724,7 +781,9 @@ def export(trainer: Trainer, folder: Path) -> TrainedOn:
     config = ModelConfig(*encoders, FREEZE_RATIO, head_hidden=HEAD_HIDDEN, views=CLIP.views)
     trained_on = TrainedOn(
         kind="procedural",
-        num_clips=4 * min(settings.num_scenes, trainer.step * settings.scenes_per_batch) + settings.num_sketches,
+        num_clips=trainer.before["num_clips"]
+        + 4 * min(settings.num_scenes, trainer.step * settings.scenes_per_batch)
+        + settings.num_sketches,
         description="moving shapes and textures with known faults",
         known_words=tuple(sorted(caption_words())),
         recipe=recipe(trainer),
@@ -740,14 +799,15 @@ def export(trainer: Trainer, folder: Path) -> TrainedOn:
 
 def recipe(trainer: Trainer) -> str:
     """How the model was made, for its card."""
-    settings = trainer.settings
+    settings, basis = trainer.settings, "The patch embedding is a fixed cosine basis; everything above it was trained."
+    before = trainer.before["recipe"].removesuffix(basis).strip()
+    begins = f"{before} Then, from there," if before else "From nothing,"
     return (
-        f"From nothing, by scripts/train_demo_model.py, seed {settings.seed}: {trainer.step:,} steps of "
+        f"{begins} by scripts/train_demo_model.py, seed {settings.seed}: {trainer.step:,} steps of "
         f"{2 * settings.scenes_per_batch} clips ({settings.num_scenes:,} scenes in four variants) and "
         f"{settings.sketches_per_batch} sketches of {settings.num_sketches:,}; Muon for the layers' matrices, learning "
         f"rate {settings.matrix_learning_rate:g}, AdamW for the rest, {settings.learning_rate:g}, cosine over "
-        f"{settings.steps:,} steps; {trainer.seconds / 60:.0f} minutes. The "
-        "patch embedding is a fixed cosine basis; everything above it was trained."
+        f"{settings.steps:,} steps; {trainer.seconds / 60:.0f} minutes. {basis}"
     )
 
 

@@ -122,6 +122,55 @@ def test_backwards_and_mirrored_what_is_said_turns_round(script: ModuleType) -> 
     ]
 
 
+def test_a_disguise_changes_the_details_of_a_clip_but_not_what_is_wrong_with_them(script: ModuleType) -> None:
+    rng = np.random.default_rng(0)
+    disguise = script.draw_disguise(rng)
+    views = [torch.randint(0, 256, (frames, 3, 128, 128), dtype=torch.uint8) for frames in script.VIEW_FRAMES]
+    views[1][5], views[2][3] = views[1][4], views[2][2]  # a stutter
+    full, dense, native = disguise(views)
+    assert torch.equal(full, views[0])
+    for before, after in zip(views[1:], (dense, native), strict=True):
+        assert (after.shape, after.dtype) == (before.shape, torch.uint8)
+        assert (after.float() - before.float()).abs().mean() > 10
+    assert torch.equal(dense[5], dense[4])
+    assert not torch.equal(dense[6], dense[4])
+    assert torch.equal(native[3], native[2])
+    again = disguise(views)
+    assert torch.equal(again[1], dense), "a scene's variants are disguised alike"
+
+
+def test_the_pieces_of_a_view_are_put_elsewhere_whole(script: ModuleType) -> None:
+    view = torch.arange(2 * 3 * 6 * 6).view(2, 3, 6, 6)
+    order = np.random.default_rng(0).permutation(9)
+    moved = script._reordered(view, order)
+    for place, piece in enumerate(order):
+        (row, column), (old_row, old_column) = (divmod(int(n), 3) for n in (place, piece))
+        expected = view[:, :, 2 * old_row : 2 * old_row + 2, 2 * old_column : 2 * old_column + 2]
+        assert torch.equal(moved[:, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2], expected)
+
+
+def test_a_run_may_start_from_a_trained_model_on_scenes_of_its_own(script, samples, trained, tmp_path: Path) -> None:
+    before = script.export(trained, tmp_path / "before")
+    further = SETTINGS | {"start": str(tmp_path / "before"), "first_seed": 2, "steps": 1}
+    trainer = script.Trainer(tmp_path / "run", samples, script.Settings(**further))
+    for name, value in trained.model.state_dict().items():
+        torch.testing.assert_close(trainer.model.state_dict()[name], value, atol=1e-3, rtol=1e-3)
+    list(trainer.run())
+    assert {"2.json", "3.json"} & {path.name for path in samples.iterdir()}, "other scenes than those before"
+    after = script.export(script.Trainer(tmp_path / "run", samples, script.Settings(**further)), tmp_path / "after")
+    assert after.num_clips == 2 * before.num_clips - 4
+    assert after.recipe.startswith(before.recipe.split(" The patch")[0])
+    assert "Then, from there, by scripts/train_demo_model.py, seed 0: 1 steps" in after.recipe
+
+
+@pytest.mark.parametrize("other", [{"vocabulary_size": 700}, {"num_layers": 2}])
+def test_a_run_cannot_start_from_a_model_built_otherwise(script, samples, trained, tmp_path: Path, other) -> None:
+    script.export(trained, tmp_path / "before")
+    settings = script.Settings(**SETTINGS | {"start": str(tmp_path / "before")} | other)
+    with pytest.raises(SystemExit, match="other words|built otherwise"):
+        script.Trainer(tmp_path / "run", samples, settings)
+
+
 def test_a_resumed_run_equals_an_uninterrupted_one(script, samples, trained, tmp_path: Path) -> None:
     settings = script.Settings(**SETTINGS)
     interrupted = script.Trainer(tmp_path, samples, settings).run(save_every=2)

@@ -63,6 +63,8 @@ def test_words_that_the_model_does_not_know_are_marked_and_alignment_means_nothi
     assert strange.unknown_words == ("b", "zebra")
     assert '“A red &lt;<mark title="demo does not know this word">b</mark>&gt;<mark' in render.heading(strange)
     assert render.score_table(strange).count("not meaningful") == 1
+    assert "counts Alignment in" not in render.score_table(known)
+    assert f"{DIMENSION_MEANINGS['Overall']}; counts Alignment in" in render.score_table(strange)
     assert strange.to_dict()["unknown_words"] == ["b", "zebra"]
 
 

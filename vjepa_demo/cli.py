@@ -368,7 +368,11 @@ def _as_comparison(comparison: Comparison) -> list[str]:
 
 def _doubts(unknown: Sequence[str]) -> list[str]:
     """What to make of Alignment where the model does not know some words."""
-    return [f"note: Alignment means nothing here, the model does not know: {', '.join(unknown)}"] if unknown else []
+    if not unknown:
+        return []
+    return [
+        f"note: Alignment means nothing here, and Overall counts it in; the model does not know: {', '.join(unknown)}"
+    ]
 
 
 def _as_cell(comparison: Comparison, name: str, index: int) -> str:

@@ -61,6 +61,8 @@ def _score_row(name: str, score: float, result: VideoScores) -> str:
     percent = 100 * (score - SCORE_MIN) / (SCORE_MAX - SCORE_MIN)
     doubt = name in result.doubtful
     meaning = f"not meaningful here: {UNKNOWN_WORDS}" if doubt else DIMENSION_MEANINGS[name]
+    if name == "Overall" and result.doubtful:
+        meaning += f"; counts {' and '.join(result.doubtful)} in"
     return (
         f"<tr class='{'doubtful' if doubt else 'sure'}'>"
         f"<td>{name}<small>{meaning}</small></td>"
@@ -148,11 +150,11 @@ def caution(result: VideoScores | Scorer) -> str:
 
 
 def _doubts(result: VideoScores) -> list[str]:
-    doubts = []
+    doubts, so = [], "so its Alignment means nothing here, and its Overall, which counts that in, means less"
     if result.unknown_words:
-        doubts.append("It does not know the words that are marked, so its Alignment means nothing for this prompt.")
+        doubts.append(f"It does not know the words that are marked, {so}.")
     elif result.doubtful:
-        doubts.append("There is no word in the prompt that it knows, so its Alignment means nothing.")
+        doubts.append(f"There is no word in the prompt that it knows, {so}.")
     taught = result.trained_on.dimensions
     if len(taught) < len(DIMENSION_MEANINGS):
         doubts.append(f"Its labels were for {', '.join(taught)} only: the other scores are not theirs.")
