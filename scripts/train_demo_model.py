@@ -20,12 +20,10 @@ import copy
 import json
 import logging
 import math
-import pydoc_data.topics
 import re
 import shutil
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -38,11 +36,23 @@ import torch.distributed
 import torch.nn.functional as F
 from scipy import stats
 from torch import Tensor, nn
-from transformers import AttentionInterface, BertConfig, BertModel, BertTokenizer, VJEPA2Config, VJEPA2Model
+from transformers import VJEPA2Model
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import demo_samples
+from demo_network import (
+    CROP_SIZE,
+    HEAD_HIDDEN,
+    KINDS,
+    AuxiliaryHeads,
+    build_model,
+    english_text,
+    normalised,
+    save_text_encoder,
+    save_video_encoder,
+    write_untrained_encoders,
+)
 from demo_samples import CLIP, HELD_OUT_SEED, HELD_OUT_VARIANTS, NATIVE, SKETCH_SEED, VIEW_FRAMES
 
 from vjepa_demo.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
@@ -65,10 +75,8 @@ from vjepa_demo.synthetic import (
 
 logger = logging.getLogger("train_demo_model")
 
-CROP_SIZE, HEAD_HIDDEN = CLIP.crop_size, 512
 MIRRORED = {"left": "right", "right": "left"}
 REVERSED = {"left": "right", "right": "left", "up": "down", "down": "up", "in": "out", "out": "in"}
-KINDS = tuple(DEGRADATIONS)
 KEEP_EVERY = 1500  # steps between the states that stay, for the learning curve
 MAY_CHANGE = {"steps", "num_scenes", "num_sketches", "num_held_out"}  # when a run is taken up again
 SKETCHED = ("Alignment", "Aesthetic")  # what the full view alone can tell
@@ -251,12 +259,6 @@ def _stack(samples: Sequence[dict[str, Any]], sketches: Sequence[dict[str, Any]]
 
 
 @lru_cache(maxsize=1)
-def english_text() -> str:
-    """A large English text that every Python has: its language reference."""
-    return " ".join(pydoc_data.topics.topics.values()).lower()
-
-
-@lru_cache(maxsize=1)
 def strange_words() -> list[str]:
     """English words that no caption uses."""
     return sorted(set(re.findall(r"[a-z]{2,14}", english_text())) - caption_words())
@@ -270,192 +272,6 @@ def add_strange_words(caption: str, rng: np.random.Generator) -> str:
     for _ in range(int(rng.integers(1, 7))):
         words.insert(int(rng.integers(len(words) + 1)), strange[int(rng.integers(len(strange)))])
     return " ".join(words)
-
-
-# ---- the untrained model -------------------------------------------------------------------------------------
-
-
-def write_untrained_encoders(folder: Path, settings: Settings, sample: Batch) -> None:
-    """Fresh encoders in the Hub's layout: `folder`/video_encoder and `folder`/text_encoder.
-
-    `sample` holds frames whose statistics scale the patch embedding.
-    """
-    torch.manual_seed(settings.seed)
-    video = VJEPA2Model(video_config(settings))
-    _set_patch_embedding(
-        video.encoder.embeddings.patch_embeddings.proj, torch.cat([v.flatten(0, 1) for v in sample.views])
-    )
-    for layer in video.encoder.layer:
-        _set_energy_detectors(layer.mlp)
-    save_video_encoder(video, folder / "video_encoder")
-    words = vocabulary(settings.vocabulary_size)
-    text = BertModel(text_config(len(words)), add_pooling_layer=False)
-    save_text_encoder(
-        text, BertTokenizer(vocab=words, do_lower_case=True, model_max_length=256), folder / "text_encoder"
-    )
-
-
-def video_config(settings: Settings) -> VJEPA2Config:
-    """A small V-JEPA 2; its predictor, which is never run, is as small as the classes allow."""
-    return VJEPA2Config(
-        hidden_size=192,
-        num_hidden_layers=settings.num_layers,
-        num_attention_heads=4,
-        patch_size=16,
-        tubelet_size=2,
-        crop_size=CROP_SIZE,
-        frames_per_clip=CLIP.num_frames,
-        pred_hidden_size=12,
-        pred_num_attention_heads=1,
-        pred_num_hidden_layers=1,
-        pred_num_mask_tokens=1,
-        num_pooler_layers=1,
-    )
-
-
-def text_config(vocab_size: int) -> BertConfig:
-    """A small BERT."""
-    return BertConfig(
-        vocab_size=vocab_size,
-        hidden_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=512,
-        max_position_embeddings=256,
-    )
-
-
-def vocabulary(size: int) -> dict[str, int]:
-    """WordPiece -> id: the words of the captions, and `size` pieces that English is made of (beginnings of words, and
-    what can follow), those that cover most letters of Python's language reference, so that other words fall into some.
-    """
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    signs = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
-    known = {*signs, *(f"##{sign}" for sign in signs if sign.isalnum())}
-    covered: Counter[str] = Counter()
-    for word, count in Counter(re.findall(r"[a-z]+", english_text())).items():
-        for begin in range(len(word)):
-            for end in range(begin + 2, min(begin + 6, len(word)) + 1):
-                covered[f"{'##' if begin else ''}{word[begin:end]}"] += count * (end - begin - 1)
-    common = sorted(covered, key=lambda piece: (-covered[piece], piece))[:size]
-    words = sorted({*known, *common, *caption_words()})
-    return {piece: index for index, piece in enumerate([*special, *words])}
-
-
-def dct_filters() -> Tensor:
-    """(192, 3, 2, 16, 16): cosines over a patch, for brightness and two colour differences, summed or subtracted
-    over a tubelet's two frames. A fixed basis, as in a video codec, for the network to learn on."""
-    waves = torch.cos(math.pi / 16 * (torch.arange(16) + 0.5) * torch.arange(16)[:, None])  # (frequency, x)
-    planes = torch.einsum("uy,vx->uvyx", waves, waves).flatten(0, 1)  # (256, 16, 16)
-    order = (torch.arange(16)[:, None] ** 2 + torch.arange(16)[None] ** 2).flatten().argsort(stable=True)
-    channels = torch.tensor([[1.0, 1, 1], [1, -1, 0], [1, 1, -2]])
-    over_time = torch.tensor([[1.0, 1], [1, -1]])
-    chosen = []
-    for channel, time_filter, low, high in ((0, 0, 56, 32), (0, 1, 44, 20), (1, 0, 12, 0), (2, 0, 12, 0),
-                                            (1, 1, 8, 0), (2, 1, 8, 0)):  # fmt: skip
-        rest = order[low:][torch.linspace(0, len(order) - low - 1, high).long()]
-        plane = planes[torch.cat([order[:low], rest])]
-        chosen.append(torch.einsum("c,t,nyx->nctyx", channels[channel], over_time[time_filter], plane))
-    return torch.cat(chosen)
-
-
-@torch.no_grad()
-def _set_patch_embedding(proj: nn.Conv3d, sample: Tensor) -> None:
-    """DCT filters whose outputs have mean 0 and deviation 1 over `sample`: else the mean colour drowns all detail."""
-    proj.weight.copy_(dct_filters())
-    assert proj.bias is not None
-    proj.bias.zero_()
-    pairs = sample[: len(sample) // 2 * 2].unflatten(0, (-1, 2))  # (N, 2, 3, crop, crop): tubelets
-    out = proj(normalised(pairs, proj.weight.device)).transpose(0, 1).flatten(1)
-    proj.weight.div_(out.std(dim=1)[:, None, None, None, None])
-    proj.bias.copy_(-out.mean(dim=1) / out.std(dim=1))
-
-
-@torch.no_grad()
-def _set_energy_detectors(mlp: nn.Module) -> None:
-    """Rows in +/- pairs with a shared output: GELU(x) + GELU(-x) is close to |x|, which a blur or noise changes."""
-    hidden = mlp.fc1.in_features
-    half = mlp.fc1.out_features // 2
-    mixed = torch.randn(half - hidden, hidden) / hidden**0.5
-    rows = torch.cat([torch.eye(hidden), mixed])
-    columns = 0.03 * torch.randn(hidden, half)
-    mlp.fc1.weight.copy_(torch.cat([rows, -rows]))
-    mlp.fc2.weight.copy_(torch.cat([columns, columns], dim=1))
-
-
-def plain_attention(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float, **_: Any
-) -> tuple[Tensor, None]:
-    """Attention in three products, for transformers: (B, heads, N, D) -> (B, N, heads, D).
-
-    On a CPU with avx512_bf16 less than half the time of the fused kernel, whose backward pass is slow.
-    """
-    weights = ((query * scaling) @ key.transpose(-1, -2)).softmax(dim=-1)
-    return (weights @ value).transpose(1, 2), None
-
-
-class Rotation:
-    """The rotary embedding of a VJEPA2RopeAttention (its `apply_rotary_embeddings`), all three axes turned together."""
-
-    def __init__(self, attention: nn.Module) -> None:
-        self.axes = (attention.d_dim, attention.h_dim, attention.w_dim)
-        self.rest = attention.attention_head_size - sum(self.axes)
-
-    def __call__(self, qk: Tensor, positions: Sequence[Tensor]) -> Tensor:
-        """Queries or keys (B, heads, N, D), each turned by its place (N,) or (1, heads, N) in time, down and across."""
-        parts = []
-        for size, places in zip(self.axes, positions, strict=True):
-            speeds = 1.0 / 10000 ** (torch.arange(size // 2) / (size / 2))
-            parts.append((places.reshape(-1, places.shape[-1])[0, :, None] * speeds).repeat(1, 2))
-        angles = torch.cat([*parts, torch.zeros(len(parts[0]), self.rest)], dim=1)  # (N, D), as transformers has them
-        even, odd = qk.unflatten(-1, (-1, 2)).unbind(dim=-1)
-        turned = torch.stack((-odd, even), dim=-1).flatten(-2)
-        return qk * angles.cos().to(qk.dtype) + turned * angles.sin().to(qk.dtype)
-
-
-def build_model(folder: Path, settings: Settings, device: str) -> VJEPAModel:
-    """The encoders of `folder` under a fresh head; everything above the patch embedding trains."""
-    torch.manual_seed(settings.seed + 1)
-    encoders = str(folder / "video_encoder"), str(folder / "text_encoder")
-    model = VJEPAModel(*encoders, 0.0, device, head_hidden=HEAD_HIDDEN, views=CLIP.views)
-    model.unfreeze_text_encoder()
-    if device == "cpu":
-        AttentionInterface.register("plain", plain_attention)
-        model.venc.config._attn_implementation = "plain"
-        for layer in model.venc.layer:
-            layer.attention.apply_rotary_embeddings = Rotation(layer.attention)
-    with torch.no_grad():
-        norm, output = model.head.net[0], model.head.net[-1]
-        norm.weight[model.video_dim :] = 8.0  # text has unit length in all, video unit size in each
-        output.bias.fill_(3.5)
-    return model
-
-
-class AuxiliaryHeads(nn.Module):
-    """What the features must also tell while training: the facts, seen and told, and the faults. Not exported."""
-
-    def __init__(self, full_dim: int, video_dim: int, text_dim: int) -> None:
-        super().__init__()
-        self.sizes = [len(PHRASES[name]) for name in ATTRIBUTES]
-        self.seen = nn.Linear(full_dim, sum(self.sizes))
-        self.told = nn.Linear(text_dim, sum(self.sizes))
-        self.faults = nn.Linear(video_dim, len(KINDS))
-
-    def loss(self, full: Tensor, video: Tensor, text: Tensor, batch: Batch) -> Tensor:
-        """0.3 cross-entropy of the facts, seen in the full view and told, and 0.5 squared error of the faults (x 10:
-        they are rare)."""
-        seen = self._cross_entropy(self.seen(full), batch.facts)
-        told = self._cross_entropy(self.told(8.0 * text), batch.told)
-        faults = F.mse_loss(self.faults(video), batch.losses)
-        return 0.3 * seen + 0.3 * told + 5.0 * faults
-
-    def _cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
-        parts = logits.split(self.sizes, dim=1)
-        losses = [
-            F.cross_entropy(part, target, ignore_index=-1, reduction="sum") / (target >= 0).sum().clamp(min=1)
-            for part, target in zip(parts, targets.unbind(dim=1), strict=True)
-        ]
-        return torch.stack(losses).mean()
 
 
 # ---- training ------------------------------------------------------------------------------------------------
@@ -483,12 +299,6 @@ def sketch_loss(scores: Tensor, labels: Tensor) -> Tensor:
     return F.smooth_l1_loss(scores, labels) + 0.3 * (1 - plcc).mean()
 
 
-def normalised(frames: Tensor, device: torch.device) -> Tensor:
-    """Pixels (B, 3, T, crop, crop) float32 for the model from a view's frames (B, T, 3, crop, crop) uint8."""
-    mean, std = (torch.tensor(part, device=device).view(3, 1, 1) for part in (CLIP.image_mean, CLIP.image_std))
-    return ((frames.to(device).float() - 255 * mean) / (255 * std)).transpose(1, 2)
-
-
 class Trainer:
     """A run in its folder: model, auxiliary heads and optimizer, saved as it goes and taken up again.
 
@@ -504,9 +314,9 @@ class Trainer:
             path.mkdir(parents=True, exist_ok=True)
         self.batches = Batches(settings, samples, (rank, world))
         if rank == 0 and not (folder / "text_encoder" / "model.safetensors").exists():
-            write_untrained_encoders(folder, settings, self.batches[0])
+            self._write_untrained_encoders()
         self.wait()
-        self.model = build_model(folder, settings, device)
+        self.model = build_model(folder, seed=settings.seed + 1, device=device)
         self.before = {"recipe": "", "num_clips": 0}  # of the model that the run started from
         dims = self.model.venc.config.hidden_size, self.model.video_dim, self.model.tenc.config.hidden_size
         self.heads = AuxiliaryHeads(*dims).to(self.model.device)
@@ -516,6 +326,11 @@ class Trainer:
             self.restore(self.state_file)
         elif settings.start:
             self.start_from(Path(settings.start))
+
+    def _write_untrained_encoders(self) -> None:
+        frames = torch.cat([view.flatten(0, 1) for view in self.batches[0].views])
+        wanted = {"num_layers": self.settings.num_layers, "vocabulary_size": self.settings.vocabulary_size}
+        write_untrained_encoders(self.folder, frames, seed=self.settings.seed, **wanted)
 
     def start_from(self, folder: Path) -> None:
         """Take the weights of the trained model in `folder`.
@@ -741,32 +556,6 @@ def evaluate(models: Sequence[VJEPAModel], samples: Path, num_clips: int) -> Eva
         labels.append(batch.labels[0].tolist())
         all_costs.append(costs[which])
     return Evaluation(np.stack(scores, axis=1), np.array(labels), all_costs)
-
-
-def save_video_encoder(model: VJEPA2Model, folder: Path) -> None:
-    """The encoder in the Hub's layout, with the settings that `VJEPA2VideoProcessor` would have."""
-    model.save_pretrained(folder)
-    processor = {
-        "video_processor_type": "VJEPA2VideoProcessor",
-        "crop_size": {"height": CROP_SIZE, "width": CROP_SIZE},
-        "size": {"shortest_edge": CLIP.resize_edge},
-        "image_mean": CLIP.image_mean,
-        "image_std": CLIP.image_std,
-        "do_resize": True,
-        "do_center_crop": True,
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "resample": 2,
-        "data_format": "channels_first",
-    }
-    (folder / "video_preprocessor_config.json").write_text(json.dumps(processor, indent=2), encoding="utf-8")
-
-
-def save_text_encoder(model: BertModel, tokenizer: BertTokenizer, folder: Path) -> None:
-    """The text encoder and its tokenizer in the Hub's layout."""
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
 
 
 def export(trainer: Trainer, folder: Path) -> TrainedOn:
