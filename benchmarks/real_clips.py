@@ -1,6 +1,7 @@
 """Look at what a model says of real clips that are made worse step by step: the table of docs/demo-model.md.
 
     python benchmarks/real_clips.py                         # `demo`, and the clips that ship with gradio
+    python benchmarks/real_clips.py --photographs           # a camera over the photographs that ship with gradio
     python benchmarks/real_clips.py --model FOLDER FILE.mp4 ...
 
 Five growing severities of each kind: the Spearman correlation of severity and the fall of the dimension that the kind
@@ -31,6 +32,7 @@ wait_passively()
 import numpy as np
 import torch
 import torch.nn.functional as F
+from gradio.media import get_image, get_video
 from PIL import Image, ImageFilter
 from scipy import stats
 from torch import Tensor
@@ -41,6 +43,7 @@ from vjepa_demo.scorer import load_scorer
 from vjepa_demo.video import pixel_values, recode, view_frames, view_indices, write_video
 
 GRADIO_CLIPS = ("world.mp4", "a.mp4", "b.mp4", "b.avi")
+PHOTOGRAPHS = ("cheetah.jpg", "groot.jpeg", "tower.jpg")
 SECONDS = 5.0  # of each clip, from its beginning: all versions are made in memory
 COMPARED = ("Traditional", "Aesthetic", "Temporal")
 
@@ -63,6 +66,16 @@ def read_clip(path: Path) -> RealClip:
     frames = decoder[: min(len(decoder), round(SECONDS * rate))]
     height, width = (size // 2 * 2 for size in frames.shape[2:])
     return RealClip(path.name, frames[..., :height, :width], rate)
+
+
+def pan_over(path: Path, rate: float = 30.0) -> RealClip:
+    """A camera that moves along the longer side of a photograph, a whole pixel a frame: nothing is resampled."""
+    picture = torch.from_numpy(np.asarray(Image.open(path).convert("RGB")).copy()).permute(2, 0, 1)
+    count = round(SECONDS * rate)
+    axis = 1 if picture.shape[1] > picture.shape[2] else 2
+    picture = picture[:, : picture.shape[1] // 2 * 2, : picture.shape[2] // 2 * 2]
+    length = (picture.shape[axis] - count) // 2 * 2
+    return RealClip(path.name, torch.stack([picture.narrow(axis, place, length) for place in range(count)]), rate)
 
 
 # ---- worse versions ------------------------------------------------------------------------------------------
@@ -259,13 +272,13 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=ASSETS / "demo", help="a checkpoint's folder")
     parser.add_argument("--prompt", default="a video")
     parser.add_argument("--note", action="store_true", help="write it into the checkpoint, for its card and the page")
+    parser.add_argument("--photographs", action="store_true", help="pans over gradio's photographs instead of videos")
     options = parser.parse_args()
-    if not options.files:
-        from gradio.media import get_video
-
-        options.files = [Path(get_video(name)) for name in GRADIO_CLIPS]
+    if options.photographs:
+        clips = [pan_over(Path(get_image(name))) for name in PHOTOGRAPHS]
+    else:
+        clips = [read_clip(path) for path in options.files or [Path(get_video(name)) for name in GRADIO_CLIPS]]
     model, prompt = load_checkpoint(read_checkpoint(options.model), device="cpu"), options.prompt
-    clips = [read_clip(path) for path in options.files]
     clean = [scores(model, clip.frames, clip.rate, prompt) for clip in clips]
     rows = report_clean(clips, clean)
     rows = report_kinds(model, clips, clean, prompt) | rows

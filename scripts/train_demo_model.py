@@ -79,6 +79,7 @@ MIRRORED = {"left": "right", "right": "left"}
 REVERSED = {"left": "right", "right": "left", "up": "down", "down": "up", "in": "out", "out": "in"}
 KEEP_EVERY = 1500  # steps between the states that stay, for the learning curve
 MAY_CHANGE = {"steps", "num_scenes", "num_sketches", "num_held_out"}  # when a run is taken up again
+TRADITIONAL = DIMENSIONS.index("Traditional")
 SKETCHED = ("Alignment", "Aesthetic")  # what the full view alone can tell
 
 
@@ -449,12 +450,16 @@ class Trainer:
 
     def _losses(self, full: Tensor, others: Tensor, text: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Of the scores and of the auxiliary heads. Sketches borrow the other views of the samples: they must not
-        matter for what a sketch shows."""
+        matter for what a sketch shows. Nor must the full view for Traditional: the details answer for it beside that of
+        another scene too."""
         num_samples, num_sketches = len(others), len(full) - len(others)
         borrowed = others[torch.arange(num_sketches, device=full.device) * 5 % num_samples].detach()
         video = torch.cat([full, torch.cat([others, borrowed])], dim=1)
         scores = self.model.predict_with_features(video, text)
         loss = score_loss(scores[:num_samples], batch.labels[:num_samples])
+        lent = full[:num_samples].detach().roll(2, dims=0)
+        beside = self.model.predict_with_features(torch.cat([lent, others], dim=1), text[:num_samples])
+        loss = loss + 0.5 * F.smooth_l1_loss(beside[:, TRADITIONAL], batch.labels[:num_samples, TRADITIONAL])
         if num_sketches > 1:
             loss = loss + sketch_loss(scores[num_samples:], batch.labels[num_samples:])
         return loss, self.heads.loss(full, video[:num_samples], text, batch)
