@@ -38,7 +38,7 @@ from vjepa_demo.config import DIMENSIONS, MAX_CELL_CHARACTERS
 from vjepa_demo.features import content_sha256
 from vjepa_demo.metrics import evaluate, no_video_baseline
 from vjepa_demo.records import read_labels
-from vjepa_demo.schema import DemoError, RecordError, VideoError
+from vjepa_demo.schema import OVERALL_MEANS_LESS, DemoError, RecordError, VideoError
 from vjepa_demo.scorer import Scorer
 from vjepa_demo.ui import batch_render
 from vjepa_demo.video import write_video
@@ -479,8 +479,8 @@ def test_rows_whose_alignment_means_nothing_are_counted(table, videos, tmp_path)
     assert (summary.all.num_scored, summary.num_doubtful) == (3, 2)
     assert summary.to_dict()["num_doubtful"] == 2
     assert summarise_batch(results, TRAINED_ON).num_doubtful == 0, "a text encoder that knows English"
-    note = "note: Alignment means nothing in 2 of 3 rows: the model does not know every word of their prompts"
-    assert note in _as_means(summary)
+    note = f"note: Alignment means nothing in 2 of 3 rows, and {OVERALL_MEANS_LESS}: the model does not know every word"
+    assert f"{note} of their prompts" in _as_means(summary)
     scorer = SimpleNamespace(name="demo", trained_on=knows)
     assert "In 1 row its Alignment means nothing" in batch_render.scored_by(scorer, num_doubtful=1)
     assert "nothing" not in batch_render.scored_by(scorer)

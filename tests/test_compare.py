@@ -20,7 +20,7 @@ from vjepa_demo.checkpoint import read_checkpoint
 from vjepa_demo.cli import main
 from vjepa_demo.config import ASSETS, DIMENSIONS, MAX_COMPARED, MAX_COMPARISON_BYTES, PROJECT_ROOT
 from vjepa_demo.plots import comparison_chart
-from vjepa_demo.schema import Comparison, RecordError, VideoError
+from vjepa_demo.schema import OVERALL_MEANS_LESS, Comparison, RecordError, VideoError
 from vjepa_demo.scorer import get_scorer
 from vjepa_demo.ui import compare_render, compare_tab
 from vjepa_demo.ui.compare_board import Board, Clip, board_of
@@ -75,8 +75,8 @@ def test_of_scores_that_mean_nothing_none_is_the_best():
     assert "★" not in row
     assert "&lt;i" in shown
     assert '<mark title="demo does not know this word">zebra</mark>' in shown
-    assert "Alignment means nothing here" in compare_render.heading(doubtful)
-    assert cli._as_comparison(doubtful)[-1].endswith("the model does not know: i, zebra")
+    assert f"Alignment means nothing here, and {OVERALL_MEANS_LESS}" in compare_render.heading(doubtful)
+    assert cli._as_comparison(doubtful)[-1].endswith(f"{OVERALL_MEANS_LESS}; the model does not know: i, zebra")
 
 
 def test_the_best_of_each_dimension_are_all_that_have_the_highest_score():

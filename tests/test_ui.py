@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vjepa_demo.config import DIMENSION_MEANINGS, DIMENSIONS
-from vjepa_demo.schema import ModelError, RecordError, TrainedOn, VideoError, VideoScores
+from vjepa_demo.schema import OVERALL_MEANS_LESS, ModelError, RecordError, TrainedOn, VideoError, VideoScores
 from vjepa_demo.ui import render, score_tab
 from vjepa_demo.ui.errors import shown_errors
 
@@ -63,8 +63,10 @@ def test_words_that_the_model_does_not_know_are_marked_and_alignment_means_nothi
     assert strange.unknown_words == ("b", "zebra")
     assert '“A red &lt;<mark title="demo does not know this word">b</mark>&gt;<mark' in render.heading(strange)
     assert render.score_table(strange).count("not meaningful") == 1
-    assert "counts Alignment in" not in render.score_table(known)
-    assert f"{DIMENSION_MEANINGS['Overall']}; counts Alignment in" in render.score_table(strange)
+    assert "the prompt moves it too" not in render.score_table(known)
+    assert f"{DIMENSION_MEANINGS['Overall']}; the prompt moves it too" in render.score_table(strange)
+    assert f"its Alignment means nothing here, and its {OVERALL_MEANS_LESS}." in render.heading(strange)
+    assert OVERALL_MEANS_LESS not in render.heading(known)
     assert strange.to_dict()["unknown_words"] == ["b", "zebra"]
 
 

@@ -35,7 +35,15 @@ from vjepa_demo.config import (
     named_views,
     wait_passively,
 )
-from vjepa_demo.schema import DemoError, ModelError, RecordError, RecordProblem, check_prompt, to_compare
+from vjepa_demo.schema import (
+    OVERALL_MEANS_LESS,
+    DemoError,
+    ModelError,
+    RecordError,
+    RecordProblem,
+    check_prompt,
+    to_compare,
+)
 
 if TYPE_CHECKING:
     from vjepa_demo.batch import BatchReport, BatchSummary, BatchTable, GroupScores
@@ -367,12 +375,11 @@ def _as_comparison(comparison: Comparison) -> list[str]:
 
 
 def _doubts(unknown: Sequence[str]) -> list[str]:
-    """What to make of Alignment where the model does not know some words."""
+    """What to make of Alignment and Overall where the model does not know some words."""
     if not unknown:
         return []
-    return [
-        f"note: Alignment means nothing here, and Overall counts it in; the model does not know: {', '.join(unknown)}"
-    ]
+    words = ", ".join(unknown)
+    return [f"note: Alignment means nothing here, and {OVERALL_MEANS_LESS}; the model does not know: {words}"]
 
 
 def _as_cell(comparison: Comparison, name: str, index: int) -> str:
@@ -509,7 +516,8 @@ def _as_means(summary: BatchSummary) -> list[str]:
     lines = [line.rstrip() for line in lines]
     if summary.num_doubtful:
         rows = f"{summary.num_doubtful} of {summary.all.num_scored} rows"
-        lines += ["", f"note: Alignment means nothing in {rows}: the model does not know every word of their prompts"]
+        note = f"note: Alignment means nothing in {rows}, and {OVERALL_MEANS_LESS}"
+        lines += ["", f"{note}: the model does not know every word of their prompts"]
     return [*lines, *(["", *_as_metrics(summary.evaluation)] if summary.evaluation else [])]
 
 

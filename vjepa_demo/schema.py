@@ -26,6 +26,7 @@ SHOWN_DECIMALS = 2  # of a score, wherever a person reads it
 DIGEST_CHARACTERS = 12  # two of a million clips share one with a chance of 0.2 %
 SHOWN_WORDS = 300  # of those that a model knows
 WORD = re.compile(r"[^\W_]+")
+OVERALL_MEANS_LESS = "Overall, which the prompt moves too, means less"  # where Alignment means nothing
 LABEL_SOURCES = {"procedural": "procedural clips", "human": "clips with human labels"}
 
 

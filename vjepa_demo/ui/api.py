@@ -65,7 +65,7 @@ RESULT = {
     "model": TEXT,
     "trained_on": said(TEXT, "what the model learned from"),
     "scores": SCORES,
-    "unknown_words": said(a_list(TEXT), "of the prompt: if there are any, Alignment means nothing"),
+    "unknown_words": said(a_list(TEXT), "of the prompt: if there are any, Alignment means nothing, Overall less"),
     "seconds": an_object(decode=NUMBER, video=NUMBER, text=NUMBER, head=NUMBER),
 }
 COMPARED = an_object(

@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from vjepa_demo.config import DIMENSIONS, SCORE_MAX, SCORE_MIN
+from vjepa_demo.schema import OVERALL_MEANS_LESS
 from vjepa_demo.ui import render
 from vjepa_demo.ui.session import BatchOrder
 
@@ -102,7 +103,8 @@ def _errors(errors: int) -> str:
 def scored_by(scorer: Scorer, *, num_doubtful: int = 0) -> str:
     """The model, and how far to trust it; in `num_doubtful` rows its Alignment means nothing."""
     rows = render.counted(num_doubtful, "row")
-    doubt = f"In {rows} its Alignment means nothing: it does not know every word of the prompt." if num_doubtful else ""
+    why = "it does not know every word of the prompt"
+    doubt = f"In {rows} its Alignment means nothing, and its {OVERALL_MEANS_LESS}: {why}." if num_doubtful else ""
     return f'<div class="heading"><p>Scored by <b>{escape(scorer.name)}</b>. {render.caution(scorer)} {doubt}</p></div>'
 
 

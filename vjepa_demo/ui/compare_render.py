@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from vjepa_demo.config import COMPARED_LETTERS, DIMENSIONS
 from vjepa_demo.plots import CLIP_COLOURS, without_tags
-from vjepa_demo.schema import Comparison, VideoScores
+from vjepa_demo.schema import OVERALL_MEANS_LESS, Comparison, VideoScores
 from vjepa_demo.ui.compare_board import Board, Clip
 from vjepa_demo.ui.render import STEP_NAMES, UNKNOWN_WORDS, caution, marked_prompt, trust
 
@@ -119,7 +119,7 @@ def heading(comparison: Comparison) -> str:
     prompts = {result.prompt for result in comparison.results}
     first = comparison.results[0]
     what = f"“{marked_prompt(first)}”" if len(prompts) == 1 else "each with its own prompt"
-    doubt = [f"Alignment means nothing here: {UNKNOWN_WORDS}."] if comparison.doubtful else []
+    doubt = [f"Alignment means nothing here, and {OVERALL_MEANS_LESS}: {UNKNOWN_WORDS}."] if comparison.doubtful else []
     sentences = [f"Scored by <b>{escape(comparison.model)}</b>.", caution(first), *doubt]
     return (
         f'<div class="heading"><p class="what"><b>{len(comparison.results)} clips</b> · {what}</p>'

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from vjepa_demo.config import DIMENSION_MEANINGS, SCORE_MAX, SCORE_MIN, acr_word
-from vjepa_demo.schema import WORD, TrainedOn, VideoScores
+from vjepa_demo.schema import OVERALL_MEANS_LESS, WORD, TrainedOn, VideoScores
 
 if TYPE_CHECKING:
     from vjepa_demo.metrics import Evaluation
@@ -62,7 +62,7 @@ def _score_row(name: str, score: float, result: VideoScores) -> str:
     doubt = name in result.doubtful
     meaning = f"not meaningful here: {UNKNOWN_WORDS}" if doubt else DIMENSION_MEANINGS[name]
     if name == "Overall" and result.doubtful:
-        meaning += f"; counts {' and '.join(result.doubtful)} in"
+        meaning += "; the prompt moves it too"
     return (
         f"<tr class='{'doubtful' if doubt else 'sure'}'>"
         f"<td>{name}<small>{meaning}</small></td>"
@@ -150,7 +150,7 @@ def caution(result: VideoScores | Scorer) -> str:
 
 
 def _doubts(result: VideoScores) -> list[str]:
-    doubts, so = [], "so its Alignment means nothing here, and its Overall, which counts that in, means less"
+    doubts, so = [], f"so its Alignment means nothing here, and its {OVERALL_MEANS_LESS}"
     if result.unknown_words:
         doubts.append(f"It does not know the words that are marked, {so}.")
     elif result.doubtful:
