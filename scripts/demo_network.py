@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, BertConfig, BertModel, BertTokenizer, VJEPA2Config, VJEPA2Model
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from demo_samples import CLIP
 
@@ -28,17 +29,6 @@ from vjepa_demo.synthetic import ATTRIBUTES, PHRASES, caption_words
 
 CROP_SIZE, HEAD_HIDDEN = CLIP.crop_size, 512
 KINDS = tuple(DEGRADATIONS)
-
-
-class Known(Protocol):
-    """What is known about B clips: facts and told (B, A) indices, -1 for what a caption leaves out; losses (B, K)."""
-
-    @property
-    def facts(self) -> Tensor: ...
-    @property
-    def told(self) -> Tensor: ...
-    @property
-    def losses(self) -> Tensor: ...
 
 
 @lru_cache(maxsize=1)
@@ -211,13 +201,16 @@ class AuxiliaryHeads(nn.Module):
         self.told = nn.Linear(text_dim, sum(self.sizes))
         self.faults = nn.Linear(video_dim, len(KINDS))
 
-    def loss(self, full: Tensor, video: Tensor, text: Tensor, known: Known) -> Tensor:
+    def loss(self, full: Tensor, video: Tensor, text: Tensor, *, facts: Tensor, told: Tensor, losses: Tensor) -> Tensor:
         """0.3 cross-entropy of the facts, seen in the full view and told, and 0.5 squared error of the faults (x 10:
-        they are rare)."""
-        seen = self._cross_entropy(self.seen(full), known.facts)
-        told = self._cross_entropy(self.told(8.0 * text), known.told)
-        faults = F.mse_loss(self.faults(video), known.losses)
-        return 0.3 * seen + 0.3 * told + 5.0 * faults
+        they are rare).
+
+        Features `full` and `text` of N clips, with facts and told (N, A) indices, -1 for what a caption leaves out;
+        `video`, of all views, of the first B, with losses (B, K).
+        """
+        of_seen = self._cross_entropy(self.seen(full), facts)
+        of_told = self._cross_entropy(self.told(8.0 * text), told)
+        return 0.3 * of_seen + 0.3 * of_told + 5.0 * F.mse_loss(self.faults(video), losses)
 
     def _cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
         parts = logits.split(self.sizes, dim=1)

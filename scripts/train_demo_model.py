@@ -1,13 +1,15 @@
-"""Train the `demo` model from nothing on procedural clips, and write it to `assets/demo`.
+"""Train the `demo` model on procedural clips, from nothing or in a further sitting, and write it to `assets/demo`.
 
     python scripts/train_demo_model.py                       # draws what is missing, trains, exports
-    python scripts/train_demo_model.py --start assets/demo --first-seed 10000    # a further sitting, on other scenes
+    python scripts/train_demo_model.py --run runs/further --start assets/demo --first-seed 10000
+                                                             # a further sitting: from those weights, on other scenes
     python scripts/train_demo_model.py --export-only         # write out the last saved state
     python scripts/train_demo_model.py --evaluate assets/demo
-    python scripts/train_demo_model.py --curve           # held-out SROCC of the states that were kept on the way
+    python scripts/train_demo_model.py --curve               # held-out SROCC of the states that were kept on the way
 
-The same seed, settings and number of processes give the same model, with the same Python, torch and FFmpeg. A run saves
-as it goes into its folder and takes up there again; it may then be given more samples, or more or fewer steps.
+The same seed, settings, number of processes and model to start from give the same model, with the same Python, torch
+and FFmpeg. A run saves as it goes into its folder and takes up there again; it may then be given more samples, or more
+or fewer steps.
 What it learns from is drawn once by `demo_samples.py`, before or beside it, and kept on disk: scenes in four variants,
 and sketches (delete the folder when the code that draws them has changed). Captions, what is wrong with them, mirroring
 and time's direction are drawn anew each time.
@@ -85,7 +87,8 @@ SKETCHED = ("Alignment", "Aesthetic")  # what the full view alone can tell
 
 @dataclass(frozen=True)
 class Settings:
-    """All that a run's result depends on, but for the number of processes that share a batch."""
+    """All that a run's result depends on, but for the number of processes that share a batch, and the weights in
+    `start`, which the card names."""
 
     steps: int = 12_000
     start: str = ""  # the folder of a model to go on from, with the same encoders; none: from nothing
@@ -104,6 +107,15 @@ class Settings:
     num_layers: int = 3
     vocabulary_size: int = 2000  # pieces of words, beside the words of the captions
     num_held_out: int = 500
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where seeds would be drawn from twice."""
+        if self.start and not self.first_seed:
+            raise ValueError("a model goes on with scenes that it did not learn from: give --first-seed")
+        if self.first_seed + self.num_scenes > SKETCH_SEED:
+            raise ValueError(f"scenes have seeds below {SKETCH_SEED:,}")
+        if SKETCH_SEED + self.first_seed + self.num_sketches > HELD_OUT_SEED:
+            raise ValueError(f"sketches have seeds below {HELD_OUT_SEED:,}")
 
 
 @dataclass(frozen=True)
@@ -191,12 +203,13 @@ def _by_view(pixels: np.ndarray) -> list[Tensor]:
 
 def draw_disguise(rng: np.random.Generator) -> Callable[[list[Tensor]], list[Tensor]]:
     """A function that shows the views of a clip's details as another clip might have them: turned, in another light,
-    the pieces in another order. What is wrong stays to be seen; what the clip shows is harder to learn by heart.
+    half of the time with the pieces of the native view in another order. What is wrong stays to be seen; what the clip
+    shows is harder to learn by heart.
 
     The full view stays as it is: what the caption says can be seen in it.
     """
     turns, flips = rng.integers(4, size=len(VIEW_FRAMES)), rng.random(len(VIEW_FRAMES)) < 0.5
-    gains, curve = np.exp(rng.normal(0, 0.12, (3, 1)) * 0.3 + rng.normal(0, 0.12)), math.exp(rng.normal(0, 0.15))
+    gains, curve = np.exp(rng.normal(0, 0.036, (3, 1)) + rng.normal(0, 0.12)), math.exp(rng.normal(0, 0.15))
     light = (255 * gains * (np.arange(256) / 255) ** curve + 0.5).clip(0, 255).astype(np.uint8)  # (3, 256)
     order, shuffled = rng.permutation(NATIVE.grid**2), rng.random() < 0.5
 
@@ -300,6 +313,11 @@ def sketch_loss(scores: Tensor, labels: Tensor) -> Tensor:
     return F.smooth_l1_loss(scores, labels) + 0.3 * (1 - plcc).mean()
 
 
+def of_another_scene(features: Tensor) -> Tensor:
+    """For each row of features (B, D) that of another scene, without gradient; rows 2i and 2i + 1 are of one scene."""
+    return features.detach().roll(2, dims=0)
+
+
 class Trainer:
     """A run in its folder: model, auxiliary heads and optimizer, saved as it goes and taken up again.
 
@@ -318,7 +336,7 @@ class Trainer:
             self._write_untrained_encoders()
         self.wait()
         self.model = build_model(folder, seed=settings.seed + 1, device=device)
-        self.before = {"recipe": "", "num_clips": 0}  # of the model that the run started from
+        self.before = {"recipe": "", "num_clips": 0, "weights": ""}  # of the model that the run started from
         dims = self.model.venc.config.hidden_size, self.model.video_dim, self.model.tenc.config.hidden_size
         self.heads = AuxiliaryHeads(*dims).to(self.model.device)
         self.parameters = [p for part in (self.model, self.heads) for p in part.parameters() if p.requires_grad]
@@ -337,9 +355,13 @@ class Trainer:
         """Take the weights of the trained model in `folder`.
 
         Raises:
-            SystemExit: if that one is built otherwise, or its captions had other words.
+            SystemExit: if that one is built otherwise, learned from people, or its captions had other words.
         """
         checkpoint = read_checkpoint(folder)
+        if checkpoint.trained_on.kind != "procedural":
+            raise SystemExit(f"{folder} learned from people's labels: start from a model that did not")
+        if (checkpoint.model.views, checkpoint.model.pooling) != (CLIP.views, self.model.config.pooling):
+            raise SystemExit(f"{folder} holds a model that is built otherwise: it looks at other views")
         trained = load_checkpoint(checkpoint, device=self.model.device)
         if trained.tokenizer.get_vocab() != self.model.tokenizer.get_vocab():
             raise SystemExit(f"{folder} learned other words than captions have now: train from nothing")
@@ -347,7 +369,11 @@ class Trainer:
             self.model.load_state_dict(trained.state_dict())
         except RuntimeError as error:
             raise SystemExit(f"{folder} holds a model that is built otherwise: {error}") from error
-        self.before = {"recipe": checkpoint.trained_on.recipe, "num_clips": checkpoint.trained_on.num_clips}
+        self.before = {
+            "recipe": checkpoint.trained_on.recipe,
+            "num_clips": checkpoint.trained_on.num_clips,
+            "weights": checkpoint.weights_sha256,
+        }
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
         """Muon for the matrices of the encoders' layers, AdamW for all else."""
@@ -457,12 +483,14 @@ class Trainer:
         video = torch.cat([full, torch.cat([others, borrowed])], dim=1)
         scores = self.model.predict_with_features(video, text)
         loss = score_loss(scores[:num_samples], batch.labels[:num_samples])
-        lent = full[:num_samples].detach().roll(2, dims=0)
-        beside = self.model.predict_with_features(torch.cat([lent, others], dim=1), text[:num_samples])
-        loss = loss + 0.5 * F.smooth_l1_loss(beside[:, TRADITIONAL], batch.labels[:num_samples, TRADITIONAL])
+        if num_samples > 2:
+            lent = torch.cat([of_another_scene(full[:num_samples]), others], dim=1)
+            beside = self.model.predict_with_features(lent, text[:num_samples])
+            loss = loss + 0.5 * F.smooth_l1_loss(beside[:, TRADITIONAL], batch.labels[:num_samples, TRADITIONAL])
         if num_sketches > 1:
             loss = loss + sketch_loss(scores[num_samples:], batch.labels[num_samples:])
-        return loss, self.heads.loss(full, video[:num_samples], text, batch)
+        known = {"facts": batch.facts, "told": batch.told, "losses": batch.losses}
+        return loss, self.heads.loss(full, video[:num_samples], text, **known)
 
     def _average_gradients(self) -> None:
         if self.world == 1:
@@ -505,7 +533,7 @@ class Trainer:
         self.heads.load_state_dict(state["heads"])
         for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
-        self.step, self.seconds, self.before = state["step"], state["seconds"], state["before"]
+        self.step, self.seconds, self.before = state["step"], state["seconds"], self.before | state["before"]
 
 
 def _tensors(batch: Batch) -> tuple[Tensor, ...]:
@@ -593,16 +621,23 @@ def export(trainer: Trainer, folder: Path) -> TrainedOn:
 
 def recipe(trainer: Trainer) -> str:
     """How the model was made, for its card."""
-    settings, basis = trainer.settings, "The patch embedding is a fixed cosine basis; everything above it was trained."
-    before = trainer.before["recipe"].removesuffix(basis).strip()
-    begins = f"{before} Then, from there," if before else "From nothing,"
-    return (
-        f"{begins} by scripts/train_demo_model.py, seed {settings.seed}: {trainer.step:,} steps of "
-        f"{2 * settings.scenes_per_batch} clips ({settings.num_scenes:,} scenes in four variants) and "
-        f"{settings.sketches_per_batch} sketches of {settings.num_sketches:,}; Muon for the layers' matrices, learning "
-        f"rate {settings.matrix_learning_rate:g}, AdamW for the rest, {settings.learning_rate:g}, cosine over "
-        f"{settings.steps:,} steps; {trainer.seconds / 60:.0f} minutes. {basis}"
+    settings, before = trainer.settings, trainer.before
+    begins = (
+        f"{before['recipe']} Then, from there (weights {before['weights'][:12]}),"
+        if before["recipe"]
+        else "From nothing,"
     )
+    last_seed = settings.first_seed + settings.num_scenes - 1
+    sitting = (
+        f"{begins} by scripts/train_demo_model.py, seed {settings.seed}: {trainer.step:,} steps of "
+        f"{2 * settings.scenes_per_batch} clips ({settings.num_scenes:,} scenes in four variants, seeds "
+        f"{settings.first_seed} to {last_seed}) and {settings.sketches_per_batch} sketches of "
+        f"{settings.num_sketches:,}; Muon for the layers' matrices, learning rate "
+        f"{settings.matrix_learning_rate:g}, AdamW for the rest, {settings.learning_rate:g}, cosine over "
+        f"{settings.steps:,} steps; {trainer.seconds / 60:.0f} minutes."
+    )
+    basis = "The patch embedding is a fixed cosine basis; everything above it was trained."
+    return sitting if before["recipe"] else f"{sitting} {basis}"
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -624,8 +659,15 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
-    """Those of the command line."""
-    return Settings(**{name: getattr(options, name) for name in asdict(Settings())})
+    """Those of the command line.
+
+    Raises:
+        SystemExit: if they contradict each other.
+    """
+    try:
+        return Settings(**{name: getattr(options, name) for name in asdict(Settings())})
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
 
 
 def train(rank: int, options: argparse.Namespace) -> None:
@@ -672,7 +714,8 @@ def _trained(options: argparse.Namespace) -> Trainer:
     """The run as it was saved last."""
     if not (options.run / "state.pt").exists():
         raise SystemExit(f"{options.run} holds no trained state: train first, or name the folder of the run with --run")
-    return Trainer(options.run, options.samples, settings_of(options))
+    settings = Settings(**torch.load(options.run / "state.pt", weights_only=True, map_location="cpu")["settings"])
+    return Trainer(options.run, options.samples, replace(settings, num_held_out=options.num_held_out))
 
 
 def report_on(folder: Path, samples: Path, num_clips: int) -> None:

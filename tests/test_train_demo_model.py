@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain, repeat
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -19,6 +20,7 @@ from transformers import VJEPA2Model
 
 from vjepa_demo.checkpoint import load_checkpoint, read_checkpoint
 from vjepa_demo.config import DIMENSIONS, PROJECT_ROOT
+from vjepa_demo.faults import distortion
 
 TINY = {"num_scenes": 2, "num_sketches": 3, "scenes_per_batch": 1, "sketches_per_batch": 2, "num_layers": 1}
 SETTINGS = {**TINY, "steps": 4, "warmup_steps": 1, "vocabulary_size": 800, "num_held_out": 3}
@@ -128,21 +130,27 @@ def test_backwards_and_mirrored_what_is_said_turns_round(script: ModuleType) -> 
     ]
 
 
-def test_a_disguise_changes_the_details_of_a_clip_but_not_what_is_wrong_with_them(script: ModuleType) -> None:
-    rng = np.random.default_rng(0)
-    disguise = script.draw_disguise(rng)
-    views = [torch.randint(0, 256, (frames, 3, 128, 128), dtype=torch.uint8) for frames in script.VIEW_FRAMES]
-    views[1][5], views[2][3] = views[1][4], views[2][2]  # a stutter
-    full, dense, native = disguise(views)
-    assert torch.equal(full, views[0])
-    for before, after in zip(views[1:], (dense, native), strict=True):
+@pytest.mark.parametrize("seed", range(4))
+def test_a_disguise_changes_what_details_show_but_not_how_bad_they_look(script: ModuleType, seed: int) -> None:
+    _, _, pixels = script.demo_samples.scene_views(3)
+    clean, worse = (script._by_view(pixels[number]) for number in (0, 1))
+    disguise = script.draw_disguise(np.random.default_rng(seed))
+    disguised = disguise(clean)
+    assert torch.equal(disguised[0], clean[0]), "the full view stays"
+    for before, after in zip(clean[1:], disguised[1:], strict=True):
         assert (after.shape, after.dtype) == (before.shape, torch.uint8)
-        assert (after.float() - before.float()).abs().mean() > 10
+        assert (after.float() - before.float()).abs().mean() > 3
+    for before, after, one, other in zip(clean[1:], worse[1:], disguised[1:], disguise(worse)[1:], strict=True):
+        assert distortion(one, other) == pytest.approx(distortion(before, after), rel=0.3)
+
+
+def test_frames_that_stand_still_do_so_in_disguise(script: ModuleType) -> None:
+    views = [torch.randint(0, 256, (frames, 3, 128, 128), dtype=torch.uint8) for frames in script.VIEW_FRAMES]
+    views[1][5], views[2][3] = views[1][4], views[2][2]
+    _, dense, native = script.draw_disguise(np.random.default_rng(0))(views)
     assert torch.equal(dense[5], dense[4])
     assert not torch.equal(dense[6], dense[4])
     assert torch.equal(native[3], native[2])
-    again = disguise(views)
-    assert torch.equal(again[1], dense), "a scene's variants are disguised alike"
 
 
 def test_the_pieces_of_a_view_are_put_elsewhere_whole(script: ModuleType) -> None:
@@ -162,11 +170,50 @@ def test_a_run_may_start_from_a_trained_model_on_scenes_of_its_own(script, sampl
     for name, value in trained.model.state_dict().items():
         torch.testing.assert_close(trainer.model.state_dict()[name], value, atol=1e-3, rtol=1e-3)
     list(trainer.run())
-    assert {"2.json", "3.json"} & {path.name for path in samples.iterdir()}, "other scenes than those before"
     after = script.export(script.Trainer(tmp_path / "run", samples, script.Settings(**further)), tmp_path / "after")
     assert after.num_clips == 2 * before.num_clips - 4
     assert after.recipe.startswith(before.recipe.split(" The patch")[0])
-    assert "Then, from there, by scripts/train_demo_model.py, seed 0: 1 steps" in after.recipe
+    digest = read_checkpoint(tmp_path / "before").weights_sha256[:12]
+    assert f"Then, from there (weights {digest}), by scripts/train_demo_model.py, seed 0: 1 steps" in after.recipe
+    assert "seeds 2 to 3" in after.recipe
+
+
+def test_a_further_sitting_sees_other_scenes(script: ModuleType, samples: Path, monkeypatch) -> None:
+    asked, read_sample = [], script.read_sample
+    monkeypatch.setattr(script, "read_sample", lambda folder, seed: asked.append(seed) or read_sample(folder, seed))
+    batches = script.Batches(script.Settings(**SETTINGS | {"first_seed": 2}), samples)
+    assert len([batches[step] for step in range(3)]) == 3
+    assert set(asked) == {2, 3, *(script.SKETCH_SEED + number for number in (2, 3, 4))}
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"start": "assets/demo"}, {"first_seed": 100_000_000}, {"num_sketches": 900_000_001}]
+)
+def test_seeds_are_not_drawn_from_twice(script: ModuleType, wrong) -> None:
+    with pytest.raises(ValueError, match="seed"):
+        script.Settings(**wrong)
+
+
+def test_details_answer_for_traditional_beside_the_full_view_of_another_scene(script, samples, tmp_path) -> None:
+    features = torch.randn(6, 4, requires_grad=True)
+    others = script.of_another_scene(features)
+    assert torch.equal(others, features[[4, 5, 0, 1, 2, 3]])
+    assert not others.requires_grad
+    settings = script.Settings(**SETTINGS | {"scenes_per_batch": 2})
+    trainer = script.Trainer(tmp_path, samples, settings)
+    batch = trainer.batches[0]
+    losses = [trainer.train_on(batch)["loss"] for _ in range(12)]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_a_run_cannot_start_from_a_model_that_people_taught(script, samples, trained, tmp_path: Path) -> None:
+    exported = script.export(trained, tmp_path / "before")
+    model = load_checkpoint(read_checkpoint(tmp_path / "before"), device="cpu")
+    config = read_checkpoint(tmp_path / "before").model
+    script.save_checkpoint(model, tmp_path / "before", trained_on=replace(exported, kind="human"), model_config=config)
+    settings = script.Settings(**SETTINGS | {"start": str(tmp_path / "before"), "first_seed": 2})
+    with pytest.raises(SystemExit, match="learned from people"):
+        script.Trainer(tmp_path / "run", samples, settings)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +221,7 @@ def test_a_run_may_start_from_a_trained_model_on_scenes_of_its_own(script, sampl
 )
 def test_a_run_cannot_start_from_a_model_built_otherwise(script, samples, trained, tmp_path, other, message) -> None:
     script.export(trained, tmp_path / "before")
-    settings = script.Settings(**SETTINGS | {"start": str(tmp_path / "before")} | other)
+    settings = script.Settings(**SETTINGS | {"start": str(tmp_path / "before"), "first_seed": 2} | other)
     with pytest.raises(SystemExit, match=message):
         script.Trainer(tmp_path / "run", samples, settings)
 

@@ -1,7 +1,8 @@
 """What can be wrong with a clip: how each fault is made, and how much of its dimension it costs a viewer.
 
-A cost follows what is visible, not the knob: it is measured between the frames before and after the fault. Blur of
-what was smooth, stutter of what stood still and a codec that leaves no trace cost next to nothing.
+A cost follows what is visible: it is measured between the frames before and after the fault. Blur of what was smooth,
+stutter of what stood still and a codec that leaves no trace cost next to nothing. Where a fault does show, how much it
+costs follows its severity too.
 """
 
 from __future__ import annotations
@@ -105,7 +106,6 @@ def to_bytes(video: Tensor) -> Tensor:
 
 # Mean absolute change of brightness, as a share of full scale, at which a fault shows to two thirds.
 _SHOWS_AT = {"Temporal": 0.006, "Aesthetic": 0.012}
-_MAX_COST = 0.95
 
 
 def cost_of(degradation: Degradation, before: Tensor, after: Tensor) -> float:
@@ -119,9 +119,9 @@ def cost_of(degradation: Degradation, before: Tensor, after: Tensor) -> float:
         changed = change(_few(before), _few(after))
     else:
         changed = change(brightness(before), brightness(after))
+    if DEGRADATIONS[degradation.kind].reorder:  # the more the picture is not where it should be, whatever the severity
+        return 0.95 * (1 - math.exp(-((changed / 0.03) ** 0.6)))
     shows = 1 - math.exp(-changed / _SHOWS_AT[dimension])
-    if DEGRADATIONS[degradation.kind].measured_only:  # the more the picture is not where it should be
-        return _MAX_COST * (1 - math.exp(-((changed / 0.03) ** 0.6)))
     return shows * (0.08 + 0.87 * degradation.severity)
 
 
@@ -274,7 +274,8 @@ def _coded(
 
 
 def uploaded(frames: Tensor, rng: np.random.Generator) -> Tensor:
-    """Frames (T, 3, H, W) uint8 as a good encode leaves them: what an upload is at best, and nothing a viewer sees."""
+    """Frames (T, 3, H, W) uint8 as a good encode leaves them: what an upload is at best. It counts as clean, up to CRF
+    24, where the compression faults begin."""
     preset = "ultrafast" if rng.random() < 0.75 else "veryfast"
     return _coded(frames, "libx264", crf=rng.uniform(12, 24), preset=preset)
 
@@ -421,16 +422,12 @@ Apply = Callable[[Tensor, float, np.random.Generator], Tensor]
 
 @dataclass(frozen=True)
 class Degrader:
-    """Which dimension a fault lowers, how it is made, and how often it is drawn among those of its dimension.
-
-    `measured_only`: its cost is what is measured alone; the severity means too little for it.
-    """
+    """Which dimension a fault lowers, how it is made, and how often it is drawn among those of its dimension."""
 
     dimension: str
     apply: Apply | None = None
     reorder: Reorder | None = None
     weight: float = 1.0
-    measured_only: bool = False
 
 
 DEGRADATIONS: dict[str, Degrader] = {
@@ -443,10 +440,10 @@ DEGRADATIONS: dict[str, Degrader] = {
     "jitter": Degrader("Temporal", _jitter, weight=1.3),
     "warp": Degrader("Temporal", _warp),
     "flicker": Degrader("Temporal", _flicker, weight=1.3),
-    "shuffle": Degrader("Temporal", reorder=_shuffle, weight=1.5, measured_only=True),
-    "stutter": Degrader("Temporal", reorder=_stutter, weight=2.0, measured_only=True),
-    "freeze": Degrader("Temporal", reorder=_freeze, weight=0.8, measured_only=True),
-    "drop": Degrader("Temporal", reorder=_drop, measured_only=True),
+    "shuffle": Degrader("Temporal", reorder=_shuffle, weight=1.5),
+    "stutter": Degrader("Temporal", reorder=_stutter, weight=2.0),
+    "freeze": Degrader("Temporal", reorder=_freeze, weight=0.8),
+    "drop": Degrader("Temporal", reorder=_drop),
     "pop": Degrader("Temporal", _pop, weight=0.8),
     "dark": Degrader("Aesthetic", _darken, weight=1.3),
     "bright": Degrader("Aesthetic", _overexpose),
