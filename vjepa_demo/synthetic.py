@@ -175,7 +175,7 @@ def make_clip(
     )
 
 
-def example_clips(*, num_frames: int = 60, height: int = 270, width: int = 480) -> dict[str, ProceduralClip]:
+def example_clips(*, num_frames: int = 60, height: int = 360, width: int = 640) -> dict[str, ProceduralClip]:
     """Four clips of 2.5 seconds to show a visitor, one scene: clean, blurred, unsteady, and with a wrong prompt."""
     ball = Scene("red", "ball", "grass", "right", "still", look=27)
 
