@@ -357,7 +357,7 @@ def test_the_export_is_a_small_loadable_checkpoint_that_scores_alike(script, tra
     assert exported.clip_config == script.CLIP
     assert trained_on.known_words == tuple(sorted(script.caption_words()))
     card = files["README.md"].read_text(encoding="utf-8")
-    assert "4 steps of 2 clips (2 scenes in four variants)" in card
+    assert "4 steps of 2 clips (2 scenes in four variants, seeds 0 to 1)" in card
     assert "crimson" in card
     batch = script.Batches(trained.settings, trained.samples)[0]
     pixels = [script.normalised(view[:2], trained.model.device) for view in batch.views]
