@@ -176,3 +176,13 @@ def test_where_no_cache_is_none_is_made(more, tmp_path, monkeypatch, capsys):
     none = {"folder": str(folder), "num_files": 0, "num_bytes": 0, "budget_bytes": 10**9}
     assert json.loads(capsys.readouterr().out) == none
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["film.mp4", "holiday"]
+
+
+def test_a_reader_that_has_enough_ends_the_command_quietly(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "vjepa_demo", "cache", "--cache", str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    assert process.wait() == 141

@@ -86,13 +86,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         _set_cache(options)
-        return options.run(options)
+        status: int = options.run(options)
+        sys.stdout.flush()
+        return status
     except DemoError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130  # as shells say it of Ctrl-C
+    except BrokenPipeError:  # who reads what is printed, such as head, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # as shells say it of SIGPIPE
 
 
 def _set_cache(options: argparse.Namespace) -> None:
