@@ -15,6 +15,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["VJEPA_DEMO_BOOTSTRAP"] = "0"  # no training beside the tests where there is a GPU
 os.environ["VJEPA_DEMO_CACHE"] = tempfile.mkdtemp(prefix="vjepa-demo-features-")  # never the real home
+# Uploads of one test process alone: a server that ends deletes its own, and those of others lie under the same names.
+os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="vjepa-demo-uploads-")
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # as config.wait_passively
 
 import gradio.media
@@ -29,13 +31,14 @@ from vjepa_demo.config import SEED_VIEWS, ModelConfig, View
 from vjepa_demo.model import VJEPAModel
 from vjepa_demo.schema import TrainedOn
 
-FEATURES = Path(os.environ["VJEPA_DEMO_CACHE"])
+FEATURES, UPLOADS = (Path(os.environ[name]) for name in ("VJEPA_DEMO_CACHE", "GRADIO_TEMP_DIR"))
 FRAMES, CROP = 4, 32
 TRAINED_ON = TrainedOn("human", 12, "twelve clips of a test", {"Traditional": 0.5}, 3)
 
 
 def pytest_unconfigure() -> None:
-    shutil.rmtree(FEATURES, ignore_errors=True)
+    for folder in (FEATURES, UPLOADS):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def small_vjepa_config(**settings) -> VJEPA2Config:
