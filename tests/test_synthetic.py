@@ -92,6 +92,23 @@ def test_a_clean_clip_with_a_true_caption_is_excellent_however_fast_it_moves() -
     assert clip.labels == dict.fromkeys(DIMENSIONS, SCORE_MAX)
 
 
+def test_clean_scenes_are_lit_as_at_any_hour_and_some_are_in_letterbox() -> None:
+    lit, boxed = [], []
+    for look in range(40):
+        scene = Scene("red", "ball", "stone", "still", "still", look=look)
+        frames = render_scene(scene, num_frames=2, duration_seconds=2.0, height=40, width=64)
+        lit.append(float(torch.quantile(frames.float().mean(dim=1), 0.95)))
+        if not frames[:, :, 0].any():
+            boxed.append(frames)
+    assert min(lit) < 0.65 * 255
+    assert max(lit) > 0.85 * 255
+    assert 1 <= len(boxed) <= 8
+    for frames in boxed:
+        dark = ~frames.amax(dim=(0, 1, 3)).bool()  # rows that are black in all frames
+        assert torch.equal(dark, dark.flip(0)), "as much above as below"
+        assert dark.sum() <= 0.27 * 40
+
+
 def test_example_clips_show_four_different_things() -> None:
     clips = example_clips(num_frames=12, height=36, width=64)
     assert list(clips) == ["clean", "blurred", "unsteady", "wrong_prompt"]
