@@ -22,7 +22,7 @@ CLIP_DASHES = ("solid", "dash", "dot", "dashdot")
 CLIP_MARKS = ("circle", "square", "diamond", "triangle-up")
 WORDS_ANGLE = 90 - 36  # degrees from the right, counter-clockwise
 CHART_HEIGHT = 420
-NOT_MEANINGFUL = '<i style="font-size: 10px">not meaningful</i>'  # beside the chart on a phone there is little room
+NOT_MEANINGFUL = '<i style="font-size: 9px">not meaningful</i>'  # beside the chart on a phone there is little room
 LEADERBOARD_ROW = 34  # pixels
 MOST_LABELLED = 30  # dots that have their number beside them
 NAME_CHARACTERS = 28  # of a video in a legend, of a generator beside its dot

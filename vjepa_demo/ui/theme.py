@@ -80,6 +80,7 @@ CSS = """
 .problems { max-height: 14rem; overflow: auto; border: 1px solid var(--border-color-primary);
   border-radius: var(--block-radius); }
 .wide { contain: inline-size; overflow-x: auto; }
+.about-scores .scores td:last-child { white-space: nowrap; text-align: right; }
 .metrics td { white-space: nowrap; font-size: .85rem; padding: .4rem .35rem; }
 .metrics th { font-weight: 600; text-align: left; padding: .4rem .35rem; border: 0 !important; }
 .leaderboard .name { max-width: 12rem; overflow: hidden; text-overflow: ellipsis; }
