@@ -15,6 +15,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from vjepa_demo.config import DEMO_VIEWS, PROJECT_ROOT, ClipConfig
-from vjepa_demo.faults import Degradation, Footage, degrade, draw_degradations, uploaded
+from vjepa_demo.faults import DEGRADATIONS, Degradation, Footage, cost_of, degrade, draw_degradations, uploaded
 from vjepa_demo.scenes import Scene, render_scene
 from vjepa_demo.synthetic import draw_scene
 from vjepa_demo.video import uniform_indices, view_frames, window_indices
@@ -37,6 +38,7 @@ CLIP = ClipConfig(num_frames=16, crop_size=128, views=DEMO_VIEWS)
 FULL, DENSE, NATIVE = DEMO_VIEWS
 VIEW_FRAMES = tuple(view.num_frames for view in DEMO_VIEWS)
 WINDOW = 16
+NATIVE_PLACES = np.array(window_indices(WINDOW, 1.0, WINDOW, VIEW_FRAMES[2]))  # of the native view in the window
 BEFORE, SPARE = 4, 7  # frames before the window that a codec starts with; frames around it that faults may show
 RATES = (16, 24, 24, 25, 30, 30, 30)  # frames a second
 # Height and width in pixels.
@@ -44,6 +46,10 @@ SIZES = ((360, 640), (396, 704), (432, 576), (512, 512), (640, 360), (400, 640),
 SKETCH_SIZES = ((180, 320), (192, 256), (208, 208), (256, 192))
 SKETCH_SEED = 100_000_000  # sketches are drawn from seeds from here on
 HELD_OUT_SEED = 1_000_000_000  # seeds from here on are never trained on
+# Faults that can be made in the views as they are kept: in every pixel by itself, or of the order of a few frames.
+MADE_IN_VIEWS = frozenset(
+    {"dark", "bright", "contrast", "saturation", "cast", "flicker", "stutter", "freeze", "shuffle"}
+)
 HELD_OUT_VARIANTS = (1, 3)  # of a held-out scene: two that are drawn independently
 
 
@@ -59,8 +65,13 @@ def draw_faults(rng: np.random.Generator) -> list[tuple[Degradation, ...]]:
     """The faults of a scene's four variants."""
     while not (first := draw_degradations(rng, 0.55)):
         pass
-    again = tuple(Degradation(fault.kind, 1.0 - rng.random()) for fault in first)
+    again = at_other_severities(first, rng)
     return [() if rng.random() < 0.7 else draw_degradations(rng, 0.3), first, again, draw_degradations(rng)]
+
+
+def at_other_severities(faults: Sequence[Degradation], rng: np.random.Generator) -> tuple[Degradation, ...]:
+    """The same kinds of faults, each as severe as may come."""
+    return tuple(Degradation(fault.kind, 1.0 - rng.random()) for fault in faults)
 
 
 def scene_views(seed: int) -> tuple[Scene, list[Variant], np.ndarray]:
@@ -93,8 +104,7 @@ def as_seen(shown: Tensor) -> Tensor:
     """The three views in a row, (28, 3, crop, crop), of frames (28, 3, H, W) uint8: some before the window, the
     window, and those spread over the clip."""
     window, whole = shown[BEFORE : BEFORE + WINDOW], shown[BEFORE + WINDOW :]
-    pairs = window_indices(WINDOW, 1.0, WINDOW, VIEW_FRAMES[2])
-    frames = ((whole, FULL), (window, DENSE), (window[pairs], NATIVE))
+    frames = ((whole, FULL), (window, DENSE), (window[NATIVE_PLACES], NATIVE))
     return torch.cat([view_frames(part, view, CLIP) for part, view in frames])
 
 
@@ -110,6 +120,34 @@ def sketch(seed: int) -> tuple[Scene, np.ndarray]:
 def degrade_view(view: Tensor, fault: Degradation, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
     """A view's frames (T, 3, crop, crop) uint8 with a fault, and what that costs."""
     return degrade(Footage(view, np.arange(len(view)), len(view)), [fault], rng)
+
+
+def degrade_views(
+    views: list[Tensor], faults: Sequence[Degradation], costs: dict[str, float], rng: np.random.Generator
+) -> tuple[list[Tensor], dict[str, float]]:
+    """A clip's views (T, 3, crop, crop) uint8 with those of `faults` that can be made in them and whose dimension
+    nothing has cost yet; and what everything costs then."""
+    taken = {DEGRADATIONS[kind].dimension for kind in costs}
+    for fault in faults:
+        if fault.kind in MADE_IN_VIEWS and DEGRADATIONS[fault.kind].dimension not in taken:
+            if reorder := DEGRADATIONS[fault.kind].reorder:
+                views, cost = _rearranged(views, fault, reorder(WINDOW, fault.severity, rng))
+            else:
+                changed, found = degrade_view(torch.cat(views), fault, rng)
+                views, cost = list(changed.split(VIEW_FRAMES)), found[fault.kind]
+            costs = {**costs, fault.kind: cost}
+    return views, costs
+
+
+def _rearranged(views: list[Tensor], fault: Degradation, order: np.ndarray) -> tuple[list[Tensor], float]:
+    """The views with the window's frames in another `order` (16,), and what that costs. The full view's frames are too
+    far apart for it to show there."""
+    full, dense, native = views
+    rearranged = dense[torch.from_numpy(order)]
+    pieces = Footage(native, NATIVE_PLACES, WINDOW).at(order[NATIVE_PLACES])
+    # Enlarged: a cost is measured at the size of a clip, and these are shrunk to about half of it.
+    before, after = (frames.repeat_interleave(2, -1).repeat_interleave(2, -2) for frames in (dense, rearranged))
+    return [full, rearranged, pieces], cost_of(fault, before, after)
 
 
 def draw(folder: Path, seed: int) -> None:

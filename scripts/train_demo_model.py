@@ -55,7 +55,15 @@ from demo_network import (
     save_video_encoder,
     write_untrained_encoders,
 )
-from demo_samples import CLIP, HELD_OUT_SEED, HELD_OUT_VARIANTS, NATIVE, SKETCH_SEED, VIEW_FRAMES
+from demo_samples import (
+    CLIP,
+    HELD_OUT_SEED,
+    HELD_OUT_VARIANTS,
+    NATIVE,
+    SKETCH_SEED,
+    VIEW_FRAMES,
+    at_other_severities,
+)
 
 from vjepa_demo.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from vjepa_demo.config import ASSETS, DEMO_VIEWS, DIMENSIONS, FREEZE_RATIO, PROJECT_ROOT, ModelConfig
@@ -79,8 +87,9 @@ logger = logging.getLogger("train_demo_model")
 
 MIRRORED = {"left": "right", "right": "left"}
 REVERSED = {"left": "right", "right": "left", "up": "down", "down": "up", "in": "out", "out": "in"}
+MADE_NOW = 0.4  # chance of a fault in each dimension that is made while training, where none was drawn
 KEEP_EVERY = 1500  # steps between the states that stay, for the learning curve
-MAY_CHANGE = {"steps", "num_scenes", "num_sketches", "num_held_out"}  # when a run is taken up again
+MAY_CHANGE = {"steps", "num_scenes", "num_sketches", "num_held_out", "seen_before"}  # when a run is taken up again
 TRADITIONAL = DIMENSIONS.index("Traditional")
 SKETCHED = ("Alignment", "Aesthetic")  # what the full view alone can tell
 
@@ -95,6 +104,7 @@ class Settings:
     first_seed: int = 0  # of the scenes, and of the sketches beside `SKETCH_SEED`
     num_scenes: int = 1660
     num_sketches: int = 9500
+    seen_before: int = 0  # clips of these that the model in `start` learned from too: the card counts them once
     scenes_per_batch: int = 8  # each is seen in two variants
     sketches_per_batch: int = 12
     seed: int = 0
@@ -178,12 +188,18 @@ class Batches:
         return [int(shuffled[e][rank]) for e, rank in zip(epochs, ranks, strict=True)]
 
     def _two_variants(self, seed: int, rng: np.random.Generator) -> list[dict[str, Any]]:
-        """A scene twice, turned the same way: half of the time with the same faults at other severities."""
+        """A scene twice, turned the same way: half of the time with the same faults at other severities. To those that
+        were drawn come some that are made now, in the views."""
         scene, costs, pixels = read_sample(self.folder, seed)
-        chosen = [1, 2] if rng.random() < 0.5 else rng.permutation(len(costs))[:2]
+        is_same = rng.random() < 0.5
+        chosen = [1, 2] if is_same else rng.permutation(len(costs))[:2]
         mirror, backwards = rng.random(2) < 0.5
-        disguise = draw_disguise(rng)
-        return [_seen(scene, costs[v], disguise(_by_view(pixels[v])), rng, mirror, backwards) for v in chosen]
+        disguise, faults, samples = draw_disguise(rng), draw_degradations(rng, MADE_NOW), []
+        for number in chosen:
+            views, all_costs = demo_samples.degrade_views(_by_view(pixels[number]), faults, costs[number], rng)
+            samples.append(_seen(scene, all_costs, disguise(views), rng, mirror, backwards))
+            faults = at_other_severities(faults, rng) if is_same else draw_degradations(rng, MADE_NOW)
+        return samples
 
     def _sketch(self, seed: int, rng: np.random.Generator) -> dict[str, Any]:
         """A sketch, half of the time with something wrong of what can be wrong in the full view."""
@@ -605,7 +621,8 @@ def export(trainer: Trainer, folder: Path) -> TrainedOn:
         kind="procedural",
         num_clips=trainer.before["num_clips"]
         + 4 * min(settings.num_scenes, trainer.step * settings.scenes_per_batch)
-        + settings.num_sketches,
+        + settings.num_sketches
+        - settings.seen_before,
         description="moving shapes and textures with known faults",
         known_words=tuple(sorted(caption_words())),
         recipe=recipe(trainer),

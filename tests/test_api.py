@@ -505,7 +505,7 @@ def test_an_evaluation_takes_turns_with_batches(monkeypatch, labels, clips):
             return (replace(RESULT, video=video, prompt=prompt) for video, prompt in requests)
 
     monkeypatch.setattr(api, "in_turn", in_turn)
-    session = Session.open()
+    session = Session()
     records = read_records(labels, [clips], extract_to=session.folder / "videos")
     told = list(api._evaluated(Quick(), records, session))
     assert [each["done"] for each in told] == list(range(1, 15))

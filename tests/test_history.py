@@ -20,7 +20,7 @@ from vjepa_demo.ui.session import Session
 
 @pytest.fixture
 def session():
-    session = Session.open()
+    session = Session()
     yield session
     session.close()
 

@@ -57,7 +57,7 @@ def account(hub, monkeypatch):
 
 @pytest.fixture
 def session() -> Iterator[Session]:
-    visitor = Session.open()
+    visitor = Session()
     yield visitor
     visitor.close()
 

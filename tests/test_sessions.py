@@ -11,13 +11,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 from gradio.components.api_component import Api
+from gradio.state_holder import SessionState
 
 from vjepa_demo.config import MAX_KEPT_SESSIONS
 from vjepa_demo.schema import RecordError, to_compare
 from vjepa_demo.ui import api_fields, fetch, visitors
-from vjepa_demo.ui.session import Session
+from vjepa_demo.ui.session import Session, add_session
 from vjepa_demo.ui.visitors import Visitors
 
 UNBOUNDED = 1 << 40
@@ -201,6 +203,7 @@ def program(name: str, kind: str = "api") -> SimpleNamespace:
 
 def opened(known: Visitors, name: str) -> Session:
     with known.session(program(name)) as session:
+        assert session.folder.exists()
         return session
 
 
@@ -286,6 +289,7 @@ def test_of_a_call_without_a_session_the_downloads_stay_unless_it_fails(known, k
     assert done.exists()
     call = known.session(program("a", kind))
     session = call.__enter__()
+    assert session.folder.exists()
     failed = session.download_path("scores.csv")
     failed.touch()
     with pytest.raises(RecordError):
@@ -301,7 +305,8 @@ def test_a_session_that_ends_deletes_what_was_made_for_it_and_no_upload(uploads)
     upload = uploads / "hash" / "clip.mp4"  # equal files are there once, whoever brought them
     upload.parent.mkdir(parents=True)
     upload.touch()
-    session, other = Session.open(), Session.open()
+    session, other = Session(), Session()
+    assert session.folder != other.folder
     made = session.download_path("scores.csv")
     made.touch()
     session.close()
@@ -312,8 +317,31 @@ def test_a_session_that_ends_deletes_what_was_made_for_it_and_no_upload(uploads)
     other.close()
 
 
+def test_a_visitor_has_a_session_from_the_first_event_on_and_its_end_is_told():
+    """Whoever clicks before the page has loaded, and the page that loads then, have the same one."""
+    with gr.Blocks(analytics_enabled=False) as app:
+        state = add_session(app)
+    ann, bob = SessionState(app), SessionState(app)
+    session = ann[state._id]
+    assert session.folder.exists()
+    assert bob[state._id] is not session
+    ann[state._id] = app.fns[0].fn(ann[state._id])  # the load event
+    assert ann[state._id] is session
+    [(_, kept, _)] = ann.state_components
+    state.delete_callback(kept)
+    assert session.closed.is_set()
+    assert not session.folder.exists()
+
+
+def test_a_session_that_ended_makes_no_folder():
+    session = Session()
+    session.close()
+    with pytest.raises(RecordError, match="the session has ended"):
+        session.new_run()
+
+
 def test_of_a_sessions_runs_the_last_that_ended_stays():
-    session = Session.open()
+    session = Session()
     archives = []
     for _ in range(3):
         folder = session.new_run()
@@ -331,7 +359,7 @@ def test_of_a_sessions_runs_the_last_that_ended_stays():
 
 
 def test_the_visitors_own_model_is_loaded_once_by_calls_at_once(monkeypatch, tmp_path):
-    session, loaded, both = Session.open(), [], threading.Barrier(2)
+    session, loaded, both = Session(), [], threading.Barrier(2)
 
     def load(*_: object, **__: object) -> object:
         loaded.append(object())

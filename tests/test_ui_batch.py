@@ -353,6 +353,22 @@ def test_nothing_that_is_added_takes_the_scores_there_are_until_score_all_is_pre
     assert set(download(page, tmp_path / "third.csv")["Prompt"]) == {"a cat"}
 
 
+def test_the_hint_knows_what_was_typed_while_an_answer_was_awaited(page, held_back):
+    scorer, address = held_back
+    scorer.let(1)
+    open_tab(page, address)
+    add(page, CLIPS[0], prompt="a cat")
+    start(page)
+    wait_until_done(page, "Done: 1 of 1 row scored")
+    awaited = []
+    page.route("**/run/predict", lambda route: awaited.append(route), times=1)
+    with page.expect_request("**/run/predict"):
+        page.type("#batch-prompt textarea", " ")
+    page.type("#batch-prompt textarea", "and a dog")
+    awaited[0].continue_()
+    expect(page.locator("#batch-hint")).to_contain_text("Score all replaces these scores.")
+
+
 def table_of(path: Path, *columns: str) -> Path:
     path.write_text(f"{','.join(columns)}\n{','.join(columns)}\n")
     return path
@@ -395,15 +411,20 @@ def test_the_fields_keep_their_height_while_a_batch_runs_and_the_page_its_width(
     page.get_by_role("tab", name="Batch").click()
     assert page.evaluate(WIDTH) == width
     fields = [page.locator(name) for name in ("#batch-videos", "#batch-table", "#batch-stop")]
-    before = [field.bounding_box() for field in fields]
+    before = [field.evaluate(PLACE) for field in fields]
     page.click("#batch-sample")
     scorer.let(2)
     expect(page.locator("#batch-rows tr[data-line]").first).to_be_visible()
     expect(page.locator("#batch-folder")).to_be_disabled()
-    assert [field.bounding_box() for field in fields] == before
+    assert [field.evaluate(PLACE) for field in fields] == before
     assert page.evaluate(WIDTH) == width
 
 
+# on the page, wherever it is scrolled to
+PLACE = """(element) => {
+  const { x, y, width, height } = element.getBoundingClientRect();
+  return [x + scrollX, y + scrollY, width, height];
+}"""
 WIDTH = "document.querySelector('.gradio-container').getBoundingClientRect().width"
 # of the text to the page behind it, as WCAG has it
 CONTRAST = """() => {
@@ -442,7 +463,7 @@ def uploads(tmp_path, monkeypatch) -> list[Path]:
 @pytest.fixture
 def session(uploads) -> Iterator[Session]:
     """A visitor who added six videos and a prompt."""
-    visitor = Session.open()
+    visitor = Session()
     assert check(visitor, *uploads)["start"].interactive
     yield visitor
     visitor.close()

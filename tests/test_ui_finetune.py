@@ -180,7 +180,7 @@ def test_nothing_sticks_out(browser, served, width):
 @pytest.fixture
 def session(own_labels) -> Iterator[Session]:
     """A visitor whose twelve clips were checked."""
-    visitor = Session.open()
+    visitor = Session()
     check(visitor, own_labels)
     yield visitor
     visitor.close()

@@ -17,13 +17,12 @@ from vjepa_demo.ui.api import add_api
 from vjepa_demo.ui.batch_tab import add_batch_tab
 from vjepa_demo.ui.compare_tab import CSS as COMPARE_CSS
 from vjepa_demo.ui.compare_tab import add_compare_tab
-from vjepa_demo.ui.errors import AT_ONCE
 from vjepa_demo.ui.finetune_tab import add_finetune_tab
 from vjepa_demo.ui.first_head import add_first_head
 from vjepa_demo.ui.history import wire_compare
 from vjepa_demo.ui.model_choice import follow
 from vjepa_demo.ui.score_tab import add_score_tab
-from vjepa_demo.ui.session import Session
+from vjepa_demo.ui.session import add_session
 from vjepa_demo.ui.theme import CSS, THEME
 
 if TYPE_CHECKING:
@@ -46,8 +45,7 @@ def build_app(
     """
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=DELETE_CACHE_SECONDS) as app:
         badge = gr.HTML(render.header(TITLE, default_model, "loading"), elem_id="header")
-        session = gr.State(None, delete_callback=_end)
-        app.load(Session.open, outputs=session, **AT_ONCE)
+        session = add_session(app)
         first_head = None if bootstrapper is None else add_first_head(app, bootstrapper)
         with gr.Tabs() as tabs:
             with gr.Tab("Score", id="score"):
@@ -82,12 +80,6 @@ def build_app(
             api_visibility="private",
         )
     return app
-
-
-def _end(session: Session | None) -> None:
-    """A visitor left: what they brought and made goes too."""
-    if session is not None:
-        session.close()
 
 
 def launch(app: gr.Blocks, **settings: Any) -> None:

@@ -18,7 +18,7 @@ from vjepa_demo.config import VIDEO_SUFFIXES
 from vjepa_demo.plots import leaderboard_chart
 from vjepa_demo.schema import DemoError, RecordError
 from vjepa_demo.ui import batch_render, data_inputs, render
-from vjepa_demo.ui.errors import AT_ONCE, shown_errors
+from vjepa_demo.ui.errors import AT_ONCE, keep_in_step, shown_errors
 from vjepa_demo.ui.model_choice import add_model_choice, refusal
 from vjepa_demo.ui.session import Batch, Session, Staged
 from vjepa_demo.ui.turns import BATCHING, in_turn, others_run
@@ -97,7 +97,7 @@ def add_batch_tab(load_scorer: Callable[[str], Scorer], default_model: str, sess
         score = partial(_score, load_scorer, resume=begin is _begin_again)
         _wire_run(button.click, begin, score, session, inputs, results)
     results.stop.click(_stop, [session], [results.stop, results.hint], **AT_ONCE)
-    results.order.input(_reorder, [session, results.order], results.rows, **AT_ONCE)
+    results.order.input(_reorder, [session, results.order], results.rows, trigger_mode="always_last", **AT_ONCE)
     return inputs.model
 
 
@@ -161,8 +161,9 @@ def _wire_check(session: gr.State, inputs: _Inputs, results: _Results) -> None:
         show_progress_on=results.check,
         api_visibility="private",
     )
-    checked.failure(_settled, readiness, results.all, **AT_ONCE)
-    gr.on([inputs.prompt.input, inputs.model.change], _settled, readiness, results.all, **AT_ONCE)
+    for event in (checked.success, checked.failure):  # the prompt may have been typed on meanwhile
+        event(_settled, readiness, results.all, trigger_mode="multiple", **AT_ONCE)
+    keep_in_step([inputs.prompt.input, inputs.model.change], _settled, readiness, results.all)
 
 
 def _split_folder(files: list[str] | None, table: str | None) -> tuple[Any, Any]:

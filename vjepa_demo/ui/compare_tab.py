@@ -265,7 +265,7 @@ def _wire_editing(inputs: _Inputs, outputs: list[Any]) -> None:
     inputs.drop.upload(_add_files, [inputs.drop, *inputs.values], [inputs.drop, *outputs], **AT_ONCE)
     acted = inputs.stage.click(_act, inputs.values, outputs, trigger_mode="multiple", **AT_ONCE)
     acted.then(None, js=TELL_DRAWN, api_visibility="private")
-    inputs.each.input(_switch, inputs.values, outputs, **AT_ONCE)
+    inputs.each.input(_switch, inputs.values, outputs, trigger_mode="always_last", **AT_ONCE)
     # Gradio marks the outputs of an event that fails, so the page is none of reading's; and it tells errors of events
     # that are queued, and no others.
     opened = gr.State(None)

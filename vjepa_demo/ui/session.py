@@ -15,9 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import gradio as gr
 from gradio.utils import get_upload_folder
 
 from vjepa_demo.schema import ModelError, RecordError
+from vjepa_demo.ui.errors import AT_ONCE
 from vjepa_demo.ui.turns import Turns
 
 if TYPE_CHECKING:
@@ -71,7 +73,6 @@ class Staged:
 class Session:
     """Held by Gradio for one visitor alone: nobody else can name it, and its folder's name is not told."""
 
-    folder: Path
     records: RecordSet | None = None
     description: str = ""
     kind: Literal["human", "procedural"] = "human"
@@ -94,10 +95,21 @@ class Session:
     unpacked: tuple[tuple[str, ...], list[Path]] | None = None  # uploads, with a folder in place of each zip
     stop_batch: threading.Event = field(default_factory=threading.Event)
     is_scoring: bool = False  # a batch
+    _folder: Path | None = None
+    _making: threading.Lock = field(default_factory=threading.Lock)  # the folder
 
-    @classmethod
-    def open(cls) -> Session:
-        return cls(Path(tempfile.mkdtemp(prefix="vjepa-demo-")))
+    @property
+    def folder(self) -> Path:
+        """For this visitor alone; made when it is first asked for.
+
+        Raises:
+            RecordError: if the visitor left before.
+        """
+        with self._making:
+            if self._folder is None:
+                self._check_open()
+                self._folder = Path(tempfile.mkdtemp(prefix="vjepa-demo-"))
+            return self._folder
 
     def or_else(self, load_scorer: Callable[[str], Scorer]) -> Callable[[str], Scorer]:
         """`load_scorer`, but for `MINE` this visitor's own scorer.
@@ -168,8 +180,9 @@ class Session:
 
     def delete(self) -> None:
         """Delete the folder and the downloads; a run that was still writing calls it once more."""
-        for folder in (self.folder, *self.downloads):
-            shutil.rmtree(folder, ignore_errors=True)
+        for folder in (self._folder, *self.downloads):
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
     def deleted_if_closed(self) -> Iterator[None]:
@@ -193,6 +206,26 @@ class Session:
         return self._is_pressed(self.stop_batch)
 
     def _is_pressed(self, stop: threading.Event) -> bool:
+        self._check_open()
+        return stop.is_set()
+
+    def _check_open(self) -> None:
         if self.closed.is_set():
             raise RecordError("the session has ended")
-        return stop.is_set()
+
+
+class _New:
+    """Every deep copy is a session of its own. (A `Session` would not do: Gradio takes a dataclass apart.)"""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Session:
+        return Session()
+
+
+def add_session(app: gr.Blocks) -> gr.State:
+    """The visitor's session, closed when they have left. It is there from their first event on, which may come before
+    the page's load event: Gradio copies a state's value for a visitor when an event of theirs first needs it."""
+    state = gr.State(delete_callback=Session.close)
+    state.value = _New()  # the constructor would have copied it
+    # Gradio tells the end of those alone that an event has given back.
+    app.load(lambda session: session, state, state, **AT_ONCE)
+    return state

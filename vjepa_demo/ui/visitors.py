@@ -56,7 +56,7 @@ class Visitors:
                 with self._lock:
                     kept.used, kept.running = time.monotonic(), kept.running - 1
             return
-        session = Session.open()
+        session = Session()
         try:
             yield session
             session.downloads.clear()
@@ -75,7 +75,7 @@ class Visitors:
         with self._lock:
             gone = self._forgotten(make_room=keep and session_hash not in self._kept)
             if keep and session_hash not in self._kept and len(self._kept) < MAX_KEPT_SESSIONS:
-                self._kept[session_hash] = _Kept(Session.open())
+                self._kept[session_hash] = _Kept(Session())
             kept = self._kept.get(session_hash)
             if kept is not None:
                 kept.used, kept.running = time.monotonic(), kept.running + 1
