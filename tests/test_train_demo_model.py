@@ -20,7 +20,7 @@ from transformers import VJEPA2Model
 
 from vjepa_demo.checkpoint import load_checkpoint, read_checkpoint
 from vjepa_demo.config import DIMENSIONS, PROJECT_ROOT
-from vjepa_demo.faults import distortion
+from vjepa_demo.faults import Degradation, distortion
 
 TINY = {"num_scenes": 2, "num_sketches": 3, "scenes_per_batch": 1, "sketches_per_batch": 2, "num_layers": 1}
 SETTINGS = {**TINY, "steps": 4, "warmup_steps": 1, "vocabulary_size": 800, "num_held_out": 3}
@@ -163,15 +163,45 @@ def test_the_pieces_of_a_view_are_put_elsewhere_whole(script: ModuleType) -> Non
         assert torch.equal(moved[:, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2], expected)
 
 
+@pytest.fixture(scope="module")
+def moving(script: ModuleType) -> list[torch.Tensor]:
+    """The views of a scene in which something moves, and nothing is wrong."""
+    return script._by_view(script.demo_samples.scene_views(3)[2][0])
+
+
+@pytest.mark.parametrize("kind", ["bright", "cast", "contrast", "dark", "flicker", "freeze", "saturation", "shuffle",
+                                  "stutter"])  # fmt: skip
+def test_a_fault_made_in_the_views_shows_in_them_and_costs_what_shows(script: ModuleType, moving, kind: str) -> None:
+    assert kind in script.demo_samples.MADE_IN_VIEWS
+    costs, changes = [], []
+    for severity in (0.1, 0.9):
+        rng = np.random.default_rng(1)
+        views, found = script.demo_samples.degrade_views(moving, [Degradation(kind, severity)], {"blur": 0.3}, rng)
+        assert [(view.shape, view.dtype) for view in views] == [(view.shape, view.dtype) for view in moving]
+        assert found.keys() == {"blur", kind}
+        costs.append(found[kind])
+        changes.append((views[1].float() - moving[1].float()).abs().mean())
+    assert 0 < costs[0] < costs[1] <= 0.95
+    assert 0 < changes[0] < changes[1]
+
+
+def test_nothing_is_made_in_the_views_that_they_do_not_hold_or_whose_dimension_has_a_fault(script, moving) -> None:
+    faults = [Degradation(kind, 0.9) for kind in ("blur", "drop", "pop", "dark", "stutter")]
+    given = {"cast": 0.2, "jitter": 0.4}
+    views, costs = script.demo_samples.degrade_views(moving, faults, given, np.random.default_rng(0))
+    assert costs == given
+    assert all(torch.equal(*pair) for pair in zip(views, moving, strict=True))
+
+
 def test_a_run_may_start_from_a_trained_model_on_scenes_of_its_own(script, samples, trained, tmp_path: Path) -> None:
     before = script.export(trained, tmp_path / "before")
-    further = SETTINGS | {"start": str(tmp_path / "before"), "first_seed": 2, "steps": 1}
+    further = SETTINGS | {"start": str(tmp_path / "before"), "first_seed": 2, "steps": 1, "seen_before": 1}
     trainer = script.Trainer(tmp_path / "run", samples, script.Settings(**further))
     for name, value in trained.model.state_dict().items():
         torch.testing.assert_close(trainer.model.state_dict()[name], value, atol=1e-3, rtol=1e-3)
     list(trainer.run())
     after = script.export(script.Trainer(tmp_path / "run", samples, script.Settings(**further)), tmp_path / "after")
-    assert after.num_clips == 2 * before.num_clips - 4
+    assert after.num_clips == 2 * before.num_clips - 5  # four of a scene that one step does not come to, and one seen
     assert after.recipe.startswith(before.recipe.split(" The patch")[0])
     digest = read_checkpoint(tmp_path / "before").weights_sha256[:12]
     assert f"Then, from there (weights {digest}), by scripts/train_demo_model.py, seed 0: 1 steps" in after.recipe
