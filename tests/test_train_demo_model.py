@@ -36,11 +36,18 @@ def script() -> Iterator[ModuleType]:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
-    module.demo_samples.SIZES, module.demo_samples.SKETCH_SIZES = ((132, 160),), ((48, 64),)
+    drawn = sys.modules["demo_samples"]
+    drawn.SIZES, drawn.SKETCH_SIZES = ((132, 160),), ((48, 64),)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield module
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def training(script: ModuleType) -> ModuleType:
+    """The module that the script takes its batches and its run from."""
+    return sys.modules["demo_training"]
 
 
 @pytest.fixture(scope="module")
@@ -55,86 +62,86 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(script: ModuleType, samples: Path, tmp_path_factory: pytest.TempPathFactory):
+def trained(training: ModuleType, samples: Path, tmp_path_factory: pytest.TempPathFactory):
     """A run of four steps that was never interrupted."""
-    trainer = script.Trainer(tmp_path_factory.mktemp("run"), samples, script.Settings(**SETTINGS))
+    trainer = training.Trainer(tmp_path_factory.mktemp("run"), samples, training.Settings(**SETTINGS))
     trainer.reports = list(trainer.run())
     return trainer
 
 
-def test_a_sample_drawn_again_is_the_same(script: ModuleType) -> None:
-    (scene, variants, views), (_, again, same) = (script.demo_samples.scene_views(3) for _ in range(2))
+def test_a_sample_drawn_again_is_the_same(training: ModuleType) -> None:
+    (scene, variants, views), (_, again, same) = (training.demo_samples.scene_views(3) for _ in range(2))
     assert np.array_equal(views, same)
     assert variants == again
     assert views.shape == (4, 28, 3, 128, 128)
-    assert scene == script.demo_samples.scene_views(3)[0]
+    assert scene == training.demo_samples.scene_views(3)[0]
     assert variants[1].degradations.keys() == variants[2].degradations.keys() != set()
 
 
-def test_a_batch_is_the_same_whenever_it_is_drawn(script: ModuleType, samples: Path) -> None:
-    settings = script.Settings(**SETTINGS)
-    first, again = (script.Batches(settings, samples)[3] for _ in range(2))
+def test_a_batch_is_the_same_whenever_it_is_drawn(training: ModuleType, samples: Path) -> None:
+    settings = training.Settings(**SETTINGS)
+    first, again = (training.Batches(settings, samples)[3] for _ in range(2))
     assert all(torch.equal(view, same) for view, same in zip(first.views, again.views, strict=True))
     assert first.captions == again.captions
     assert torch.equal(first.labels, again.labels)
 
 
-def test_a_batch_shows_each_scene_twice_and_then_the_sketches(script: ModuleType, samples: Path) -> None:
-    batch = script.Batches(script.Settings(**{**SETTINGS, "scenes_per_batch": 2}), samples)[0]
+def test_a_batch_shows_each_scene_twice_and_then_the_sketches(training: ModuleType, samples: Path) -> None:
+    batch = training.Batches(training.Settings(**{**SETTINGS, "scenes_per_batch": 2}), samples)[0]
     assert [tuple(view.shape[:2]) for view in batch.views] == [(6, 8), (4, 16), (4, 4)]
     assert {view.shape[2:] for view in batch.views} == {(3, 128, 128)}
     assert {view.dtype for view in batch.views} == {torch.uint8}
     assert torch.equal(batch.facts[:4:2], batch.facts[1:4:2])
     assert len(batch.captions) == 6
     assert batch.labels.shape == (6, len(DIMENSIONS))
-    assert batch.losses.shape == (4, len(script.KINDS))
+    assert batch.losses.shape == (4, len(training.KINDS))
 
 
-def test_an_epoch_goes_through_every_scene_once(script: ModuleType, samples: Path) -> None:
-    batches = script.Batches(script.Settings(num_scenes=12, scenes_per_batch=4), samples)
+def test_an_epoch_goes_through_every_scene_once(training: ModuleType, samples: Path) -> None:
+    batches = training.Batches(training.Settings(num_scenes=12, scenes_per_batch=4), samples)
     epochs = [[seed for step in steps for seed in batches.turn(step, 4, 12)] for steps in ((0, 1, 2), (3, 4, 5))]
     assert sorted(epochs[0]) == list(range(12))
     assert sorted(epochs[1]) == list(range(12))
     assert epochs[0] != epochs[1]
 
 
-def test_processes_share_a_batch_without_overlap(script: ModuleType, samples: Path) -> None:
-    settings = script.Settings(**{**SETTINGS, "scenes_per_batch": 2, "num_sketches": 4})
-    whole = script.Batches(settings, samples)[0]
-    parts = [script.Batches(settings, samples, (part, 2))[0] for part in range(2)]
+def test_processes_share_a_batch_without_overlap(training: ModuleType, samples: Path) -> None:
+    settings = training.Settings(**{**SETTINGS, "scenes_per_batch": 2, "num_sketches": 4})
+    whole = training.Batches(settings, samples)[0]
+    parts = [training.Batches(settings, samples, (part, 2))[0] for part in range(2)]
     assert [len(part.views[1]) for part in parts] == [2, 2]
     assert torch.equal(torch.cat([part.facts[:2, :3] for part in parts]), whole.facts[:4, :3])
 
 
-def test_held_out_clips_come_from_seeds_that_training_never_draws(script: ModuleType) -> None:
-    settings = script.Settings()
-    assert settings.num_scenes <= script.SKETCH_SEED
-    assert script.SKETCH_SEED + settings.num_sketches <= script.HELD_OUT_SEED
+def test_held_out_clips_come_from_seeds_that_training_never_draws(training: ModuleType) -> None:
+    settings = training.Settings()
+    assert settings.num_scenes <= training.SKETCH_SEED
+    assert training.SKETCH_SEED + settings.num_sketches <= training.HELD_OUT_SEED
 
 
-def test_backwards_and_mirrored_what_is_said_turns_round(script: ModuleType) -> None:
-    scene = script.Scene("red", "ball", "grass", "left", "in", look=1)
+def test_backwards_and_mirrored_what_is_said_turns_round(training: ModuleType) -> None:
+    scene = training.Scene("red", "ball", "grass", "left", "in", look=1)
     frames = torch.arange(8 * 3 * 4, dtype=torch.uint8).view(8, 3, 1, 4)
     rng = np.random.default_rng(0)
-    seen = script._seen(scene, {}, [frames], rng, mirror=True, backwards=False)
+    seen = training._seen(scene, {}, [frames], rng, mirror=True, backwards=False)
     assert torch.equal(seen["views"][0], frames.flip(-1))
     assert seen["facts"][3:] == [
-        list(script.PHRASES["motion"]).index("right"),
-        list(script.PHRASES["camera"]).index("in"),
+        list(training.PHRASES["motion"]).index("right"),
+        list(training.PHRASES["camera"]).index("in"),
     ]
-    seen = script._seen(scene, {}, [frames], rng, mirror=False, backwards=True)
+    seen = training._seen(scene, {}, [frames], rng, mirror=False, backwards=True)
     assert torch.equal(seen["views"][0], frames.flip(0))
     assert seen["facts"][3:] == [
-        list(script.PHRASES["motion"]).index("right"),
-        list(script.PHRASES["camera"]).index("out"),
+        list(training.PHRASES["motion"]).index("right"),
+        list(training.PHRASES["camera"]).index("out"),
     ]
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_disguise_changes_what_details_show_but_not_how_bad_they_look(script: ModuleType, seed: int) -> None:
-    _, _, pixels = script.demo_samples.scene_views(3)
-    clean, worse = (script._by_view(pixels[number]) for number in (0, 1))
-    disguise = script.draw_disguise(np.random.default_rng(seed))
+def test_a_disguise_changes_what_details_show_but_not_how_bad_they_look(training: ModuleType, seed: int) -> None:
+    _, _, pixels = training.demo_samples.scene_views(3)
+    clean, worse = (training._by_view(pixels[number]) for number in (0, 1))
+    disguise = training.draw_disguise(np.random.default_rng(seed))
     disguised = disguise(clean)
     assert torch.equal(disguised[0], clean[0]), "the full view stays"
     for before, after in zip(clean[1:], disguised[1:], strict=True):
@@ -144,19 +151,19 @@ def test_a_disguise_changes_what_details_show_but_not_how_bad_they_look(script: 
         assert distortion(one, other) == pytest.approx(distortion(before, after), rel=0.3)
 
 
-def test_frames_that_stand_still_do_so_in_disguise(script: ModuleType) -> None:
-    views = [torch.randint(0, 256, (frames, 3, 128, 128), dtype=torch.uint8) for frames in script.VIEW_FRAMES]
+def test_frames_that_stand_still_do_so_in_disguise(training: ModuleType) -> None:
+    views = [torch.randint(0, 256, (frames, 3, 128, 128), dtype=torch.uint8) for frames in training.VIEW_FRAMES]
     views[1][5], views[2][3] = views[1][4], views[2][2]
-    _, dense, native = script.draw_disguise(np.random.default_rng(0))(views)
+    _, dense, native = training.draw_disguise(np.random.default_rng(0))(views)
     assert torch.equal(dense[5], dense[4])
     assert not torch.equal(dense[6], dense[4])
     assert torch.equal(native[3], native[2])
 
 
-def test_the_pieces_of_a_view_are_put_elsewhere_whole(script: ModuleType) -> None:
+def test_the_pieces_of_a_view_are_put_elsewhere_whole(training: ModuleType) -> None:
     view = torch.arange(2 * 3 * 6 * 6).view(2, 3, 6, 6)
     order = np.random.default_rng(0).permutation(9)
-    moved = script._reordered(view, order)
+    moved = training._reordered(view, order)
     for place, piece in enumerate(order):
         (row, column), (old_row, old_column) = (divmod(int(n), 3) for n in (place, piece))
         expected = view[:, :, 2 * old_row : 2 * old_row + 2, 2 * old_column : 2 * old_column + 2]
@@ -164,19 +171,19 @@ def test_the_pieces_of_a_view_are_put_elsewhere_whole(script: ModuleType) -> Non
 
 
 @pytest.fixture(scope="module")
-def moving(script: ModuleType) -> list[torch.Tensor]:
+def moving(training: ModuleType) -> list[torch.Tensor]:
     """The views of a scene in which something moves, and nothing is wrong."""
-    return script._by_view(script.demo_samples.scene_views(3)[2][0])
+    return training._by_view(training.demo_samples.scene_views(3)[2][0])
 
 
 @pytest.mark.parametrize("kind", ["bright", "cast", "contrast", "dark", "flicker", "freeze", "saturation", "shuffle",
                                   "stutter"])  # fmt: skip
-def test_a_fault_made_in_the_views_shows_in_them_and_costs_what_shows(script: ModuleType, moving, kind: str) -> None:
-    assert kind in script.demo_samples.MADE_IN_VIEWS
+def test_a_fault_made_in_the_views_shows_in_them_and_costs_what_shows(training: ModuleType, moving, kind: str) -> None:
+    assert kind in training.demo_samples.MADE_IN_VIEWS
     costs, changes = [], []
     for severity in (0.1, 0.9):
         rng = np.random.default_rng(1)
-        views, found = script.demo_samples.degrade_views(moving, [Degradation(kind, severity)], {"blur": 0.3}, rng)
+        views, found = training.demo_samples.degrade_views(moving, [Degradation(kind, severity)], {"blur": 0.3}, rng)
         assert [(view.shape, view.dtype) for view in views] == [(view.shape, view.dtype) for view in moving]
         assert found.keys() == {"blur", kind}
         costs.append(found[kind])
@@ -185,22 +192,24 @@ def test_a_fault_made_in_the_views_shows_in_them_and_costs_what_shows(script: Mo
     assert 0 < changes[0] < changes[1]
 
 
-def test_nothing_is_made_in_the_views_that_they_do_not_hold_or_whose_dimension_has_a_fault(script, moving) -> None:
+def test_nothing_is_made_in_the_views_that_they_do_not_hold_or_whose_dimension_has_a_fault(training, moving) -> None:
     faults = [Degradation(kind, 0.9) for kind in ("blur", "drop", "pop", "dark", "stutter")]
     given = {"cast": 0.2, "jitter": 0.4}
-    views, costs = script.demo_samples.degrade_views(moving, faults, given, np.random.default_rng(0))
+    views, costs = training.demo_samples.degrade_views(moving, faults, given, np.random.default_rng(0))
     assert costs == given
     assert all(torch.equal(*pair) for pair in zip(views, moving, strict=True))
 
 
-def test_a_run_may_start_from_a_trained_model_on_scenes_of_its_own(script, samples, trained, tmp_path: Path) -> None:
+def test_a_run_may_start_from_a_trained_model_on_scenes_of_its_own(
+    script, training, samples, trained, tmp_path: Path
+) -> None:
     before = script.export(trained, tmp_path / "before")
     further = SETTINGS | {"start": str(tmp_path / "before"), "first_seed": 2, "steps": 1, "seen_before": 1}
-    trainer = script.Trainer(tmp_path / "run", samples, script.Settings(**further))
+    trainer = training.Trainer(tmp_path / "run", samples, training.Settings(**further))
     for name, value in trained.model.state_dict().items():
         torch.testing.assert_close(trainer.model.state_dict()[name], value, atol=1e-3, rtol=1e-3)
     list(trainer.run())
-    after = script.export(script.Trainer(tmp_path / "run", samples, script.Settings(**further)), tmp_path / "after")
+    after = script.export(training.Trainer(tmp_path / "run", samples, training.Settings(**further)), tmp_path / "after")
     assert after.num_clips == 2 * before.num_clips - 5  # four of a scene that one step does not come to, and one seen
     assert after.recipe.startswith(before.recipe.split(" The patch")[0])
     digest = read_checkpoint(tmp_path / "before").weights_sha256[:12]
@@ -208,60 +217,62 @@ def test_a_run_may_start_from_a_trained_model_on_scenes_of_its_own(script, sampl
     assert "seeds 2 to 3" in after.recipe
 
 
-def test_a_further_sitting_sees_other_scenes(script: ModuleType, samples: Path, monkeypatch) -> None:
-    asked, read_sample = [], script.read_sample
-    monkeypatch.setattr(script, "read_sample", lambda folder, seed: asked.append(seed) or read_sample(folder, seed))
-    batches = script.Batches(script.Settings(**SETTINGS | {"first_seed": 2}), samples)
+def test_a_further_sitting_sees_other_scenes(training: ModuleType, samples: Path, monkeypatch) -> None:
+    asked, read_sample = [], training.read_sample
+    monkeypatch.setattr(training, "read_sample", lambda folder, seed: asked.append(seed) or read_sample(folder, seed))
+    batches = training.Batches(training.Settings(**SETTINGS | {"first_seed": 2}), samples)
     assert len([batches[step] for step in range(3)]) == 3
-    assert set(asked) == {2, 3, *(script.SKETCH_SEED + number for number in (2, 3, 4))}
+    assert set(asked) == {2, 3, *(training.SKETCH_SEED + number for number in (2, 3, 4))}
 
 
 @pytest.mark.parametrize(
     "wrong", [{"start": "assets/demo"}, {"first_seed": 100_000_000}, {"num_sketches": 900_000_001}]
 )
-def test_seeds_are_not_drawn_from_twice(script: ModuleType, wrong) -> None:
+def test_seeds_are_not_drawn_from_twice(training: ModuleType, wrong) -> None:
     with pytest.raises(ValueError, match="seed"):
-        script.Settings(**wrong)
+        training.Settings(**wrong)
 
 
-def test_details_answer_for_traditional_beside_the_full_view_of_another_scene(script, samples, tmp_path) -> None:
+def test_details_answer_for_traditional_beside_the_full_view_of_another_scene(training, samples, tmp_path) -> None:
     features = torch.randn(6, 4, requires_grad=True)
-    others = script.of_another_scene(features)
+    others = training.of_another_scene(features)
     assert torch.equal(others, features[[4, 5, 0, 1, 2, 3]])
     assert not others.requires_grad
-    settings = script.Settings(**SETTINGS | {"scenes_per_batch": 2})
-    trainer = script.Trainer(tmp_path, samples, settings)
+    settings = training.Settings(**SETTINGS | {"scenes_per_batch": 2})
+    trainer = training.Trainer(tmp_path, samples, settings)
     batch = trainer.batches[0]
     losses = [trainer.train_on(batch)["loss"] for _ in range(12)]
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_a_run_cannot_start_from_a_model_that_people_taught(script, samples, trained, tmp_path: Path) -> None:
+def test_a_run_cannot_start_from_a_model_that_people_taught(script, training, samples, trained, tmp_path: Path) -> None:
     exported = script.export(trained, tmp_path / "before")
     model = load_checkpoint(read_checkpoint(tmp_path / "before"), device="cpu")
     config = read_checkpoint(tmp_path / "before").model
     script.save_checkpoint(model, tmp_path / "before", trained_on=replace(exported, kind="human"), model_config=config)
-    settings = script.Settings(**SETTINGS | {"start": str(tmp_path / "before"), "first_seed": 2})
+    settings = training.Settings(**SETTINGS | {"start": str(tmp_path / "before"), "first_seed": 2})
     with pytest.raises(SystemExit, match="learned from people"):
-        script.Trainer(tmp_path / "run", samples, settings)
+        training.Trainer(tmp_path / "run", samples, settings)
 
 
 @pytest.mark.parametrize(
     ("other", "message"), [({"vocabulary_size": 700}, "other words"), ({"num_layers": 2}, "built otherwise")]
 )
-def test_a_run_cannot_start_from_a_model_built_otherwise(script, samples, trained, tmp_path, other, message) -> None:
+def test_a_run_cannot_start_from_a_model_built_otherwise(
+    script, training, samples, trained, tmp_path, other, message
+) -> None:
     script.export(trained, tmp_path / "before")
-    settings = script.Settings(**SETTINGS | {"start": str(tmp_path / "before"), "first_seed": 2} | other)
+    settings = training.Settings(**SETTINGS | {"start": str(tmp_path / "before"), "first_seed": 2} | other)
     with pytest.raises(SystemExit, match=message):
-        script.Trainer(tmp_path / "run", samples, settings)
+        training.Trainer(tmp_path / "run", samples, settings)
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(script, samples, trained, tmp_path: Path) -> None:
-    settings = script.Settings(**SETTINGS)
-    interrupted = script.Trainer(tmp_path, samples, settings).run(save_every=2)
+def test_a_resumed_run_equals_an_uninterrupted_one(training, samples, trained, tmp_path: Path) -> None:
+    settings = training.Settings(**SETTINGS)
+    interrupted = training.Trainer(tmp_path, samples, settings).run(save_every=2)
     steps = [next(interrupted)["step"] for _ in range(3)]
     interrupted.close()
-    resumed = script.Trainer(tmp_path, samples, settings)
+    resumed = training.Trainer(tmp_path, samples, settings)
     assert (steps[-1], resumed.step) == (3, 2)
     reports = list(resumed.run())
     assert [r["loss"] for r in reports] == [r["loss"] for r in trained.reports[2:]]
@@ -269,19 +280,19 @@ def test_a_resumed_run_equals_an_uninterrupted_one(script, samples, trained, tmp
         assert torch.equal(value, resumed.model.state_dict()[name]), name
 
 
-def test_a_run_with_other_settings_is_not_resumed(script: ModuleType, samples: Path, trained) -> None:
+def test_a_run_with_other_settings_is_not_resumed(training: ModuleType, samples: Path, trained) -> None:
     with pytest.raises(SystemExit, match="use another --run folder"):
-        script.Trainer(trained.folder, samples, script.Settings(**{**SETTINGS, "seed": 1}))
+        training.Trainer(trained.folder, samples, training.Settings(**{**SETTINGS, "seed": 1}))
 
 
-def test_training_on_one_batch_learns_it(script: ModuleType, samples: Path, tmp_path: Path) -> None:
-    trainer = script.Trainer(tmp_path, samples, script.Settings(**SETTINGS))
-    batch = script.Batches(trainer.settings, samples)[0]
+def test_training_on_one_batch_learns_it(training: ModuleType, samples: Path, tmp_path: Path) -> None:
+    trainer = training.Trainer(tmp_path, samples, training.Settings(**SETTINGS))
+    batch = training.Batches(trainer.settings, samples)[0]
     losses = [trainer.train_on(batch)["loss"] for _ in range(12)]
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_the_patch_embedding_stays_as_it_was_set(script: ModuleType, trained) -> None:
+def test_the_patch_embedding_stays_as_it_was_set(trained) -> None:
     weights = load_file(trained.folder / "video_encoder" / "model.safetensors")
     set_weight = weights["encoder.embeddings.patch_embeddings.proj.weight"]
     assert torch.equal(trained.model.venc.embeddings.patch_embeddings.proj.weight, set_weight)
@@ -314,9 +325,9 @@ def test_a_step_computes_the_model_s_own_features_from_the_tokens_that_it_is_giv
     assert 1e-4 < float((part - expected).abs().max()) < 1
 
 
-def test_a_step_computes_a_share_of_the_tokens_and_the_last_steps_all(script, samples, tmp_path: Path) -> None:
-    settings = script.Settings(**SETTINGS | {"steps": 10, "share_of_tokens": 0.5, "whole_at_end": 0.2})
-    trainer = script.Trainer(tmp_path / "run", samples, settings)
+def test_a_step_computes_a_share_of_the_tokens_and_the_last_steps_all(training, samples, tmp_path: Path) -> None:
+    settings = training.Settings(**SETTINGS | {"steps": 10, "share_of_tokens": 0.5, "whole_at_end": 0.2})
+    trainer = training.Trainer(tmp_path / "run", samples, settings)
     assert [len(tokens) for tokens in trainer.shown()] == [128, 256, 64]
     dense = trainer.shown()[1].view(8, 32)
     assert torch.equal(dense[0] + 64, dense[1]), "some places of the picture, at all times"
@@ -324,20 +335,23 @@ def test_a_step_computes_a_share_of_the_tokens_and_the_last_steps_all(script, sa
     assert [len(tokens) for tokens in trainer.shown()] == [256, 512, 128]
 
 
-def test_the_curve_has_a_row_for_each_state_that_was_kept(script, samples, tmp_path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(script, "KEEP_EVERY", 2)
-    trainer = script.Trainer(tmp_path / "run", samples, script.Settings(**SETTINGS))
+def test_the_curve_has_a_row_for_each_state_that_was_kept(
+    script, training, samples, tmp_path, monkeypatch, capsys
+) -> None:
+    monkeypatch.setattr(training, "KEEP_EVERY", 2)
+    trainer = training.Trainer(tmp_path / "run", samples, training.Settings(**SETTINGS))
     list(trainer.run(save_every=1))
     script.report_curve(trainer, 3)
     _, _, *rows = capsys.readouterr().out.splitlines()
     assert [row.split(" | ")[0] for row in rows] == ["| 2", "| 4"]
 
 
-def test_a_run_out_of_time_is_saved_and_exports_nothing(script, samples, tmp_path, monkeypatch) -> None:
+def test_a_run_out_of_time_is_saved_and_exports_nothing(script, training, samples, tmp_path, monkeypatch) -> None:
     arguments = ["--run", str(tmp_path / "run"), "--samples", str(samples), "--out", str(tmp_path / "out")]
     arguments += [f"--{name.replace('_', '-')}={value}" for name, value in SETTINGS.items()]
     clock = chain([0.0, 0.0, 0.0], repeat(3600.0))  # started; two steps; over
-    monkeypatch.setattr(script, "time", SimpleNamespace(time=lambda: next(clock), monotonic=time.monotonic))
+    for module in (script, training):
+        monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda: next(clock), monotonic=time.monotonic))
     script.main([*arguments, "--minutes", "1"])
     assert torch.load(tmp_path / "run" / "state.pt", weights_only=True)["step"] == 2
     assert not (tmp_path / "out").exists()
@@ -346,7 +360,7 @@ def test_a_run_out_of_time_is_saved_and_exports_nothing(script, samples, tmp_pat
     assert not (tmp_path / "typo").exists()
 
 
-def test_two_processes_train_one_model(script, samples, tmp_path) -> None:
+def test_two_processes_train_one_model(samples, tmp_path) -> None:
     arguments = ["--run", str(tmp_path / "run"), "--samples", str(samples), "--out", str(tmp_path / "out")]
     settings = {**SETTINGS, "steps": 2, "scenes_per_batch": 2, "num_held_out": 1}
     arguments += [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
@@ -369,7 +383,7 @@ def test_unknown_words_fall_into_known_pieces(script: ModuleType, trained) -> No
     assert set(script.caption_words()) <= set(tokenizer.get_vocab())
 
 
-def test_the_export_is_a_small_loadable_checkpoint_that_scores_alike(script, trained, tmp_path: Path) -> None:
+def test_the_export_is_a_small_loadable_checkpoint_that_scores_alike(script, training, trained, tmp_path: Path) -> None:
     trained_on = script.export(trained, tmp_path)
     files = {path.relative_to(tmp_path).as_posix(): path for path in tmp_path.rglob("*") if path.is_file()}
     assert {
@@ -384,12 +398,12 @@ def test_the_export_is_a_small_loadable_checkpoint_that_scores_alike(script, tra
             assert {tensor.dtype for tensor in load_file(path).values()} == {torch.float16}
     exported = load_checkpoint(read_checkpoint(tmp_path), device="cpu")
     assert read_checkpoint(tmp_path).trained_on == trained_on
-    assert exported.clip_config == script.CLIP
+    assert exported.clip_config == training.CLIP
     assert trained_on.known_words == tuple(sorted(script.caption_words()))
     card = files["README.md"].read_text(encoding="utf-8")
     assert "4 steps of 2 clips (2 scenes in four variants, seeds 0 to 1)" in card
     assert "crimson" in card
-    batch = script.Batches(trained.settings, trained.samples)[0]
+    batch = training.Batches(trained.settings, trained.samples)[0]
     pixels = [script.normalised(view[:2], trained.model.device) for view in batch.views]
     scores = []
     for model in (trained.model.eval(), exported):
@@ -400,9 +414,9 @@ def test_the_export_is_a_small_loadable_checkpoint_that_scores_alike(script, tra
     assert torch.allclose(*scores, atol=0.02)
 
 
-def test_a_run_may_go_on_with_more_steps_and_scenes(script, samples, trained) -> None:
-    longer = script.Settings(**{**SETTINGS, "steps": 9, "num_scenes": 3})
-    assert script.Trainer(trained.folder, samples, longer).step == 4
+def test_a_run_may_go_on_with_more_steps_and_scenes(training, samples, trained) -> None:
+    longer = training.Settings(**{**SETTINGS, "steps": 9, "num_scenes": 3})
+    assert training.Trainer(trained.folder, samples, longer).step == 4
 
 
 def test_the_command_line_trains_exports_and_evaluates(script, samples, tmp_path: Path, caplog) -> None:

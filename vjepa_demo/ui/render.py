@@ -194,12 +194,12 @@ def about_model(name: str, trained_on: TrainedOn) -> str:
         for what, value in (*rows, *trained_on.measured.items())
     )
     held_out = f"<p>On {trained_on.num_held_out:,} clips it had not seen, and what else was measured:</p>"
-    words = trained_on.known_words_in_short
+    words, recipe = trained_on.known_words_in_short, trained_on.recipe
+    made = f"<details><summary>How it was made</summary><p>{escape(recipe)}</p></details>" if recipe else ""
     return (
         f'<div class="about-scores"><p><b>{escape(name)}</b> learned from {escape(str(trained_on))}.</p>'
-        f"{f'<p>{escape(trained_on.recipe)}</p>' if trained_on.recipe else ''}"
         f"{f'{held_out}<table class=scores><tbody>{cells}</tbody></table>' if cells else ''}"
-        f"{f'<p>The words it knows: {escape(words)}.</p>' if words else ''}</div>"
+        f"{f'<p>The words it knows: {escape(words)}.</p>' if words else ''}{made}</div>"
     )
 
 

@@ -1,0 +1,534 @@
+"""What the `demo` model learns from as batches, and the run that learns from it: saved as it goes, taken up again.
+
+`train_demo_model.py` is the command.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import demo_samples
+from demo_network import CROP_SIZE, KINDS, AuxiliaryHeads, build_model, english_text, write_untrained_encoders
+from demo_samples import (
+    CLIP,
+    HELD_OUT_SEED,
+    HELD_OUT_VARIANTS,
+    NATIVE,
+    SKETCH_SEED,
+    VIEW_FRAMES,
+    at_other_severities,
+)
+
+from vjepa_demo.checkpoint import load_checkpoint, read_checkpoint
+from vjepa_demo.config import DEMO_VIEWS, DIMENSIONS
+from vjepa_demo.faults import DEGRADATIONS, draw_degradations
+from vjepa_demo.scenes import Scene
+from vjepa_demo.synthetic import (
+    ATTRIBUTES,
+    PHRASES,
+    caption_of,
+    caption_words,
+    draw_num_wrong,
+    facts_of,
+    facts_told,
+    labels_for,
+    mislead,
+)
+
+MIRRORED = {"left": "right", "right": "left"}
+REVERSED = {"left": "right", "right": "left", "up": "down", "down": "up", "in": "out", "out": "in"}
+MADE_NOW = 0.4  # chance of a fault in each dimension that is made while training, where none was drawn
+KEEP_EVERY = 1500  # steps between the states that stay, for the learning curve
+MAY_CHANGE = {"steps", "num_scenes", "num_sketches", "num_held_out", "seen_before"}  # when a run is taken up again
+TRADITIONAL = DIMENSIONS.index("Traditional")
+SKETCHED = ("Alignment", "Aesthetic")  # what the full view alone can tell
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that a run's result depends on, but for the number of processes that share a batch, and the weights in
+    `start`, which the card names."""
+
+    steps: int = 12_000
+    start: str = ""  # the folder of a model to go on from, with the same encoders; none: from nothing
+    first_seed: int = 0  # of the scenes, and of the sketches beside `SKETCH_SEED`
+    num_scenes: int = 1660
+    num_sketches: int = 9500
+    seen_before: int = 0  # clips of these that the model in `start` learned from too: the card counts them once
+    scenes_per_batch: int = 8  # each is seen in two variants
+    sketches_per_batch: int = 12
+    seed: int = 0
+    learning_rate: float = 1e-3
+    matrix_learning_rate: float = 5e-3  # of the matrices in the encoders' layers, which Muon turns
+    warmup_steps: int = 150
+    weight_decay: float = 0.05
+    share_of_tokens: float = 0.5  # that a step computes,
+    whole_at_end: float = 0.08  # but for this share of the steps, the last ones
+    num_layers: int = 3
+    vocabulary_size: int = 2000  # pieces of words, beside the words of the captions
+    num_held_out: int = 500
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where seeds would be drawn from twice."""
+        if self.start and not self.first_seed:
+            raise ValueError("a model goes on with scenes that it did not learn from: give --first-seed")
+        if self.first_seed + self.num_scenes > SKETCH_SEED:
+            raise ValueError(f"scenes have seeds below {SKETCH_SEED:,}")
+        if SKETCH_SEED + self.first_seed + self.num_sketches > HELD_OUT_SEED:
+            raise ValueError(f"sketches have seeds below {HELD_OUT_SEED:,}")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Two variants of each of B/2 scenes, side by side, then S sketches, and what is known about them.
+
+    views: the full view (B + S, T, 3, crop, crop) uint8, the others (B, T, 3, crop, crop); labels (B + S, 5), of which
+    a sketch has those of `SKETCHED`; facts and told (B + S, A) indices, -1 for what the caption leaves out; losses
+    (B, K) the share of its dimension that each kind of degradation costs.
+    """
+
+    views: list[Tensor]
+    captions: list[str]
+    labels: Tensor
+    facts: Tensor
+    told: Tensor
+    losses: Tensor
+
+
+# ---- data ----------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=100_000)
+def facts_file(folder: Path, seed: int) -> dict[str, Any]:
+    """What `demo_samples` wrote about a scene or sketch; it is drawn now if it is not there."""
+    demo_samples.draw(folder, seed)
+    return dict(json.loads((folder / f"{seed}.json").read_text(encoding="utf-8")))
+
+
+def read_sample(folder: Path, seed: int) -> tuple[Scene, list[dict[str, float]], np.ndarray]:
+    """The scene of `seed`, what the faults of each of its variants cost, and all their views, not yet read from the
+    disk: (V, T, 3, crop, crop) uint8, or (T, 3, crop, crop) of a sketch."""
+    known = facts_file(folder, seed)
+    costs = [variant["costs"] for variant in known.get("variants", [])]
+    return Scene(**known["scene"]), costs, np.load(folder / f"{seed}.npy", mmap_mode="r")
+
+
+class Batches:
+    """Batch number `step` of a run: the same for the same settings, whoever asks and in whichever order.
+
+    `share` (i, n) gives the i-th of n parts of it.
+    """
+
+    def __init__(self, settings: Settings, folder: Path, share: tuple[int, int] = (0, 1)) -> None:
+        self.settings, self.folder, self.share = settings, folder, share
+
+    def __getitem__(self, step: int) -> Batch:
+        settings, (part, parts) = self.settings, self.share
+        rng = np.random.default_rng((settings.seed, 1, step, part))
+        scenes = self.turn(step, settings.scenes_per_batch, settings.num_scenes)[part::parts]
+        sketches = self.turn(step, settings.sketches_per_batch, settings.num_sketches)[part::parts]
+        first = settings.first_seed
+        samples = [sample for seed in scenes for sample in self._two_variants(first + seed, rng)]
+        return _stack(samples, [self._sketch(SKETCH_SEED + first + seed, rng) for seed in sketches])
+
+    def turn(self, step: int, size: int, count: int) -> list[int]:
+        """The `size` of `count` whose turn it is: each epoch goes through all of them in its own order."""
+        epochs, ranks = divmod(step * size + np.arange(size), count)
+        shuffled = {e: np.random.default_rng((self.settings.seed, 2, count, e)).permutation(count) for e in set(epochs)}
+        return [int(shuffled[e][rank]) for e, rank in zip(epochs, ranks, strict=True)]
+
+    def _two_variants(self, seed: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+        """A scene twice, turned the same way: half of the time with the same faults at other severities. To those that
+        were drawn come some that are made now, in the views."""
+        scene, costs, pixels = read_sample(self.folder, seed)
+        is_same = rng.random() < 0.5
+        chosen = [1, 2] if is_same else rng.permutation(len(costs))[:2]
+        mirror, backwards = rng.random(2) < 0.5
+        disguise, faults, samples = draw_disguise(rng), draw_degradations(rng, MADE_NOW), []
+        for number in chosen:
+            views, all_costs = demo_samples.degrade_views(_by_view(pixels[number]), faults, costs[number], rng)
+            samples.append(_seen(scene, all_costs, disguise(views), rng, mirror, backwards))
+            faults = at_other_severities(faults, rng) if is_same else draw_degradations(rng, MADE_NOW)
+        return samples
+
+    def _sketch(self, seed: int, rng: np.random.Generator) -> dict[str, Any]:
+        """A sketch, half of the time with something wrong of what can be wrong in the full view."""
+        scene, _, pixels = read_sample(self.folder, seed)
+        view, costs = torch.from_numpy(np.array(pixels)), {}
+        for fault in draw_degradations(rng):
+            if DEGRADATIONS[fault.kind].dimension == "Aesthetic":
+                view, costs = demo_samples.degrade_view(view, fault, rng)
+        mirror, backwards = rng.random(2) < 0.5
+        return _seen(scene, costs, [view], rng, mirror, backwards)
+
+
+def _by_view(pixels: np.ndarray) -> list[Tensor]:
+    """Each view's frames, of all views' in a row."""
+    return list(torch.from_numpy(np.array(pixels)).split(VIEW_FRAMES))
+
+
+def draw_disguise(rng: np.random.Generator) -> Callable[[list[Tensor]], list[Tensor]]:
+    """A function that shows the views of a clip's details as another clip might have them: turned, in another light,
+    half of the time with the pieces of the native view in another order. What is wrong stays to be seen; what the clip
+    shows is harder to learn by heart.
+
+    The full view stays as it is: what the caption says can be seen in it.
+    """
+    turns, flips = rng.integers(4, size=len(VIEW_FRAMES)), rng.random(len(VIEW_FRAMES)) < 0.5
+    gains, curve = np.exp(rng.normal(0, 0.036, (3, 1)) + rng.normal(0, 0.12)), math.exp(rng.normal(0, 0.15))
+    light = (255 * gains * (np.arange(256) / 255) ** curve + 0.5).clip(0, 255).astype(np.uint8)  # (3, 256)
+    order, shuffled = rng.permutation(NATIVE.grid**2), rng.random() < 0.5
+
+    def disguise(views: list[Tensor]) -> list[Tensor]:
+        result = views[:1]
+        for number, view in enumerate(views[1:], 1):
+            view = torch.rot90(view, int(turns[number]), (-2, -1))
+            view = view.flip(-1) if flips[number] else view
+            if shuffled and DEMO_VIEWS[number] is NATIVE:
+                view = _reordered(view, order)
+            channels = [light[c].take(view[:, c].numpy()) for c in range(3)]
+            result.append(torch.from_numpy(np.stack(channels, axis=1)))
+        return result
+
+    return disguise
+
+
+def _reordered(view: Tensor, order: np.ndarray) -> Tensor:
+    """A view (T, 3, crop, crop) of square pieces with each of them elsewhere, in all its frames alike."""
+    side = round(len(order) ** 0.5)
+    pieces = view.unflatten(3, (side, -1)).unflatten(2, (side, -1)).transpose(3, 4).flatten(2, 3)  # (T, 3, N, p, p)
+    return pieces[:, :, torch.from_numpy(order)].unflatten(2, (side, side)).transpose(3, 4).flatten(4).flatten(2, 3)
+
+
+def _seen(
+    scene: Scene, costs: dict[str, float], views: list[Tensor], rng: np.random.Generator, mirror: bool, backwards: bool
+) -> dict[str, Any]:
+    """One example: the views, perhaps mirrored or backwards, a caption of them, and what both are worth."""
+    if mirror:
+        views, scene = [view.flip(-1) for view in views], _renamed(scene, MIRRORED)
+    if backwards:
+        views, scene = [view.flip(0) for view in views], _renamed(scene, REVERSED)
+    told = mislead(facts_told(scene, rng), rng, num_wrong=draw_num_wrong(rng))
+    labels, facts = labels_for(scene, told, costs), facts_of(scene)
+    return {
+        "views": views,
+        "caption": add_strange_words(caption_of(told, rng), rng),
+        "labels": [labels[name] for name in DIMENSIONS],
+        "facts": [list(PHRASES[name]).index(facts[name]) for name in ATTRIBUTES],
+        "told": [list(PHRASES[name]).index(told[name]) if name in told else -1 for name in ATTRIBUTES],
+        "losses": [costs.get(kind, 0.0) for kind in KINDS],
+    }
+
+
+def _renamed(scene: Scene, names: dict[str, str]) -> Scene:
+    return replace(scene, motion=names.get(scene.motion, scene.motion), camera=names.get(scene.camera, scene.camera))
+
+
+def _stack(samples: Sequence[dict[str, Any]], sketches: Sequence[dict[str, Any]] = ()) -> Batch:
+    both = [*samples, *sketches]
+    views = [torch.stack([sample["views"][0] for sample in both])]
+    views += [torch.stack([sample["views"][v] for sample in samples]) for v in range(1, len(VIEW_FRAMES))]
+    return Batch(
+        views=views,
+        captions=[sample["caption"] for sample in both],
+        labels=torch.tensor([sample["labels"] for sample in both]),
+        facts=torch.tensor([sample["facts"] for sample in both]),
+        told=torch.tensor([sample["told"] for sample in both]),
+        losses=torch.tensor([sample["losses"] for sample in samples]),
+    )
+
+
+def held_out_clip(folder: Path, number: int) -> tuple[Batch, dict[str, float]]:
+    """Clip `number` of those that training never draws, two of each scene, by itself; and what each fault costs it."""
+    index, which = divmod(number, len(HELD_OUT_VARIANTS))
+    rng = np.random.default_rng((HELD_OUT_SEED, number))
+    scene, costs, pixels = read_sample(folder, HELD_OUT_SEED + index)
+    return _stack([_seen(scene, costs[which], _by_view(pixels[which]), rng, mirror=False, backwards=False)]), costs[
+        which
+    ]
+
+
+@lru_cache(maxsize=1)
+def strange_words() -> list[str]:
+    """English words that no caption uses."""
+    return sorted(set(re.findall(r"[a-z]{2,14}", english_text())) - caption_words())
+
+
+def add_strange_words(caption: str, rng: np.random.Generator) -> str:
+    """`caption`, a third of the time with words that mean nothing: what the model does not know, it must ignore."""
+    if rng.random() >= 0.35:
+        return caption
+    words, strange = caption.split(" "), strange_words()
+    for _ in range(int(rng.integers(1, 7))):
+        words.insert(int(rng.integers(len(words) + 1)), strange[int(rng.integers(len(strange)))])
+    return " ".join(words)
+
+
+# ---- training ------------------------------------------------------------------------------------------------
+
+
+def score_loss(scores: Tensor, labels: Tensor) -> Tensor:
+    """Smooth-L1 (Alignment twice), 0.3 (1 - PLCC), and smooth-L1 of the difference between a scene's two variants.
+
+    `scores` and `labels` are (B, 5); rows 2i and 2i + 1 show the same scene, so their difference is the faults'.
+    """
+    weights = torch.tensor([2.0 if name == "Alignment" else 1.0 for name in DIMENSIONS], device=scores.device)
+    near = (F.smooth_l1_loss(scores, labels, reduction="none") * weights).mean()
+    differences = [values[0::2] - values[1::2] for values in (scores, labels)]
+    apart = (F.smooth_l1_loss(*differences, reduction="none") * weights).mean()
+    centred = [values - values.mean(dim=0) for values in (scores, labels)]
+    plcc = F.cosine_similarity(*centred, dim=0)
+    return near + 0.5 * apart + 0.3 * (1 - plcc).mean()
+
+
+def sketch_loss(scores: Tensor, labels: Tensor) -> Tensor:
+    """Smooth-L1 and 0.3 (1 - PLCC) of the dimensions that a sketch shows."""
+    columns = [DIMENSIONS.index(name) for name in SKETCHED]
+    scores, labels = scores[:, columns], labels[:, columns]
+    plcc = F.cosine_similarity(scores - scores.mean(dim=0), labels - labels.mean(dim=0), dim=0)
+    return F.smooth_l1_loss(scores, labels) + 0.3 * (1 - plcc).mean()
+
+
+def of_another_scene(features: Tensor) -> Tensor:
+    """For each row of features (B, D) that of another scene, without gradient; rows 2i and 2i + 1 are of one scene."""
+    return features.detach().roll(2, dims=0)
+
+
+class Trainer:
+    """A run in its folder: model, auxiliary heads and optimizer, saved as it goes and taken up again.
+
+    Of several processes, process `rank` of `world` computes its share of each batch; their gradients are averaged.
+    """
+
+    def __init__(
+        self, folder: Path, samples: Path, settings: Settings, *, rank: int = 0, world: int = 1, device: str = "cpu"
+    ) -> None:
+        self.folder, self.samples, self.settings, self.step = folder, samples, settings, 0
+        self.rank, self.world, self.seconds = rank, world, 0.0
+        for path in (folder, samples):
+            path.mkdir(parents=True, exist_ok=True)
+        self.batches = Batches(settings, samples, (rank, world))
+        if rank == 0 and not (folder / "text_encoder" / "model.safetensors").exists():
+            self._write_untrained_encoders()
+        self.wait()
+        self.model = build_model(folder, seed=settings.seed + 1, device=device)
+        self.before = {"recipe": "", "num_clips": 0, "weights": ""}  # of the model that the run started from
+        dims = self.model.venc.config.hidden_size, self.model.video_dim, self.model.tenc.config.hidden_size
+        self.heads = AuxiliaryHeads(*dims).to(self.model.device)
+        self.parameters = [p for part in (self.model, self.heads) for p in part.parameters() if p.requires_grad]
+        self.optimizers = self._optimizers()
+        if self.state_file.exists():
+            self.restore(self.state_file)
+        elif settings.start:
+            self.start_from(Path(settings.start))
+
+    def _write_untrained_encoders(self) -> None:
+        frames = torch.cat([view.flatten(0, 1) for view in self.batches[0].views])
+        wanted = {"num_layers": self.settings.num_layers, "vocabulary_size": self.settings.vocabulary_size}
+        write_untrained_encoders(self.folder, frames, seed=self.settings.seed, **wanted)
+
+    def start_from(self, folder: Path) -> None:
+        """Take the weights of the trained model in `folder`.
+
+        Raises:
+            SystemExit: if that one is built otherwise, learned from people, or its captions had other words.
+        """
+        checkpoint = read_checkpoint(folder)
+        if checkpoint.trained_on.kind != "procedural":
+            raise SystemExit(f"{folder} learned from people's labels: start from a model that did not")
+        if (checkpoint.model.views, checkpoint.model.pooling) != (CLIP.views, self.model.config.pooling):
+            raise SystemExit(f"{folder} holds a model that is built otherwise: it looks at other views")
+        trained = load_checkpoint(checkpoint, device=self.model.device)
+        if trained.tokenizer.get_vocab() != self.model.tokenizer.get_vocab():
+            raise SystemExit(f"{folder} learned other words than captions have now: train from nothing")
+        try:
+            self.model.load_state_dict(trained.state_dict())
+        except RuntimeError as error:
+            raise SystemExit(f"{folder} holds a model that is built otherwise: {error}") from error
+        self.before = {
+            "recipe": checkpoint.trained_on.recipe,
+            "num_clips": checkpoint.trained_on.num_clips,
+            "weights": checkpoint.weights_sha256,
+        }
+
+    def _optimizers(self) -> list[torch.optim.Optimizer]:
+        """Muon for the matrices of the encoders' layers, AdamW for all else."""
+        settings = self.settings
+        layers = [*self.model.venc.layer.parameters(), *self.model.tenc.encoder.layer.parameters()]
+        matrices = [parameter for parameter in layers if parameter.ndim == 2]
+        known = set(matrices)
+        rest = [parameter for parameter in self.parameters if parameter not in known]
+        common = {"weight_decay": settings.weight_decay}
+        return [
+            torch.optim.AdamW(rest, lr=settings.learning_rate, betas=(0.9, 0.98), **common),
+            torch.optim.Muon(matrices, lr=settings.matrix_learning_rate, adjust_lr_fn="match_rms_adamw", **common),
+        ]
+
+    @property
+    def state_file(self) -> Path:
+        return self.folder / "state.pt"
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.world > 1:
+            torch.distributed.barrier()
+
+    def run(self, *, save_every: int = 100, until: float = math.inf) -> Iterator[dict[str, float]]:
+        """Train to the end, or until `time.time()` is `until`, and save; yields each step's number and losses."""
+        self.model.train()
+        begin = time.monotonic() - self.seconds
+        while self.step < self.settings.steps and self._goes_on(until):
+            report = self.train_on(self.batches[self.step])
+            self.seconds = time.monotonic() - begin
+            self.step += 1
+            if self.rank == 0 and self.step % save_every == 0:
+                self.save()
+            yield {"step": self.step, "seconds": self.seconds, **report}
+        if self.rank == 0:
+            self.save()
+
+    def _goes_on(self, until: float) -> bool:
+        """Whether it is not yet `until`, by the clock of the first process: all of them stop at the same step."""
+        goes_on = torch.tensor(time.time() < until)
+        if self.world > 1:
+            torch.distributed.broadcast(goes_on, src=0)
+        return bool(goes_on)
+
+    def train_on(self, batch: Batch) -> dict[str, float]:
+        """One step of the optimizer; gives the losses before it."""
+        torch.manual_seed(hash((self.settings.seed, self.step, self.rank)))  # of dropout, whoever trained before
+        device = self.model.device
+        batch = Batch(batch.views, batch.captions, *(t.to(device) for t in _tensors(batch)))
+        with torch.autocast(device.type, torch.bfloat16):
+            full, *others = (self.encode(view, tokens) for view, tokens in zip(batch.views, self.shown(), strict=True))
+            text = self.model.embed_text(batch.captions)
+        loss, auxiliary = self._losses(full, torch.cat(others, dim=1), text, batch)
+        self.model.zero_grad()
+        self.heads.zero_grad()
+        (loss + auxiliary).backward()
+        self._average_gradients()
+        nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        for optimizer in self.optimizers:
+            optimizer.param_groups[0]["lr"] = optimizer.defaults["lr"] * self._pace()
+            optimizer.step()
+        return {"loss": loss.item(), "auxiliary": auxiliary.item()}
+
+    def shown(self) -> list[Tensor]:
+        """Which tokens (N,) of each view this step computes: a random part of them, which costs much less, teaches
+        the same and keeps the model from learning clips by heart; all of them at the end of the run.
+
+        Of a view spread over the clip any; of those that lie close in time some places of the picture, all the time.
+        """
+        whole = self.step >= (1 - self.settings.whole_at_end) * self.settings.steps
+        share, places = (1.0 if whole else self.settings.share_of_tokens), (CROP_SIZE // 16) ** 2
+        chosen = []
+        for number, frames in enumerate(VIEW_FRAMES):
+            tokens = torch.arange(frames // 2 * places)
+            if number == 0:
+                tokens = tokens[torch.randperm(len(tokens))[: round(share * len(tokens))]]
+            else:
+                tokens = tokens.unflatten(0, (-1, places))[:, torch.randperm(places)[: round(share * places)]]
+            chosen.append(tokens.flatten().sort().values)
+        return chosen
+
+    def encode(self, frames: Tensor, tokens: Tensor) -> Tensor:
+        """Features (B, hidden) of the `tokens` (N,) of a view's frames (B, T, 3, crop, crop) uint8."""
+        encoder, device = self.model.venc, self.model.device
+        pixels = (
+            frames.unflatten(1, (-1, 2)).unflatten(5, (-1, 16)).unflatten(4, (-1, 16))
+        )  # (B, T/2, 2, 3, 8, 16, 8, 16)
+        patches = pixels.permute(0, 1, 4, 6, 3, 2, 5, 7).flatten(4).flatten(1, 3)[:, tokens].to(device)  # (B, N, 1536)
+        mean, std = (
+            torch.tensor(part, device=device).repeat_interleave(512) for part in (CLIP.image_mean, CLIP.image_std)
+        )
+        embedding = encoder.embeddings.patch_embeddings.proj
+        weight = embedding.weight.flatten(1) / (255 * std)  # pixels are normalised by it
+        bias = embedding.bias - weight @ (255 * mean)
+        with torch.autocast(device.type, enabled=False):  # details are tiny beside the mean
+            hidden = F.linear(patches.float(), weight, bias)
+        for layer in encoder.layer:
+            hidden = layer(hidden, tokens[None].to(device))[0]
+        return encoder.layernorm(hidden).mean(dim=1).float()
+
+    def _losses(self, full: Tensor, others: Tensor, text: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Of the scores and of the auxiliary heads. Sketches borrow the other views of the samples: they must not
+        matter for what a sketch shows. Nor must the full view for Traditional: the details answer for it beside that of
+        another scene too."""
+        num_samples, num_sketches = len(others), len(full) - len(others)
+        borrowed = others[torch.arange(num_sketches, device=full.device) * 5 % num_samples].detach()
+        video = torch.cat([full, torch.cat([others, borrowed])], dim=1)
+        scores = self.model.predict_with_features(video, text)
+        loss = score_loss(scores[:num_samples], batch.labels[:num_samples])
+        if num_samples > 2:
+            lent = torch.cat([of_another_scene(full[:num_samples]), others], dim=1)
+            beside = self.model.predict_with_features(lent, text[:num_samples])
+            loss = loss + 0.5 * F.smooth_l1_loss(beside[:, TRADITIONAL], batch.labels[:num_samples, TRADITIONAL])
+        if num_sketches > 1:
+            loss = loss + sketch_loss(scores[num_samples:], batch.labels[num_samples:])
+        known = {"facts": batch.facts, "told": batch.told, "losses": batch.losses}
+        return loss, self.heads.loss(full, video[:num_samples], text, **known)
+
+    def _average_gradients(self) -> None:
+        if self.world == 1:
+            return
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        torch.distributed.all_reduce(flat)
+        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient) / self.world)
+
+    def _pace(self) -> float:
+        """The share of the learning rate: linear warm-up, then half a cosine down to zero."""
+        warm = min(1.0, (self.step + 1) / self.settings.warmup_steps)
+        return warm * 0.5 * (1 + math.cos(math.pi * self.step / self.settings.steps))
+
+    def save(self) -> None:
+        """Write all that the rest of the run depends on, whole or not at all."""
+        state = {
+            "settings": asdict(self.settings),
+            "step": self.step,
+            "seconds": self.seconds,
+            "before": self.before,
+            "model": self.model.state_dict(),
+            "heads": self.heads.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+        }
+        partial = self.state_file.with_suffix(".partial")
+        torch.save(state, partial)
+        if self.step % KEEP_EVERY == 0:
+            shutil.copy(partial, self.folder / f"kept_{self.step}.pt")
+        partial.replace(self.state_file)
+
+    def restore(self, file: Path) -> None:
+        """Take up the run where it was when `file` was saved."""
+        state = torch.load(file, weights_only=True, map_location=self.model.device)
+        given, kept = asdict(self.settings), state["settings"]
+        if any(given[name] != kept.get(name) for name in given.keys() - MAY_CHANGE):
+            raise SystemExit(f"{self.folder} holds a run with {state['settings']}: use another --run folder")
+        self.model.load_state_dict(state["model"])
+        self.heads.load_state_dict(state["heads"])
+        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
+        self.step, self.seconds, self.before = state["step"], state["seconds"], self.before | state["before"]
+
+
+def _tensors(batch: Batch) -> tuple[Tensor, ...]:
+    return batch.labels, batch.facts, batch.told, batch.losses
