@@ -126,22 +126,30 @@ def degrade_views(
     views: list[Tensor], faults: Sequence[Degradation], costs: dict[str, float], rng: np.random.Generator
 ) -> tuple[list[Tensor], dict[str, float]]:
     """A clip's views (T, 3, crop, crop) uint8 with those of `faults` that can be made in them and whose dimension
-    nothing has cost yet; and what everything costs then."""
+    nothing has cost yet; and what everything costs then.
+
+    As in `degrade`, what rearranges frames comes first, and light before all else that is in the picture: where there
+    is something already, which another light might hide, the light stays.
+    """
     taken = {DEGRADATIONS[kind].dimension for kind in costs}
-    for fault in faults:
-        if fault.kind in MADE_IN_VIEWS and DEGRADATIONS[fault.kind].dimension not in taken:
-            if reorder := DEGRADATIONS[fault.kind].reorder:
-                views, cost = _rearranged(views, fault, reorder(WINDOW, fault.severity, rng))
-            else:
-                changed, found = degrade_view(torch.cat(views), fault, rng)
-                views, cost = list(changed.split(VIEW_FRAMES)), found[fault.kind]
-            costs = {**costs, fault.kind: cost}
+    if any(DEGRADATIONS[kind].apply for kind in costs):
+        taken.add("Aesthetic")
+    wanted = [fault for fault in faults if fault.kind in MADE_IN_VIEWS]
+    for fault in sorted(wanted, key=lambda fault: DEGRADATIONS[fault.kind].reorder is None):
+        if DEGRADATIONS[fault.kind].dimension in taken:
+            continue
+        if reorder := DEGRADATIONS[fault.kind].reorder:
+            views, cost = _rearranged(views, fault, reorder(WINDOW, fault.severity, rng))
+        else:
+            changed, found = degrade_view(torch.cat(views), fault, rng)
+            views, cost = list(changed.split(VIEW_FRAMES)), found[fault.kind]
+        costs = {**costs, fault.kind: cost}
     return views, costs
 
 
 def _rearranged(views: list[Tensor], fault: Degradation, order: np.ndarray) -> tuple[list[Tensor], float]:
-    """The views with the window's frames in another `order` (16,), and what that costs. The full view's frames are too
-    far apart for it to show there."""
+    """The views with the window's frames in another `order` (16,), and what that costs. The full view, which shows a
+    few frames of the whole clip, stays."""
     full, dense, native = views
     rearranged = dense[torch.from_numpy(order)]
     pieces = Footage(native, NATIVE_PLACES, WINDOW).at(order[NATIVE_PLACES])

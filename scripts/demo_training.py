@@ -55,7 +55,7 @@ from vjepa_demo.synthetic import (
 
 MIRRORED = {"left": "right", "right": "left"}
 REVERSED = {"left": "right", "right": "left", "up": "down", "down": "up", "in": "out", "out": "in"}
-MADE_NOW = 0.4  # chance of a fault in each dimension that is made while training, where none was drawn
+MADE_NOW = 0.4  # chance to draw one more fault for a dimension while training; it is made where the views allow it
 KEEP_EVERY = 1500  # steps between the states that stay, for the learning curve
 MAY_CHANGE = {"steps", "num_scenes", "num_sketches", "num_held_out", "seen_before"}  # when a run is taken up again
 TRADITIONAL = DIMENSIONS.index("Traditional")
@@ -90,6 +90,8 @@ class Settings:
         """Raises ValueError where seeds would be drawn from twice."""
         if self.start and not self.first_seed:
             raise ValueError("a model goes on with scenes that it did not learn from: give --first-seed")
+        if self.seen_before and not self.start:
+            raise ValueError("a run from nothing has seen none of its seeds before: leave out --seen-before")
         if self.first_seed + self.num_scenes > SKETCH_SEED:
             raise ValueError(f"scenes have seeds below {SKETCH_SEED:,}")
         if SKETCH_SEED + self.first_seed + self.num_sketches > HELD_OUT_SEED:
@@ -162,11 +164,12 @@ class Batches:
         is_same = rng.random() < 0.5
         chosen = [1, 2] if is_same else rng.permutation(len(costs))[:2]
         mirror, backwards = rng.random(2) < 0.5
-        disguise, faults, samples = draw_disguise(rng), draw_degradations(rng, MADE_NOW), []
-        for number in chosen:
+        disguise, first = draw_disguise(rng), draw_degradations(rng, MADE_NOW)
+        second = at_other_severities(first, rng) if is_same else draw_degradations(rng, MADE_NOW)
+        samples = []
+        for number, faults in zip(chosen, (first, second), strict=True):
             views, all_costs = demo_samples.degrade_views(_by_view(pixels[number]), faults, costs[number], rng)
             samples.append(_seen(scene, all_costs, disguise(views), rng, mirror, backwards))
-            faults = at_other_severities(faults, rng) if is_same else draw_degradations(rng, MADE_NOW)
         return samples
 
     def _sketch(self, seed: int, rng: np.random.Generator) -> dict[str, Any]:

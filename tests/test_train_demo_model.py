@@ -183,21 +183,45 @@ def test_a_fault_made_in_the_views_shows_in_them_and_costs_what_shows(training: 
     costs, changes = [], []
     for severity in (0.1, 0.9):
         rng = np.random.default_rng(1)
-        views, found = training.demo_samples.degrade_views(moving, [Degradation(kind, severity)], {"blur": 0.3}, rng)
+        views, found = training.demo_samples.degrade_views(moving, [Degradation(kind, severity)], {}, rng)
         assert [(view.shape, view.dtype) for view in views] == [(view.shape, view.dtype) for view in moving]
-        assert found.keys() == {"blur", kind}
+        assert found.keys() == {kind}
         costs.append(found[kind])
         changes.append((views[1].float() - moving[1].float()).abs().mean())
     assert 0 < costs[0] < costs[1] <= 0.95
     assert 0 < changes[0] < changes[1]
 
 
-def test_nothing_is_made_in_the_views_that_they_do_not_hold_or_whose_dimension_has_a_fault(training, moving) -> None:
+def test_the_window_is_rearranged_at_its_full_price_whatever_the_light(training: ModuleType, moving) -> None:
+    """Before the light changes, as in clips that are drawn; in the native view too, but not over the whole clip."""
+    degrade_views, dark, stutter = (
+        training.demo_samples.degrade_views,
+        *map(Degradation, ("dark", "stutter"), (0.9, 0.8)),
+    )
+    views, costs = degrade_views(moving, [stutter], {}, np.random.default_rng(2))
+    _, both = degrade_views(moving, [dark, stutter], {}, np.random.default_rng(2))
+    assert both["stutter"] == costs["stutter"]
+    assert both["dark"] > 0.5
+    assert torch.equal(views[0], moving[0])
+    assert not torch.equal(views[1], moving[1])
+    assert all(any(torch.equal(frame, old) for old in moving[2]) for frame in views[2])
+
+
+@pytest.mark.parametrize("given", [{"cast": 0.2, "jitter": 0.4}, {"blur": 0.3, "freeze": 0.1}])
+def test_nothing_is_made_in_the_views_that_they_do_not_hold_or_that_spoils_a_price(training, moving, given) -> None:
+    """Nothing in a dimension that has a fault; no other light where it may hide what is in the picture."""
     faults = [Degradation(kind, 0.9) for kind in ("blur", "drop", "pop", "dark", "stutter")]
-    given = {"cast": 0.2, "jitter": 0.4}
     views, costs = training.demo_samples.degrade_views(moving, faults, given, np.random.default_rng(0))
     assert costs == given
     assert all(torch.equal(*pair) for pair in zip(views, moving, strict=True))
+
+
+def test_a_batch_holds_faults_that_are_made_in_the_views(training: ModuleType, samples: Path, monkeypatch) -> None:
+    settings, made = training.Settings(**SETTINGS), {"stutter": 0.25}
+    monkeypatch.setattr(training.demo_samples, "degrade_views", lambda views, faults, costs, rng: (views, made))
+    batch = training.Batches(settings, samples)[0]
+    assert (batch.losses[:, training.KINDS.index("stutter")] == 0.25).all()
+    assert (batch.losses > 0).sum() == len(batch.losses)
 
 
 def test_a_run_may_start_from_a_trained_model_on_scenes_of_its_own(
@@ -226,7 +250,8 @@ def test_a_further_sitting_sees_other_scenes(training: ModuleType, samples: Path
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"start": "assets/demo"}, {"first_seed": 100_000_000}, {"num_sketches": 900_000_001}]
+    "wrong",
+    [{"start": "assets/demo"}, {"seen_before": 4}, {"first_seed": 100_000_000}, {"num_sketches": 900_000_001}],
 )
 def test_seeds_are_not_drawn_from_twice(training: ModuleType, wrong) -> None:
     with pytest.raises(ValueError, match="seed"):
