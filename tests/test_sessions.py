@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 import threading
 from collections.abc import Iterator
@@ -325,7 +326,9 @@ def test_a_visitor_has_a_session_from_the_first_event_on_and_its_end_is_told():
     session = ann[state._id]
     assert session.folder.exists()
     assert bob[state._id] is not session
-    ann[state._id] = app.fns[0].fn(ann[state._id])  # the load event
+    [load] = app.fns.values()
+    assert load.outputs == [state]
+    ann[state._id] = load.fn(ann[state._id])
     assert ann[state._id] is session
     [(_, kept, _)] = ann.state_components
     state.delete_callback(kept)
@@ -333,10 +336,19 @@ def test_a_visitor_has_a_session_from_the_first_event_on_and_its_end_is_told():
     assert not session.folder.exists()
 
 
+def test_of_a_session_that_gradio_forgets_without_a_word_nothing_stays():
+    session = Session()
+    folder = session.folder
+    assert folder.exists()
+    del session
+    gc.collect()
+    assert not folder.exists()
+
+
 def test_a_session_that_ended_makes_no_folder():
     session = Session()
     session.close()
-    with pytest.raises(RecordError, match="the session has ended"):
+    with pytest.raises(RecordError, match="the session has ended: reload the page"):
         session.new_run()
 
 

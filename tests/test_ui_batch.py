@@ -360,6 +360,7 @@ def test_the_hint_knows_what_was_typed_while_an_answer_was_awaited(page, held_ba
     add(page, CLIPS[0], prompt="a cat")
     start(page)
     wait_until_done(page, "Done: 1 of 1 row scored")
+    expect(page.locator("#batch-prompt textarea")).to_be_enabled()
     awaited = []
     page.route("**/run/predict", lambda route: awaited.append(route), times=1)
     with page.expect_request("**/run/predict"):

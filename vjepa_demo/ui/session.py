@@ -95,7 +95,7 @@ class Session:
     unpacked: tuple[tuple[str, ...], list[Path]] | None = None  # uploads, with a folder in place of each zip
     stop_batch: threading.Event = field(default_factory=threading.Event)
     is_scoring: bool = False  # a batch
-    _folder: Path | None = None
+    _folder: tempfile.TemporaryDirectory[str] | None = None  # which is deleted with this object, if not before
     _making: threading.Lock = field(default_factory=threading.Lock)  # the folder
 
     @property
@@ -103,13 +103,13 @@ class Session:
         """For this visitor alone; made when it is first asked for.
 
         Raises:
-            RecordError: if the visitor left before.
+            RecordError: if there is none yet, and the visitor has left.
         """
         with self._making:
             if self._folder is None:
                 self._check_open()
-                self._folder = Path(tempfile.mkdtemp(prefix="vjepa-demo-"))
-            return self._folder
+                self._folder = tempfile.TemporaryDirectory(prefix="vjepa-demo-", ignore_cleanup_errors=True)
+            return Path(self._folder.name)
 
     def or_else(self, load_scorer: Callable[[str], Scorer]) -> Callable[[str], Scorer]:
         """`load_scorer`, but for `MINE` this visitor's own scorer.
@@ -180,9 +180,11 @@ class Session:
 
     def delete(self) -> None:
         """Delete the folder and the downloads; a run that was still writing calls it once more."""
-        for folder in (self._folder, *self.downloads):
-            if folder is not None:
-                shutil.rmtree(folder, ignore_errors=True)
+        with self._making:
+            if self._folder is not None:
+                self._folder.cleanup()
+        for folder in self.downloads:
+            shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
     def deleted_if_closed(self) -> Iterator[None]:
@@ -211,7 +213,7 @@ class Session:
 
     def _check_open(self) -> None:
         if self.closed.is_set():
-            raise RecordError("the session has ended")
+            raise RecordError("the session has ended: reload the page")
 
 
 class _New:
