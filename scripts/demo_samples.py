@@ -4,7 +4,7 @@
 
 A scene is one file of four variants: mostly clean; some faults; the same faults at other severities; other faults.
 A sketch is a clean scene in the full view alone: cheap, and enough to learn what a clip shows and how it is lit.
-Captions, mirroring and what is wrong with a caption are drawn while training.
+Captions, mirroring, what is wrong with a caption and some further faults are drawn while training.
 """
 
 from __future__ import annotations
