@@ -11,8 +11,8 @@ The same seed, settings, number of processes and model to start from give the sa
 and FFmpeg. A run saves as it goes into its folder and takes up there again; it may then be given more samples, or more
 or fewer steps.
 What it learns from is drawn once by `demo_samples.py`, before or beside it, and kept on disk: scenes in four variants,
-and sketches (delete the folder when the code that draws them has changed). Captions, what is wrong with them, mirroring,
-time's direction and some further faults are drawn anew each time.
+and sketches (delete the folder when the code that draws them has changed). Captions, what is wrong with them,
+mirroring, time's direction and some further faults are drawn anew each time.
 """
 
 from __future__ import annotations

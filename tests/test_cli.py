@@ -29,7 +29,7 @@ def test_json_has_an_object_a_video_and_a_bad_file_stops_nothing(world, checkpoi
     assert done.returncode == 1
     assert done.stderr == ""
     first, error, last = json.loads(done.stdout)
-    assert list(first) == ["video", "prompt", "model", "trained_on", "scores", "unknown_words", "seconds"]
+    assert list(first) == ["video", "prompt", "model", "trained_on", "scores", "unknown_words", "unread", "seconds"]
     assert (first["video"], first["prompt"], first["model"]) == (str(world), "the world", str(checkpoint_folder))
     assert first["trained_on"] == "12 clips with human labels: twelve clips of a test"
     assert tuple(first["scores"]) == DIMENSIONS

@@ -78,7 +78,7 @@ def test_a_deleted_upload_leaves_its_scores_and_is_not_compared(session, tmp_pat
 
 
 def test_a_clip_that_is_no_longer_there_is_explained(session):
-    for visitor in (session, None):
+    for visitor in (session, Session()):
         with pytest.raises(gr.Error, match="no longer in the history"):
             score_tab._restored(gr.EventData(None, {"key": "gone"}), visitor)
 

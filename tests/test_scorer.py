@@ -47,6 +47,19 @@ def test_a_result_says_what_it_rests_on(scorer, world):
     assert "frames" not in repr(result)
 
 
+def test_of_a_prompt_that_is_longer_than_the_model_reads_the_rest_is_told(scorer, world):
+    words = scorer._model.tenc.config.max_position_embeddings - 2  # of one piece each, between [CLS] and [SEP]
+    read = scorer.score(world, "t " * words)
+    assert (read.unread, read.too_long) == ("", "")
+    longer = scorer.score(world, "t " * words + "world of soup")
+    assert longer.scores == read.scores
+    assert longer.unread == longer.to_dict()["unread"] == "world of soup"
+    assert longer.too_long == "The prompt is longer than the model reads: nothing from “world of soup” on counts."
+    far = scorer.score(world, "h " + "t " * (words - 1) + "of soup " * 40)
+    assert far.scores != read.scores
+    assert far.too_long.endswith("nothing from “of soup of soup of soup of soup of soup of ...” on counts.")
+
+
 def test_a_second_prompt_does_not_decode_or_encode_the_video_again(scorer, world):
     steps: list[str] = []
     first = scorer.score(world, "the world", on_step=steps.append)

@@ -194,6 +194,13 @@ def test_a_folder_with_its_table(page, served, tmp_path):
     expect(page.locator("#batch-start")).to_be_enabled()
 
 
+def test_a_folder_without_videos_is_refused_in_words(page, served, tmp_path):
+    open_tab(page, served)
+    (tmp_path / "notes.txt").touch()
+    page.set_input_files("#batch-folder input[type=file], input[webkitdirectory]", tmp_path)
+    expect(page.locator(".toast-body")).to_contain_text("the folder holds no videos")
+
+
 def test_a_table_that_cannot_be_used_is_explained_and_nothing_old_stays(page, served, tmp_path):
     open_tab(page, served)
     add(page, CLIPS[0], prompt="a cat")

@@ -182,9 +182,12 @@ def test_a_file_that_is_no_video_is_explained_and_no_old_score_stays(page, serve
     fill_in(page, half, PROMPT)
     page.click("#score-button")
     expect(page.locator(".toast-body")).to_contain_text("is cut off: 7.2 s of the 30.0 s")
-    expect(page.locator("#empty")).to_be_visible()
+    expect(page.locator("#empty")).to_contain_text("No scores: ")
+    expect(page.locator("#empty")).to_contain_text("half i.mp4 is cut off")
     expect(page.locator("#results")).to_be_hidden()
     expect(page.locator("#score-button")).to_be_enabled()
+    expect(page.locator("#history")).to_contain_text(world.name)
+    expect(page.get_by_text("Error", exact=True).locator("visible=true")).to_have_count(0)  # Gradio's mark, anywhere
 
 
 def test_a_model_without_a_trained_head_says_why(page, served, world):

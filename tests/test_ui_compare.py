@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -193,6 +194,14 @@ def test_a_file_that_is_no_video_is_named_and_the_others_are_compared(page, serv
     compare(page, 2)
     expect(page.locator(".clip").nth(1).get_by_role("alert")).to_contain_text("broken.mp4")
     assert page.locator("#compare-table thead .letter").all_inner_texts() == ["A", "C"]
+
+
+def test_a_clip_too_many_is_named(page, served, tmp_path):
+    open_tab(page, served)
+    five = [shutil.copy(ASSETS / "examples" / "clean.mp4", tmp_path / f"clip {number}.mp4") for number in range(5)]
+    drop(page, *five)
+    expect(page.locator(".toast-body")).to_contain_text("Compare holds 4 clips: clip 4.mp4 left out.")
+    expect(page.locator(".clip")).to_have_count(4)
 
 
 def test_where_one_of_two_fails_the_page_says_so_and_keeps_the_others_score(page, served, tmp_path):

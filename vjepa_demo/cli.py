@@ -285,11 +285,11 @@ def _score(options: argparse.Namespace) -> int:
     ):
         answers.append(_answer(scorer, video, prompt, result))
         if not options.json:
-            print(_as_block(answers[-1]), end="\n\n", flush=True)
+            print(_as_block(video, result), end="\n\n", flush=True)
     if options.json:
         print(json.dumps(answers, indent=2))
     else:
-        print(f"model {scorer.name} ({scorer.hardware}), trained on {scorer.trained_on}")
+        print(_scored_by(scorer))
     return 1 if any("error" in answer for answer in answers) else 0
 
 
@@ -343,13 +343,18 @@ def _answer(scorer: Scorer, video: str, prompt: str, result: VideoScores | DemoE
     }
 
 
-def _as_block(answer: dict[str, Any]) -> str:
+def _as_block(video: str, result: VideoScores | DemoError) -> str:
     """A video and its scores, or why it has none."""
-    if "error" in answer:
-        return f"{answer['video']}\n  error: {answer['error']}"
-    rows = [f"  {name:<12}{score:.2f}  {acr_word(score)}" for name, score in answer["scores"].items()]
-    notes = [f"  {note}" for note in _doubts(answer["unknown_words"])]
-    return "\n".join([answer["video"], *rows, *notes])
+    if isinstance(result, DemoError):
+        return f"{video}\n  error: {result}"
+    rows = [f"  {name:<12}{score:.2f}  {acr_word(score)}" for name, score in result.scores.items()]
+    return "\n".join([video, *rows, *(f"  {note}" for note in _doubts([result]))])
+
+
+def _scored_by(scorer: Scorer) -> str:
+    """The model, what it learned from, and how far to trust it."""
+    caution = f"\nnote: {scorer.trained_on.caution}" if scorer.trained_on.caution else ""
+    return f"model {scorer.name} ({scorer.hardware}), trained on {scorer.trained_on}{caution}"
 
 
 # ---- comparing -------------------------------------------------------------------------------------------------------
@@ -363,7 +368,7 @@ def _compare(options: argparse.Namespace) -> int:
         print(json.dumps(comparison.to_dict(), indent=2))
     else:
         print(*_as_comparison(comparison), sep="\n")
-        print(f"model {scorer.name} ({scorer.hardware}), trained on {scorer.trained_on}")
+        print(_scored_by(scorer))
     return 0
 
 
@@ -375,16 +380,16 @@ def _as_comparison(comparison: Comparison) -> list[str]:
     for name in DIMENSIONS:
         cells = (_as_cell(comparison, name, index) for index in range(len(letters)))
         lines.append(f"{name:<12}{''.join(f'{cell:<16}' for cell in cells)}".rstrip())
-    unknown = sorted({word for result in comparison.results for word in result.unknown_words})
-    return [*lines, "", "in brackets the difference to A; * the best", *_doubts(unknown)]
+    return [*lines, "", "in brackets the difference to A; * the best", *_doubts(comparison.results)]
 
 
-def _doubts(unknown: Sequence[str]) -> list[str]:
-    """What to make of Alignment and Overall where the model does not know some words."""
-    if not unknown:
-        return []
-    words = ", ".join(unknown)
-    return [f"note: Alignment means nothing here, and {OVERALL_MEANS_LESS}; the model does not know: {words}"]
+def _doubts(results: Sequence[VideoScores]) -> list[str]:
+    """What to make of scores where the model does not know some words of the prompt, or did not come to all of them."""
+    notes = []
+    if unknown := sorted({word for result in results for word in result.unknown_words}):
+        words = ", ".join(unknown)
+        notes.append(f"note: Alignment means nothing here, and {OVERALL_MEANS_LESS}; the model does not know: {words}")
+    return notes + [f"note: {text}" for text in dict.fromkeys(result.too_long for result in results) if text]
 
 
 def _as_cell(comparison: Comparison, name: str, index: int) -> str:
@@ -421,7 +426,7 @@ def _batch(options: argparse.Namespace) -> int:
         print(json.dumps(run | summary.to_dict(), indent=2))
     else:
         print("", *_as_means(summary), "", sep="\n")
-        print(f"model {scorer.name} ({scorer.hardware}), trained on {scorer.trained_on}\nwrote {options.out}")
+        print(f"{_scored_by(scorer)}\nwrote {options.out}")
     return 1 if summary.all.num_errors else 0
 
 

@@ -269,13 +269,23 @@ class VJEPAModel(nn.Module):
 
         A prompt is cut at the text encoder's limit (512 tokens for BGE).
         """
-        limit = min(MAX_TEXT_TOKENS, self.tenc.config.max_position_embeddings)
-        tokens = self.tokenizer(list(prompts), padding=True, truncation=True, max_length=limit, return_tensors="pt").to(
-            self.device
-        )
+        tokens = self.tokenizer(
+            list(prompts), padding=True, truncation=True, max_length=self._max_text_tokens, return_tensors="pt"
+        ).to(self.device)
         with self._autocast():
             hidden = self.tenc(**tokens).last_hidden_state  # (B, L, text_dim)
         return F.normalize(hidden[:, 0].float(), dim=-1)
+
+    def unread(self, prompt: str) -> str:
+        """The end of `prompt` that is beyond the text encoder's limit: no score depends on it. Mostly there is none."""
+        tokens = self.tokenizer(
+            prompt, truncation=True, max_length=self._max_text_tokens, return_offsets_mapping=True
+        )  # each token's begin and end in the prompt
+        return prompt[max(end for _, end in tokens["offset_mapping"]) :].strip()
+
+    @property
+    def _max_text_tokens(self) -> int:
+        return min(MAX_TEXT_TOKENS, self.tenc.config.max_position_embeddings)
 
     def _pool(self, hidden: Tensor) -> Tensor:
         """(B, N, hidden) -> (B, hidden)."""

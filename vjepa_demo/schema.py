@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -26,6 +27,7 @@ SHOWN_DECIMALS = 2  # of a score, wherever a person reads it
 DIGEST_CHARACTERS = 12  # two of a million clips share one with a chance of 0.2 %
 SHOWN_WORDS = 300  # of those that a model knows
 WORD = re.compile(r"[^\W_]+")
+SHOWN_UNREAD = 48  # letters
 OVERALL_MEANS_LESS = "Overall, which the prompt moves too, means less"  # where Alignment means nothing
 LABEL_SOURCES = {"procedural": "procedural clips", "human": "clips with human labels"}
 
@@ -112,6 +114,16 @@ class TrainedOn:
         return not self.known_words or (bool(WORD.search(prompt)) and not self.unknown_words(prompt))
 
     @property
+    def caution(self) -> str:
+        """What a model that never met a human opinion must not be taken for; nothing for one that did."""
+        if self.kind == "human":
+            return ""
+        return (
+            "Learned from drawn clips, not from people: compare versions of one clip, take no score as a verdict. On "
+            "real footage trust Traditional and Temporal more than Aesthetic, Alignment and Overall."
+        )
+
+    @property
     def known_words_in_short(self) -> str:
         """`known_words` as a list in a sentence, cut where it is long."""
         more = len(self.known_words) - SHOWN_WORDS
@@ -144,6 +156,7 @@ class VideoScores:
     sha256: str | None = field(default=None, repr=False)  # of the file's bytes, in hexadecimal, where it is known
     views: tuple[str, ...] = field(default=(), repr=False)
     more_frames: tuple[np.ndarray, ...] = field(default=(), repr=False, compare=False)
+    unread: str = ""  # the end of a prompt that is longer than the model reads
 
     def __post_init__(self) -> None:
         if tuple(self.scores) != DIMENSIONS:
@@ -159,6 +172,14 @@ class VideoScores:
         """The dimensions whose score means nothing here."""
         return () if self.trained_on.understands(self.prompt) else ("Alignment",)
 
+    @property
+    def too_long(self) -> str:
+        """What is to be said where the model did not read the prompt to its end; else nothing."""
+        if not self.unread:
+            return ""
+        begin = textwrap.shorten(self.unread, SHOWN_UNREAD, placeholder=" ...")
+        return f"The prompt is longer than the model reads: nothing from “{begin}” on counts."
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON object that the command line prints and the API returns."""
         return {
@@ -168,6 +189,7 @@ class VideoScores:
             "trained_on": str(self.trained_on),
             "scores": dict(self.scores),
             "unknown_words": list(self.unknown_words),
+            "unread": self.unread,
             "seconds": dict(self.seconds),
         }
 
@@ -299,24 +321,28 @@ class Comparison:
 
 def _result_from_dict(value: dict[str, Any], model: str, trained_on: TrainedOn) -> VideoScores:
     """A result of `Comparison.to_dict`, without frames. Raises KeyError, TypeError or ValueError for anything else."""
-    texts = {"model": model, "video": value["video"], "prompt": value["prompt"], "sha256": value["sha256"] or ""}
-    for name, text in texts.items():
-        if not isinstance(text, str) or len(text) > MAX_PROMPT_CHARACTERS:
-            raise ValueError(
-                f"{name} is {repr(text)[:40]}; a text of {MAX_PROMPT_CHARACTERS:,} letters at most was expected"
-            )
     return VideoScores(
-        video=value["video"],
-        prompt=value["prompt"],
-        model=model,
+        video=_text("video", value["video"]),
+        prompt=_text("prompt", value["prompt"]),
+        model=_text("model", model),
         trained_on=trained_on,
         scores={name: _number(value["scores"][name], SCORE_MIN, SCORE_MAX) for name in DIMENSIONS},
         seconds={str(step): _number(seconds) for step, seconds in value["seconds"].items()},
         duration_seconds=_number(value["duration_seconds"]),
         frames=None,
         frame_seconds=tuple(_number(seconds) for seconds in value["frame_seconds"]),
-        sha256=value["sha256"],
+        sha256=_text("sha256", value["sha256"] or "") or None,
+        unread=_text("unread", value.get("unread", "")),
     )
+
+
+def _text(name: str, value: Any) -> str:
+    """`value`, a text that is not too long. Raises ValueError for anything else."""
+    if not isinstance(value, str) or len(value) > MAX_PROMPT_CHARACTERS:
+        raise ValueError(
+            f"{name} is {repr(value)[:40]}; a text of {MAX_PROMPT_CHARACTERS:,} letters at most was expected"
+        )
+    return value
 
 
 def _number(value: Any, low: float = 0.0, high: float = float("inf")) -> float:

@@ -193,6 +193,7 @@ class Scorer:
             frame_seconds=features.frame_seconds,
             sha256=request.key.content_sha256,
             views=tuple(view.title for view in self._model.clip_config.views),
+            unread=self._model.unread(request.prompt),
         )
 
 

@@ -66,6 +66,7 @@ RESULT = {
     "trained_on": said(TEXT, "what the model learned from"),
     "scores": SCORES,
     "unknown_words": said(a_list(TEXT), "of the prompt: if there are any, Alignment means nothing, Overall less"),
+    "unread": said(TEXT, "the end of a prompt that is longer than the model reads; mostly nothing"),
     "seconds": an_object(decode=NUMBER, video=NUMBER, text=NUMBER, head=NUMBER),
 }
 COMPARED = an_object(
@@ -167,6 +168,7 @@ def _add_score(load_scorer: Callable[[str], Scorer], default_model: str, visitor
             {"video", "prompt", "model", "trained_on"
             "scores": {"Traditional", "Alignment", "Aesthetic", "Temporal", "Overall"}
             "unknown_words": words of the prompt that the model never met: if any, Alignment means nothing
+            "unread": the end of a prompt that is longer than the model reads
             "seconds": {"decode", "video", "text", "head"}}
             or an error that says what is wrong with the video, the prompt or the model
         """

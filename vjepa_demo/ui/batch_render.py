@@ -105,7 +105,9 @@ def scored_by(scorer: Scorer, *, num_doubtful: int = 0) -> str:
     rows = render.counted(num_doubtful, "row")
     why = "it does not know every word of the prompt"
     doubt = f"In {rows} its Alignment means nothing, and its {OVERALL_MEANS_LESS}: {why}." if num_doubtful else ""
-    return f'<div class="heading"><p>Scored by <b>{escape(scorer.name)}</b>. {render.caution(scorer)} {doubt}</p></div>'
+    return (
+        f'<div class="heading"><p>Scored by <b>{escape(scorer.name)}</b>. {scorer.trained_on.caution} {doubt}</p></div>'
+    )
 
 
 def means(scores: Sequence[Mapping[str, float]], errors: Mapping[str, float | None] | None = None) -> str:

@@ -18,7 +18,7 @@ from vjepa_demo.config import VIDEO_SUFFIXES
 from vjepa_demo.plots import leaderboard_chart
 from vjepa_demo.schema import DemoError, RecordError
 from vjepa_demo.ui import batch_render, data_inputs, render
-from vjepa_demo.ui.errors import AT_ONCE, keep_in_step, shown_errors
+from vjepa_demo.ui.errors import AT_ONCE, TOLD, keep_in_step, shown_errors
 from vjepa_demo.ui.model_choice import add_model_choice, refusal
 from vjepa_demo.ui.session import Batch, Session, Staged
 from vjepa_demo.ui.turns import BATCHING, in_turn, others_run
@@ -147,7 +147,7 @@ def _add_results() -> tuple[Any, ...]:
 
 def _wire_check(session: gr.State, inputs: _Inputs, results: _Results) -> None:
     """Whatever is added is checked, a prompt once it is typed."""
-    inputs.folder.upload(_split_folder, [inputs.folder, inputs.table], [inputs.videos, inputs.table], **AT_ONCE)
+    inputs.folder.upload(_split_folder, [inputs.folder, inputs.table], [inputs.videos, inputs.table], **TOLD)
     readiness = [session, *inputs.readiness]
     events = [each.change for each in (inputs.videos, inputs.table, inputs.label_range)]
     checked = gr.on(
@@ -341,7 +341,7 @@ def _wire_run(
     """`trigger` locks the inputs, scores, shows what came of it, and unlocks them."""
     readiness = [session, *inputs.readiness]
     locked = [*results.all, *inputs.all]
-    started = trigger(begin, readiness, locked, **AT_ONCE)
+    started = trigger(begin, readiness, locked, **TOLD)
     started.failure(_settled, readiness, results.all, **AT_ONCE)
     started.then(None, js=SHOW_RESULTS, api_visibility="private")
     scoring = started.success(

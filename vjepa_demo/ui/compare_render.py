@@ -15,7 +15,7 @@ from vjepa_demo.config import COMPARED_LETTERS, DIMENSIONS
 from vjepa_demo.plots import CLIP_COLOURS, without_tags
 from vjepa_demo.schema import OVERALL_MEANS_LESS, Comparison, VideoScores
 from vjepa_demo.ui.compare_board import Board, Clip
-from vjepa_demo.ui.render import STEP_NAMES, UNKNOWN_WORDS, caution, marked_prompt, trust
+from vjepa_demo.ui.render import STEP_NAMES, UNKNOWN_WORDS, marked_prompt, trust
 
 STEPS = (
     '<b>Which version is better, and in what?</b><br><ol class="steps"><li>Drop in two to four clips.</li>'
@@ -120,7 +120,12 @@ def heading(comparison: Comparison) -> str:
     first = comparison.results[0]
     what = f"“{marked_prompt(first)}”" if len(prompts) == 1 else "each with its own prompt"
     doubt = [f"Alignment means nothing here, and {OVERALL_MEANS_LESS}: {UNKNOWN_WORDS}."] if comparison.doubtful else []
-    sentences = [f"Scored by <b>{escape(comparison.model)}</b>.", caution(first), *doubt]
+    sentences = [
+        f"Scored by <b>{escape(comparison.model)}</b>.",
+        first.trained_on.caution,
+        *doubt,
+        *dict.fromkeys(escape(result.too_long) for result in comparison.results),
+    ]
     return (
         f'<div class="heading"><p class="what"><b>{len(comparison.results)} clips</b> · {what}</p>'
         f"<p>{' '.join(filter(None, sentences))}</p></div>"

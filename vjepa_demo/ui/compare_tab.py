@@ -21,7 +21,7 @@ from vjepa_demo.schema import Comparison, DemoError, RecordError
 from vjepa_demo.ui import compare_render as fragments
 from vjepa_demo.ui import render
 from vjepa_demo.ui.compare_board import Board, Clip, Outcome, board_of
-from vjepa_demo.ui.errors import AT_ONCE, keep_in_step, shown_errors
+from vjepa_demo.ui.errors import AT_ONCE, TOLD, keep_in_step, shown_errors
 from vjepa_demo.ui.model_choice import add_model_choice, refusal
 from vjepa_demo.ui.score_tab import SCORING, STEPS, example_rows
 
@@ -42,7 +42,7 @@ class CompareTab:
     """The tab, for those who send a clip to it.
 
     `event(lambda video, prompt, *rest: compare.add_clip(video, prompt, *rest), [video, prompt, *compare.inputs],
-    compare.outputs, **AT_ONCE)` puts a clip into the next free place and brings the tab to the front.
+    compare.outputs, **TOLD)` puts a clip into the next free place and brings the tab to the front.
     """
 
     model: gr.Dropdown
@@ -123,7 +123,7 @@ def add_compare_tab(
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio asks for it)
     ) -> _Run:
         *own, model, visitor = values  # the last a Session
-        load = load_scorer if visitor is None else visitor.or_else(load_scorer)  # None: the server was started anew
+        load = visitor.or_else(load_scorer)
         with shown_errors():
             return _score(load, _board(clips, shared, each, *own), model, progress)
 
@@ -262,16 +262,12 @@ def _shown(board: Board) -> tuple[Any, ...]:
 
 
 def _wire_editing(inputs: _Inputs, outputs: list[Any]) -> None:
-    inputs.drop.upload(_add_files, [inputs.drop, *inputs.values], [inputs.drop, *outputs], **AT_ONCE)
+    inputs.drop.upload(_add_files, [inputs.drop, *inputs.values], [inputs.drop, *outputs], **TOLD)
     acted = inputs.stage.click(_act, inputs.values, outputs, trigger_mode="multiple", **AT_ONCE)
     acted.then(None, js=TELL_DRAWN, api_visibility="private")
     inputs.each.input(_switch, inputs.values, outputs, trigger_mode="always_last", **AT_ONCE)
-    # Gradio marks the outputs of an event that fails, so the page is none of reading's; and it tells errors of events
-    # that are queued, and no others.
     opened = gr.State(None)
-    read = inputs.saved.upload(
-        _read, inputs.saved, opened, concurrency_limit=None, show_progress="hidden", api_visibility="private"
-    )
+    read = inputs.saved.upload(_read, inputs.saved, opened, **TOLD)
     read.success(_take_opened, [opened, *inputs.values], outputs, **AT_ONCE)
     fields: list[Any] = [inputs.shared, *inputs.own, inputs.model]
     keep_in_step(

@@ -11,7 +11,10 @@ import gradio as gr
 
 from vjepa_demo.schema import DemoError
 
+# How an event is wired that runs at once. What it raises or warns of, nobody is told.
 AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+# How one is wired that raises or warns: Gradio shows errors and warnings of queued events alone.
+TOLD: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import gradio as gr
 
 from vjepa_demo.schema import RecordError, VideoScores
 from vjepa_demo.ui import render
-from vjepa_demo.ui.errors import AT_ONCE, shown_errors
+from vjepa_demo.ui.errors import TOLD, shown_errors
 from vjepa_demo.ui.session import Session
 
 if TYPE_CHECKING:
@@ -99,13 +99,13 @@ def _card(clip: ScoredClip) -> str:
     )
 
 
-def found(session: Session | None, key: str) -> ScoredClip:
+def found(session: Session, key: str) -> ScoredClip:
     """The clip of the history that was clicked.
 
     Raises:
         RecordError: if it is no longer there.
     """
-    for clip in [] if session is None else session.history:
+    for clip in session.history:
         if clip.key == key:
             return clip
     raise RecordError("this clip is no longer in the history: score it again")
@@ -124,18 +124,18 @@ def file_of(clip: ScoredClip) -> str | None:
 def wire_compare(history: gr.HTML, button: gr.Button, compare: CompareTab, session: gr.State) -> None:
     """Send a clip of the `history`, or with the `button` the one whose scores are shown, to the Compare tab."""
 
-    def send_found(event: gr.EventData, visitor: Session | None, *values: Any) -> tuple[Any, ...]:
+    def send_found(event: gr.EventData, visitor: Session, *values: Any) -> tuple[Any, ...]:
         return _sent(lambda: found(visitor, event.key), compare, values)
 
-    def send_shown(visitor: Session | None, *values: Any) -> tuple[Any, ...]:
+    def send_shown(visitor: Session, *values: Any) -> tuple[Any, ...]:
         return _sent(lambda: _shown(visitor), compare, values)
 
-    history.send(send_found, [session, *compare.inputs], compare.outputs, **AT_ONCE)
-    button.click(send_shown, [session, *compare.inputs], compare.outputs, **AT_ONCE)
+    history.send(send_found, [session, *compare.inputs], compare.outputs, **TOLD)
+    button.click(send_shown, [session, *compare.inputs], compare.outputs, **TOLD)
 
 
-def _shown(session: Session | None) -> ScoredClip:
-    if session is None or session.shown is None:
+def _shown(session: Session) -> ScoredClip:
+    if session.shown is None:
         raise RecordError("the server was started anew: load this page again")
     return session.shown
 

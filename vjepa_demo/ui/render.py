@@ -18,12 +18,17 @@ from vjepa_demo.schema import OVERALL_MEANS_LESS, WORD, TrainedOn, VideoScores
 if TYPE_CHECKING:
     from vjepa_demo.metrics import Evaluation
     from vjepa_demo.records import RecordSet, RecordSummary
-    from vjepa_demo.scorer import Scorer
 
 THUMBNAIL_PIXELS = 176  # twice the size it is shown at, for sharp screens
 UNKNOWN_WORDS = "the model does not know every word of the prompt"
 STEP_NAMES = {"decode": "decoding", "video": "video encoder", "text": "text encoder", "head": "head"}
 EMPTY = '<div class="empty">The scores appear here.<br>Add a video and its prompt, or click an example.</div>'
+
+
+def problem(text: str) -> str:
+    """Why there are no scores."""
+    return f'<div class="empty">No scores: {escape(text)}</div>'
+
 
 EMPTY_TRAINING = (
     '<div class="empty">Fine-tune a model on your own labels.<br>'
@@ -113,7 +118,7 @@ def jpeg_url(frame: np.ndarray) -> str:
 
 def heading(result: VideoScores) -> str:
     """What the scores below are of: the clip, its prompt and the model; and how far to trust them."""
-    sentences = [f"Scored by <b>{escape(result.model)}</b>.", caution(result), *_doubts(result)]
+    sentences = [f"Scored by <b>{escape(result.model)}</b>.", result.trained_on.caution, *_doubts(result)]
     return (
         '<div class="heading">'
         f'<p class="what"><b>{escape(Path(result.video).name)}</b> · “{marked_prompt(result)}”</p>'
@@ -139,22 +144,14 @@ def marked(prompt: str, unknown_words: Collection[str], model: str) -> str:
     return "".join([*parts, escape(prompt[end:])])
 
 
-def caution(result: VideoScores | Scorer) -> str:
-    """What a model that never met a human opinion must not be taken for; nothing for one that did."""
-    if result.trained_on.kind == "human":
-        return ""
-    return (
-        "Learned from drawn clips, not from people: compare versions of one clip, take no score as a verdict. On real "
-        "footage trust Traditional and Temporal more than Aesthetic, Alignment and Overall."
-    )
-
-
 def _doubts(result: VideoScores) -> list[str]:
     doubts, so = [], f"so its Alignment means nothing here, and its {OVERALL_MEANS_LESS}"
     if result.unknown_words:
         doubts.append(f"It does not know the words that are marked, {so}.")
     elif result.doubtful:
         doubts.append(f"There is no word in the prompt that it knows, {so}.")
+    if result.too_long:
+        doubts.append(escape(result.too_long))
     taught = result.trained_on.dimensions
     if len(taught) < len(DIMENSION_MEANINGS):
         doubts.append(f"Its labels were for {', '.join(taught)} only: the other scores are not theirs.")

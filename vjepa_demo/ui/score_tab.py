@@ -13,9 +13,9 @@ import gradio as gr
 
 from vjepa_demo.config import ASSETS
 from vjepa_demo.plots import radar_chart
-from vjepa_demo.schema import VideoError, VideoScores
+from vjepa_demo.schema import DemoError, VideoError, VideoScores
 from vjepa_demo.ui import render
-from vjepa_demo.ui.errors import AT_ONCE, keep_in_step, shown_errors
+from vjepa_demo.ui.errors import AT_ONCE, TOLD, keep_in_step, shown_errors
 from vjepa_demo.ui.history import ScoredClip, add_history, file_of, found, panel, remember, scored_clip
 from vjepa_demo.ui.model_choice import add_model_choice, refusal
 from vjepa_demo.ui.session import Session
@@ -103,17 +103,19 @@ def add_score_tab(
         video: str | None,
         prompt: str,
         model: str,
-        visitor: Session | None,
+        visitor: Session,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio asks for it)
     ) -> Iterator[tuple[Any, ...]]:
         yield gr.Button(interactive=False), *[gr.skip()] * (len(results.all) + 1)
-        load = load_scorer if visitor is None else visitor.or_else(load_scorer)  # None: the server was started anew
         with shown_errors():
-            result = _score(load, video, prompt, model, progress)
+            try:
+                result = _score(visitor.or_else(load_scorer), video, prompt, model, progress)
+            except DemoError as error:
+                visitor.problem = str(error)
+                raise
         clip = scored_clip(video or "", model, result)
-        if visitor is not None:
-            remember(visitor, clip)
-        yield gr.skip(), *_shown(clip), gr.skip() if visitor is None else panel(visitor)
+        remember(visitor, clip)
+        yield gr.skip(), *_shown(clip), panel(visitor)
 
     with gr.Row(equal_height=False, elem_id="score-row"):
         with gr.Column(scale=2, min_width=320, elem_id="inputs-column"):
@@ -125,7 +127,7 @@ def add_score_tab(
     _keep_ready(inputs, recheck)
     for trigger in (inputs.button.click, example_loaded.then):
         _wire(trigger, score_on_page, inputs, results, session, history)
-    restored = history.show(_restored, [session], [inputs.video, inputs.prompt, inputs.model, *results.all], **AT_ONCE)
+    restored = history.show(_restored, [session], [inputs.video, inputs.prompt, inputs.model, *results.all], **TOLD)
     restored.success(None, js=SHOW_RESULTS, api_visibility="private")
     return ScoreTab(inputs.model, history, results.compare)
 
@@ -210,7 +212,10 @@ def _wire(
     scoring = started.then(score, [*inputs.values, session], outputs, api_visibility="private", **SCORING)
     for event in (started.then, scoring.success):
         event(None, js=SHOW_RESULTS, api_visibility="private")
-    failed = scoring.failure(_cleared, outputs=results.all, **AT_ONCE)
+    # The history stays, but Gradio takes its mark of an error off what an event gives.
+    failed = scoring.failure(
+        lambda visitor: (*_cleared(visitor), gr.skip()), session, [*results.all, history], **AT_ONCE
+    )
     for event in (scoring.success, failed.then):
         event(
             _finished,
@@ -240,12 +245,11 @@ def _score(
     return replace(result, video=Path(video).name)
 
 
-def _restored(event: gr.EventData, visitor: Session | None) -> tuple[Any, ...]:
+def _restored(event: gr.EventData, visitor: Session) -> tuple[Any, ...]:
     """A clip of the history as it was when it was scored: its video, prompt, model and results."""
     with shown_errors():
         clip = found(visitor, event.key)
-    if visitor is not None:
-        visitor.shown = clip
+    visitor.shown = clip
     return file_of(clip), clip.result.prompt, clip.model, *_shown(clip)
 
 
@@ -264,8 +268,20 @@ def _shown(clip: ScoredClip) -> tuple[Any, ...]:
     )
 
 
-def _cleared() -> tuple[Any, ...]:
-    return gr.HTML(visible=True), gr.Column(visible=False), "", None, "", "", "", "", ""
+def _cleared(visitor: Session) -> tuple[Any, ...]:
+    """No scores, and why; where nothing is known of that, what to do."""
+    why, visitor.problem = visitor.problem, ""
+    return (
+        gr.HTML(render.problem(why) if why else render.EMPTY, visible=True),
+        gr.Column(visible=False),
+        "",
+        None,
+        "",
+        "",
+        "",
+        "",
+        "",
+    )
 
 
 def example_rows() -> list[list[str]]:

@@ -89,6 +89,7 @@ class Session:
     runs: int = 0
     history: list[ScoredClip] = field(default_factory=list)  # newest first
     shown: ScoredClip | None = None  # in the Score tab
+    problem: str = ""  # why there are no scores in it, until that is shown
     batch: Batch | None = None  # the last that was begun
     batches: int = 0
     staged: Staged = field(default_factory=Staged)
