@@ -223,10 +223,10 @@ def report_kinds(
         most = [bool(f.mean(axis=0)[others].argmax() == others.index(column)) for f in fallen]
         each = ", ".join(f"{order:.2f}" for order in orders)
         print(f"| {name} | {np.mean(orders):.2f} | {np.mean(most):.2f} | {each} |", flush=True)
-        rows[f"{name}: Spearman of severity and fall"] = f"{np.mean(orders):.2f}"
+        rows[f"{name}: {kind.dimension} falls with severity, Spearman"] = f"{np.mean(orders):.2f}"
         shares.append(np.mean(most))
     print(f"| mean | | {np.mean(shares):.2f} | |")
-    return rows | {"the right dimension falls most: share": f"{np.mean(shares):.2f}"}
+    return rows | {"of all these, share in which that dimension falls most": f"{np.mean(shares):.2f}"}
 
 
 def report_same(
@@ -279,10 +279,12 @@ def main() -> None:
     if options.photographs and options.files:
         parser.error("give files or --photographs, not both")
     if options.photographs:
-        clips, title = [pan_over(Path(get_image(name))) for name in PHOTOGRAPHS], "pans over photographs"
+        clips = [pan_over(Path(get_image(name))) for name in PHOTOGRAPHS]
+        title = f"pans over {len(clips)} photographs"
     else:
         files = options.files or [Path(get_video(name)) for name in GRADIO_CLIPS]
-        clips, title = [read_clip(path) for path in files], "real clips"
+        clips = [read_clip(path) for path in files]
+        title = f"{len(clips)} real clips" + ("" if options.files else " of 2 contents")
     checkpoint = read_checkpoint(options.model)
     model, prompt = load_checkpoint(checkpoint, device="cpu"), options.prompt
     clean = [scores(model, clip.frames, clip.rate, prompt) for clip in clips]

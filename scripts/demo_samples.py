@@ -178,13 +178,18 @@ def draw(folder: Path, seed: int) -> None:
     partial.replace(folder / f"{seed}.json")
 
 
+class WithDefaults(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Help with the default of each option, under a description as it is written."""
+
+
 def main() -> None:
     """Draw the samples of a range of seeds; a seed that is there is left as it is."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--samples", type=Path, default=PROJECT_ROOT / "runs" / "demo_samples")
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--count", type=int, default=1000)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=WithDefaults)
+    samples = PROJECT_ROOT / "runs" / "demo_samples"
+    parser.add_argument("--samples", type=Path, default=samples, help="where they are kept")
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--count", type=int, default=1000, help="seeds from there on")
     parser.add_argument("--step", type=int, default=1, help="take every so many of the seeds: one process of several")
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -12,7 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -62,29 +62,34 @@ TRADITIONAL = DIMENSIONS.index("Traditional")
 SKETCHED = ("Alignment", "Aesthetic")  # what the full view alone can tell
 
 
+def _setting(default: Any, said: str) -> Any:
+    """A field of `Settings`, and what the command line says of it."""
+    return field(default=default, metadata={"help": said})
+
+
 @dataclass(frozen=True)
 class Settings:
     """All that a run's result depends on, but for the number of processes that share a batch, and the weights in
     `start`, which the card names."""
 
-    steps: int = 12_000
-    start: str = ""  # the folder of a model to go on from, with the same encoders; none: from nothing
-    first_seed: int = 0  # of the scenes, and of the sketches beside `SKETCH_SEED`
-    num_scenes: int = 1660
-    num_sketches: int = 9500
-    seen_before: int = 0  # clips of these that the model in `start` learned from too: the card counts them once
-    scenes_per_batch: int = 8  # each is seen in two variants
-    sketches_per_batch: int = 12
-    seed: int = 0
-    learning_rate: float = 1e-3
-    matrix_learning_rate: float = 5e-3  # of the matrices in the encoders' layers, which Muon turns
-    warmup_steps: int = 150
-    weight_decay: float = 0.05
-    share_of_tokens: float = 0.5  # that a step computes,
-    whole_at_end: float = 0.08  # but for this share of the steps, the last ones
-    num_layers: int = 3
-    vocabulary_size: int = 2000  # pieces of words, beside the words of the captions
-    num_held_out: int = 500
+    steps: int = _setting(12_000, "of the optimizer")
+    start: str = _setting("", "the folder of a model to go on from, with the same encoders; none: from nothing")
+    first_seed: int = _setting(0, f"of the scenes, and of the sketches beside {SKETCH_SEED}")
+    num_scenes: int = _setting(1660, "scenes, each in four variants")
+    num_sketches: int = _setting(9500, "clean scenes in the full view alone")
+    seen_before: int = _setting(0, "clips of these that --start learned from too: its card counts them once")
+    scenes_per_batch: int = _setting(8, "each is seen in two variants")
+    sketches_per_batch: int = _setting(12, "sketches a step")
+    seed: int = _setting(0, "of the first weights and all that is drawn while training")
+    learning_rate: float = _setting(1e-3, "of AdamW, which trains all but")
+    matrix_learning_rate: float = _setting(5e-3, "of the matrices in the encoders' layers, which Muon turns")
+    warmup_steps: int = _setting(150, "in which the learning rate rises")
+    weight_decay: float = _setting(0.05, "of both optimizers")
+    share_of_tokens: float = _setting(0.5, "that a step computes, but for the last steps")
+    whole_at_end: float = _setting(0.08, "share of the steps, the last ones, that compute all tokens")
+    num_layers: int = _setting(3, "of the video encoder")
+    vocabulary_size: int = _setting(2000, "pieces of words, beside the words of the captions")
+    num_held_out: int = _setting(500, "clips to judge by, two of each scene")
 
     def __post_init__(self) -> None:
         """Raises ValueError where seeds would be drawn from twice."""

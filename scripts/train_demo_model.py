@@ -24,7 +24,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +36,7 @@ from transformers import VJEPA2Model
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from demo_network import HEAD_HIDDEN, normalised, save_text_encoder, save_video_encoder
-from demo_samples import CLIP
+from demo_samples import CLIP, WithDefaults
 from demo_training import Settings, Trainer, held_out_clip
 
 from vjepa_demo.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
@@ -146,19 +146,20 @@ def recipe(trainer: Trainer) -> str:
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line; every field of `Settings` is an option."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=WithDefaults)
     runs = PROJECT_ROOT / "runs"
     parser.add_argument("--run", type=Path, default=runs / "demo_views", help="where the run is kept")
     parser.add_argument("--samples", type=Path, default=runs / "demo_samples", help="what it learns from")
     parser.add_argument("--out", type=Path, default=ASSETS / "demo", help="where the model is written")
     parser.add_argument("--processes", type=int, default=1, help="that share a batch, one thread each")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cuda or cpu")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after these; the run can be taken up")
     parser.add_argument("--export-only", action="store_true", help="write out the last saved state")
     parser.add_argument("--evaluate", type=Path, metavar="FOLDER", help="print the held-out SROCC of a model")
     parser.add_argument("--curve", action="store_true", help="print the held-out SROCC of the states that were kept")
-    for name, default in asdict(Settings()).items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+    for each in fields(Settings):
+        option = f"--{each.name.replace('_', '-')}"
+        parser.add_argument(option, type=type(each.default), default=each.default, help=each.metadata["help"])
     return parser.parse_args(arguments)
 
 

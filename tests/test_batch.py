@@ -490,6 +490,15 @@ def test_rows_whose_alignment_means_nothing_are_counted(table, videos, tmp_path)
     assert "doubtful" not in batch_render.rows([replace(results[0], unknown_words=())], "latest")
 
 
+def test_nobody_is_best_in_what_means_nothing(batch, tmp_path):
+    summary = summarise_batch(scored(batch, tmp_path / "out.csv"))
+    board = batch_render.leaderboard(summary.generators)
+    doubted = batch_render.leaderboard(summary.generators, doubtful={"Alignment"})
+    assert board.count("<b>") == doubted.count("<b>") + 1
+    assert '<td data-dimension="Alignment"><b>' in board
+    assert '<td data-dimension="Alignment"><b>' not in doubted
+
+
 def test_the_summary_has_means_standard_errors_and_the_best_generator_first(batch, tmp_path):
     summary = summarise_batch(scored(batch, tmp_path / "out.csv"))
     overall = {"a": [0, 2, 4], "b": [1, 3, 5, 3, 3]}  # what the files hold

@@ -419,6 +419,11 @@ def picture(path: Path, target: Path) -> Path:
     return target
 
 
+def directory(_: Path, target: Path) -> Path:
+    target.mkdir()
+    return target
+
+
 def sliver(_: Path, target: Path) -> Path:
     ffmpeg("-f", "lavfi", "-i", "testsrc2=size=1600x16:duration=0.2", target)
     return target
@@ -428,6 +433,7 @@ def sliver(_: Path, target: Path) -> Path:
     ("make", "name", "message"),
     [
         (lambda _, target: target, "gone.mp4", "no such file"),
+        (directory, "clips.mp4", "clips.mp4 is a folder: name the videos in it"),
         (empty, "empty.mp4", r"empty\.mp4 is empty \(0 bytes\)"),
         (text, "text.mp4", "text.mp4 cannot be read as a video: it is a text file"),
         (text, "text.nfo", "it is a text file"),

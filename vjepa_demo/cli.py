@@ -780,7 +780,7 @@ def _cache(options: argparse.Namespace) -> int:
     if store is None:
         print(f"no cache here: {folder} keeps nothing yet")
     else:
-        print(about_store(store if budget_bytes else None))
+        print(about_store(store if budget_bytes else None).replace("`", ""))  # which marks what is typed on the page
     return 0
 
 

@@ -338,8 +338,10 @@ def check_file(path: Path) -> None:
     FFmpeg goes by content: a text that is a playlist would make it open whatever other files the text names.
 
     Raises:
-        VideoError: if the file is missing, empty, text, or a still picture.
+        VideoError: if the file is missing, a folder, empty, text, or a still picture.
     """
+    if path.is_dir():
+        raise VideoError(f"{path.name or path} is a folder: name the videos in it")
     if not path.is_file():
         raise VideoError(f"{path.name}: no such file")
     with path.open("rb") as file:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from heapq import nlargest, nsmallest
 from html import escape
 from itertools import islice
@@ -177,18 +177,22 @@ def _row(result: RowResult) -> str:
 # ---- when it has ended -----------------------------------------------------------------------------------------------
 
 
-def leaderboard(groups: Sequence[GroupScores], *, num_unnamed: int = 0) -> str:
-    """A row a generator, in the order of `groups`; means with standard errors, the best of each dimension in bold.
+def leaderboard(groups: Sequence[GroupScores], *, num_unnamed: int = 0, doubtful: Collection[str] = ()) -> str:
+    """A row a generator, in the order of `groups`; means with standard errors, the best of each dimension in bold but
+    for the `doubtful` ones, in which a score means nothing.
 
     `num_unnamed` rows do not say what made their clip, and so count for nobody.
     """
     unnamed = f'<p class="strip-title">Not ranked: {render.counted(num_unnamed, "row")} without a generator.</p>'
-    return (_generators(groups) if groups else "") + (unnamed if num_unnamed else "")
+    return (_generators(groups, doubtful) if groups else "") + (unnamed if num_unnamed else "")
 
 
-def _generators(groups: Sequence[GroupScores]) -> str:
+def _generators(groups: Sequence[GroupScores], doubtful: Collection[str]) -> str:
     head = "".join(f"<th>{name}</th>" for name in ("", "generator", "clips", *RANKED))
-    best = {name: max((group.means[name] for group in groups if group.means), default=None) for name in DIMENSIONS}
+    best = {
+        name: max((group.means[name] for group in groups if group.means and name not in doubtful), default=None)
+        for name in DIMENSIONS
+    }
     body = "".join(_generator(rank, group, best) for rank, group in enumerate(groups, start=1))
     return (
         '<p class="strip-title">Generators, best Overall first: mean ± its standard error</p>'

@@ -515,7 +515,8 @@ def _leaderboard(batch: Batch, summary: BatchSummary) -> str:
     if batch.table.generator_column is None:
         return ""
     num_unnamed = sum(result.row.generator is None for result in batch.results)
-    return batch_render.leaderboard(summary.generators, num_unnamed=num_unnamed)
+    doubtful = {"Alignment"} if summary.num_doubtful else set()
+    return batch_render.leaderboard(summary.generators, num_unnamed=num_unnamed, doubtful=doubtful)
 
 
 def _chart(summary: BatchSummary) -> gr.Plot:
