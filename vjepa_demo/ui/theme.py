@@ -80,11 +80,12 @@ CSS = """
 .problems { max-height: 14rem; overflow: auto; border: 1px solid var(--border-color-primary);
   border-radius: var(--block-radius); }
 /* A shade at the side where there is more: two covers that go along with the table, over two shades that do not. */
-.wide { contain: inline-size; overflow-x: auto; background:
+.wide { contain: inline-size; overflow-x: auto;
+  --shade: color-mix(in srgb, var(--body-text-color) 22%, transparent); background:
   linear-gradient(90deg, var(--body-background-fill) 40%, transparent) 0 0 / 2rem 100% no-repeat local,
   linear-gradient(270deg, var(--body-background-fill) 40%, transparent) 100% 0 / 2rem 100% no-repeat local,
-  linear-gradient(90deg, color-mix(in srgb, var(--body-text-color) 22%, transparent), transparent) 0 0 / .7rem 100% no-repeat scroll,
-  linear-gradient(270deg, color-mix(in srgb, var(--body-text-color) 22%, transparent), transparent) 100% 0 / .7rem 100% no-repeat scroll; }
+  linear-gradient(90deg, var(--shade), transparent) 0 0 / .7rem 100% no-repeat scroll,
+  linear-gradient(270deg, var(--shade), transparent) 100% 0 / .7rem 100% no-repeat scroll; }
 .wide :is(table, thead, tbody, tr, th, td) { background: none !important; }
 .about-scores .scores td:last-child { white-space: nowrap; text-align: right; }
 .metrics td { white-space: nowrap; font-size: .85rem; padding: .4rem .35rem; }
