@@ -11,7 +11,7 @@ from vjepa_demo import scorer as scorer_module
 from vjepa_demo.checkpoint import load_base, load_checkpoint, read_checkpoint
 from vjepa_demo.config import DIMENSIONS, TrainConfig
 from vjepa_demo.features import FeatureKey, FeatureStore, content_sha256, feature_store
-from vjepa_demo.metrics import verdict
+from vjepa_demo.metrics import Estimate, verdict
 from vjepa_demo.model import VJEPAModel, inference_dtype
 from vjepa_demo.schema import CheckpointError, RecordError, VideoRecord
 from vjepa_demo.scorer import Scorer
@@ -199,6 +199,9 @@ def test_what_training_changed_is_told(checkpoint_folder, data, tmp_path):
     worse = replace(result, start_score=1.0)
     assert gain(worse) == "Training did not help on these clips: the VQualA score was 1.000 before."
     assert gain(replace(result, start_score=None)) == ""
+    unsure = replace(result, evaluation=replace(result.evaluation, vquala_score=Estimate(0.8, 0.1)))
+    assert "it rose by 0.050, less than its standard error. These" in gain(replace(unsure, start_score=0.75))
+    assert "it rose by 0.200. These clips also chose when to stop" in gain(replace(unsure, start_score=0.6))
 
 
 def test_a_new_head_has_no_score_before_training(checkpoint_folder, data, tmp_path):

@@ -45,7 +45,7 @@ from vjepa_demo.config import (
 from vjepa_demo.features import FeatureKey, FeatureStore, VideoFeatures, content_sha256, feature_store
 from vjepa_demo.hub import Token
 from vjepa_demo.losses import mos_loss
-from vjepa_demo.metrics import Evaluation, evaluate, no_video_baseline
+from vjepa_demo.metrics import UNDEFINED, Evaluation, evaluate, no_video_baseline
 from vjepa_demo.model import VJEPAModel, default_device, inference_dtype
 from vjepa_demo.schema import (
     WORD,
@@ -232,13 +232,18 @@ def _check_all_dimensions(name: str, data: TrainingData) -> None:
 
 def gain(result: TrainingResult) -> str:
     """A plain sentence on what the training changed; empty where nothing can be said."""
-    after = None if result.evaluation is None else result.evaluation.vquala_score.value
-    if result.start_score is None or after is None:
+    score = UNDEFINED if result.evaluation is None else result.evaluation.vquala_score
+    if result.start_score is None or score.value is None:
         return ""
-    change = after - result.start_score
+    change = score.value - result.start_score
     if change <= 0:
         return f"Training did not help on these clips: the VQualA score was {result.start_score:.3f} before."
-    return f"Before training the VQualA score was {result.start_score:.3f}: it rose by {change:.3f}."
+    may_be_chance = score.standard_error is not None and change < score.standard_error
+    return (
+        f"Before training the VQualA score was {result.start_score:.3f}: it rose by {change:.3f}"
+        f"{', less than its standard error' if may_be_chance else ''}. "
+        "These clips also chose when to stop, which flatters it a little."
+    )
 
 
 def training_device() -> str:
