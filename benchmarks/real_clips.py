@@ -285,8 +285,7 @@ def main() -> None:
         files = options.files or [Path(get_video(name)) for name in GRADIO_CLIPS]
         clips = [read_clip(path) for path in files]
         title = f"{len(clips)} real clips" + ("" if options.files else " of 2 contents")
-    checkpoint = read_checkpoint(options.model)
-    model, prompt = load_checkpoint(checkpoint, device="cpu"), options.prompt
+    model, prompt = load_checkpoint(read_checkpoint(options.model), device="cpu"), options.prompt
     clean = [scores(model, clip.frames, clip.rate, prompt) for clip in clips]
     rows = report_clean(clips, clean)
     rows = report_kinds(model, clips, clean, prompt) | rows
@@ -295,8 +294,10 @@ def main() -> None:
     if not options.photographs:
         noted |= report_cost(options.model, clips[0], prompt)
     if options.note:
-        kept = {name: value for name, value in checkpoint.trained_on.measured.items() if not name.startswith(title)}
-        note_measured(options.model, kept | noted)
+        known = read_checkpoint(options.model).trained_on.measured  # as it is by now
+        note_measured(
+            options.model, {name: value for name, value in known.items() if not name.startswith(title)} | noted
+        )
 
 
 if __name__ == "__main__":
