@@ -136,7 +136,7 @@ def recipe(trainer: Trainer) -> str:
         f"{begins} by scripts/train_demo_model.py, seed {settings.seed}: {trainer.step:,} steps of "
         f"{2 * settings.scenes_per_batch} clips ({settings.num_scenes:,} scenes in four variants, seeds "
         f"{settings.first_seed} to {last_seed}) and {settings.sketches_per_batch} sketches of "
-        f"{settings.num_sketches:,}; Muon for the layers' matrices, learning rate "
+        f"{settings.num_sketches:,}, further faults made on the way; Muon for the layers' matrices, learning rate "
         f"{settings.matrix_learning_rate:g}, AdamW for the rest, {settings.learning_rate:g}, cosine over "
         f"{settings.steps:,} steps; {trainer.seconds / 60:.0f} minutes."
     )
