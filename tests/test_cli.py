@@ -149,7 +149,7 @@ def test_the_next_process_finds_what_was_kept_and_the_cache_can_be_seen_and_empt
         monkeypatch.setenv(name, "")  # what the flags below set is gone after this test
     assert main(["cache", "--cache", str(kept), "--cache-gb", "0.25"]) == 0
     shown = capsys.readouterr().out
-    assert f"is kept in `{kept}`, 1 file, " in shown
+    assert f"is kept in {kept}, 1 file, " in shown
     assert "of at most 250 MB" in shown
     assert main(["cache", "--json"]) == 0
     (file,) = kept.glob("*.features")

@@ -51,6 +51,7 @@ def test_of_a_prompt_that_is_longer_than_the_model_reads_the_rest_is_told(scorer
     words = scorer._model.tenc.config.max_position_embeddings - 2  # of one piece each, between [CLS] and [SEP]
     read = scorer.score(world, "t " * words)
     assert (read.unread, read.too_long) == ("", "")
+    assert scorer.score(world, "t \u200b\u200b").unread == "", "what is no word at all is not cut off"
     longer = scorer.score(world, "t " * words + "world of soup")
     assert longer.scores == read.scores
     assert longer.unread == longer.to_dict()["unread"] == "world of soup"

@@ -122,6 +122,21 @@ def test_own_labels_are_checked_before_training_and_one_dimension_is_reported_al
     assert page.locator("#metrics tr[data-dimension]").get_attribute("data-dimension") == "Temporal"
 
 
+def test_what_was_checked_last_is_not_checked_again(own_labels):
+    session, (labels, videos), told = Session(), own_labels, lambda *_, **__: None
+    given = str(labels), [str(videos)], "detect it"
+    *_, button, _ = finetune_tab._check_uploads(session, *given, told)
+    records = session.records
+    assert button.interactive
+    session.is_training = True
+    assert all(value == gr.skip() for value in finetune_tab._check_uploads(session, *given, told))
+    assert session.records is records
+    session.is_training = False
+    finetune_tab._check_uploads(session, *given[:2], "0 to 100", told)
+    assert session.records is not records
+    session.close()
+
+
 def test_training_is_stopped_with_the_best_so_far_while_scoring_goes_on(page, browser, served, world):
     open_tab(page, served)
     page.click("#sample-button")

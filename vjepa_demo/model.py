@@ -278,10 +278,10 @@ class VJEPAModel(nn.Module):
 
     def unread(self, prompt: str) -> str:
         """The end of `prompt` that is beyond the text encoder's limit: no score depends on it. Mostly there is none."""
-        tokens = self.tokenizer(
-            prompt, truncation=True, max_length=self._max_text_tokens, return_offsets_mapping=True
-        )  # each token's begin and end in the prompt
-        return prompt[max(end for _, end in tokens["offset_mapping"]) :].strip()
+        limit = self._max_text_tokens
+        tokens = self.tokenizer(prompt, truncation=True, max_length=limit, return_offsets_mapping=True)
+        places = tokens["offset_mapping"]  # each token's begin and end in the prompt
+        return prompt[max(end for _, end in places) :].strip() if len(places) == limit else ""
 
     @property
     def _max_text_tokens(self) -> int:

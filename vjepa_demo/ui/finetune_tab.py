@@ -176,13 +176,20 @@ def _check_uploads(
     label_range: str,
     progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio asks for it)
 ) -> tuple[Any, ...]:
+    """What was added is what will be trained on; nothing happens where it is what was checked last: an event that comes
+    twice must not take the records from a training that begins meanwhile."""
+    given = (labels, tuple(videos or ()), label_range)
+    if session.records is not None and session.checked == given:
+        return (gr.skip(),) * 4
     if not labels or not videos:
         with shown_errors(), session.checks.turn():
             _forget(session)
         missing = "the labels" if videos else "the videos" if labels else "labels and videos"
         return _unchecked(f"Add {missing}, or use the sample data set.")
     read = partial(_read_files, session, labels, videos, RANGES[label_range])
-    return _check(session, lambda _: read(), progress, description=Path(labels).name)
+    shown = _check(session, lambda _: read(), progress, description=Path(labels).name)
+    session.checked = given
+    return shown
 
 
 def _check_sample(
@@ -224,7 +231,7 @@ def _forget(session: Session) -> None:
     """
     if session.is_training:
         raise RecordError("training runs on the data that was there: change them when it has ended")
-    session.records = None
+    session.records = session.checked = None
     shutil.rmtree(session.folder / EXTRACTED, ignore_errors=True)
 
 

@@ -74,6 +74,7 @@ class Session:
     """Held by Gradio for one visitor alone: nobody else can name it, and its folder's name is not told."""
 
     records: RecordSet | None = None
+    checked: tuple[Any, ...] | None = None  # the uploads that `records` are of: labels, videos, range of the labels
     description: str = ""
     kind: Literal["human", "procedural"] = "human"
     checkpoint: Path | None = None
