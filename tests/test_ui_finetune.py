@@ -272,8 +272,9 @@ def test_a_zip_that_is_checked_again_is_there_once(session, own_labels):
 
 def test_data_are_not_changed_under_a_run(session, own_labels):
     finetune_tab._start(session)
+    labels, videos = map(str, own_labels)
     with pytest.raises(gr.Error, match="training runs on the data that was there"):
-        check(session, own_labels)
+        finetune_tab._check_uploads(session, labels, [videos], "0 to 100", lambda *_, **__: None)
     with pytest.raises(gr.Error, match="training runs on the data that was there"):
         finetune_tab._check_sample(session, lambda *_, **__: None)
     assert session.records is not None
