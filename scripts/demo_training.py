@@ -81,7 +81,7 @@ class Settings:
     scenes_per_batch: int = _setting(8, "each is seen in two variants")
     sketches_per_batch: int = _setting(12, "sketches a step")
     seed: int = _setting(0, "of the first weights and all that is drawn while training")
-    learning_rate: float = _setting(1e-3, "of AdamW, which trains all but")
+    learning_rate: float = _setting(1e-3, "of AdamW, which trains all else")
     matrix_learning_rate: float = _setting(5e-3, "of the matrices in the encoders' layers, which Muon turns")
     warmup_steps: int = _setting(150, "in which the learning rate rises")
     weight_decay: float = _setting(0.05, "of both optimizers")
@@ -269,9 +269,8 @@ def held_out_clip(folder: Path, number: int) -> tuple[Batch, dict[str, float]]:
     index, which = divmod(number, len(HELD_OUT_VARIANTS))
     rng = np.random.default_rng((HELD_OUT_SEED, number))
     scene, costs, pixels = read_sample(folder, HELD_OUT_SEED + index)
-    return _stack([_seen(scene, costs[which], _by_view(pixels[which]), rng, mirror=False, backwards=False)]), costs[
-        which
-    ]
+    sample = _seen(scene, costs[which], _by_view(pixels[which]), rng, mirror=False, backwards=False)
+    return _stack([sample]), costs[which]
 
 
 @lru_cache(maxsize=1)

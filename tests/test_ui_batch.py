@@ -360,7 +360,8 @@ def test_nothing_that_is_added_takes_the_scores_there_are_until_score_all_is_pre
     assert set(download(page, tmp_path / "third.csv")["Prompt"]) == {"a cat"}
 
 
-def test_the_hint_knows_what_was_typed_while_an_answer_was_awaited(page, held_back):
+def score_a_cat(page: Page, held_back: tuple[HeldBack, str]) -> HeldBack:
+    """One clip with the prompt "a cat": scored, and the prompt may be changed."""
     scorer, address = held_back
     scorer.let(1)
     open_tab(page, address)
@@ -368,6 +369,11 @@ def test_the_hint_knows_what_was_typed_while_an_answer_was_awaited(page, held_ba
     start(page)
     wait_until_done(page, "Done: 1 of 1 row scored")
     expect(page.locator("#batch-prompt textarea")).to_be_enabled()
+    return scorer
+
+
+def test_the_hint_knows_what_was_typed_while_an_answer_was_awaited(page, held_back):
+    score_a_cat(page, held_back)
     awaited = []
     page.route("**/run/predict", lambda route: awaited.append(route), times=1)
     with page.expect_request("**/run/predict"):
@@ -383,12 +389,8 @@ def table_of(path: Path, *columns: str) -> Path:
 
 
 def test_a_prompt_is_scored_that_was_not_left_before_score_all_is_pressed(page, held_back, tmp_path):
-    scorer, address = held_back
-    scorer.let(2)
-    open_tab(page, address)
-    add(page, CLIPS[0], prompt="a cat")
-    start(page)
-    wait_until_done(page, "Done: 1 of 1 row scored")
+    scorer = score_a_cat(page, held_back)
+    scorer.let(1)
     page.click("#batch-prompt textarea")
     page.keyboard.press("End")
     page.keyboard.type(" and a dog")

@@ -23,13 +23,6 @@ THUMBNAIL_PIXELS = 176  # twice the size it is shown at, for sharp screens
 UNKNOWN_WORDS = "the model does not know every word of the prompt"
 STEP_NAMES = {"decode": "decoding", "video": "video encoder", "text": "text encoder", "head": "head"}
 EMPTY = '<div class="empty">The scores appear here.<br>Add a video and its prompt, or click an example.</div>'
-
-
-def problem(text: str) -> str:
-    """Why there are no scores."""
-    return f'<div class="empty">No scores: {escape(text)}</div>'
-
-
 EMPTY_TRAINING = (
     '<div class="empty">Fine-tune a model on your own labels.<br>'
     "A CSV with the columns video_name, Prompt and at least one of Traditional_MOS, Alignment_MOS, Aesthetic_MOS, "
@@ -37,6 +30,11 @@ EMPTY_TRAINING = (
     "</div>"
 )
 SHOWN_PROBLEMS = 50
+
+
+def problem(text: str) -> str:
+    """Why there are no scores."""
+    return f'<div class="empty">No scores: {escape(text)}</div>'
 
 
 def hint(text: str) -> str:

@@ -271,17 +271,8 @@ def _shown(clip: ScoredClip) -> tuple[Any, ...]:
 def _cleared(visitor: Session) -> tuple[Any, ...]:
     """No scores, and why; where nothing is known of that, what to do."""
     why, visitor.problem = visitor.problem, ""
-    return (
-        gr.HTML(render.problem(why) if why else render.EMPTY, visible=True),
-        gr.Column(visible=False),
-        "",
-        None,
-        "",
-        "",
-        "",
-        "",
-        "",
-    )
+    told = gr.HTML(render.problem(why) if why else render.EMPTY, visible=True)
+    return told, gr.Column(visible=False), "", None, "", "", "", "", ""
 
 
 def example_rows() -> list[list[str]]:
