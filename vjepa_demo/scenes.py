@@ -49,6 +49,17 @@ _RAMPS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "plain": ((0.45, 0.42, 0.40), (0.85, 0.82, 0.80)),
 }
 BACKGROUNDS = tuple(_RAMPS)
+# Colours of a sky at the horizon and above it, RGB: day, blue, overcast, sunrise, sunset, dusk, night, storm.
+_SKIES = (
+    ((0.92, 0.95, 1.00), (0.45, 0.65, 0.95)),
+    ((0.70, 0.82, 0.97), (0.15, 0.35, 0.80)),
+    ((0.90, 0.90, 0.90), (0.72, 0.74, 0.78)),
+    ((1.00, 0.85, 0.65), (0.65, 0.75, 0.92)),
+    ((1.00, 0.62, 0.30), (0.35, 0.25, 0.45)),
+    ((0.45, 0.40, 0.55), (0.10, 0.12, 0.28)),
+    ((0.06, 0.07, 0.12), (0.00, 0.00, 0.02)),
+    ((0.55, 0.57, 0.60), (0.25, 0.27, 0.32)),
+)
 _TILE_UNITS = 2.0  # a texture repeats after two short edges
 
 
@@ -92,14 +103,13 @@ def render_scene(
 ) -> Tensor:
     """Clean frames (K, 3, H, W) uint8 of `scene`: those at `places` of a clip of `num_frames`, or all of them.
 
-    Fast and slow, rigid and fluid, with parallax, small passers-by, snow or a cut: all of it is good video.
+    Fast and slow, rigid and fluid, with parallax, small passers-by, snow or a cut, under an open sky or past something
+    dark: all of it is good video.
     """
-    rng = np.random.default_rng(scene.look)
+    rng, around = np.random.default_rng(scene.look), np.random.default_rng((scene.look, 1))
     canvas = _Canvas(pixel_grid(height, width), duration_seconds, _tile_pixels(min(height, width)))
     cut = _choose(rng, (0.5, rng.uniform(0.3, 0.7))) if rng.random() < 0.08 else 1.0
-    shots = [_shot(scene, rng, canvas)]
-    if cut < 1.0:
-        shots.append(_shot(scene, rng, canvas))
+    shots = [_shot(scene, rng, around, canvas) for _ in range(2 if cut < 1.0 else 1)]
     finish = _finish(scene, rng, canvas, shots[0](0.5 * cut))
     frames = []
     for place in range(num_frames) if places is None else places:
@@ -299,13 +309,22 @@ def _sampler(texture: Tensor, canvas: _Canvas) -> Callable[[Tensor], Tensor]:
 # ------------------------------------------------------------------------------------------------------------
 
 
-def _shot(scene: Scene, rng: np.random.Generator, canvas: _Canvas) -> Callable[[float], Tensor]:
-    """A function from phase to frame (3, H, W): the background, what hides it, and the things in front."""
-    painters = [_background(scene, rng, canvas)]
+def _shot(
+    scene: Scene, rng: np.random.Generator, around: np.random.Generator, canvas: _Canvas
+) -> Callable[[float], Tensor]:
+    """A function from phase to frame (3, H, W): the background, what hides it, and the things in front.
+
+    `around` draws what may stand above and before all that, so that a scene is the same with and without it.
+    """
+    under_sky, past_something = around.random(2) < (0.2, 0.12)
+    sky = _open_sky(around, canvas) if under_sky and scene.background not in ("sky", "space", "screen") else None
+    painters = [_background(scene, rng, canvas, sky)]
     painters += [_passer_by(rng, canvas) for _ in range(int(rng.integers(0, 4)))]
     painters.append(_thing(scene, rng, canvas))
     if rng.random() < 0.08 and scene.background != "screen":
         painters.append(_snow(rng, canvas))
+    if past_something and scene.background != "screen":
+        painters.append(_silhouette(around, canvas))
     blank = torch.zeros(3, *canvas.pixels.shape[:2])
 
     def draw(phase: float) -> Tensor:
@@ -317,8 +336,12 @@ def _shot(scene: Scene, rng: np.random.Generator, canvas: _Canvas) -> Callable[[
     return draw
 
 
-def _background(scene: Scene, rng: np.random.Generator, canvas: _Canvas) -> Painter:
-    """Everything that moves with the camera: the ground, swaying like water or not, and nearer ground below it."""
+Overlay = Callable[[Tensor, Tensor, Tensor], Tensor]  # a frame, where its pixels lie and the camera -> the frame
+
+
+def _background(scene: Scene, rng: np.random.Generator, canvas: _Canvas, sky: Overlay | None) -> Painter:
+    """Everything that moves with the camera: the ground, swaying like water or not, nearer ground below it, and the sky
+    above it."""
     travel = math.exp(rng.uniform(math.log(0.03), math.log(4.0)))
     look = _camera(scene.camera, travel, rng, canvas)
     texture = _smear(_background_texture(rng, scene.background, canvas.tile), scene.camera, travel, canvas)
@@ -335,7 +358,9 @@ def _background(scene: Scene, rng: np.random.Generator, canvas: _Canvas) -> Pain
         world = canvas.pixels @ turn
         where = world + centre
         frame = sample(bend(where, phase) if bend else where)
-        return nearer(frame, world, centre) if nearer else frame
+        for overlay in (sky, nearer):
+            frame = overlay(frame, world, centre) if overlay else frame
+        return frame
 
     return paint
 
@@ -378,7 +403,44 @@ def _ripple(rng: np.random.Generator, canvas: _Canvas) -> Callable[[Tensor, floa
     return bend
 
 
-def _near_ground(scene: Scene, rng: np.random.Generator, canvas: _Canvas) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+def _open_sky(rng: np.random.Generator, canvas: _Canvas) -> Overlay:
+    """A function that paints a smooth sky of any hour above a skyline, even or ragged, that is far away."""
+    level, rough = rng.uniform(-0.35, 0.15), _choose(rng, (0.004, 0.02, 0.06))
+    ridge = torch.from_numpy(rough * _noise(rng, canvas.tile, rng.uniform(1.0, 1.6))[0])
+    low, high = (torch.tensor(colour)[:, None, None] for colour in _choose(rng, _SKIES))
+    steep = rng.uniform(0.5, 2.0)
+
+    def paint(frame: Tensor, world: Tensor, centre: Tensor) -> Tensor:
+        x, y = world[..., 0] + 0.2 * centre[0], world[..., 1]
+        place = (x / _TILE_UNITS * canvas.tile) % canvas.tile
+        left = place.long() % canvas.tile
+        skyline = level + torch.lerp(ridge[left], ridge[(left + 1) % canvas.tile], place - place.floor())
+        sky = torch.lerp(low, high, ((level - y) * steep).clamp(0, 1))
+        return torch.lerp(frame, sky, ((skyline - y) * canvas.short).clamp(0, 1))
+
+    return paint
+
+
+def _silhouette(rng: np.random.Generator, canvas: _Canvas) -> Painter:
+    """Paints something dark and ragged that stands before a part of the picture, at one side or two: leaves, rocks, a
+    crowd."""
+    sample = _sampler(torch.from_numpy(_noise(rng, canvas.tile, rng.uniform(1.1, 1.8)))[None], canvas)
+    angle, share = rng.uniform(0, 2 * math.pi), rng.uniform(0.08, 0.45)
+    along = canvas.pixels @ torch.tensor([math.cos(angle), math.sin(angle)], dtype=torch.float32)
+    if rng.random() < 0.3:
+        along = along.abs()
+    edge = torch.quantile(along[::8, ::8].flatten(), 1 - share)
+    rough, drift = rng.uniform(0.03, 0.15), torch.from_numpy(rng.normal(0, 0.15, 2)).float()
+    colour = torch.from_numpy(rng.uniform(0, 0.08) + rng.normal(0, 0.01, 3)).float().clamp(min=0)[:, None, None]
+
+    def paint(frame: Tensor, phase: float) -> Tensor:
+        ragged = along + rough * sample(canvas.pixels + drift * phase)[0]
+        return torch.lerp(frame, colour.expand_as(frame), ((ragged - edge) * canvas.short).clamp(0, 1))
+
+    return paint
+
+
+def _near_ground(scene: Scene, rng: np.random.Generator, canvas: _Canvas) -> Overlay:
     """A function that paints nearer ground of the same kind below a horizon: it moves faster than what is behind."""
     sample = _sampler(_background_texture(rng, scene.background, canvas.tile) * rng.uniform(0.7, 1.2), canvas)
     level, speed, bumps = rng.uniform(0.05, 0.35), rng.uniform(1.5, 2.5), rng.uniform(2, 12)
