@@ -39,7 +39,7 @@ from demo_samples import (
 
 from vjepa_demo.checkpoint import load_checkpoint, read_checkpoint
 from vjepa_demo.config import DEMO_VIEWS, DIMENSIONS
-from vjepa_demo.faults import DEGRADATIONS, draw_degradations
+from vjepa_demo.faults import DEGRADATIONS, TAKES_LIGHT, cost_of_light, draw_degradations
 from vjepa_demo.scenes import Scene
 from vjepa_demo.synthetic import (
     ATTRIBUTES,
@@ -229,20 +229,22 @@ def _reordered(view: Tensor, order: np.ndarray) -> Tensor:
 def _seen(
     scene: Scene, costs: dict[str, float], views: list[Tensor], rng: np.random.Generator, mirror: bool, backwards: bool
 ) -> dict[str, Any]:
-    """One example: the views, perhaps mirrored or backwards, a caption of them, and what both are worth."""
+    """One example: the views, perhaps mirrored or backwards, a caption of them, and what both are worth. What its light
+    costs counts as lost contrast."""
     if mirror:
         views, scene = [view.flip(-1) for view in views], _renamed(scene, MIRRORED)
     if backwards:
         views, scene = [view.flip(0) for view in views], _renamed(scene, REVERSED)
     told = mislead(facts_told(scene, rng), rng, num_wrong=draw_num_wrong(rng))
-    labels, facts = labels_for(scene, told, costs), facts_of(scene)
+    light = cost_of_light(views[0])
+    labels, facts = labels_for(scene, told, costs, light=light), facts_of(scene)
     return {
         "views": views,
         "caption": add_strange_words(caption_of(told, rng), rng),
         "labels": [labels[name] for name in DIMENSIONS],
         "facts": [list(PHRASES[name]).index(facts[name]) for name in ATTRIBUTES],
         "told": [list(PHRASES[name]).index(told[name]) if name in told else -1 for name in ATTRIBUTES],
-        "losses": [costs.get(kind, 0.0) for kind in KINDS],
+        "losses": [max(costs.get(kind, 0.0), light if kind == "contrast" else 0.0) for kind in KINDS],
     }
 
 
@@ -265,12 +267,15 @@ def _stack(samples: Sequence[dict[str, Any]], sketches: Sequence[dict[str, Any]]
 
 
 def held_out_clip(folder: Path, number: int) -> tuple[Batch, dict[str, float]]:
-    """Clip `number` of those that training never draws, two of each scene, by itself; and what each fault costs it."""
+    """Clip `number` of those that training never draws, two of each scene, by itself; and what each fault costs it, what
+    the scene's own light does included."""
     index, which = divmod(number, len(HELD_OUT_VARIANTS))
     rng = np.random.default_rng((HELD_OUT_SEED, number))
-    scene, costs, pixels = read_sample(folder, HELD_OUT_SEED + index)
-    sample = _seen(scene, costs[which], _by_view(pixels[which]), rng, mirror=False, backwards=False)
-    return _stack([sample]), costs[which]
+    scene, all_costs, pixels = read_sample(folder, HELD_OUT_SEED + index)
+    views, costs = _by_view(pixels[which]), all_costs[which]
+    light = cost_of_light(views[0])
+    known = {kind: max(cost, light) if kind in TAKES_LIGHT else cost for kind, cost in costs.items()}
+    return _stack([_seen(scene, costs, views, rng, mirror=False, backwards=False)]), known
 
 
 @lru_cache(maxsize=1)

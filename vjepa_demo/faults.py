@@ -2,7 +2,7 @@
 
 A cost follows what is visible: it is measured between the frames before and after the fault. Blur of what was smooth,
 stutter of what stood still and a codec that leaves no trace cost next to nothing. Where a fault does show, how much it
-costs follows its severity too.
+costs follows its severity too. Light is judged by the frames as they are: a dim scene and a darkened one look alike.
 """
 
 from __future__ import annotations
@@ -115,6 +115,9 @@ def cost_of(degradation: Degradation, before: Tensor, after: Tensor) -> float:
         measured = distortion(before, after)
         shows = 1 - math.exp(-measured / 0.08)
         return shows * (0.05 + 0.45 * degradation.severity + 0.45 * measured)
+    if degradation.kind == "bright":  # what is burnt out, whatever the severity: a dim scene only gains by it
+        lost = max(0.0, burnt_out(after) - burnt_out(before))
+        return 0.95 * (1 - math.exp(-((lost / 0.25) ** 0.8)))
     if dimension == "Aesthetic":  # in every frame alike, but perhaps in colour alone
         changed = change(_few(before), _few(after))
     else:
@@ -123,6 +126,24 @@ def cost_of(degradation: Degradation, before: Tensor, after: Tensor) -> float:
         return 0.95 * (1 - math.exp(-((changed / 0.03) ** 0.6)))
     shows = 1 - math.exp(-changed / _SHOWS_AT[dimension])
     return shows * (0.08 + 0.87 * degradation.severity)
+
+
+def cost_of_light(frames: Tensor) -> float:
+    """The share of Aesthetic, 0 to 0.95, that frames (T, 3, H, W) lack because they do not go from dark to bright:
+    a fault took it, or the scene never had it, which look alike.
+
+    The range from the 1st to the 99th percentile of brightness, in 64 x 64 places of a few frames; from four fifths of
+    full scale nothing is lacking, and halving it costs about a quarter (Weber's law, as with severities).
+    """
+    places = F.adaptive_avg_pool2d(brightness(_few(frames)), 64).flatten(1)
+    low, high = torch.quantile(places, torch.tensor([0.01, 0.99]), dim=1)
+    spread = float((high - low).median())
+    return min(0.95, max(0.0, 0.4 * math.log(0.8 / max(spread, 0.01))))
+
+
+def burnt_out(frames: Tensor) -> float:
+    """The share of all values of frames (T, 3, H, W) that are as bright as can be."""
+    return float((_values(_few(frames)) > 0.985).float().mean())
 
 
 def change(before: Tensor, after: Tensor) -> float:
@@ -452,3 +473,4 @@ DEGRADATIONS: dict[str, Degrader] = {
     "cast": Degrader("Aesthetic", _cast),
     "framing": Degrader("Aesthetic", _misframe, weight=0.7),
 }
+TAKES_LIGHT = frozenset({"dark", "contrast"})  # what these cost shows in the light of the clip as it is

@@ -18,7 +18,15 @@ import numpy as np
 from torch import Tensor
 
 from vjepa_demo.config import DIMENSIONS, SCORE_MAX, SCORE_MIN
-from vjepa_demo.faults import DEGRADATIONS, Degradation, Footage, degrade, draw_degradations
+from vjepa_demo.faults import (
+    DEGRADATIONS,
+    TAKES_LIGHT,
+    Degradation,
+    Footage,
+    cost_of_light,
+    degrade,
+    draw_degradations,
+)
 from vjepa_demo.scenes import Scene, render_scene
 from vjepa_demo.schema import VideoRecord
 from vjepa_demo.video import write_video
@@ -168,7 +176,7 @@ def make_clip(
         frames=frames,
         fps=num_frames / duration,
         caption=caption,
-        labels=labels_for(scene, told, costs),
+        labels=labels_for(scene, told, costs, light=cost_of_light(frames)),
         degradations=tuple(degradations),
         scene=scene,
         told=told,
@@ -187,15 +195,16 @@ def example_clips(*, num_frames: int = 60, height: int = 360, width: int = 640) 
         clip = make_clip(19, scene=ball, degradations=faults, num_wrong=0, duration_seconds=2.5, **size)
         return replace(clip, told=right, caption="a red ball rolls right over green grass")
 
+    clean = make()
     return {
-        "clean": make(),
+        "clean": clean,
         "blurred": make(Degradation("blur", 0.7), Degradation("noise", 0.3)),
         "unsteady": make(Degradation("flicker", 0.8), Degradation("stutter", 0.7)),
         "wrong_prompt": replace(
-            make(),
+            clean,
             told=wrong,
             caption="a white box spins in front of a brick wall",
-            labels=labels_for(ball, wrong, {}),
+            labels=labels_for(ball, wrong, {}, light=cost_of_light(clean.frames)),
         ),
     }
 
@@ -282,15 +291,20 @@ def caption_words() -> set[str]:
     return set(re.findall(r"[a-z0-9]+", text))
 
 
-def labels_for(scene: Scene, told: Mapping[str, str], costs: Mapping[str, float]) -> dict[str, float]:
+def labels_for(
+    scene: Scene, told: Mapping[str, str], costs: Mapping[str, float], *, light: float = 0.0
+) -> dict[str, float]:
     """The score of each dimension, 1 to 5, for a clip of `scene` shown with a caption that states `told`.
 
     `costs` is what each kind of degradation takes of its dimension, 0 to 1 (`faults.degrade`): of what the others
-    left of it. Wrong statements add up.
+    left of it. `light` is what the light of the clip takes of Aesthetic (`faults.cost_of_light`), of which a fault that
+    takes light is a part. Wrong statements add up.
     """
     kept = dict.fromkeys(("Traditional", "Aesthetic", "Temporal"), 1.0)
     for kind, cost in costs.items():
-        kept[DEGRADATIONS[kind].dimension] *= 1.0 - cost
+        if kind not in TAKES_LIGHT:
+            kept[DEGRADATIONS[kind].dimension] *= 1.0 - cost
+    kept["Aesthetic"] *= 1.0 - max([light, *(costs[kind] for kind in TAKES_LIGHT & costs.keys())])
     facts = facts_of(scene)
     kept["Alignment"] = 1.0 - min(1.0, sum(_cost_of_saying(name, value, facts[name]) for name, value in told.items()))
     mean = sum(weight * kept[name] for name, weight in _OVERALL_WEIGHTS.items())
