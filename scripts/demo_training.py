@@ -267,8 +267,8 @@ def _stack(samples: Sequence[dict[str, Any]], sketches: Sequence[dict[str, Any]]
 
 
 def held_out_clip(folder: Path, number: int) -> tuple[Batch, dict[str, float]]:
-    """Clip `number` of those that training never draws, two of each scene, by itself; and what each fault costs it, what
-    the scene's own light does included."""
+    """Clip `number` of those that training never draws, two of each scene, by itself; and what each fault costs it,
+    with the light that the scene never had."""
     index, which = divmod(number, len(HELD_OUT_VARIANTS))
     rng = np.random.default_rng((HELD_OUT_SEED, number))
     scene, all_costs, pixels = read_sample(folder, HELD_OUT_SEED + index)

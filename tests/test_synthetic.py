@@ -16,7 +16,9 @@ from vjepa_demo.faults import (
     DEGRADATIONS,
     Degradation,
     Footage,
+    burnt_out,
     change,
+    cost_of_light,
     degrade,
     distortion,
     draw_degradations,
@@ -89,7 +91,11 @@ def test_labels_lie_on_the_scale_for_every_dimension() -> None:
 def test_a_clean_clip_with_a_true_caption_is_excellent_however_fast_it_moves() -> None:
     clip = make_clip(5, scene=MOVING, degradations=(), num_wrong=0, **SMALL)
     assert motion_energy(clip.frames) > 0.02
-    assert clip.labels == dict.fromkeys(DIMENSIONS, SCORE_MAX)
+    best = dict.fromkeys(DIMENSIONS, SCORE_MAX)
+    assert clip.labels == best | {name: clip.labels[name] for name in ("Aesthetic", "Overall")}
+    assert clip.labels["Aesthetic"] == pytest.approx(SCORE_MAX - 4 * cost_of_light(clip.frames))
+    assert clip.labels["Aesthetic"] > 4
+    assert 4.5 < clip.labels["Overall"] < SCORE_MAX
 
 
 def test_clean_scenes_are_lit_as_at_any_hour_and_some_are_in_letterbox() -> None:
@@ -109,11 +115,24 @@ def test_clean_scenes_are_lit_as_at_any_hour_and_some_are_in_letterbox() -> None
         assert dark.sum() <= 0.27 * 40
 
 
+def test_some_scenes_lie_under_an_open_sky_or_behind_something_dark() -> None:
+    size = {"num_frames": 12, "duration_seconds": 2.0, "height": 60, "width": 96}
+    under_sky, past_something = (
+        render_scene(Scene("red", "ball", "grass", "still", "still", look=look), **size).float().mean(dim=1)
+        for look in (46, 54)
+    )
+    assert under_sky[:, :6].std(dim=2).mean() < 5 < 20 < under_sky[:, -12:].std(dim=2).mean()
+    hidden = (past_something < 26).float()
+    assert 0.05 < hidden.mean() < 0.5
+    assert (hidden[1:] - hidden[:-1]).abs().mean() < 0.02, "it does not flicker"
+    assert (hidden[-1] - hidden[0]).abs().mean() > 0, "but it moves"
+
+
 def test_example_clips_show_four_different_things() -> None:
     clips = example_clips(num_frames=12, height=36, width=64)
     assert list(clips) == ["clean", "blurred", "unsteady", "wrong_prompt"]
     assert {clip.frames.shape for clip in clips.values()} == {(12, 3, 36, 64)}
-    assert clips["clean"].labels == dict.fromkeys(DIMENSIONS, SCORE_MAX)
+    assert min(clips["clean"].labels.values()) > 4
     lowest = {name: min(clip.labels, key=lambda dim: clip.labels[dim]) for name, clip in clips.items()}
     assert lowest["blurred"] == "Traditional"
     assert lowest["unsteady"] == "Temporal"
@@ -232,6 +251,28 @@ def test_an_unknown_kind_fails() -> None:
 
 
 # ---- labels and captions -----------------------------------------------------------------------------------------
+
+
+def test_light_costs_the_same_whether_a_fault_took_it_or_the_scene_never_had_it() -> None:
+    full = torch.linspace(0, 255, 64).expand(2, 3, 48, 64)  # from black to white
+    costs = [cost_of_light((full * share).byte()) for share in (1.0, 0.6, 0.3, 0.15, 0.0)]
+    assert costs[0] == 0.0
+    assert costs == sorted(costs)
+    assert costs[3] - costs[2] == pytest.approx(0.28, abs=0.01)  # half the range
+    assert costs[-1] == 0.95
+    assert cost_of_light(full * 0.3) == pytest.approx(cost_of_light(full * 0.3 + 120), abs=0.01)  # contrast lost
+    dim = labels_for(MOVING, facts_of(MOVING), {}, light=0.4)
+    assert labels_for(MOVING, facts_of(MOVING), {"dark": 0.3}, light=0.4) == dim
+    assert labels_for(MOVING, facts_of(MOVING), {"dark": 0.4}) == dim
+    both = labels_for(MOVING, facts_of(MOVING), {"cast": 0.5}, light=0.4)
+    assert both["Aesthetic"] == pytest.approx(1 + 4 * 0.6 * 0.5)
+
+
+def test_too_much_light_costs_what_it_burns_out() -> None:
+    clean = clean_frames()
+    dim, bright = (with_fault("bright", 0.5, frames) for frames in (clean // 4, clean))
+    assert burnt_out(dim[0]) == dim[1] == 0.0
+    assert burnt_out(bright[0]) > 0.2 < bright[1]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -221,7 +221,24 @@ def test_a_batch_holds_faults_that_are_made_in_the_views(training: ModuleType, s
     monkeypatch.setattr(training.demo_samples, "degrade_views", lambda views, faults, costs, rng: (views, made))
     batch = training.Batches(settings, samples)[0]
     assert (batch.losses[:, training.KINDS.index("stutter")] == 0.25).all()
-    assert (batch.losses > 0).sum() == len(batch.losses)
+    others = batch.losses[:, [kind not in ("stutter", "contrast") for kind in training.KINDS]]
+    assert not others.any()
+
+
+def test_the_light_of_a_clip_counts_whatever_took_it(training: ModuleType, samples: Path, monkeypatch) -> None:
+    settings = training.Settings(**SETTINGS)
+    monkeypatch.setattr(training.demo_samples, "degrade_views", lambda views, faults, costs, rng: (views, {}))
+    lit = training.Batches(settings, samples)[0]
+    monkeypatch.setattr(training, "cost_of_light", lambda frames: 0.9)
+    dim = training.Batches(settings, samples)[0]
+    column = training.DIMENSIONS.index("Aesthetic")
+    assert (lit.labels[:, column] > 3).any()
+    torch.testing.assert_close(dim.labels[: len(dim.losses), column], torch.full((len(dim.losses),), 1.4))
+    assert (dim.losses[:, training.KINDS.index("contrast")] == 0.9).all()
+    scene, _, pixels = training.read_sample(samples, training.HELD_OUT_SEED)
+    known = scene, [{"dark": 0.3, "cast": 0.2}, {}], pixels
+    monkeypatch.setattr(training, "read_sample", lambda folder, seed: known)
+    assert training.held_out_clip(samples, 0)[1] == {"dark": 0.9, "cast": 0.2}
 
 
 def test_a_run_may_start_from_a_trained_model_on_scenes_of_its_own(
