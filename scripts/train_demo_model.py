@@ -35,9 +35,10 @@ from transformers import VJEPA2Model
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from demo_batches import Settings, held_out_clip
 from demo_network import HEAD_HIDDEN, normalised, save_text_encoder, save_video_encoder
 from demo_samples import CLIP, WithDefaults
-from demo_training import Settings, Trainer, held_out_clip
+from demo_training import Trainer
 
 from vjepa_demo.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from vjepa_demo.config import ASSETS, DIMENSIONS, FREEZE_RATIO, PROJECT_ROOT, ModelConfig

@@ -1,0 +1,285 @@
+"""What the `demo` model learns from, as batches: samples with captions, further faults, and what both are worth.
+
+`demo_training.py` learns from them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import demo_samples
+from demo_network import KINDS, english_text
+from demo_samples import (
+    HELD_OUT_SEED,
+    HELD_OUT_VARIANTS,
+    NATIVE,
+    SKETCH_SEED,
+    VIEW_FRAMES,
+    at_other_severities,
+)
+
+from vjepa_demo.config import DEMO_VIEWS, DIMENSIONS
+from vjepa_demo.faults import DEGRADATIONS, TAKES_LIGHT, cost_of_light, draw_degradations
+from vjepa_demo.scenes import Scene
+from vjepa_demo.synthetic import (
+    ATTRIBUTES,
+    PHRASES,
+    caption_of,
+    caption_words,
+    draw_num_wrong,
+    facts_of,
+    facts_told,
+    labels_for,
+    mislead,
+)
+
+MIRRORED = {"left": "right", "right": "left"}
+REVERSED = {"left": "right", "right": "left", "up": "down", "down": "up", "in": "out", "out": "in"}
+MADE_NOW = 0.4  # chance to draw one more fault for a dimension while training; it is made where the views allow it
+SKETCHED = ("Alignment", "Aesthetic")  # what the full view alone can tell
+
+
+def _setting(default: Any, said: str) -> Any:
+    """A field of `Settings`, and what the command line says of it."""
+    return field(default=default, metadata={"help": said})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that a run's result depends on, but for the number of processes that share a batch, and the weights in
+    `start`, which the card names."""
+
+    steps: int = _setting(12_000, "of the optimizer")
+    start: str = _setting("", "the folder of a model to go on from, with the same encoders; none: from nothing")
+    first_seed: int = _setting(0, f"of the scenes, and of the sketches beside {SKETCH_SEED}")
+    num_scenes: int = _setting(1660, "scenes, each in four variants")
+    num_sketches: int = _setting(9500, "clean scenes in the full view alone")
+    seen_before: int = _setting(0, "clips of these that --start learned from too: its card counts them once")
+    scenes_per_batch: int = _setting(8, "each is seen in two variants")
+    sketches_per_batch: int = _setting(12, "sketches a step")
+    seed: int = _setting(0, "of the first weights and all that is drawn while training")
+    learning_rate: float = _setting(1e-3, "of AdamW, which trains all else")
+    matrix_learning_rate: float = _setting(5e-3, "of the matrices in the encoders' layers, which Muon turns")
+    warmup_steps: int = _setting(150, "in which the learning rate rises")
+    weight_decay: float = _setting(0.05, "of both optimizers")
+    share_of_tokens: float = _setting(0.5, "that a step computes, but for the last steps")
+    whole_at_end: float = _setting(0.08, "share of the steps, the last ones, that compute all tokens")
+    num_layers: int = _setting(3, "of the video encoder")
+    vocabulary_size: int = _setting(2000, "pieces of words, beside the words of the captions")
+    num_held_out: int = _setting(500, "clips to judge by, two of each scene")
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where seeds would be drawn from twice."""
+        if self.start and not self.first_seed:
+            raise ValueError("a model goes on with scenes that it did not learn from: give --first-seed")
+        if self.seen_before and not self.start:
+            raise ValueError("a run from nothing has seen none of its seeds before: leave out --seen-before")
+        if self.first_seed + self.num_scenes > SKETCH_SEED:
+            raise ValueError(f"scenes have seeds below {SKETCH_SEED:,}")
+        if SKETCH_SEED + self.first_seed + self.num_sketches > HELD_OUT_SEED:
+            raise ValueError(f"sketches have seeds below {HELD_OUT_SEED:,}")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Two variants of each of B/2 scenes, side by side, then S sketches, and what is known about them.
+
+    views: the full view (B + S, T, 3, crop, crop) uint8, the others (B, T, 3, crop, crop); labels (B + S, 5), of which
+    a sketch has those of `SKETCHED`; facts and told (B + S, A) indices, -1 for what the caption leaves out; losses
+    (B, K) the share of its dimension that each kind of degradation costs.
+    """
+
+    views: list[Tensor]
+    captions: list[str]
+    labels: Tensor
+    facts: Tensor
+    told: Tensor
+    losses: Tensor
+
+
+# ---- data ----------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=100_000)
+def facts_file(folder: Path, seed: int) -> dict[str, Any]:
+    """What `demo_samples` wrote about a scene or sketch; it is drawn now if it is not there."""
+    demo_samples.draw(folder, seed)
+    return dict(json.loads((folder / f"{seed}.json").read_text(encoding="utf-8")))
+
+
+def read_sample(folder: Path, seed: int) -> tuple[Scene, list[dict[str, float]], np.ndarray]:
+    """The scene of `seed`, what the faults of each of its variants cost, and all their views, not yet read from the
+    disk: (V, T, 3, crop, crop) uint8, or (T, 3, crop, crop) of a sketch."""
+    known = facts_file(folder, seed)
+    costs = [variant["costs"] for variant in known.get("variants", [])]
+    return Scene(**known["scene"]), costs, np.load(folder / f"{seed}.npy", mmap_mode="r")
+
+
+class Batches:
+    """Batch number `step` of a run: the same for the same settings, whoever asks and in whichever order.
+
+    `share` (i, n) gives the i-th of n parts of it.
+    """
+
+    def __init__(self, settings: Settings, folder: Path, share: tuple[int, int] = (0, 1)) -> None:
+        self.settings, self.folder, self.share = settings, folder, share
+
+    def __getitem__(self, step: int) -> Batch:
+        settings, (part, parts) = self.settings, self.share
+        rng = np.random.default_rng((settings.seed, 1, step, part))
+        scenes = self.turn(step, settings.scenes_per_batch, settings.num_scenes)[part::parts]
+        sketches = self.turn(step, settings.sketches_per_batch, settings.num_sketches)[part::parts]
+        first = settings.first_seed
+        samples = [sample for seed in scenes for sample in self._two_variants(first + seed, rng)]
+        return _stack(samples, [self._sketch(SKETCH_SEED + first + seed, rng) for seed in sketches])
+
+    def turn(self, step: int, size: int, count: int) -> list[int]:
+        """The `size` of `count` whose turn it is: each epoch goes through all of them in its own order."""
+        epochs, ranks = divmod(step * size + np.arange(size), count)
+        shuffled = {e: np.random.default_rng((self.settings.seed, 2, count, e)).permutation(count) for e in set(epochs)}
+        return [int(shuffled[e][rank]) for e, rank in zip(epochs, ranks, strict=True)]
+
+    def _two_variants(self, seed: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+        """A scene twice, turned the same way: half of the time with the same faults at other severities. To those that
+        were drawn come some that are made now, in the views."""
+        scene, costs, pixels = read_sample(self.folder, seed)
+        is_same = rng.random() < 0.5
+        chosen = [1, 2] if is_same else rng.permutation(len(costs))[:2]
+        mirror, backwards = rng.random(2) < 0.5
+        disguise, first = draw_disguise(rng), draw_degradations(rng, MADE_NOW)
+        second = at_other_severities(first, rng) if is_same else draw_degradations(rng, MADE_NOW)
+        samples = []
+        for number, faults in zip(chosen, (first, second), strict=True):
+            views, all_costs = demo_samples.degrade_views(_by_view(pixels[number]), faults, costs[number], rng)
+            samples.append(_seen(scene, all_costs, disguise(views), rng, mirror, backwards))
+        return samples
+
+    def _sketch(self, seed: int, rng: np.random.Generator) -> dict[str, Any]:
+        """A sketch, half of the time with something wrong of what can be wrong in the full view."""
+        scene, _, pixels = read_sample(self.folder, seed)
+        view, costs = torch.from_numpy(np.array(pixels)), {}
+        for fault in draw_degradations(rng):
+            if DEGRADATIONS[fault.kind].dimension == "Aesthetic":
+                view, costs = demo_samples.degrade_view(view, fault, rng)
+        mirror, backwards = rng.random(2) < 0.5
+        return _seen(scene, costs, [view], rng, mirror, backwards)
+
+
+def _by_view(pixels: np.ndarray) -> list[Tensor]:
+    """Each view's frames, of all views' in a row."""
+    return list(torch.from_numpy(np.array(pixels)).split(VIEW_FRAMES))
+
+
+def draw_disguise(rng: np.random.Generator) -> Callable[[list[Tensor]], list[Tensor]]:
+    """A function that shows the views of a clip's details as another clip might have them: turned, in another light,
+    half of the time with the pieces of the native view in another order. What is wrong stays to be seen; what the clip
+    shows is harder to learn by heart.
+
+    The full view stays as it is: what the caption says can be seen in it.
+    """
+    turns, flips = rng.integers(4, size=len(VIEW_FRAMES)), rng.random(len(VIEW_FRAMES)) < 0.5
+    gains, curve = np.exp(rng.normal(0, 0.036, (3, 1)) + rng.normal(0, 0.12)), math.exp(rng.normal(0, 0.15))
+    light = (255 * gains * (np.arange(256) / 255) ** curve + 0.5).clip(0, 255).astype(np.uint8)  # (3, 256)
+    order, shuffled = rng.permutation(NATIVE.grid**2), rng.random() < 0.5
+
+    def disguise(views: list[Tensor]) -> list[Tensor]:
+        result = views[:1]
+        for number, view in enumerate(views[1:], 1):
+            view = torch.rot90(view, int(turns[number]), (-2, -1))
+            view = view.flip(-1) if flips[number] else view
+            if shuffled and DEMO_VIEWS[number] is NATIVE:
+                view = _reordered(view, order)
+            channels = [light[c].take(view[:, c].numpy()) for c in range(3)]
+            result.append(torch.from_numpy(np.stack(channels, axis=1)))
+        return result
+
+    return disguise
+
+
+def _reordered(view: Tensor, order: np.ndarray) -> Tensor:
+    """A view (T, 3, crop, crop) of square pieces with each of them elsewhere, in all its frames alike."""
+    side = round(len(order) ** 0.5)
+    pieces = view.unflatten(3, (side, -1)).unflatten(2, (side, -1)).transpose(3, 4).flatten(2, 3)  # (T, 3, N, p, p)
+    return pieces[:, :, torch.from_numpy(order)].unflatten(2, (side, side)).transpose(3, 4).flatten(4).flatten(2, 3)
+
+
+def _seen(
+    scene: Scene, costs: dict[str, float], views: list[Tensor], rng: np.random.Generator, mirror: bool, backwards: bool
+) -> dict[str, Any]:
+    """One example: the views, perhaps mirrored or backwards, a caption of them, and what both are worth. What its light
+    costs counts as lost contrast."""
+    if mirror:
+        views, scene = [view.flip(-1) for view in views], _renamed(scene, MIRRORED)
+    if backwards:
+        views, scene = [view.flip(0) for view in views], _renamed(scene, REVERSED)
+    told = mislead(facts_told(scene, rng), rng, num_wrong=draw_num_wrong(rng))
+    light = cost_of_light(views[0])
+    labels, facts = labels_for(scene, told, costs, light=light), facts_of(scene)
+    return {
+        "views": views,
+        "caption": add_strange_words(caption_of(told, rng), rng),
+        "labels": [labels[name] for name in DIMENSIONS],
+        "facts": [list(PHRASES[name]).index(facts[name]) for name in ATTRIBUTES],
+        "told": [list(PHRASES[name]).index(told[name]) if name in told else -1 for name in ATTRIBUTES],
+        "losses": [max(costs.get(kind, 0.0), light if kind == "contrast" else 0.0) for kind in KINDS],
+    }
+
+
+def _renamed(scene: Scene, names: dict[str, str]) -> Scene:
+    return replace(scene, motion=names.get(scene.motion, scene.motion), camera=names.get(scene.camera, scene.camera))
+
+
+def _stack(samples: Sequence[dict[str, Any]], sketches: Sequence[dict[str, Any]] = ()) -> Batch:
+    both = [*samples, *sketches]
+    views = [torch.stack([sample["views"][0] for sample in both])]
+    views += [torch.stack([sample["views"][v] for sample in samples]) for v in range(1, len(VIEW_FRAMES))]
+    return Batch(
+        views=views,
+        captions=[sample["caption"] for sample in both],
+        labels=torch.tensor([sample["labels"] for sample in both]),
+        facts=torch.tensor([sample["facts"] for sample in both]),
+        told=torch.tensor([sample["told"] for sample in both]),
+        losses=torch.tensor([sample["losses"] for sample in samples]),
+    )
+
+
+def held_out_clip(folder: Path, number: int) -> tuple[Batch, dict[str, float]]:
+    """Clip `number` of those that training never draws, two of each scene, by itself; and what each fault costs it,
+    with the light that the scene never had."""
+    index, which = divmod(number, len(HELD_OUT_VARIANTS))
+    rng = np.random.default_rng((HELD_OUT_SEED, number))
+    scene, all_costs, pixels = read_sample(folder, HELD_OUT_SEED + index)
+    views, costs = _by_view(pixels[which]), all_costs[which]
+    light = cost_of_light(views[0])
+    known = {kind: max(cost, light) if kind in TAKES_LIGHT else cost for kind, cost in costs.items()}
+    return _stack([_seen(scene, costs, views, rng, mirror=False, backwards=False)]), known
+
+
+@lru_cache(maxsize=1)
+def strange_words() -> list[str]:
+    """English words that no caption uses."""
+    return sorted(set(re.findall(r"[a-z]{2,14}", english_text())) - caption_words())
+
+
+def add_strange_words(caption: str, rng: np.random.Generator) -> str:
+    """`caption`, a third of the time with words that mean nothing: what the model does not know, it must ignore."""
+    if rng.random() >= 0.35:
+        return caption
+    words, strange = caption.split(" "), strange_words()
+    for _ in range(int(rng.integers(1, 7))):
+        words.insert(int(rng.integers(len(words) + 1)), strange[int(rng.integers(len(strange)))])
+    return " ".join(words)
