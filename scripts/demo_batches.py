@@ -33,7 +33,7 @@ from demo_samples import (
 )
 
 from vjepa_demo.config import DEMO_VIEWS, DIMENSIONS
-from vjepa_demo.faults import DEGRADATIONS, TAKES_LIGHT, cost_of_light, draw_degradations
+from vjepa_demo.faults import DEGRADATIONS, cost_of_light, costs_seen, draw_degradations
 from vjepa_demo.scenes import Scene
 from vjepa_demo.synthetic import (
     ATTRIBUTES,
@@ -100,7 +100,7 @@ class Batch:
 
     views: the full view (B + S, T, 3, crop, crop) uint8, the others (B, T, 3, crop, crop); labels (B + S, 5), of which
     a sketch has those of `SKETCHED`; facts and told (B + S, A) indices, -1 for what the caption leaves out; losses
-    (B, K) the share of its dimension that each kind of degradation costs.
+    (B, K) the share of its dimension that each kind of degradation costs (`faults.costs_seen`).
     """
 
     views: list[Tensor]
@@ -220,22 +220,22 @@ def _reordered(view: Tensor, order: np.ndarray) -> Tensor:
 def _seen(
     scene: Scene, costs: dict[str, float], views: list[Tensor], rng: np.random.Generator, mirror: bool, backwards: bool
 ) -> dict[str, Any]:
-    """One example: the views, perhaps mirrored or backwards, a caption of them, and what both are worth. What its light
-    costs counts as lost contrast."""
+    """One example: the views, perhaps mirrored or backwards, a caption of them, and what both are worth by the `costs`
+    of its faults as seen in the full view's light."""
     if mirror:
         views, scene = [view.flip(-1) for view in views], _renamed(scene, MIRRORED)
     if backwards:
         views, scene = [view.flip(0) for view in views], _renamed(scene, REVERSED)
     told = mislead(facts_told(scene, rng), rng, num_wrong=draw_num_wrong(rng))
-    light = cost_of_light(views[0])
-    labels, facts = labels_for(scene, told, costs, light=light), facts_of(scene)
+    costs = costs_seen(costs, cost_of_light(views[0]))
+    labels, facts = labels_for(scene, told, costs), facts_of(scene)
     return {
         "views": views,
         "caption": add_strange_words(caption_of(told, rng), rng),
         "labels": [labels[name] for name in DIMENSIONS],
         "facts": [list(PHRASES[name]).index(facts[name]) for name in ATTRIBUTES],
         "told": [list(PHRASES[name]).index(told[name]) if name in told else -1 for name in ATTRIBUTES],
-        "losses": [max(costs.get(kind, 0.0), light if kind == "contrast" else 0.0) for kind in KINDS],
+        "losses": [costs.get(kind, 0.0) for kind in KINDS],
     }
 
 
@@ -258,15 +258,15 @@ def _stack(samples: Sequence[dict[str, Any]], sketches: Sequence[dict[str, Any]]
 
 
 def held_out_clip(folder: Path, number: int) -> tuple[Batch, dict[str, float]]:
-    """Clip `number` of those that training never draws, two of each scene, by itself; and what each fault costs it,
-    with the light that the scene never had."""
+    """Clip `number` of those that training never draws, two of each scene, by itself; and what each fault costs it, as
+    its label has it."""
     index, which = divmod(number, len(HELD_OUT_VARIANTS))
     rng = np.random.default_rng((HELD_OUT_SEED, number))
-    scene, all_costs, pixels = read_sample(folder, HELD_OUT_SEED + index)
-    views, costs = _by_view(pixels[which]), all_costs[which]
-    light = cost_of_light(views[0])
-    known = {kind: max(cost, light) if kind in TAKES_LIGHT else cost for kind, cost in costs.items()}
-    return _stack([_seen(scene, costs, views, rng, mirror=False, backwards=False)]), known
+    scene, costs, pixels = read_sample(folder, HELD_OUT_SEED + index)
+    batch = _stack([_seen(scene, costs[which], _by_view(pixels[which]), rng, mirror=False, backwards=False)])
+    return batch, {
+        kind: cost for kind, cost in zip(KINDS, batch.losses[0].tolist(), strict=True) if kind in costs[which]
+    }
 
 
 @lru_cache(maxsize=1)

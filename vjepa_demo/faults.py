@@ -2,13 +2,14 @@
 
 A cost follows what is visible: it is measured between the frames before and after the fault. Blur of what was smooth,
 stutter of what stood still and a codec that leaves no trace cost next to nothing. Where a fault does show, how much it
-costs follows its severity too. Light is judged by the frames as they are: a dim scene and a darkened one look alike.
+costs follows its severity too. What a clip lacks in light is measured on the clip as it is: a dim scene and a darkened
+one look alike.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,8 +117,7 @@ def cost_of(degradation: Degradation, before: Tensor, after: Tensor) -> float:
         shows = 1 - math.exp(-measured / 0.08)
         return shows * (0.05 + 0.45 * degradation.severity + 0.45 * measured)
     if degradation.kind == "bright":  # what is burnt out, whatever the severity: a dim scene only gains by it
-        lost = max(0.0, burnt_out(after) - burnt_out(before))
-        return 0.95 * (1 - math.exp(-((lost / 0.25) ** 0.8)))
+        return 0.95 * (1 - math.exp(-((burnt_out(before, after) / 0.1) ** 0.8)))
     if dimension == "Aesthetic":  # in every frame alike, but perhaps in colour alone
         changed = change(_few(before), _few(after))
     else:
@@ -128,22 +128,41 @@ def cost_of(degradation: Degradation, before: Tensor, after: Tensor) -> float:
     return shows * (0.08 + 0.87 * degradation.severity)
 
 
+def costs_seen(costs: Mapping[str, float], light: float) -> dict[str, float]:
+    """What each kind of fault costs (`degrade`), where those that take light cost what the `light` of the clip does
+    (`cost_of_light`); light that is lacking without any of them counts as lost contrast."""
+    seen = {kind: light if DEGRADATIONS[kind].takes_light else cost for kind, cost in costs.items()}
+    if light and not any(DEGRADATIONS[kind].takes_light for kind in costs):
+        seen["contrast"] = light
+    return seen
+
+
 def cost_of_light(frames: Tensor) -> float:
-    """The share of Aesthetic, 0 to 0.95, that frames (T, 3, H, W) lack because they do not go from dark to bright:
-    a fault took it, or the scene never had it, which look alike.
+    """The share of Aesthetic, 0 to 0.95, that the light of frames (T, 3, H, W) costs: where they do not go from dark to
+    bright, and where nearly all of them is dark. Whether a fault took the light or the scene never had it looks alike.
 
-    The range from the 1st to the 99th percentile of brightness, in 64 x 64 places of a few frames; from four fifths of
-    full scale nothing is lacking, and halving it costs about a quarter (Weber's law, as with severities).
+    Measured in 32 x 32 places, so that neither blur nor noise matters, bars of a letterbox left out: the range from the
+    1st to the 99th percentile of brightness, mean over frames, of which two thirds of full scale are enough and halving
+    costs a quarter (Weber's law, as with severities); and how high within that range the mean lies.
     """
-    places = F.adaptive_avg_pool2d(brightness(_few(frames)), 64).flatten(1)
+    lit = brightness(frames[torch.linspace(0, len(frames) - 1, min(len(frames), 2 * MEASURED_FRAMES)).round().long()])
+    shown = lit.amax(dim=0)[0] > 0.03
+    lit = lit[:, :, shown.any(dim=1)][..., shown.any(dim=0)]
+    if lit.numel() == 0:
+        return 0.95
+    places = F.adaptive_avg_pool2d(lit, 32).flatten(1)
     low, high = torch.quantile(places, torch.tensor([0.01, 0.99]), dim=1)
-    spread = float((high - low).median())
-    return min(0.95, max(0.0, 0.4 * math.log(0.8 / max(spread, 0.01))))
+    spread = float((high - low).mean())
+    height = float((places.mean(dim=1) - low).mean()) / max(spread, 0.01)
+    flat = 0.4 * math.log(0.67 / max(spread, 0.01))
+    deep = min(0.5, 0.4 * math.log(0.35 / max(height, 0.01)))
+    return min(0.95, 1 - (1 - max(0.0, flat)) * (1 - max(0.0, deep)))
 
 
-def burnt_out(frames: Tensor) -> float:
-    """The share of all values of frames (T, 3, H, W) that are as bright as can be."""
-    return float((_values(_few(frames)) > 0.985).float().mean())
+def burnt_out(before: Tensor, after: Tensor) -> float:
+    """How much of frames (T, C, H, W) has become as bright as can be, as a share of full scale."""
+    was, became = (_values(_few(frames)) for frames in (before, after))
+    return float(((became > 0.985) * (became - was)).clamp(min=0).mean())
 
 
 def change(before: Tensor, after: Tensor) -> float:
@@ -449,6 +468,7 @@ class Degrader:
     apply: Apply | None = None
     reorder: Reorder | None = None
     weight: float = 1.0
+    takes_light: bool = False  # what it costs in a label is `cost_of_light`
 
 
 DEGRADATIONS: dict[str, Degrader] = {
@@ -466,11 +486,10 @@ DEGRADATIONS: dict[str, Degrader] = {
     "freeze": Degrader("Temporal", reorder=_freeze, weight=0.8),
     "drop": Degrader("Temporal", reorder=_drop),
     "pop": Degrader("Temporal", _pop, weight=0.8),
-    "dark": Degrader("Aesthetic", _darken, weight=1.3),
+    "dark": Degrader("Aesthetic", _darken, weight=1.3, takes_light=True),
     "bright": Degrader("Aesthetic", _overexpose),
-    "contrast": Degrader("Aesthetic", _flatten, weight=1.3),
+    "contrast": Degrader("Aesthetic", _flatten, weight=1.3, takes_light=True),
     "saturation": Degrader("Aesthetic", _saturate),
     "cast": Degrader("Aesthetic", _cast),
     "framing": Degrader("Aesthetic", _misframe, weight=0.7),
 }
-TAKES_LIGHT = frozenset({"dark", "contrast"})  # what these cost shows in the light of the clip as it is

@@ -314,10 +314,11 @@ def _shot(
 ) -> Callable[[float], Tensor]:
     """A function from phase to frame (3, H, W): the background, what hides it, and the things in front.
 
-    `around` draws what may stand above and before all that, so that a scene is the same with and without it.
+    `around` draws what may stand above and before all that, so that all else is in the same place with and without it.
     """
     under_sky, past_something = around.random(2) < (0.2, 0.12)
-    sky = _open_sky(around, canvas) if under_sky and scene.background not in ("sky", "space", "screen") else None
+    has_horizon = scene.background not in ("sky", "space", "screen") and scene.camera not in ("up", "down", "hand")
+    sky = _open_sky(around, canvas) if under_sky and has_horizon else None
     painters = [_background(scene, rng, canvas, sky)]
     painters += [_passer_by(rng, canvas) for _ in range(int(rng.integers(0, 4)))]
     painters.append(_thing(scene, rng, canvas))
@@ -406,7 +407,8 @@ def _ripple(rng: np.random.Generator, canvas: _Canvas) -> Callable[[Tensor, floa
 def _open_sky(rng: np.random.Generator, canvas: _Canvas) -> Overlay:
     """A function that paints a smooth sky of any hour above a skyline, even or ragged, that is far away."""
     level, rough = rng.uniform(-0.35, 0.15), _choose(rng, (0.004, 0.02, 0.06))
-    ridge = torch.from_numpy(rough * _noise(rng, canvas.tile, rng.uniform(1.0, 1.6))[0])
+    line = _noise(rng, canvas.tile, rng.uniform(1.0, 1.6))[0]
+    ridge = torch.from_numpy(rough * (line - line.mean()) / line.std())
     low, high = (torch.tensor(colour)[:, None, None] for colour in _choose(rng, _SKIES))
     steep = rng.uniform(0.5, 2.0)
 

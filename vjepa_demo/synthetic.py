@@ -20,10 +20,10 @@ from torch import Tensor
 from vjepa_demo.config import DIMENSIONS, SCORE_MAX, SCORE_MIN
 from vjepa_demo.faults import (
     DEGRADATIONS,
-    TAKES_LIGHT,
     Degradation,
     Footage,
     cost_of_light,
+    costs_seen,
     degrade,
     draw_degradations,
 )
@@ -176,7 +176,7 @@ def make_clip(
         frames=frames,
         fps=num_frames / duration,
         caption=caption,
-        labels=labels_for(scene, told, costs, light=cost_of_light(frames)),
+        labels=labels_for(scene, told, costs_seen(costs, cost_of_light(frames))),
         degradations=tuple(degradations),
         scene=scene,
         told=told,
@@ -204,7 +204,7 @@ def example_clips(*, num_frames: int = 60, height: int = 360, width: int = 640) 
             clean,
             told=wrong,
             caption="a white box spins in front of a brick wall",
-            labels=labels_for(ball, wrong, {}, light=cost_of_light(clean.frames)),
+            labels=labels_for(ball, wrong, costs_seen({}, cost_of_light(clean.frames))),
         ),
     }
 
@@ -291,20 +291,15 @@ def caption_words() -> set[str]:
     return set(re.findall(r"[a-z0-9]+", text))
 
 
-def labels_for(
-    scene: Scene, told: Mapping[str, str], costs: Mapping[str, float], *, light: float = 0.0
-) -> dict[str, float]:
+def labels_for(scene: Scene, told: Mapping[str, str], costs: Mapping[str, float]) -> dict[str, float]:
     """The score of each dimension, 1 to 5, for a clip of `scene` shown with a caption that states `told`.
 
-    `costs` is what each kind of degradation takes of its dimension, 0 to 1 (`faults.degrade`): of what the others
-    left of it. `light` is what the light of the clip takes of Aesthetic (`faults.cost_of_light`), of which a fault that
-    takes light is a part. Wrong statements add up.
+    `costs` is what each kind of degradation takes of its dimension, 0 to 1 (`faults.costs_seen`): of what the others
+    left of it. Wrong statements add up.
     """
     kept = dict.fromkeys(("Traditional", "Aesthetic", "Temporal"), 1.0)
     for kind, cost in costs.items():
-        if kind not in TAKES_LIGHT:
-            kept[DEGRADATIONS[kind].dimension] *= 1.0 - cost
-    kept["Aesthetic"] *= 1.0 - max([light, *(costs[kind] for kind in TAKES_LIGHT & costs.keys())])
+        kept[DEGRADATIONS[kind].dimension] *= 1.0 - cost
     facts = facts_of(scene)
     kept["Alignment"] = 1.0 - min(1.0, sum(_cost_of_saying(name, value, facts[name]) for name, value in told.items()))
     mean = sum(weight * kept[name] for name, weight in _OVERALL_WEIGHTS.items())
