@@ -16,9 +16,9 @@ from vjepa_demo.faults import (
     DEGRADATIONS,
     Degradation,
     Footage,
-    burnt_out,
     change,
     cost_of_light,
+    costs_seen,
     degrade,
     distortion,
     draw_degradations,
@@ -253,26 +253,56 @@ def test_an_unknown_kind_fails() -> None:
 # ---- labels and captions -----------------------------------------------------------------------------------------
 
 
-def test_light_costs_the_same_whether_a_fault_took_it_or_the_scene_never_had_it() -> None:
-    full = torch.linspace(0, 255, 64).expand(2, 3, 48, 64)  # from black to white
+@lru_cache
+def from_black_to_white(frames: int = 2) -> Tensor:
+    return torch.linspace(0, 255, 64).byte().expand(frames, 3, 48, 64)
+
+
+def test_light_is_lacking_as_the_range_shrinks_wherever_it_lies_and_as_all_sinks_into_the_dark() -> None:
+    full = from_black_to_white().float()
     costs = [cost_of_light((full * share).byte()) for share in (1.0, 0.6, 0.3, 0.15, 0.0)]
     assert costs[0] == 0.0
-    assert costs == sorted(costs)
-    assert costs[3] - costs[2] == pytest.approx(0.28, abs=0.01)  # half the range
+    assert costs == sorted(set(costs))
+    assert costs[3] - costs[2] == pytest.approx(0.28, abs=0.02), "half the range"
     assert costs[-1] == 0.95
-    assert cost_of_light(full * 0.3) == pytest.approx(cost_of_light(full * 0.3 + 120), abs=0.01)  # contrast lost
-    dim = labels_for(MOVING, facts_of(MOVING), {}, light=0.4)
-    assert labels_for(MOVING, facts_of(MOVING), {"dark": 0.3}, light=0.4) == dim
-    assert labels_for(MOVING, facts_of(MOVING), {"dark": 0.4}) == dim
-    both = labels_for(MOVING, facts_of(MOVING), {"cast": 0.5}, light=0.4)
-    assert both["Aesthetic"] == pytest.approx(1 + 4 * 0.6 * 0.5)
+    assert cost_of_light((full * 0.3 + 120).byte()) == pytest.approx(costs[2], abs=0.03)
+    assert cost_of_light(full * 0.3 / 255) == pytest.approx(costs[2], abs=0.01), "bytes or shares of full scale"
+    deep = (255 * (full / 255) ** 4).byte()
+    assert 0.1 < cost_of_light(deep) < 0.5
+    for height, width in ((1, 1), (8, 8), (200, 7)):
+        assert 0 <= cost_of_light(full[:1, :, :height, :width].byte()) <= 0.95
+
+
+@pytest.mark.parametrize("kind", ["flicker", "blur", "noise", "scaling", "jitter"])
+def test_what_does_not_take_light_costs_none(kind: str) -> None:
+    assert cost_of_light(with_fault(kind, 0.6)[0]) == pytest.approx(cost_of_light(clean_frames()), abs=0.08)
+
+
+def test_bars_above_and_below_do_not_light_a_clip() -> None:
+    hazy = (from_black_to_white().float() * 0.3 + 120).byte()
+    boxed = hazy.clone()
+    boxed[:, :, :6] = boxed[:, :, -6:] = 0
+    assert cost_of_light(boxed) == pytest.approx(cost_of_light(hazy), abs=0.01)
+
+
+def test_a_dim_scene_and_a_darkened_one_that_look_alike_are_worth_the_same() -> None:
+    dark, cost = with_fault("dark", 0.5)
+    light = cost_of_light(dark)
+    darkened, dim = (labels_for(MOVING, facts_of(MOVING), costs_seen(c, light)) for c in ({"dark": cost}, {}))
+    assert darkened == dim
+    assert dim["Aesthetic"] == pytest.approx(SCORE_MAX - 4 * light)
+    assert light > 0.25
+    tinted = labels_for(MOVING, facts_of(MOVING), costs_seen({"cast": 0.5}, 0.4))
+    assert tinted["Aesthetic"] == pytest.approx(1 + 4 * 0.6 * 0.5)
 
 
 def test_too_much_light_costs_what_it_burns_out() -> None:
-    clean = clean_frames()
-    dim, bright = (with_fault("bright", 0.5, frames) for frames in (clean // 4, clean))
-    assert burnt_out(dim[0]) == dim[1] == 0.0
-    assert burnt_out(bright[0]) > 0.2 < bright[1]
+    frames, page = clean_frames(), torch.full((4, 3, 48, 64), 250, dtype=torch.uint8)
+    assert with_fault("bright", 0.5, frames // 4)[1] == 0, "a dim scene gains by it"
+    mild, severe = (with_fault("bright", severity, frames)[1] for severity in (0.2, 0.9))
+    assert 0 < mild < 0.5 * severe
+    assert severe > 0.6
+    assert with_fault("bright", 0.9, page)[1] < 0.4 * severe, "a white page stays one"
 
 
 @pytest.mark.parametrize("kind", KINDS)

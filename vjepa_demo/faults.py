@@ -146,10 +146,9 @@ def cost_of_light(frames: Tensor) -> float:
     costs a quarter (Weber's law, as with severities); and how high within that range the mean lies.
     """
     lit = brightness(frames[torch.linspace(0, len(frames) - 1, min(len(frames), 2 * MEASURED_FRAMES)).round().long()])
-    shown = lit.amax(dim=0)[0] > 0.03
+    brightest = lit.amax(dim=0)[0]
+    shown = brightest >= 0.05 * brightest.max()
     lit = lit[:, :, shown.any(dim=1)][..., shown.any(dim=0)]
-    if lit.numel() == 0:
-        return 0.95
     places = F.adaptive_avg_pool2d(lit, 32).flatten(1)
     low, high = torch.quantile(places, torch.tensor([0.01, 0.99]), dim=1)
     spread = float((high - low).mean())
