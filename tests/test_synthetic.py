@@ -255,7 +255,8 @@ def test_an_unknown_kind_fails() -> None:
 
 @lru_cache
 def from_black_to_white(frames: int = 2) -> Tensor:
-    return torch.linspace(0, 255, 64).byte().expand(frames, 3, 48, 64)
+    ramp = torch.linspace(0, 255, 64).byte().expand(frames, 3, 24, 64)
+    return torch.cat([ramp, ramp.flip(-1)], dim=2)
 
 
 def test_light_is_lacking_as_the_range_shrinks_wherever_it_lies_and_as_all_sinks_into_the_dark() -> None:
