@@ -56,6 +56,14 @@ def test_differences_are_to_the_first_and_rounded_as_scores_are():
     assert second == dict(zip(DIMENSIONS, (0.0001, 0.0, -1.0, 0.25, -0.0051), strict=True))
 
 
+def test_differences_that_are_shown_are_those_of_the_scores_that_are_shown():
+    left, right = result("a.mp4", 3.694, 2.934, 3.0, 3.0, 3.0), result("b.mp4", 2.926, 2.936, 2.996, 3.0, 3.0)
+    shown = Comparison((left, right)).shown_differences
+    assert set(shown[0].values()) == {0.0}
+    assert list(shown[1].values()) == [-0.76, 0.01, 0.0, 0.0, 0.0]  # 3.69 and 2.93, 2.93 and 2.94, 3.00 and 3.00
+    assert "-0.0" not in map(str, shown[1].values())
+
+
 def test_of_scores_that_mean_nothing_none_is_the_best():
     knows = replace(RESULT.trained_on, known_words=("a", "cat"))
     one, other = (replace(each, trained_on=knows) for each in (FIRST, replace(SECOND, prompt="a <i>zebra</i>")))
@@ -208,7 +216,7 @@ def test_the_command_prints_a_table_with_differences_and_the_best(capsys):
         cells = line[len(name) :].replace(" *", "*").replace(" (", "(").split()
         for index, cell in enumerate(cells):
             score = f"{expected.results[index].scores[name]:.2f}"
-            difference = f"({expected.differences[index][name]:+.2f})" if index else ""
+            difference = f"({expected.shown_differences[index][name]:+.2f})" if index else ""
             assert cell == score + difference + ("*" if index in expected.best[name] else "")
     assert "model demo (CPU" in out
     assert f"trained on {read_checkpoint(ASSETS / 'demo').trained_on}" in out

@@ -90,10 +90,12 @@ def as_shown(comparison: Comparison) -> dict[str, list[tuple[float, float | None
         name: [
             (
                 float(f"{each.scores[name]:.2f}"),
-                float(f"{differences[name]:.2f}") if index else None,
+                differences[name] if index else None,
                 index in comparison.best[name],
             )
-            for index, (each, differences) in enumerate(zip(comparison.results, comparison.differences, strict=True))
+            for index, (each, differences) in enumerate(
+                zip(comparison.results, comparison.shown_differences, strict=True)
+            )
         ]
         for name in DIMENSIONS
     }
@@ -445,8 +447,8 @@ def test_exports_equal_the_screen_and_the_json_opens_again(compared, tmp_path):
     ]
     for name, cells in on_screen.items():
         assert [float(f"{float(row[name]):.2f}") for row in rows] == [score for score, *_ in cells]
-        differences = [float(f"{float(row[f'{name}_difference']):.2f}") for row in rows]
-        assert differences == [difference or 0.0 for _, difference, _ in cells]
+        differences = [float(row[f"{name}_difference"]) for row in rows]
+        assert differences == pytest.approx([difference or 0.0 for _, difference, _ in cells], abs=0.011)
 
     picture = Image.open(export(compared, "PNG", tmp_path)).convert("RGB")
     assert picture.size == (1800, 1400)

@@ -393,7 +393,7 @@ def _doubts(results: Sequence[VideoScores]) -> list[str]:
 
 
 def _as_cell(comparison: Comparison, name: str, index: int) -> str:
-    difference = f" ({round(comparison.differences[index][name], 2) + 0.0:+.2f})" if index else ""  # no -0.00
+    difference = f" ({comparison.shown_differences[index][name]:+.2f})" if index else ""
     best = " *" if index in comparison.best[name] else ""
     return f"{comparison.results[index].scores[name]:.2f}{difference}{best}"
 

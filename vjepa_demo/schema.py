@@ -248,6 +248,14 @@ class Comparison:
         )
 
     @property
+    def shown_differences(self) -> tuple[dict[str, float], ...]:
+        """Of each result its scores minus the first's, both as they are shown, so that a reader's sum comes out."""
+        shown = [{name: round(score, SHOWN_DECIMALS) for name, score in each.scores.items()} for each in self.results]
+        return tuple(
+            {name: round(score - shown[0][name], SHOWN_DECIMALS) for name, score in scores.items()} for scores in shown
+        )
+
+    @property
     def best(self) -> dict[str, tuple[int, ...]]:
         """For each dimension the indices of the results with the highest score, compared at `SHOWN_DECIMALS`.
 

@@ -168,7 +168,7 @@ def _column_head(index: int, result: VideoScores, prompt: str) -> str:
 
 def _row(name: str, comparison: Comparison, first: str) -> str:
     cells = []
-    for index, (result, differences) in enumerate(zip(comparison.results, comparison.differences, strict=True)):
+    for index, (result, differences) in enumerate(zip(comparison.results, comparison.shown_differences, strict=True)):
         is_best = index in comparison.best[name]
         star = '<span class="star" title="best"><span aria-hidden="true">★</span><i>best</i></span>' if is_best else ""
         difference = signed(differences[name]) if index else ""
