@@ -42,10 +42,8 @@ NATIVE_PLACES = np.array(window_indices(WINDOW, 1.0, WINDOW, VIEW_FRAMES[2]))  #
 BEFORE, SPARE = 4, 7  # frames before the window that a codec starts with; frames around it that faults may show
 RATES = (16, 24, 24, 25, 30, 30, 30)  # frames a second
 # Height and width in pixels.
-SIZES = (
-    *((360, 640), (396, 704), (432, 576), (512, 512), (640, 360), (400, 640), (480, 640), (540, 720), (304, 720)),
-    *((270, 480), (240, 320), (480, 270), (720, 1280)),
-)
+SIZES = ((360, 640), (396, 704), (432, 576), (512, 512), (640, 360), (400, 640), (480, 640), (540, 720), (304, 720),
+         (270, 480), (240, 320), (480, 270), (720, 1280))  # fmt: skip
 SKETCH_SIZES = ((180, 320), (192, 256), (208, 208), (256, 192))
 SKETCH_SEED = 100_000_000  # sketches are drawn from seeds from here on
 HELD_OUT_SEED = 1_000_000_000  # seeds from here on are never trained on

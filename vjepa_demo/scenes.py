@@ -89,6 +89,7 @@ class _Canvas:
         return min(self.pixels.shape[:2])
 
 
+Overlay = Callable[[Tensor, Tensor, Tensor], Tensor]  # a frame, where its pixels lie and the camera -> the frame
 Painter = Callable[[Tensor, float], Tensor]  # a frame (3, H, W) in 0..1 and the phase -> the frame with more on it
 
 
@@ -335,9 +336,6 @@ def _shot(
         return frame
 
     return draw
-
-
-Overlay = Callable[[Tensor, Tensor, Tensor], Tensor]  # a frame, where its pixels lie and the camera -> the frame
 
 
 def _background(scene: Scene, rng: np.random.Generator, canvas: _Canvas, sky: Overlay | None) -> Painter:

@@ -250,9 +250,9 @@ class Comparison:
     @property
     def shown_differences(self) -> tuple[dict[str, float], ...]:
         """Of each result its scores minus the first's, both as they are shown, so that a reader's sum comes out."""
-        shown = [{name: round(score, SHOWN_DECIMALS) for name, score in each.scores.items()} for each in self.results]
         return tuple(
-            {name: round(score - shown[0][name], SHOWN_DECIMALS) for name, score in scores.items()} for scores in shown
+            {name: round(scores[index] - scores[0], SHOWN_DECIMALS) for name, scores in self._shown.items()}
+            for index in range(len(self.results))
         )
 
     @property
@@ -262,13 +262,17 @@ class Comparison:
         Several where they are shown as equal: a thousandth says nothing about which is better. None where a score of
         one of them means nothing.
         """
-        shown = {name: [round(result.scores[name], SHOWN_DECIMALS) for result in self.results] for name in DIMENSIONS}
         return {
             name: tuple(
                 index for index, score in enumerate(scores) if score == max(scores) and name not in self.doubtful
             )
-            for name, scores in shown.items()
+            for name, scores in self._shown.items()
         }
+
+    @property
+    def _shown(self) -> dict[str, list[float]]:
+        """For each dimension the scores of the results as they are shown."""
+        return {name: [round(result.scores[name], SHOWN_DECIMALS) for result in self.results] for name in DIMENSIONS}
 
     @property
     def doubtful(self) -> tuple[str, ...]:
