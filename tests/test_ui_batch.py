@@ -37,6 +37,13 @@ CLIPS = [SAMPLE / f"clip_000{number}.mp4" for number in range(6)]
 def open_tab(page: Page, address: str) -> None:
     page.goto(address)
     page.get_by_role("tab", name="Batch").click()
+    stands(page)
+
+
+def stands(page: Page) -> None:
+    """Wait for all of the tab: Gradio puts each kind of component in its place as its script arrives."""
+    for part in ("videos", "folder", "table", "prompt", "model", "sample", "start", "stop", "hint p"):
+        expect(page.locator(f"#batch-{part}")).to_be_visible()
 
 
 def add(page: Page, *videos: Path, table: Path | None = None, prompt: str = "") -> None:
@@ -419,6 +426,7 @@ def test_the_fields_keep_their_height_while_a_batch_runs_and_the_page_its_width(
     page.get_by_role("tab", name="Batch").wait_for()
     width = page.evaluate(WIDTH)
     page.get_by_role("tab", name="Batch").click()
+    stands(page)
     assert page.evaluate(WIDTH) == width
     fields = [page.locator(name) for name in ("#batch-videos", "#batch-table", "#batch-stop")]
     before = [field.evaluate(PLACE) for field in fields]
