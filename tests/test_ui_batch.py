@@ -41,7 +41,7 @@ def open_tab(page: Page, address: str) -> None:
 
 
 def stands(page: Page) -> None:
-    """Wait for all of the tab: Gradio puts each kind of component in its place as its script arrives."""
+    """Wait for all of the tab: Gradio puts its components in their places one after another."""
     for part in ("videos", "folder", "table", "prompt", "model", "sample", "start", "stop", "hint p"):
         expect(page.locator(f"#batch-{part}")).to_be_visible()
 
