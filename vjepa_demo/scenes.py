@@ -104,8 +104,8 @@ def render_scene(
 ) -> Tensor:
     """Clean frames (K, 3, H, W) uint8 of `scene`: those at `places` of a clip of `num_frames`, or all of them.
 
-    Fast and slow, rigid and fluid, with parallax, small passers-by, snow or a cut, under an open sky or past something
-    dark: all of it is good video.
+    Fast and slow, rigid and fluid, with parallax, small passers-by, snow or a cut, under an open sky, before darkness
+    or past something dark: all of it is good video.
     """
     rng, around = np.random.default_rng(scene.look), np.random.default_rng((scene.look, 1))
     canvas = _Canvas(pixel_grid(height, width), duration_seconds, _tile_pixels(min(height, width)))
