@@ -424,8 +424,8 @@ def _open_sky(rng: np.random.Generator, canvas: _Canvas) -> Overlay:
 
 
 def _darkness(rng: np.random.Generator, canvas: _Canvas) -> Painter:
-    """Paints darkness around what is behind, which ends or is lit within a large circle: a planet from near by, a stage, a
-    pool of light."""
+    """Paints darkness around what is behind, which ends or is lit within a large circle: a planet from near by, a pool
+    of light."""
     radius, angle, share = rng.uniform(0.2, 3.0), rng.uniform(0, 2 * math.pi), rng.uniform(0.15, 0.65)
     away = radius * torch.tensor([math.cos(angle), math.sin(angle)], dtype=torch.float32)
     edge = torch.quantile((canvas.pixels + away).norm(dim=-1)[::8, ::8].flatten(), 1 - share)
