@@ -115,17 +115,18 @@ def test_clean_scenes_are_lit_as_at_any_hour_and_some_are_in_letterbox() -> None
         assert dark.sum() <= 0.27 * 40
 
 
-def test_some_scenes_lie_under_an_open_sky_or_behind_something_dark() -> None:
+def test_some_scenes_lie_under_an_open_sky_before_darkness_or_behind_something_dark() -> None:
     size = {"num_frames": 12, "duration_seconds": 2.0, "height": 60, "width": 96}
-    under_sky, past_something = (
-        render_scene(Scene("red", "ball", "grass", "still", "still", look=look), **size).float().mean(dim=1)
-        for look in (46, 54)
-    )
+    scenes = [Scene("red", "ball", "grass", "still", "still", look=look) for look in (46, 32, 54)]
+    clips = [render_scene(scene, **size) for scene in scenes]
+    under_sky, before_darkness, past_something = (frames.float().mean(dim=1) for frames in clips)
     assert under_sky[:, :6].std(dim=2).mean() < 5 < 20 < under_sky[:, -12:].std(dim=2).mean()
-    hidden = (past_something < 26).float()
-    assert 0.05 < hidden.mean() < 0.5
-    assert (hidden[1:] - hidden[:-1]).abs().mean() < 0.02, "it does not flicker"
-    assert (hidden[-1] - hidden[0]).abs().mean() > 0, "but it moves"
+    for frames in (before_darkness, past_something):
+        dark = (frames < 26).float()
+        assert 0.05 < dark.mean() < 0.5
+        assert (dark[1:] - dark[:-1]).abs().mean() < 0.02, "it does not flicker"
+        assert (dark[-1] - dark[0]).abs().mean() > 0, "but it moves"
+    assert cost_of_light(clips[1]) < 0.1, "what is lit is lit well"
 
 
 def test_example_clips_show_four_different_things() -> None:

@@ -104,8 +104,8 @@ def render_scene(
 ) -> Tensor:
     """Clean frames (K, 3, H, W) uint8 of `scene`: those at `places` of a clip of `num_frames`, or all of them.
 
-    Fast and slow, rigid and fluid, with parallax, small passers-by, snow or a cut, under an open sky or past something
-    dark: all of it is good video.
+    Fast and slow, rigid and fluid, with parallax, small passers-by, snow or a cut, under an open sky, before darkness
+    or past something dark: all of it is good video.
     """
     rng, around = np.random.default_rng(scene.look), np.random.default_rng((scene.look, 1))
     canvas = _Canvas(pixel_grid(height, width), duration_seconds, _tile_pixels(min(height, width)))
@@ -321,6 +321,8 @@ def _shot(
     has_horizon = scene.background not in ("sky", "space", "screen") and scene.camera not in ("up", "down", "hand")
     sky = _open_sky(around, canvas) if under_sky and has_horizon else None
     painters = [_background(scene, rng, canvas, sky)]
+    if sky is None and scene.background not in ("space", "screen") and around.random() < 0.2:
+        painters.append(_darkness(around, canvas))
     painters += [_passer_by(rng, canvas) for _ in range(int(rng.integers(0, 4)))]
     painters.append(_thing(scene, rng, canvas))
     if rng.random() < 0.08 and scene.background != "screen":
@@ -417,6 +419,25 @@ def _open_sky(rng: np.random.Generator, canvas: _Canvas) -> Overlay:
         skyline = level + torch.lerp(ridge[left], ridge[(left + 1) % canvas.tile], place - place.floor())
         sky = torch.lerp(low, high, ((level - y) * steep).clamp(0, 1))
         return torch.lerp(frame, sky, ((skyline - y) * canvas.short).clamp(0, 1))
+
+    return paint
+
+
+def _darkness(rng: np.random.Generator, canvas: _Canvas) -> Painter:
+    """Paints darkness around what is behind, which ends or is lit within a large circle: a planet from near by, a pool
+    of light."""
+    radius, angle, share = rng.uniform(0.2, 3.0), rng.uniform(0, 2 * math.pi), rng.uniform(0.15, 0.65)
+    away = radius * torch.tensor([math.cos(angle), math.sin(angle)], dtype=torch.float32)
+    edge = torch.quantile((canvas.pixels + away).norm(dim=-1)[::8, ::8].flatten(), 1 - share)
+    steep = canvas.short if rng.random() < 0.6 else rng.uniform(2, 20)  # one over the width of the edge
+    drift = torch.from_numpy(rng.normal(0, 0.1, 2)).float()
+    colour = torch.from_numpy(rng.uniform(0, 0.05) + rng.normal(0, 0.008, 3)).float().clamp(min=0)[:, None, None]
+    haze = rng.uniform(0.2, 0.7) * torch.tensor([0.6, 0.85, 1.0])[:, None, None] * (rng.random() < 0.3)
+
+    def paint(frame: Tensor, phase: float) -> Tensor:
+        beyond = (canvas.pixels + away + drift * phase).norm(dim=-1) - edge
+        hazy = frame + haze * torch.exp(-((beyond / 0.03) ** 2))  # air along the rim of a planet
+        return torch.lerp(hazy, colour.expand_as(frame), (beyond * steep).clamp(0, 1))
 
     return paint
 
