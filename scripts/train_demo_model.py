@@ -41,7 +41,7 @@ from demo_samples import CLIP, WithDefaults
 from demo_training import Trainer
 
 from vjepa_demo.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
-from vjepa_demo.config import ASSETS, DIMENSIONS, FREEZE_RATIO, PROJECT_ROOT, ModelConfig
+from vjepa_demo.config import ASSETS, DIMENSIONS, FREEZE_RATIO, PROJECT_ROOT, SCORE_MAX, SCORE_MIN, ModelConfig
 from vjepa_demo.faults import DEGRADATIONS
 from vjepa_demo.model import VJEPAModel
 from vjepa_demo.schema import TrainedOn
@@ -81,14 +81,15 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(models: Sequence[VJEPAModel], samples: Path, num_clips: int) -> Evaluation:
-    """Scores of `num_clips` clips that training never draws."""
+    """Scores, from 1 to 5 as the program gives them, of `num_clips` clips that training never draws."""
     scores, labels, all_costs = [], [], []
     for number in range(num_clips):
         batch, costs = held_out_clip(samples, number)
         predicted = []
         for model in models:
             video = model.encode_video([normalised(view, model.device) for view in batch.views])
-            predicted.append(model.predict_with_features(video, model.encode_text(batch.captions))[0].cpu())
+            answer = model.predict_with_features(video, model.encode_text(batch.captions))[0].cpu()
+            predicted.append(answer.clamp(SCORE_MIN, SCORE_MAX))
         scores.append(torch.stack(predicted).numpy())
         labels.append(batch.labels[0].tolist())
         all_costs.append(costs)
@@ -111,7 +112,8 @@ def export(trainer: Trainer, folder: Path) -> TrainedOn:
         + 4 * min(settings.num_scenes, trainer.step * settings.scenes_per_batch)
         + settings.num_sketches
         - settings.seen_before,
-        description="moving shapes and textures with known faults",
+        description="moving shapes and textures with known faults, and clean sketches of such, seen in one view alone",
+        num_shared_prompts=None,
         known_words=tuple(sorted(caption_words())),
         recipe=recipe(trainer),
     )

@@ -112,6 +112,10 @@ def test_the_model_card_tells_data_metrics_and_limits(base_encoder, text_encoder
     assert "| Temporal | 0.710 |" in card
     assert "| Overall | undefined |" in card
     assert "seen no human label" in card
+    assert trained_on.caution in card
+    assert "400 clips with prompts that were not trained on" in card
+    save_checkpoint(model, tmp_path, trained_on=replace(trained_on, num_shared_prompts=None))
+    assert "400 clips that were not trained on, nor what they show" in (tmp_path / "README.md").read_text()
 
 
 def test_what_is_measured_later_goes_into_the_checkpoint_and_its_card(folder):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import html
 from dataclasses import replace
 
 import pytest
@@ -28,11 +29,19 @@ def test_known_words_that_are_none_fail():
 
 
 @pytest.mark.parametrize(
-    ("prompt", "understood"), [("A red ball!", True), ("a zebra", False), ("🐶🐶", False), ("...", False)]
+    ("prompt", "unknown"),
+    [("A red ball! 🐶", ()), ("a zebra", ("zebra",)), ("🐶🐶 🐶🐶 <", ("🐶🐶", "<")), ("...", ("...",))],
 )
-def test_a_prompt_without_a_word_is_not_understood(prompt, understood):
-    assert TrainedOn("procedural", 10, "shapes", known_words=("a", "red", "ball")).understands(prompt) == understood
-    assert TrainedOn("human", 10, "clips").understands(prompt)
+def test_a_prompt_without_a_word_is_not_understood(prompt, unknown):
+    trained_on = TrainedOn("procedural", 10, "shapes", known_words=("a", "red", "ball"))
+    assert trained_on.unknown_words(prompt) == unknown
+    assert TrainedOn("human", 10, "clips").unknown_words(prompt) == ()
+    result = replace(RESULT, trained_on=trained_on, prompt=prompt)
+    assert result.doubtful == (("Alignment",) if unknown else ())
+    marks = [f">{html.escape(word)}</mark>" in render.marked_prompt(result) for word in unknown]
+    assert all(marks)
+    assert ("<mark" in render.marked_prompt(result)) == bool(unknown)
+    assert ("its Alignment means nothing" in render.heading(result)) == bool(unknown)
 
 
 def test_what_is_marked_is_what_is_named():

@@ -296,6 +296,9 @@ def test_a_dim_scene_and_a_darkened_one_that_look_alike_are_worth_the_same() -> 
     assert light > 0.25
     tinted = labels_for(MOVING, facts_of(MOVING), costs_seen({"cast": 0.5}, 0.4))
     assert tinted["Aesthetic"] == pytest.approx(1 + 4 * 0.6 * 0.5)
+    assert costs_seen({"dark": 0.1, "blur": 0.2, "contrast": 0.3}, 0.4) == {"dark": 0.4, "blur": 0.2, "contrast": 0}, (
+        "the light that is lacking is charged once"
+    )
 
 
 def test_too_much_light_costs_what_it_burns_out() -> None:

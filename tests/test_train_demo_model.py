@@ -119,12 +119,6 @@ def test_processes_share_a_batch_without_overlap(batching: ModuleType, samples: 
     assert torch.equal(torch.cat([part.facts[:2, :3] for part in parts]), whole.facts[:4, :3])
 
 
-def test_held_out_clips_come_from_seeds_that_training_never_draws(batching: ModuleType) -> None:
-    settings = batching.Settings()
-    assert settings.num_scenes <= batching.SKETCH_SEED
-    assert batching.SKETCH_SEED + settings.num_sketches <= batching.HELD_OUT_SEED
-
-
 def test_backwards_and_mirrored_what_is_said_turns_round(batching: ModuleType) -> None:
     scene = batching.Scene("red", "ball", "grass", "left", "in", look=1)
     frames = torch.arange(8 * 3 * 4, dtype=torch.uint8).view(8, 3, 1, 4)
@@ -264,12 +258,17 @@ def test_a_run_may_start_from_a_trained_model_on_scenes_of_its_own(
     assert "seeds 2 to 3" in after.recipe
 
 
-def test_a_further_sitting_sees_other_scenes(batching: ModuleType, samples: Path, monkeypatch) -> None:
+def test_a_further_sitting_sees_other_scenes_and_is_judged_on_others_still(
+    batching: ModuleType, samples: Path, monkeypatch
+) -> None:
     asked, read_sample = [], batching.read_sample
     monkeypatch.setattr(batching, "read_sample", lambda folder, seed: asked.append(seed) or read_sample(folder, seed))
     batches = batching.Batches(batching.Settings(**SETTINGS | {"first_seed": 2}), samples)
     assert len([batches[step] for step in range(3)]) == 3
     assert set(asked) == {2, 3, *(batching.SKETCH_SEED + number for number in (2, 3, 4))}
+    asked.clear()
+    assert batching.held_out_clip(samples, 1)[0].labels.shape == (1, 5)
+    assert asked == [batching.HELD_OUT_SEED]
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,19 @@ def test_upload_prompt_button_radar_equals_the_command_line(page, served, world,
     expect(page.locator("#score-button")).to_be_enabled()
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_what_a_model_is_worth_can_be_read_before_it_scores(browser, served, width):
+    page = browser.new_context(viewport={"width": width, "height": 900}).new_page()
+    page.goto(served)
+    page.get_by_role("tab", name="About").click()
+    panel = page.locator("#about-models")
+    for fact in ("SROCC, Overall", f"{DEMO.srocc['Overall']:.2f}", *DEMO.measured):
+        expect(panel).to_contain_text(fact)
+    expect(page.locator("#kept-on-disk")).to_contain_text("features")
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.context.close()
+
+
 def test_an_example_is_scored_with_one_click(page, served):
     page.goto(served)
     page.locator("#examples tbody tr").first.click()

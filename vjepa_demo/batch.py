@@ -625,7 +625,7 @@ def summarise_batch(results: Sequence[RowResult], trained_on: TrainedOn | None =
     generators = [_group(name, members) for name, members in groups.items()]
     generators.sort(key=lambda group: (-group.means.get("Overall", -math.inf), group.name))
     prompts = [result.row.prompt for result in results if result.scores is not None]
-    num_doubtful = sum(not trained_on.understands(prompt) for prompt in prompts) if trained_on else 0
+    num_doubtful = sum(bool(trained_on.unknown_words(prompt)) for prompt in prompts) if trained_on else 0
     return BatchSummary(_group("all", results), tuple(generators), _evaluate(results, trained_on), num_doubtful)
 
 

@@ -361,6 +361,8 @@ def _check_travels(checkpoint: Checkpoint) -> None:
 
 
 def _held_out_prompts(trained_on: TrainedOn) -> str:
+    if trained_on.num_shared_prompts is None:
+        return "that were not trained on, nor what they show (the prompts of a few may have been)"
     if not trained_on.num_shared_prompts:
         return "with prompts that were not trained on"
     return f"({trained_on.num_shared_prompts:,} of them with prompts that were trained on, which flatters the numbers)"
@@ -375,7 +377,8 @@ def model_card(
         for name in DIMENSIONS
     )
     limits = {
-        "procedural": "It has seen no human label: its scores order procedural degradations and only hint at opinions.",
+        "procedural": "It has seen no human label: its scores order procedural degradations and only hint at opinions. "
+        + trained_on.caution,
         "human": "Its scores are as good as its labels, and hold for videos like those it learned from.",
     }[trained_on.kind]
     return f"""---
@@ -425,7 +428,7 @@ def _recipe_sentence(trained_on: TrainedOn) -> str:
 def _words_sentence(trained_on: TrainedOn) -> str:
     if not trained_on.known_words:
         return ""
-    return f"Alignment means something only for prompts of these words: {trained_on.known_words_in_short}.\n"
+    return f"Alignment means nothing for prompts with other words than these: {trained_on.known_words_in_short}.\n"
 
 
 def _base_models(config: ModelConfig) -> str:

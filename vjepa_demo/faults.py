@@ -130,11 +130,11 @@ def cost_of(degradation: Degradation, before: Tensor, after: Tensor) -> float:
 
 def costs_seen(costs: Mapping[str, float], light: float) -> dict[str, float]:
     """What each kind of fault costs (`degrade`), where those that take light cost what the `light` of the clip does
-    (`cost_of_light`); light that is lacking without any of them counts as lost contrast."""
-    seen = {kind: light if DEGRADATIONS[kind].takes_light else cost for kind, cost in costs.items()}
-    if light and not any(DEGRADATIONS[kind].takes_light for kind in costs):
-        seen["contrast"] = light
-    return seen
+    (`cost_of_light`), together: the first of them answers for it; without any, it counts as lost contrast."""
+    seen, unanswered = {}, light
+    for kind, cost in costs.items():
+        seen[kind], unanswered = (unanswered, 0.0) if DEGRADATIONS[kind].takes_light else (cost, unanswered)
+    return seen | ({"contrast": unanswered} if unanswered else {})
 
 
 def cost_of_light(frames: Tensor) -> float:

@@ -109,7 +109,7 @@ def render_scene(
     """
     rng, around = np.random.default_rng(scene.look), np.random.default_rng((scene.look, 1))
     canvas = _Canvas(pixel_grid(height, width), duration_seconds, _tile_pixels(min(height, width)))
-    cut = _choose(rng, (0.5, rng.uniform(0.3, 0.7))) if rng.random() < 0.08 else 1.0
+    cut = choose(rng, (0.5, rng.uniform(0.3, 0.7))) if rng.random() < 0.08 else 1.0
     shots = [_shot(scene, rng, around, canvas) for _ in range(2 if cut < 1.0 else 1)]
     finish = _finish(scene, rng, canvas, shots[0](0.5 * cut))
     frames = []
@@ -146,7 +146,8 @@ def soften(frame: Tensor, sigma: float) -> Tensor:
     return frame
 
 
-def _choose(rng: np.random.Generator, options: Sequence[T]) -> T:
+def choose(rng: np.random.Generator, options: Sequence[T]) -> T:
+    """One of `options`, each as likely."""
     return options[int(rng.integers(len(options)))]
 
 
@@ -184,7 +185,7 @@ def _ramp(rng: np.random.Generator, kind: str, level: np.ndarray) -> np.ndarray:
 
 
 def _checker(rng: np.random.Generator, size: int) -> np.ndarray:
-    step = size // _choose(rng, (8, 10, 16, 20))
+    step = size // choose(rng, (8, 10, 16, 20))
     index = np.arange(size) // step
     line = (np.arange(size) % step) < 1 + step // 16
     squares = ((index[:, None] + index[None]) % 2) * 2.4 - 1.2
@@ -192,7 +193,7 @@ def _checker(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _planks(rng: np.random.Generator, size: int) -> np.ndarray:
-    step = size // _choose(rng, (5, 8, 10))
+    step = size // choose(rng, (5, 8, 10))
     plank = np.arange(size) // step
     shade = rng.normal(0, 0.6, plank.max() + 1)[plank] - 2.0 * ((np.arange(size) % step) < 2)
     level = shade[:, None] + 0.8 * _noise(rng, size, 1.0, stretch=(1.0, 12.0))
@@ -212,7 +213,7 @@ def _hiding_things(rng: np.random.Generator, kind: str, size: int) -> np.ndarray
             inside = (abs(span)[:, None] <= tall) & (abs(span)[None] <= radius * 0.8)
         rows = (rng.integers(size) + span)[:, None] % size
         columns = (rng.integers(size) + span) % size
-        colour = np.array(_choose(rng, _RAMPS[kind])) * rng.uniform(0.5, 1.2) + rng.normal(0, 0.12, 3)
+        colour = np.array(choose(rng, _RAMPS[kind])) * rng.uniform(0.5, 1.2) + rng.normal(0, 0.12, 3)
         shade = colour[:, None, None] * (1 + 0.25 * span[None, :, None] / radius)
         picture[:, rows, columns] = np.where(inside, shade + grain[rows, columns], picture[:, rows, columns])
     return picture
@@ -221,7 +222,7 @@ def _hiding_things(rng: np.random.Generator, kind: str, size: int) -> np.ndarray
 def _screen(rng: np.random.Generator, size: int) -> np.ndarray:
     """(3, N, N) flat graphics: panels, lines of letters, buttons and pictures, dark on light or light on dark."""
     themes = (((250, 250, 252), (30, 30, 34)), ((24, 26, 32), (225, 225, 230)), ((236, 238, 242), (50, 60, 80)))
-    ground, ink = _choose(rng, themes)
+    ground, ink = choose(rng, themes)
     image = Image.new("RGB", (size, size), ground)
     draw = ImageDraw.Draw(image)
     for _ in range(int(rng.integers(4, 14))):
@@ -229,15 +230,15 @@ def _screen(rng: np.random.Generator, size: int) -> np.ndarray:
         right, bottom = left + int(rng.uniform(0.08, 0.5) * size), top + int(rng.uniform(0.04, 0.4) * size)
         fill = tuple(int(n) for n in (np.array(ground) * rng.uniform(0.8, 1.1) + rng.normal(0, 6, 3)).clip(0, 255))
         if rng.random() < 0.3:
-            fill = tuple(int(255 * n) for n in _choose(rng, tuple(COLOURS.values())))
+            fill = tuple(int(255 * n) for n in choose(rng, tuple(COLOURS.values())))
         corner = int(rng.integers(0, max(2, size // 60)))
         draw.rounded_rectangle((left, top, right, bottom), corner, fill, ink if rng.random() < 0.4 else None)
     letters = string.ascii_letters + string.digits + "      .,:-"
     fonts = [ImageFont.load_default(float(size * share)) for share in rng.uniform(0.014, 0.05, 4)]
     for _ in range(int(rng.integers(20, 70))):
-        text = "".join(_choose(rng, letters) for _ in range(int(rng.integers(4, 40))))
+        text = "".join(choose(rng, letters) for _ in range(int(rng.integers(4, 40))))
         left, top = (int(n) for n in rng.uniform(-0.1, 1, 2) * size)
-        draw.text((left, top), text, ink, _choose(rng, fonts))
+        draw.text((left, top), text, ink, choose(rng, fonts))
     return np.asarray(image, np.float32).transpose(2, 0, 1) / 255
 
 
@@ -406,10 +407,10 @@ def _ripple(rng: np.random.Generator, canvas: _Canvas) -> Callable[[Tensor, floa
 
 def _open_sky(rng: np.random.Generator, canvas: _Canvas) -> Overlay:
     """A function that paints a smooth sky of any hour above a skyline, even or ragged, that is far away."""
-    level, rough = rng.uniform(-0.35, 0.15), _choose(rng, (0.004, 0.02, 0.06))
+    level, rough = rng.uniform(-0.35, 0.15), choose(rng, (0.004, 0.02, 0.06))
     line = _noise(rng, canvas.tile, rng.uniform(1.0, 1.6))[0]
     ridge = torch.from_numpy(rough * (line - line.mean()) / line.std())
-    low, high = (torch.tensor(colour)[:, None, None] for colour in _choose(rng, _SKIES))
+    low, high = (torch.tensor(colour)[:, None, None] for colour in choose(rng, _SKIES))
     steep = rng.uniform(0.5, 2.0)
 
     def paint(frame: Tensor, world: Tensor, centre: Tensor) -> Tensor:

@@ -52,6 +52,12 @@ class ModelError(DemoError):
     """A model that cannot be had, or must not score."""
 
 
+def words_of(prompt: str) -> list[re.Match[str]]:
+    """Where the words of a prompt are: runs of letters and digits, as in `TrainedOn.known_words`; where there are
+    none, runs of signs, such as emoji."""
+    return list(WORD.finditer(prompt)) or list(re.finditer(r"\S+", prompt))
+
+
 @dataclass(frozen=True)
 class TrainedOn:
     """What a head learned from, and how well it did on clips it had not seen.
@@ -68,7 +74,7 @@ class TrainedOn:
     num_held_out: int = 0
     vquala_score: float | None = None
     no_video_baseline: float | None = None
-    num_shared_prompts: int = 0  # held-out clips whose prompt was trained on
+    num_shared_prompts: int | None = 0  # held-out clips whose prompt was trained on; None where nobody counted
     dimensions: tuple[str, ...] = DIMENSIONS  # those that had labels
     known_words: tuple[str, ...] = ()  # of a prompt, in lower case; empty where the text encoder knows English
     recipe: str = ""  # how it was trained and how long that took
@@ -90,8 +96,9 @@ class TrainedOn:
         if not all(isinstance(word, str) for word in self.known_words):
             raise ValueError("known_words holds something else than words")
         for name in ("num_clips", "num_held_out", "num_shared_prompts"):
-            if type(getattr(self, name)) is not int or getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; a count was expected")
+            count = getattr(self, name)
+            if (type(count) is not int or count < 0) and not (count is None and name == "num_shared_prompts"):
+                raise ValueError(f"{name} is {count!r}; a count was expected")
         for name in ("description", "recipe"):
             if not isinstance(getattr(self, name), str):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; a text was expected")
@@ -102,16 +109,10 @@ class TrainedOn:
             raise ValueError(f"srocc is {self.srocc!r}, and so on; numbers were expected")
 
     def unknown_words(self, prompt: str) -> tuple[str, ...]:
-        """The words of `prompt` that the text encoder never met, in lower case, each once; none where it knows English.
-
-        A word is a run of letters and digits, as in `known_words`.
-        """
-        words = dict.fromkeys(word.lower() for word in WORD.findall(prompt)) if self.known_words else {}
+        """The words (`words_of`) of `prompt` that the text encoder never met, in lower case, each once; none where it
+        knows English. Where there are any, Alignment means nothing."""
+        words = dict.fromkeys(match.group().lower() for match in words_of(prompt)) if self.known_words else {}
         return tuple(word for word in words if word not in self.known_words)
-
-    def understands(self, prompt: str) -> bool:
-        """Whether the text encoder knows every word of `prompt`, and there are some."""
-        return not self.known_words or (bool(WORD.search(prompt)) and not self.unknown_words(prompt))
 
     @property
     def caution(self) -> str:
@@ -170,7 +171,7 @@ class VideoScores:
     @property
     def doubtful(self) -> tuple[str, ...]:
         """The dimensions whose score means nothing here."""
-        return () if self.trained_on.understands(self.prompt) else ("Alignment",)
+        return ("Alignment",) if self.unknown_words else ()
 
     @property
     def too_long(self) -> str:

@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -27,11 +26,9 @@ from vjepa_demo.faults import (
     degrade,
     draw_degradations,
 )
-from vjepa_demo.scenes import Scene, render_scene
+from vjepa_demo.scenes import Scene, choose, render_scene
 from vjepa_demo.schema import VideoRecord
 from vjepa_demo.video import write_video
-
-T = TypeVar("T")
 
 # Height and width in pixels of a data set: small files. And of what a first head learns from: as large as its encoder
 # looks, which else would learn that everything is blurred.
@@ -236,7 +233,7 @@ def make_records(
 
 def draw_scene(rng: np.random.Generator) -> Scene:
     """A scene whose facts are drawn evenly from `PHRASES`."""
-    facts = {attribute: _choose(rng, tuple(values)) for attribute, values in PHRASES.items()}
+    facts = {attribute: choose(rng, tuple(values)) for attribute, values in PHRASES.items()}
     return Scene(**facts, look=int(rng.integers(2**31)))
 
 
@@ -263,24 +260,24 @@ def mislead(told: Mapping[str, str], rng: np.random.Generator, *, num_wrong: int
     """`told` with `num_wrong` of its statements (all, if it has fewer) replaced by something else."""
     wrong = rng.permutation(list(told))[:num_wrong]
     others = {name: [value for value in PHRASES[name] if value != told[name]] for name in wrong}
-    return {name: _choose(rng, others[name]) if name in others else value for name, value in told.items()}
+    return {name: choose(rng, others[name]) if name in others else value for name, value in told.items()}
 
 
 def caption_of(told: Mapping[str, str], rng: np.random.Generator) -> str:
     """A sentence that states `told`, in one of many wordings. Needs a shape or a background."""
-    words = {name: _choose(rng, PHRASES[name][value]) for name, value in told.items()}
+    words = {name: choose(rng, PHRASES[name][value]) for name, value in told.items()}
     subject = ""
     if "shape" in words:
         colour = f"{words['colour']} " if "colour" in words else ""
-        subject = re.sub(r"^a (?=[aeiou])", "an ", f"a {_choose(rng, _ADJECTIVES)}{colour}{words['shape']}")
+        subject = re.sub(r"^a (?=[aeiou])", "an ", f"a {choose(rng, _ADJECTIVES)}{colour}{words['shape']}")
     place = words.get("background", "")
     if place and subject:
-        place = f"{_choose(rng, _WHERE)} {place}"
+        place = f"{choose(rng, _WHERE)} {place}"
     parts = {"subject": subject, "place": place, "motion": words.get("motion", ""), "camera": words.get("camera", "")}
-    sentence = _choose(rng, _TEMPLATES).format_map(parts).replace(", it ,", ",")
+    sentence = choose(rng, _TEMPLATES).format_map(parts).replace(", it ,", ",")
     sentence = re.sub(r"(\s*,)+", ",", re.sub(r"\s+", " ", sentence)).strip(" ,:").removesuffix(", it")
-    opening = _choose(rng, _OPENINGS)
-    return f"{opening if subject and sentence.startswith(subject) else ''}{sentence}{_choose(rng, _ENDINGS)}"
+    opening = choose(rng, _OPENINGS)
+    return f"{opening if subject and sentence.startswith(subject) else ''}{sentence}{choose(rng, _ENDINGS)}"
 
 
 def caption_words() -> set[str]:
@@ -311,7 +308,3 @@ def _cost_of_saying(attribute: str, said: str, fact: str) -> float:
     if said == fact:
         return 0.0
     return _COST_OF_WRONG[attribute] * (0.5 if {said, fact} in _ALIKE else 1.0)
-
-
-def _choose(rng: np.random.Generator, options: Sequence[T]) -> T:
-    return options[int(rng.integers(len(options)))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from vjepa_demo.config import ACR_WORDS, DIMENSION_MEANINGS, model_presets
+from vjepa_demo.ui import render
 from vjepa_demo.ui.errors import AT_ONCE, shown_errors
 
 TEXT = """
@@ -41,7 +42,8 @@ session ends, about an hour after you close the page. What follows is all that s
 
 
 def add_about_tab(tab: gr.Tab) -> None:
-    """Fill the current tab, `tab`; what is kept on disk is looked up whenever it is chosen."""
+    """Fill the current tab, `tab`; what is kept on disk, and what was measured of the models that are ready, is looked
+    up whenever it is chosen."""
     gr.Markdown(
         TEXT.format(
             scale=", ".join(f"{number} {word}" for number, word in enumerate(ACR_WORDS, start=1)),
@@ -53,7 +55,10 @@ def add_about_tab(tab: gr.Tab) -> None:
         )
     )
     kept = gr.Markdown(elem_id="kept-on-disk")
+    gr.Markdown("### What the models learned from, and how well they did")
+    models = gr.HTML(elem_id="about-models")
     tab.select(_kept_on_disk, outputs=kept, **AT_ONCE)
+    tab.select(_about_models, outputs=models, **AT_ONCE)
 
 
 def _kept_on_disk() -> str:
@@ -61,3 +66,11 @@ def _kept_on_disk() -> str:
 
     with shown_errors():
         return about_store(feature_store())
+
+
+def _about_models() -> str:
+    from vjepa_demo.checkpoint import read_checkpoint  # loads torch: not before the page is painted
+
+    with shown_errors():
+        ready = [preset for preset in model_presets().values() if preset.refusal is None]
+        return "".join(render.about_model(each.name, read_checkpoint(each.checkpoint).trained_on) for each in ready)

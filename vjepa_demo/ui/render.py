@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from vjepa_demo.config import DIMENSION_MEANINGS, SCORE_MAX, SCORE_MIN, acr_word
-from vjepa_demo.schema import OVERALL_MEANS_LESS, WORD, TrainedOn, VideoScores
+from vjepa_demo.schema import OVERALL_MEANS_LESS, TrainedOn, VideoScores, words_of
 
 if TYPE_CHECKING:
     from vjepa_demo.metrics import Evaluation
@@ -132,11 +132,11 @@ def marked_prompt(result: VideoScores) -> str:
 def marked(prompt: str, unknown_words: Collection[str], model: str) -> str:
     """`prompt` with each of `unknown_words` marked."""
     parts, end = [], 0
-    for match in WORD.finditer(prompt):
+    for match in words_of(prompt):
         if match.group().lower() in unknown_words:
             parts += [
                 escape(prompt[end : match.start()]),
-                f'<mark title="{escape(model)} does not know this word">{match.group()}</mark>',
+                f'<mark title="{escape(model)} does not know this word">{escape(match.group())}</mark>',
             ]
             end = match.end()
     return "".join([*parts, escape(prompt[end:])])
@@ -146,8 +146,6 @@ def _doubts(result: VideoScores) -> list[str]:
     doubts, so = [], f"so its Alignment means nothing here, and its {OVERALL_MEANS_LESS}"
     if result.unknown_words:
         doubts.append(f"It does not know the words that are marked, {so}.")
-    elif result.doubtful:
-        doubts.append(f"There is no word in the prompt that it knows, {so}.")
     if result.too_long:
         doubts.append(escape(result.too_long))
     taught = result.trained_on.dimensions
