@@ -182,7 +182,7 @@ def make_clip(
 
 def example_clips(*, num_frames: int = 60, height: int = 360, width: int = 640) -> dict[str, ProceduralClip]:
     """Four clips of 2.5 seconds to show a visitor, one scene: clean, blurred, unsteady, and with a wrong prompt."""
-    ball = Scene("red", "ball", "grass", "right", "still", look=27)
+    ball = Scene("red", "ball", "grass", "right", "still", look=25)
 
     right = {"colour": "red", "shape": "ball", "motion": "right", "background": "grass"}
     wrong = {"colour": "white", "shape": "box", "motion": "spin", "background": "bricks"}
