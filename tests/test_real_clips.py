@@ -25,6 +25,7 @@ def bench() -> Iterator[ModuleType]:
     spec = importlib.util.spec_from_file_location("real_clips", PROJECT_ROOT / "benchmarks" / "real_clips.py")
     module = sys.modules["real_clips"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    assert set(module.KINDS) == set(KINDS), "each kind is tested"
     yield module
     del sys.modules["real_clips"]
 
@@ -85,7 +86,6 @@ def test_what_is_noted_takes_the_place_of_the_same_clips_alone(bench: ModuleType
     monkeypatch.setattr(bench, "read_checkpoint", lambda _: _Known(known))
     monkeypatch.setattr(bench, "note_measured", lambda _, rows: noted.update(rows))
     monkeypatch.setattr(bench, "scores", lambda *_: np.full(len(DIMENSIONS), 4.0))
-    monkeypatch.setattr(bench, "KINDS", {})
     monkeypatch.setattr(bench, "report_kinds", lambda *_: {})
     monkeypatch.setattr(bench, "report_same", lambda *_: {})
     monkeypatch.setattr(bench, "report_cost", lambda *_: {})
