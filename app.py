@@ -3,16 +3,16 @@
 import logging
 from typing import TYPE_CHECKING
 
-from vjepa_demo.bootstrap import Bootstrapper
+from vjepa_demo.app.page import build_app, launch
 from vjepa_demo.config import model_presets, wait_passively
-from vjepa_demo.ui import build_app, launch
+from vjepa_demo.tasks.bootstrap import Bootstrapper
 
 if TYPE_CHECKING:
-    from vjepa_demo.scorer import Scorer
+    from vjepa_demo.tasks.score import Scorer
 
 
 def load_scorer(name: str) -> "Scorer":
-    from vjepa_demo.scorer import get_scorer  # loads torch: not before the page is painted
+    from vjepa_demo.tasks.score import get_scorer  # loads torch: not before the page is painted
 
     return get_scorer(name)
 
@@ -21,7 +21,7 @@ def choose_model() -> str:
     """The best model that can score here; torch is only asked where a large one could."""
     if model_presets()["vitg"].refusal is not None:
         return "demo"
-    from vjepa_demo.scorer import default_model
+    from vjepa_demo.tasks.score import default_model
 
     return default_model()
 

@@ -20,9 +20,9 @@ from vjepa_demo.config import ASSETS, CACHE_GB_VARIABLE, TrainConfig, wait_passi
 wait_passively()
 os.environ[CACHE_GB_VARIABLE] = "0"  # on disk nothing is remembered
 
-from vjepa_demo.records import read_records, split_records  # noqa: E402 (torch comes after wait_passively)
-from vjepa_demo.scorer import get_scorer  # noqa: E402
-from vjepa_demo.train import TrainingData, TrainingResult, fine_tune, judge  # noqa: E402
+from vjepa_demo.data.records import read_records, split_records  # noqa: E402 (torch comes after wait_passively)
+from vjepa_demo.tasks.score import get_scorer  # noqa: E402
+from vjepa_demo.tasks.train import TrainingData, TrainingResult, fine_tune, judge  # noqa: E402
 
 
 def untrained(data: TrainingData) -> float:

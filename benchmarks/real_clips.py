@@ -39,11 +39,11 @@ from PIL import Image, ImageFilter
 from scipy import stats
 from torch import Tensor
 
-from vjepa_demo.checkpoint import load_checkpoint, note_measured, read_checkpoint
-from vjepa_demo.model import VJEPAModel
-from vjepa_demo.scenes import Scene, render_scene
-from vjepa_demo.scorer import load_scorer
-from vjepa_demo.video import pixel_values, recode, view_frames, view_indices, write_video
+from vjepa_demo.media.video import pixel_values, recode, view_frames, view_indices, write_video
+from vjepa_demo.model.checkpoint import load_checkpoint, note_measured, read_checkpoint
+from vjepa_demo.model.vjepa import VJEPAModel
+from vjepa_demo.procedural.scenes import Scene, render_scene
+from vjepa_demo.tasks.score import load_scorer
 
 logger = logging.getLogger("real_clips")
 

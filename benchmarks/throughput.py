@@ -22,7 +22,7 @@ wait_passively()
 os.environ[CACHE_GB_VARIABLE] = "0"  # on disk nothing is remembered, in memory a new scorer has nothing
 
 from vjepa_demo.schema import VideoScores  # noqa: E402 (torch comes after wait_passively)
-from vjepa_demo.scorer import Scorer, load_scorer  # noqa: E402
+from vjepa_demo.tasks.score import Scorer, load_scorer  # noqa: E402
 
 VIDEOS, TURNS = 40, 5
 

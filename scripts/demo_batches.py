@@ -33,9 +33,7 @@ from demo_samples import (
 )
 
 from vjepa_demo.config import DEMO_VIEWS, DIMENSIONS
-from vjepa_demo.faults import DEGRADATIONS, cost_of_light, costs_seen, draw_degradations
-from vjepa_demo.scenes import Scene
-from vjepa_demo.synthetic import (
+from vjepa_demo.procedural.clips import (
     ATTRIBUTES,
     PHRASES,
     caption_of,
@@ -46,6 +44,8 @@ from vjepa_demo.synthetic import (
     labels_for,
     mislead,
 )
+from vjepa_demo.procedural.faults import DEGRADATIONS, cost_of_light, costs_seen, draw_degradations
+from vjepa_demo.procedural.scenes import Scene
 
 MIRRORED = {"left": "right", "right": "left"}
 REVERSED = {"left": "right", "right": "left", "up": "down", "down": "up", "in": "out", "out": "in"}

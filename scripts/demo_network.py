@@ -23,9 +23,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from demo_samples import CLIP
 
-from vjepa_demo.faults import DEGRADATIONS
-from vjepa_demo.model import VJEPAModel
-from vjepa_demo.synthetic import ATTRIBUTES, PHRASES, caption_words
+from vjepa_demo.model.vjepa import VJEPAModel
+from vjepa_demo.procedural.clips import ATTRIBUTES, PHRASES, caption_words
+from vjepa_demo.procedural.faults import DEGRADATIONS
 
 CROP_SIZE, HEAD_HIDDEN = CLIP.crop_size, 512
 KINDS = tuple(DEGRADATIONS)

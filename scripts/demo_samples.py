@@ -27,10 +27,18 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from vjepa_demo.config import DEMO_VIEWS, PROJECT_ROOT, ClipConfig
-from vjepa_demo.faults import DEGRADATIONS, Degradation, Footage, cost_of, degrade, draw_degradations, uploaded
-from vjepa_demo.scenes import Scene, render_scene
-from vjepa_demo.synthetic import draw_scene
-from vjepa_demo.video import uniform_indices, view_frames, window_indices
+from vjepa_demo.media.video import uniform_indices, view_frames, window_indices
+from vjepa_demo.procedural.clips import draw_scene
+from vjepa_demo.procedural.faults import (
+    DEGRADATIONS,
+    Degradation,
+    Footage,
+    cost_of,
+    degrade,
+    draw_degradations,
+    uploaded,
+)
+from vjepa_demo.procedural.scenes import Scene, render_scene
 
 logger = logging.getLogger("demo_samples")
 

@@ -24,8 +24,8 @@ from demo_batches import SKETCHED, Batch, Batches, Settings
 from demo_network import CROP_SIZE, AuxiliaryHeads, build_model, write_untrained_encoders
 from demo_samples import CLIP, VIEW_FRAMES
 
-from vjepa_demo.checkpoint import load_checkpoint, read_checkpoint
 from vjepa_demo.config import DIMENSIONS
+from vjepa_demo.model.checkpoint import load_checkpoint, read_checkpoint
 
 KEEP_EVERY = 1500  # steps between the states that stay, for the learning curve
 MAY_CHANGE = {"steps", "num_scenes", "num_sketches", "num_held_out", "seen_before"}  # when a run is taken up again

@@ -9,8 +9,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from vjepa_demo.config import ASSETS
-from vjepa_demo.synthetic import example_clips
-from vjepa_demo.video import write_video
+from vjepa_demo.media.video import write_video
+from vjepa_demo.procedural.clips import example_clips
 
 SHOWS = {
     "clean": "nothing wrong",

@@ -40,12 +40,12 @@ from demo_network import HEAD_HIDDEN, normalised, save_text_encoder, save_video_
 from demo_samples import CLIP, WithDefaults
 from demo_training import Trainer
 
-from vjepa_demo.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from vjepa_demo.config import ASSETS, DIMENSIONS, FREEZE_RATIO, PROJECT_ROOT, SCORE_MAX, SCORE_MIN, ModelConfig
-from vjepa_demo.faults import DEGRADATIONS
-from vjepa_demo.model import VJEPAModel
+from vjepa_demo.model.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
+from vjepa_demo.model.vjepa import VJEPAModel
+from vjepa_demo.procedural.clips import caption_words
+from vjepa_demo.procedural.faults import DEGRADATIONS
 from vjepa_demo.schema import TrainedOn
-from vjepa_demo.synthetic import caption_words
 
 logger = logging.getLogger("train_demo_model")
 

@@ -5,93 +5,102 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "vjepa_demo"
-ROWS = {
-    "config": 0,
-    "schema": 0,
-    "archive": 1,
-    "hub": 1,
-    "video": 1,
-    "scenes": 1,
-    "model": 1,
-    "losses": 1,
-    "metrics": 1,
-    "plots": 1,
-    "records": 2,
-    "features": 2,
-    "faults": 2,
-    "checkpoint": 2,
-    "synthetic": 3,
-    "scorer": 3,
-    "train": 3,
-    "bootstrap": 4,
-    "batch": 4,
-    "cli": 5,
-    "ui": 5,
-    "__main__": 6,
-}
-SAME_ROW = {("schema", "config")}  # row 0: the values are named after the dimensions
+# A name is a folder or a file of the package; what stands on one row does not import each other.
+ROWS = (
+    ("config", "lazy"),
+    ("schema", "files"),
+    ("wording", "media"),
+    ("procedural", "data"),
+    ("model",),
+    ("tasks",),
+    ("app",),
+    ("__main__",),
+)
+ROW_OF = {name: row for row, names in enumerate(ROWS) for name in names}
 OWNERS = {
-    "torchcodec": {"video"},
+    "gradio": {"app"},
+    "plotly": {"app"},
     "transformers": {"model"},
-    "plotly": {"plots"},
-    "pandas": {"records"},
-    "huggingface_hub": {"hub"},
-    "safetensors": {"checkpoint"},
-    "accelerate": {"scorer", "train"},
-    "filelock": {"features"},
-    "gradio": {"ui"},
+    "safetensors": {"model"},
+    "torchcodec": {"media"},
+    "httpx": {"media"},
+    "pandas": {"data"},
+    "huggingface_hub": {"data"},
+    "accelerate": {"tasks"},
+    "filelock": {"files"},
 }
-BARE = {"model", "losses", "metrics", "features", "train"}  # run where only torch, transformers and accelerate are
+TENSORS = {"media", "procedural", "data", "model", "tasks"}  # where torch may be imported
+BARE = ("model.vjepa", "model.features", "model.losses", "model.metrics", "tasks.train")
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 
-def modules() -> dict[str, list[Path]]:
-    """Each module with its files; `ui` is one module of several."""
-    found: dict[str, list[Path]] = {}
-    for path in sorted(PACKAGE.rglob("*.py")):
-        name = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        if name != "__init__":
-            found.setdefault(name, []).append(path)
-    return found
+def dotted(path: Path) -> str:
+    """The module's name within the package, such as "model.vjepa"; of a folder's `__init__.py` that of the folder."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
 
 
-def imports(path: Path) -> set[str]:
-    """Dotted names that a file imports, also inside functions and for type checking."""
-    names = set()
+MODULES = {dotted(path): path for path in FILES}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The absolute names that a file imports, also inside functions and for type checking."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path} has a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize("name", modules())
+def own_imports(path: Path) -> set[str]:
+    """The modules of this package that a file imports."""
+    names = {name.removeprefix("vjepa_demo.") for name in imported(path) if name.startswith("vjepa_demo.")}
+    return {name if name in MODULES else name.rpartition(".")[0] for name in names} & MODULES.keys()
+
+
+@pytest.mark.parametrize("name", MODULES)
 def test_imports_go_down_the_rows(name):
-    for path in modules()[name]:
-        for imported in imports(path):
-            package, _, rest = imported.partition(".")
-            other = rest.split(".")[0]
-            if package != "vjepa_demo" or other == name:
-                continue
-            assert ROWS[other] < ROWS[name] or (name, other) in SAME_ROW, f"{path.name} imports {imported}"
+    room = name.split(".")[0]
+    for other in own_imports(MODULES[name]):
+        below = other.split(".")[0]
+        assert below == room or ROW_OF[below] < ROW_OF[room], f"{name} imports {other}"
 
 
-@pytest.mark.parametrize("name", modules())
-def test_a_library_belongs_to_its_owner(name):
-    for path in modules()[name]:
-        for library in {imported.split(".")[0] for imported in imports(path)} & OWNERS.keys():
-            assert name in OWNERS[library], f"{path.name} imports {library}, which belongs to {OWNERS[library]}"
+def test_no_two_files_import_each_other():
+    graph = {name: own_imports(path) - {name} for name, path in MODULES.items()}
+    finished: set[str] = set()
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, f"a circle: {' -> '.join((*trail[trail.index(name) :], name))}"
+        if name not in finished:
+            for other in sorted(graph[name]):
+                visit(other, (*trail, name))
+            finished.add(name)
+
+    for name in graph:
+        visit(name, ())
 
 
-@pytest.mark.parametrize("name", modules())
-def test_the_top_row_holds_no_tensor(name):
-    if ROWS[name] >= ROWS["ui"]:
-        assert not any(imported.split(".")[0] == "torch" for path in modules()[name] for imported in imports(path))
+@pytest.mark.parametrize("library", OWNERS)
+def test_a_library_belongs_to_its_owner(library):
+    users = defaultdict(list)
+    for name, path in MODULES.items():
+        if library in {each.split(".")[0] for each in imported(path)}:
+            users[name.split(".")[0]].append(name)
+    assert users.keys() <= OWNERS[library], dict(users)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_interfaces_and_plain_values_hold_no_tensor(name):
+    if name.split(".")[0] not in TENSORS:
+        assert "torch" not in {each.split(".")[0] for each in imported(MODULES[name])}
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -106,12 +115,12 @@ def test_importing_the_package_loads_nothing_heavy():
 
 
 def test_the_page_is_built_without_torch():
-    assert "torch" not in loaded_by("import app; from vjepa_demo.ui import build_app; build_app(app.load_scorer)")
+    assert "torch" not in loaded_by("import app; from vjepa_demo.app.page import build_app; build_app(app.load_scorer)")
 
 
-@pytest.mark.parametrize("name", sorted(BARE & modules().keys()))
+@pytest.mark.parametrize("name", BARE)
 def test_runs_on_a_bare_gpu_machine(name):
-    assert not loaded_by(f"import vjepa_demo.{name}") & {"gradio", "torchcodec", "plotly"}
+    assert not loaded_by(f"import vjepa_demo.{name}") & {"gradio", "torchcodec", "plotly", "pandas"}
 
 
 def test_the_seed_interface_is_importable_from_the_package():

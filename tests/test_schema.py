@@ -4,10 +4,10 @@ import html
 from dataclasses import replace
 
 import pytest
-from test_ui import RESULT
+from fakes import RESULT
 
+from vjepa_demo.app import html as render
 from vjepa_demo.schema import TrainedOn
-from vjepa_demo.ui import render
 
 
 def test_words_that_were_never_learned_are_named():

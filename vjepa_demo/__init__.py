@@ -9,18 +9,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vjepa_demo.model import OptimizedMOSHead, VJEPAModel, create_vjepa_model
+    from vjepa_demo.model.vjepa import OptimizedMOSHead, VJEPAModel, create_vjepa_model
     from vjepa_demo.schema import DemoError, VideoScores
-    from vjepa_demo.scorer import Scorer, get_scorer
+    from vjepa_demo.tasks.score import Scorer, get_scorer
 
 _HOMES = {
     "DemoError": "schema",
-    "OptimizedMOSHead": "model",
-    "Scorer": "scorer",
-    "VJEPAModel": "model",
+    "OptimizedMOSHead": "model.vjepa",
+    "Scorer": "tasks.score",
+    "VJEPAModel": "model.vjepa",
     "VideoScores": "schema",
-    "create_vjepa_model": "model",
-    "get_scorer": "scorer",
+    "create_vjepa_model": "model.vjepa",
+    "get_scorer": "tasks.score",
 }
 
 __all__ = [

@@ -1,5 +1,5 @@
 """`python -m vjepa_demo`: the command line."""
 
-from vjepa_demo.cli import main
+from vjepa_demo.app.cli import main
 
 raise SystemExit(main())

@@ -1,0 +1,392 @@
+"""What is kept for whom and how long, and what a program's URLs may bring: without a model or a browser."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+from gradio.components.api_component import Api
+from gradio.state_holder import SessionState
+
+from vjepa_demo.app import api_fields, visitors
+from vjepa_demo.app.session import Session, add_session
+from vjepa_demo.app.visitors import Visitors
+from vjepa_demo.config import MAX_KEPT_SESSIONS
+from vjepa_demo.media import fetch
+from vjepa_demo.schema import RecordError, to_compare
+
+UNBOUNDED = 1 << 40
+
+
+@pytest.fixture(autouse=True)
+def uploads(tmp_path, monkeypatch) -> Path:
+    """Where Gradio keeps uploads, and serves downloads from."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
+    return tmp_path / "uploads"
+
+
+# ---- URLs ------------------------------------------------------------------------------------------------------------
+
+
+class Site(BaseHTTPRequestHandler):
+    """Answers `/clip.mp4` with another text each time, and what else its path says."""
+
+    asked = 0
+
+    def do_GET(self) -> None:
+        Site.asked += 1
+        body = f"content {Site.asked}".encode()
+        match self.path:
+            case "/gone.mp4":
+                self.send_response(404)
+            case "/moved.mp4":
+                self.send_response(302)
+                self.send_header("Location", "/clip.mp4")
+            case "/inside.mp4":
+                self.send_response(302)
+                self.send_header("Location", f"http://localhost:{self.server.server_address[1]}/clip.mp4")
+            case "/round.mp4":
+                self.send_response(302)
+                self.send_header("Location", "/round.mp4")
+            case "/endless.mp4":
+                body = b""
+                self.send_response(200)
+                self.end_headers()
+                with contextlib.suppress(OSError):
+                    while True:
+                        self.wfile.write(b"\0" * 65536)
+                return
+            case _:
+                self.send_response(200)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def site(monkeypatch) -> Iterator[str]:
+    """A site that counts as public by its number, and not by the name "localhost"."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Site)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    is_public = fetch.safehttpx.is_public_ip
+
+    async def found(_loop, host, *_, **__):
+        return [(socket.AF_INET, 1, 6, "", ("127.0.0.1" if host == "127.0.0.1" else "10.0.0.1", 0))]
+
+    monkeypatch.setattr("asyncio.base_events.BaseEventLoop.getaddrinfo", found)
+    monkeypatch.setattr(fetch.safehttpx, "is_public_ip", lambda ip: ip == "127.0.0.1" or is_public(ip))
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_what_a_url_gives_is_fetched_anew_each_time(site, tmp_path):
+    field = api_fields.file_field("video")
+    first, second = (Path(api_fields.given_file(field, f"{site}/clip.mp4", tmp_path)) for _ in range(2))
+    assert first.name == second.name == "clip.mp4"
+    assert first.read_bytes() != second.read_bytes()
+    assert all(path.is_relative_to(tmp_path) for path in (first, second))
+
+
+def test_gradio_fetches_nothing_by_itself(site, tmp_path):
+    """`handle_file` of a URL is a file whose path is the URL: Gradio would keep it by the URL's name."""
+    field = api_fields.file_field("video")
+    url = f"{site}/clip.mp4"
+    asked = Site.asked
+    assert asyncio.run(field.async_move_resource_to_block_cache(url)) == url
+    assert Site.asked == asked
+    given = {"path": url, "meta": {"_type": "gradio.FileData"}}
+    assert Path(api_fields.given_file(field, given, tmp_path)).read_text().startswith("content")
+
+
+def test_redirects_are_followed_to_public_hosts_alone(site, tmp_path):
+    assert fetch.fetch(f"{site}/moved.mp4", tmp_path).read_text().startswith("content")
+    with pytest.raises(RecordError, match="'localhost' is no host on the public internet"):
+        fetch.fetch(f"{site}/inside.mp4", tmp_path)
+    with pytest.raises(RecordError, match="more than 10 redirects"):
+        fetch.fetch(f"{site}/round.mp4", tmp_path)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "10.1.2.3", "169.254.169.254", "0.0.0.0", "[::ffff:127.0.0.1]"])
+def test_no_private_host_is_asked(host, tmp_path):
+    with pytest.raises(RecordError, match="no host on the public internet"):
+        fetch.fetch(f"http://{host}/clip.mp4", tmp_path)
+
+
+def test_another_status_than_200_is_named(site, tmp_path):
+    with pytest.raises(RecordError, match=r"gone\.mp4' cannot be fetched \(the server answered with status 404\)"):
+        fetch.fetch(f"{site}/gone.mp4", tmp_path)
+
+
+def test_a_file_without_end_is_given_up_by_size_and_by_time(site, tmp_path):
+    with pytest.raises(RecordError, match="larger than 1,000,000 bytes"):
+        fetch.fetch(f"{site}/endless.mp4", tmp_path, max_bytes=10**6)
+    with pytest.raises(RecordError, match=r"cannot be fetched in 0\.001 s"):
+        fetch.fetch(f"{site}/endless.mp4", tmp_path, max_bytes=UNBOUNDED, seconds=0.001)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://", "http://\udcff/\x00", "http://[/clip.mp4", "http://127.0.0.1:1/x", "http://a b/"]
+)
+def test_every_failure_of_the_network_is_said(site, tmp_path, url):
+    with pytest.raises(RecordError, match="cannot be") as caught:
+        api_fields.given_file(api_fields.file_field("video"), url, tmp_path)
+    str(caught.value).encode()
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), [("/a/b%20c.mp4", "b c.mp4"), ("/%2e%2e", "file"), ("/", "file"), ("/a%00.mp4", "a_.mp4")]
+)
+def test_a_fetched_file_has_the_urls_name(path, name):
+    assert fetch._name(f"http://host{path}?x=1") == name
+
+
+def test_clips_to_compare_are_counted_before_any_is_fetched():
+    assert to_compare(["a", "b"], ["x"]) == [("a", "x"), ("b", "x")]
+    assert to_compare(["a", "b"], ["x", "y"]) == [("a", "x"), ("b", "y")]
+    for number in (0, 1, 5):
+        with pytest.raises(RecordError, match=f"got {number} videos?; 2 to 4"):
+            to_compare(["a"] * number, ["x"])
+    for prompts in ([], ["x"] * 3):
+        with pytest.raises(RecordError, match="one for all, or one for each"):
+            to_compare(["a", "b"], prompts)
+
+
+# ---- values ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "expected"),
+    [
+        (api_fields.TEXT, None, "x is null; a text was expected"),
+        (api_fields.TEXT, ["a"], "a text"),
+        (api_fields.YES_OR_NO, "yes", "true or false"),
+        (api_fields.COUNT, 1.5, "a whole number"),
+        ({**api_fields.COUNT, "minimum": 1, "maximum": 100}, 101, "a whole number from 1 to 100"),
+        ({**api_fields.NUMBER, "minimum": 0}, "3", 'x is "3"; a number from 0'),
+        ({**api_fields.NUMBER, "minimum": 0}, True, "a number"),
+        (api_fields.NUMBER, float("nan"), "a number"),
+        (api_fields.a_list(api_fields.TEXT), [1], "a list of texts"),
+        ({"type": "string", "enum": ["a", "b"]}, "c", "one of a, b"),
+        ({"type": "string", "enum": ["a", "b"]}, ["a"], "one of a, b"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_in_words(schema, value, expected):
+    with pytest.raises(RecordError) as caught:
+        api_fields.checked("x", schema, value)
+    assert expected in str(caught.value)
+
+
+def test_values_of_the_documented_type_are_passed_on():
+    assert api_fields.checked("x", api_fields.COUNT, 3.0) == 3
+    assert api_fields.checked("x", {"anyOf": [api_fields.a_list(api_fields.TEXT), api_fields.TEXT]}, "a") == "a"
+    assert isinstance(api_fields.value_field("x", api_fields.TEXT), Api)
+
+
+# ---- visitors --------------------------------------------------------------------------------------------------------
+
+
+def program(name: str, kind: str = "api") -> SimpleNamespace:
+    """A request of a client that says when it leaves, or of another `kind`."""
+    return SimpleNamespace(headers={"x-gradio-user": kind}, session_hash=name)
+
+
+def opened(known: Visitors, name: str) -> Session:
+    with known.session(program(name)) as session:
+        assert session.folder.exists()
+        return session
+
+
+@pytest.fixture
+def clock(monkeypatch) -> SimpleNamespace:
+    now = SimpleNamespace(seconds=0.0)
+
+    def monotonic() -> float:
+        now.seconds += 1
+        return now.seconds
+
+    monkeypatch.setattr(visitors, "time", SimpleNamespace(monotonic=monotonic))
+    return now
+
+
+@pytest.fixture
+def known(clock) -> Iterator[Visitors]:
+    known = Visitors()
+    yield known
+    for kept in known._kept.values():
+        kept.session.close()
+
+
+def test_so_many_sessions_are_kept_and_the_one_used_longest_ago_goes(clock):
+    known = Visitors()
+    sessions = [opened(known, str(number)) for number in range(MAX_KEPT_SESSIONS)]
+    assert opened(known, "0") is sessions[0]  # used last now
+    with known.session(program("1")) as running:
+        newest = [opened(known, f"new {number}") for number in range(MAX_KEPT_SESSIONS - 2)]
+        assert running is sessions[1]
+        assert not running.closed.is_set()
+        assert not sessions[0].closed.is_set()
+        assert all(session.closed.is_set() for session in sessions[2:])
+        assert not any(session.folder.exists() for session in sessions[2:])
+        newest.append(opened(known, "one more"))
+        assert sessions[0].closed.is_set()
+    for session in (running, *newest):
+        session.close()
+
+
+def test_where_all_have_a_call_running_another_gets_a_session_for_this_call(clock):
+    known = Visitors()
+    with contextlib.ExitStack() as calls:
+        sessions = [calls.enter_context(known.session(program(str(number)))) for number in range(MAX_KEPT_SESSIONS)]
+        with known.session(program("other")) as other:
+            assert other.folder.exists()
+        assert not other.folder.exists()
+        assert not any(session.closed.is_set() for session in sessions)
+    for session in sessions:
+        session.close()
+
+
+def test_a_session_is_forgotten_a_day_after_its_last_use_and_never_in_a_call(known, clock):
+    with known.session(program("a")) as used:
+        clock.seconds += visitors.KEEP_SECONDS + 1
+        opened(known, "b")
+        assert not used.closed.is_set()
+    clock.seconds += visitors.KEEP_SECONDS - 10
+    assert opened(known, "a") is used
+    clock.seconds += visitors.KEEP_SECONDS - 10
+    assert opened(known, "a") is used
+    clock.seconds += visitors.KEEP_SECONDS + 1
+    opened(known, "b")
+    assert used.closed.is_set()
+
+
+def test_who_only_scores_is_not_kept(known):
+    with known.session(program("a"), keep=False) as session:
+        assert session.folder.exists()
+    assert not session.folder.exists()
+    assert known._kept == {}
+    kept = opened(known, "a")
+    with known.session(program("a"), keep=False) as session:
+        assert session is kept
+    assert kept.folder.exists()
+
+
+@pytest.mark.parametrize("kind", ["", "mcp"])
+def test_of_a_call_without_a_session_the_downloads_stay_unless_it_fails(known, kind):
+    with known.session(program("a", kind)) as session:
+        done = session.download_path("scores.csv")
+        done.touch()
+    assert done.exists()
+    call = known.session(program("a", kind))
+    session = call.__enter__()
+    assert session.folder.exists()
+    failed = session.download_path("scores.csv")
+    failed.touch()
+    with pytest.raises(RecordError):
+        call.gen.throw(RecordError("no"))
+    assert not failed.parent.exists()
+    assert not session.folder.exists()
+
+
+# ---- one session -----------------------------------------------------------------------------------------------------
+
+
+def test_a_session_that_ends_deletes_what_was_made_for_it_and_no_upload(uploads):
+    upload = uploads / "hash" / "clip.mp4"  # equal files are there once, whoever brought them
+    upload.parent.mkdir(parents=True)
+    upload.touch()
+    session, other = Session(), Session()
+    assert session.folder != other.folder
+    made = session.download_path("scores.csv")
+    made.touch()
+    session.close()
+    assert upload.exists()
+    assert not made.parent.exists()
+    assert not session.folder.exists()
+    assert other.folder.exists()
+    other.close()
+
+
+def test_a_visitor_has_a_session_from_the_first_event_on_and_its_end_is_told():
+    """Whoever clicks before the page has loaded, and the page that loads then, have the same one."""
+    with gr.Blocks(analytics_enabled=False) as app:
+        state = add_session(app)
+    ann, bob = SessionState(app), SessionState(app)
+    session = ann[state._id]
+    assert session.folder.exists()
+    assert bob[state._id] is not session
+    [load] = app.fns.values()
+    assert load.outputs == [state]
+    ann[state._id] = load.fn(ann[state._id])
+    assert ann[state._id] is session
+    [(_, kept, _)] = ann.state_components
+    state.delete_callback(kept)
+    assert session.closed.is_set()
+    assert not session.folder.exists()
+
+
+def test_of_a_session_that_gradio_forgets_without_a_word_nothing_stays():
+    session = Session()
+    folder = session.folder
+    assert folder.exists()
+    del session
+    gc.collect()
+    assert not folder.exists()
+
+
+def test_a_session_that_ended_makes_no_folder():
+    session = Session()
+    session.close()
+    with pytest.raises(RecordError, match="the session has ended: reload the page"):
+        session.new_run()
+
+
+def test_of_a_sessions_runs_the_last_that_ended_stays():
+    session = Session()
+    archives = []
+    for _ in range(3):
+        folder = session.new_run()
+        folder.mkdir()
+        archives.append(session.end_run(folder))
+        archives[-1].touch()
+        assert session.checkpoint == folder
+    assert [path.name for path in session.folder.iterdir()] == ["run-3"]
+    assert [archive.exists() for archive in archives] == [False, False, True]
+    session.new_run().mkdir()  # one that fails leaves the last that ended
+    assert session.checkpoint.exists()
+    assert archives[-1].exists()
+    session.close()
+    assert not archives[-1].exists()
+
+
+def test_the_visitors_own_model_is_loaded_once_by_calls_at_once(monkeypatch, tmp_path):
+    session, loaded, both = Session(), [], threading.Barrier(2)
+
+    def load(*_: object, **__: object) -> object:
+        loaded.append(object())
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(0.2)  # a second load would come here too
+        return loaded[-1]
+
+    monkeypatch.setattr("vjepa_demo.tasks.score.load_scorer", load)
+    session.checkpoint = tmp_path
+    threads = [threading.Thread(target=session.own_scorer, args=["mine"]) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(loaded) == 1
+    assert session.own_scorer("mine") is loaded[0]
+    session.close()

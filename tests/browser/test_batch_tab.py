@@ -1,0 +1,695 @@
+"""The Batch tab in a real Chromium with the real engine and the `demo` model, and its parts without a browser."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import zipfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import repeat
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+import pandas as pd
+import pytest
+from fakes import RESULT
+from pages import fill_in, page_of, wait_for_scores
+from playwright.sync_api import Page, expect
+
+from vjepa_demo.app import batch_html as batch_render
+from vjepa_demo.app import batch_tab
+from vjepa_demo.app.session import Session
+from vjepa_demo.app.turns import Turns, in_turn
+from vjepa_demo.config import ASSETS, DIMENSIONS
+from vjepa_demo.model.checkpoint import read_checkpoint
+from vjepa_demo.schema import DemoError, VideoError, VideoScores
+from vjepa_demo.tasks.batch import BatchRow, RowResult
+
+SAMPLE = ASSETS / "sample"
+CLIPS = [SAMPLE / f"clip_000{number}.mp4" for number in range(6)]
+
+
+def open_tab(page: Page, address: str) -> None:
+    page.goto(address)
+    page.get_by_role("tab", name="Batch").click()
+    stands(page)
+
+
+def stands(page: Page) -> None:
+    """Wait for all of the tab: Gradio puts its components in their places one after another."""
+    for part in ("videos", "folder", "table", "prompt", "model", "sample", "start", "stop", "hint p"):
+        expect(page.locator(f"#batch-{part}")).to_be_visible()
+
+
+def add(page: Page, *videos: Path, table: Path | None = None, prompt: str = "") -> None:
+    page.set_input_files("#batch-videos input[type=file]", videos)
+    if table is not None:
+        page.set_input_files("#batch-table input[type=file]", table)
+    if prompt:
+        page.fill("#batch-prompt textarea", prompt)
+        page.locator("#batch-prompt textarea").blur()
+
+
+def start(page: Page) -> None:
+    expect(page.locator("#batch-start")).to_be_enabled()
+    page.click("#batch-start")
+
+
+def wait_until_done(page: Page, text: str) -> None:
+    expect(page.locator("#batch-status")).to_contain_text(text)
+    expect(page.locator("#batch-download")).to_be_visible()
+
+
+def download(page: Page, path: Path) -> pd.DataFrame:
+    with page.expect_download() as started:
+        page.click("#batch-download")
+    started.value.save_as(path)
+    return pd.read_csv(path, keep_default_na=False)
+
+
+SHOWS_LINES = """lines => {
+    const rows = [...document.querySelectorAll("#batch-rows tr[data-line]")];
+    return rows.map(row => row.dataset.line).join() === lines.join();
+}"""
+
+
+def shown_rows(page: Page) -> dict[int, list[str]]:
+    """The cells of each row on the page after the clip's, by line."""
+    return {
+        int(row.get_attribute("data-line")): row.locator("td:nth-child(n + 3)").all_text_contents()
+        for row in page.locator("#batch-rows tr[data-line]").all()
+    }
+
+
+def written_rows(table: pd.DataFrame) -> dict[int, list[str]]:
+    """What the page has to show of the rows of a downloaded CSV, by line."""
+    return {
+        line: [row["error"]] if row["error"] else [f"{float(row[name]):.2f}" for name in DIMENSIONS]
+        for line, (_, row) in enumerate(table.iterrows(), start=2)
+    }
+
+
+def shown_means(page: Page) -> dict[str, str]:
+    tiles = page.locator("#batch-means .tile").all()
+    return {tile.get_attribute("data-dimension"): tile.locator("b").inner_text() for tile in tiles}
+
+
+def test_the_sample_data_set_from_one_click_to_metrics_and_a_csv_equal_to_the_screen(page, served, tmp_path):
+    open_tab(page, served)
+    page.click("#batch-sample")
+    expect(page.locator("#batch-check")).to_contain_text("60 of 60 rows will be scored, 60 videos, 60 with labels")
+    wait_until_done(page, "Done: 60 of 60 rows scored")
+    expect(page.locator("#batch-metrics tr[data-dimension]")).to_have_count(5)
+    expect(page.locator("#batch-metrics")).to_contain_text("no-video SROCC")
+    expect(page.locator("#batch-means")).to_contain_text("Scored by demo.")
+
+    table = download(page, tmp_path / "scores.csv")
+    labels = pd.read_csv(SAMPLE / "labels.csv", dtype=str)
+    assert list(table) == [*labels, *DIMENSIONS, "unknown_words", "error", "scored_by"]
+    assert table[list(labels)].astype(str).equals(labels)
+    assert set(table["scored_by"]) == {f"demo@{read_checkpoint(ASSETS / 'demo').weights_sha256[:8]}"}
+    written = written_rows(table)
+    assert shown_rows(page) == {line: written[line] for line in list(written)[-batch_render.SHOWN_ROWS :]}
+    assert shown_means(page) == {name: f"{table[name].mean():.2f}" for name in DIMENSIONS}
+    page.get_by_label("Worst Overall").check()
+    worst = table["Overall"].nsmallest(50).index + 2
+    page.wait_for_function(SHOWS_LINES, arg=[str(line) for line in worst])
+    assert [f"{value:.2f}" for value in sorted(table["Overall"])[:50]] == [row[-1] for row in shown_rows(page).values()]
+
+
+@pytest.fixture(scope="module")
+def own_table(tmp_path_factory) -> tuple[Path, Path]:
+    """Twelve rows by two generators: one names no file, one has no prompt, one file is no video."""
+    folder = tmp_path_factory.mktemp("own")
+    table = pd.read_csv(SAMPLE / "labels.csv").head(12)[["video_name", "Prompt"]]
+    table["Generator"] = ["<b>Sora", "Wan"] * 6
+    table.loc[4, "video_name"] = "gone.mp4"
+    table.loc[7, "Prompt"] = ""
+    table.to_csv(folder / "mine.tsv", sep="\t", index=False)
+    with zipfile.ZipFile(folder / "clips.zip", "w") as archive:
+        for name in table["video_name"].drop(4):
+            content = b"no video" if name == "clip_0002.mp4" else (SAMPLE / name).read_bytes()
+            archive.writestr(f"clips/{name}", content)
+    return folder / "mine.tsv", folder / "clips.zip"
+
+
+def test_broken_rows_have_their_error_while_the_others_are_scored_and_ranked(page, served, own_table, tmp_path):
+    table, videos = own_table
+    open_tab(page, served)
+    add(page, videos)
+    expect(page.locator("#batch-hint")).to_have_text(
+        "Add a table, or type the prompt that all the videos were made from."
+    )
+    expect(page.locator("#batch-start")).to_be_disabled()
+    add(page, videos, table=table)
+    check = page.locator("#batch-check")
+    expect(check).to_contain_text("mine.tsv: 10 of 12 rows will be scored, 10 videos, 2 generators (column Generator).")
+    assert check.locator("tr").all_inner_texts() == [
+        "6\tno video “gone.mp4” in clips",
+        "9\tPrompt is empty; the text the video was made from was expected",
+    ]
+    start(page)
+    wait_until_done(page, "Done: 9 of 12 rows scored · 3 errors")
+
+    csv = download(page, tmp_path / "scores.csv")
+    assert shown_rows(page) == written_rows(csv)
+    page.get_by_label("Errors").check()
+    expect(page.locator("#batch-rows tr[data-line]")).to_have_count(3)
+    assert list(shown_rows(page)) == [4, 6, 9]
+    expect(page.locator("#batch-rows")).to_contain_text("clip_0002.mp4 cannot be read as a video")
+
+    scored = csv[csv["error"] == ""].astype(dict.fromkeys(DIMENSIONS, float))
+    means = scored.groupby("Generator")["Overall"].agg(["mean", "sem", "size"]).sort_values("mean", ascending=False)
+    rows = page.locator("#leaderboard tr[data-generator]")
+    assert [row.get_attribute("data-generator") for row in rows.all()] == list(means.index)
+    assert [row.locator("td[data-dimension=Overall]").inner_text().split() for row in rows.all()] == [
+        [f"{row['mean']:.2f}", "±", f"{row['sem']:.2f}"] for _, row in means.iterrows()
+    ]
+    page.locator("#leaderboard-chart .js-plotly-plot .trace").first.wait_for()
+    expect(page.locator("#batch-metrics")).to_be_hidden()  # there are no labels
+
+
+def test_two_videos_with_one_prompt(page, served, tmp_path):
+    open_tab(page, served)
+    add(page, *CLIPS[:2], prompt="a scarlet donut")
+    expect(page.locator("#batch-check")).to_contain_text("2 of 2 rows will be scored, 2 videos.")
+    start(page)
+    wait_until_done(page, "Done: 2 of 2 rows scored")
+    csv = download(page, tmp_path / "scores.csv")
+    assert csv[["video_name", "Prompt", "error"]].to_numpy().tolist() == [
+        ["clip_0000.mp4", "a scarlet donut", ""],
+        ["clip_0001.mp4", "a scarlet donut", ""],
+    ]
+    assert shown_rows(page) == written_rows(csv)
+    expect(page.locator("#leaderboard")).to_be_hidden()
+
+
+def test_a_folder_with_its_table(page, served, tmp_path):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for clip in CLIPS[:2]:
+        shutil.copy(clip, folder)
+    (folder / "mine.csv").write_text("video_name,Prompt\nclip_0000.mp4,a\nclip_0001.mp4,b\n")
+    open_tab(page, served)
+    page.set_input_files("#batch-folder input[type=file], input[webkitdirectory]", folder)
+    expect(page.locator("#batch-check")).to_contain_text("mine.csv: 2 of 2 rows will be scored, 2 videos.")
+    expect(page.locator("#batch-start")).to_be_enabled()
+
+
+def test_a_folder_without_videos_is_refused_in_words(page, served, tmp_path):
+    open_tab(page, served)
+    (tmp_path / "notes.txt").touch()
+    page.set_input_files("#batch-folder input[type=file], input[webkitdirectory]", tmp_path)
+    expect(page.locator(".toast-body")).to_contain_text("the folder holds no videos")
+
+
+def test_a_table_that_cannot_be_used_is_explained_and_nothing_old_stays(page, served, tmp_path):
+    open_tab(page, served)
+    add(page, CLIPS[0], prompt="a cat")
+    expect(page.locator("#batch-start")).to_be_enabled()
+    (tmp_path / "wrong <i>.csv").write_text("a,b\n1,2\n")
+    page.set_input_files("#batch-table input[type=file]", tmp_path / "wrong <i>.csv")
+    expect(page.locator(".toast-body").first).to_contain_text("has the columns a, b")
+    expect(page.locator("#batch-start")).to_be_disabled()
+    expect(page.locator("#batch-hint")).to_contain_text("has the columns a, b")  # and stays
+    expect(page.locator("#batch-check")).to_contain_text("Score many clips at once")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_sticks_out(browser, served, own_table, width):
+    context = browser.new_context(viewport={"width": width, "height": 900})
+    page = context.new_page()
+    open_tab(page, served)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    add(page, own_table[1], table=own_table[0])
+    start(page)
+    wait_until_done(page, "Done")
+    page.locator("#leaderboard-chart .js-plotly-plot .trace").first.wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    expect(page.locator(".modebar-container").first).to_be_hidden()
+    overall = page.locator("#leaderboard td[data-dimension=Overall]").first.bounding_box()
+    assert overall["x"] + overall["width"] <= width
+    cells = page.locator("#batch-rows tr:has(.value)").first.locator(".value").all()
+    assert all(cell.bounding_box()["x"] + cell.bounding_box()["width"] <= width for cell in cells)
+    page.click("#batch-sample")
+    wait_until_done(page, "Done: 60")
+    wide = page.locator("#batch-metrics .wide")
+    assert width == 390 or wide.evaluate("each => each.scrollWidth === each.clientWidth")
+    context.close()
+
+
+# ---- with a scorer that the test holds back --------------------------------------------------------------------------
+
+
+class HeldBack:
+    """A scorer that scores as many rows as the test lets it, and remembers which."""
+
+    name = "demo"
+    model_id = "demo@0a1b2c3d"
+    hardware = "CPU test"
+    trained_on = RESULT.trained_on
+
+    def __init__(self, rows: int = 0) -> None:
+        self.scored: list[tuple[str, str]] = []
+        self._may_score = threading.Semaphore(rows)
+
+    def let(self, rows: int) -> None:
+        self._may_score.release(rows)
+
+    def __call__(self, name: str) -> HeldBack:
+        return self
+
+    def score(self, video: Any, prompt: str, *, with_frames: bool = True, on_step: Any = None) -> VideoScores:
+        return replace(RESULT, video=str(video), prompt=prompt)
+
+    def score_all(self, requests: Iterable[tuple[Any, str]], **_: Any) -> Iterator[VideoScores | DemoError]:
+        for video, prompt in requests:
+            assert self._may_score.acquire(timeout=60)
+            self.scored.append((Path(video).name, prompt))
+            yield VideoError("no") if prompt == "broken" else self.score(video, prompt)
+
+
+@pytest.fixture
+def held_back() -> Iterator[tuple[HeldBack, str]]:
+    scorer = HeldBack()
+    with page_of(scorer) as address:
+        yield scorer, address
+        scorer.let(1000)
+
+
+def test_stop_keeps_what_is_done_and_go_on_does_the_rest_once(page, held_back, tmp_path):
+    scorer, address = held_back
+    open_tab(page, address)
+    add(page, *CLIPS, prompt="a cat")
+    start(page)
+    scorer.let(2)
+    expect(page.locator("#batch-rows tr[data-line]").first).to_be_visible()
+    for locked in ("#batch-start", "#batch-sample", "#batch-folder", "#batch-prompt textarea", "#batch-model input"):
+        expect(page.locator(locked)).to_be_disabled()
+    expect(page.locator("#batch-means")).to_contain_text("Scored by demo.")
+    page.get_by_label("Best Overall").check()
+    page.click("#batch-stop")
+    expect(page.locator("#batch-stop")).to_be_disabled()
+    expect(page.locator("#batch-hint")).to_have_text("Stopping after this row.")
+    scorer.let(1)  # the row that was being scored
+    wait_until_done(page, "Stopped: 3 of 6 rows scored, 3 left")
+    stopped = download(page, tmp_path / "stopped.csv")
+    assert len(stopped) == 3
+    expect(page.locator("#batch-hint")).to_have_text("Go on scores the 3 rows that are left, with demo.")
+
+    scorer.let(3)
+    page.click("#batch-go-on")
+    wait_until_done(page, "Done: 6 of 6 rows scored")
+    expect(page.locator("#batch-go-on")).to_be_hidden()
+    expect(page.get_by_label("Best Overall")).to_be_checked()
+    assert list(shown_rows(page)) == list(range(2, 8))  # equal scores: not the latest first
+    assert scorer.scored == [(clip.name, "a cat") for clip in CLIPS]
+    csv = download(page, tmp_path / "done.csv")
+    assert csv.head(3).equals(stopped)
+    assert list(csv["video_name"]) == [clip.name for clip in CLIPS]
+    assert shown_rows(page) == written_rows(csv)
+
+
+def test_a_single_score_does_not_wait_for_batches(page, browser, held_back):
+    scorer, address = held_back
+    open_tab(page, address)
+    add(page, *CLIPS, prompt="first")
+    start(page)
+    scorer.let(1)
+    expect(page.locator("#batch-rows tr[data-line]")).to_have_count(1)
+
+    other = browser.new_context().new_page()  # somebody else, while the second row is scored
+    open_tab(other, address)
+    add(other, *CLIPS[:2], prompt="second")
+    start(other)
+    expect(page.locator("#batch-status")).to_contain_text("1 of 6 rows")
+    expect(other.locator("#batch-status")).to_contain_text("Waiting for its turn")
+    other.get_by_role("tab", name="Score", exact=True).click()
+    fill_in(other, CLIPS[0], "third")
+    other.click("#score-button")
+    wait_for_scores(other)
+
+    scorer.let(7)
+    wait_until_done(page, "Done: 6 of 6 rows scored")
+    other.get_by_role("tab", name="Batch").click()
+    wait_until_done(other, "Done: 2 of 2 rows scored")
+    other.context.close()
+
+
+def test_nothing_that_is_added_takes_the_scores_there_are_until_score_all_is_pressed(page, held_back, tmp_path):
+    scorer, address = held_back
+    open_tab(page, address)
+    add(page, *CLIPS[:3], prompt="a cat")
+    start(page)
+    scorer.let(1)
+    expect(page.locator("#batch-rows tr[data-line]").first).to_be_visible()
+    page.click("#batch-stop")
+    expect(page.locator("#batch-hint")).to_have_text("Stopping after this row.")
+    scorer.let(1)
+    wait_until_done(page, "Stopped: 2 of 3 rows scored, 1 left")
+    rows, written = shown_rows(page), download(page, tmp_path / "first.csv")
+
+    page.type("#batch-prompt textarea", " and a dog")
+    expect(page.locator("#batch-hint")).to_contain_text("Score all replaces these scores.")
+    add(page, *CLIPS[:3], table=table_of(tmp_path / "none.csv", "a", "b"))
+    expect(page.locator("#batch-hint")).to_contain_text("has the columns a, b")
+    expect(page.locator("#batch-start")).to_be_disabled()
+    assert shown_rows(page) == rows
+    assert download(page, tmp_path / "second.csv").equals(written)
+    scorer.let(3)
+    page.click("#batch-go-on")
+    wait_until_done(page, "Done: 3 of 3 rows scored")
+    assert set(download(page, tmp_path / "third.csv")["Prompt"]) == {"a cat"}
+
+
+def score_a_cat(page: Page, held_back: tuple[HeldBack, str]) -> HeldBack:
+    """One clip with the prompt "a cat": scored, and the prompt may be changed."""
+    scorer, address = held_back
+    scorer.let(1)
+    open_tab(page, address)
+    add(page, CLIPS[0], prompt="a cat")
+    start(page)
+    wait_until_done(page, "Done: 1 of 1 row scored")
+    expect(page.locator("#batch-prompt textarea")).to_be_enabled()
+    return scorer
+
+
+def test_the_hint_knows_what_was_typed_while_an_answer_was_awaited(page, held_back):
+    score_a_cat(page, held_back)
+    awaited = []
+    page.route("**/run/predict", lambda route: awaited.append(route), times=1)
+    with page.expect_request("**/run/predict"):
+        page.type("#batch-prompt textarea", " ")
+    page.type("#batch-prompt textarea", "and a dog")
+    awaited[0].continue_()
+    expect(page.locator("#batch-hint")).to_contain_text("Score all replaces these scores.")
+
+
+def table_of(path: Path, *columns: str) -> Path:
+    path.write_text(f"{','.join(columns)}\n{','.join(columns)}\n")
+    return path
+
+
+def test_a_prompt_is_scored_that_was_not_left_before_score_all_is_pressed(page, held_back, tmp_path):
+    scorer = score_a_cat(page, held_back)
+    scorer.let(1)
+    page.click("#batch-prompt textarea")
+    page.keyboard.press("End")
+    page.keyboard.type(" and a dog")
+    page.click("#batch-start")
+    expect(page.locator("#batch-rows")).to_contain_text("a cat and a dog")
+    assert [prompt for _, prompt in scorer.scored] == ["a cat", "a cat and a dog"]
+
+
+def test_a_prompt_beside_a_table_with_prompts_is_explained_once_and_lastingly(page, served, tmp_path):
+    open_tab(page, served)
+    (tmp_path / "own.csv").write_text("video_name,Prompt\nclip_0000.mp4,a\n")
+    add(page, CLIPS[0], table=tmp_path / "own.csv")
+    expect(page.locator("#batch-check")).to_contain_text("1 of 1 row will be scored")
+    page.type("#batch-prompt textarea", "a cat")
+    expect(page.locator("#batch-start")).to_be_enabled()
+    expect(page.locator(".toast-body")).to_have_count(0)
+    page.locator("#batch-prompt textarea").blur()
+    expect(page.locator("#batch-hint")).to_contain_text("has prompts of its own")
+    expect(page.locator(".toast-body")).to_have_count(1)
+    expect(page.locator("#batch-start")).to_be_disabled()
+
+
+def test_the_fields_keep_their_height_while_a_batch_runs_and_the_page_its_width(page, held_back):
+    scorer, address = held_back
+    page.goto(address)
+    page.get_by_role("tab", name="Batch").wait_for()
+    width = page.evaluate(WIDTH)
+    page.get_by_role("tab", name="Batch").click()
+    stands(page)
+    assert page.evaluate(WIDTH) == width
+    fields = [page.locator(name) for name in ("#batch-videos", "#batch-table", "#batch-stop")]
+    before = [field.evaluate(PLACE) for field in fields]
+    page.click("#batch-sample")
+    scorer.let(2)
+    expect(page.locator("#batch-rows tr[data-line]").first).to_be_visible()
+    expect(page.locator("#batch-folder")).to_be_disabled()
+    assert [field.evaluate(PLACE) for field in fields] == before
+    assert page.evaluate(WIDTH) == width
+
+
+# on the page, wherever it is scrolled to
+PLACE = """(element) => {
+  const { x, y, width, height } = element.getBoundingClientRect();
+  return [x + scrollX, y + scrollY, width, height];
+}"""
+WIDTH = "document.querySelector('.gradio-container').getBoundingClientRect().width"
+# of the text to the page behind it, as WCAG has it
+CONTRAST = """() => {
+  const light = (color) => {
+    const [r, g, b] = color.match(/[\\d.]+/g).map((each) => each / 255)
+      .map((each) => each <= 0.04045 ? each / 12.92 : ((each + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const text = light(getComputedStyle(document.querySelector("#batch-hint p")).color);
+  const page = light(getComputedStyle(document.querySelector("gradio-app")).backgroundColor);
+  return (Math.max(text, page) + 0.05) / (Math.min(text, page) + 0.05);
+}"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_small_text_can_be_read_and_the_label_leaves_the_icon_free(page, served, theme):
+    open_tab(page, f"{served}/?__theme={theme}")
+    assert 4.5 <= page.evaluate(CONTRAST) < 10
+    label = page.locator("#batch-videos label[data-testid=block-label]").bounding_box()
+    icon = page.locator("#batch-videos [data-testid=upload-icon]").bounding_box()
+    assert icon["y"] >= label["y"] + label["height"]
+    left = page.locator("#batch-start").bounding_box()["x"]
+    assert page.locator("#batch-hint p").bounding_box()["x"] == left
+
+
+# ---- what no browser is needed for -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def uploads(tmp_path, monkeypatch) -> list[Path]:
+    """Copies of six clips where Gradio keeps uploads."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    return [Path(shutil.copy(clip, tmp_path)) for clip in CLIPS]
+
+
+@pytest.fixture
+def session(uploads) -> Iterator[Session]:
+    """A visitor who added six videos and a prompt."""
+    visitor = Session()
+    assert check(visitor, *uploads)["start"].interactive
+    yield visitor
+    visitor.close()
+
+
+def named(values: tuple[Any, ...]) -> SimpleNamespace:
+    """What the page is to show, by the names of `_Results`."""
+    return SimpleNamespace(**dict(zip(batch_tab._Results.__dataclass_fields__, values, strict=False)))
+
+
+def check(visitor: Session, *videos: Path, prompt: str = "a cat", table: Path | None = None) -> dict[str, Any]:
+    files = [str(video) for video in videos]
+    path = None if table is None else str(table)
+    return vars(named(batch_tab._check_files(visitor, files, path, prompt, "detect it", "demo")))
+
+
+def begin(visitor: Session, *, resume: bool = False) -> SimpleNamespace:
+    start = batch_tab._begin_again if resume else batch_tab._begin
+    return named(start(visitor, *visitor.staged.inputs[:3], "detect it", "demo"))
+
+
+def run(visitor: Session, scorer: HeldBack, *, resume: bool = False) -> list[SimpleNamespace]:
+    begin(visitor, resume=resume)
+    return [named(update) for update in batch_tab._score(scorer, visitor, "demo", resume=resume)]
+
+
+def test_rows_that_finish_fast_are_shown_together(session, monkeypatch):
+    monkeypatch.setattr(batch_tab, "UPDATE_SECONDS", 1e9)
+    _, starting, first, _, last = run(session, HeldBack(6))
+    assert "Starting" in starting.status
+    assert "1 of 6 rows" in first.status
+    assert "Scored by" in first.means
+    assert "Done: 6 of 6 rows scored" in last.status
+    assert last.rows.count("<tr data-line") == 6
+
+
+def test_the_page_gets_a_bounded_part_of_many_rows():
+    row = BatchRow(2, {}, "clip.mp4", "a cat", Path("clip.mp4"), {})
+    results = [
+        RowResult(replace(row, line=line), None, "no", "demo")
+        if line % 3
+        else RowResult(replace(row, line=line), dict.fromkeys(DIMENSIONS, 1 + line / 1000), None, "demo")
+        for line in range(2, 2002)
+    ]
+    for order, first, count in (("latest", 2001, 2000), ("errors", 2, 1333), ("best", 2001, 667), ("worst", 3, 667)):
+        table = batch_render.rows(results, order)
+        assert table.count("<tr data-line") == batch_render.SHOWN_ROWS
+        assert table.index(f'data-line="{first}"') == table.index("data-line=")
+        assert f"50 of {count:,} rows shown" in table
+
+
+def test_what_a_table_says_does_not_become_html():
+    row = BatchRow(2, {}, "<i>.mp4", "<script>", None, {}, "<b>", "no <u>")
+    for text in (
+        batch_render.rows([RowResult(row, None, "no <u>", "demo")], "latest"),
+        batch_render.table_report(
+            SimpleNamespace(name="<x>", rows=[row], notes=["<y>"], generator_column="<z>"), is_open=True
+        ),
+    ):
+        assert not any(tag in text for tag in ("<i>", "<script>", "<b>.", "<u>", "<x>", "<y>", "<z>"))
+
+
+def test_a_zip_of_videos_with_one_prompt(session, own_table, tmp_path):
+    report = check(session, Path(shutil.copy(own_table[1], tmp_path)))["check"]
+    assert "11 of 11 rows will be scored, 11 videos." in report
+
+
+def test_checks_of_one_visitor_wait_for_each_other(session, own_table, tmp_path):
+    archive = Path(shutil.copy(own_table[1], tmp_path))
+    with ThreadPoolExecutor(4) as pool:
+        reports = list(pool.map(lambda word: check(session, archive, prompt=str(word))["check"], range(8)))
+    assert all("11 of 11 rows will be scored, 11 videos." in report for report in reports)
+    assert len(list(session.folder.rglob("*.mp4"))) == 11
+
+
+def test_stop_before_the_first_row_leaves_a_batch_to_go_on_with(session):
+    begin(session)
+    batch_tab._stop(session)
+    scorer = HeldBack()
+    updates = [named(update) for update in batch_tab._score(scorer, session, "demo", resume=False)]
+    assert "Stopped: 0 of 6 rows scored, 6 left" in updates[-1].status
+    ended = named(batch_tab._ended(session, None, None, "", "detect it", "demo"))
+    assert ended.go_on.visible
+    scorer.let(6)
+    assert "Done: 6 of 6" in run(session, scorer, resume=True)[-1].status
+
+
+def test_a_second_run_at_once_is_refused_and_new_data_under_a_run_are_for_the_next(session, uploads):
+    begin(session)
+    for forbidden in (
+        lambda: begin(session),
+        lambda: begin(session, resume=True),
+        lambda: batch_tab._begin_sample(session, None, None, "", "detect it", "demo"),
+    ):
+        with pytest.raises(gr.Error, match="a batch runs"):
+            forbidden()
+    checked = check(session, *uploads[:2])
+    assert "6 of 6 rows" in checked["check"]
+    assert not checked["start"].interactive
+    assert len(session.batch.table.rows) == 6
+    assert len(session.staged.table.rows) == 2
+
+
+def test_videos_of_a_stopped_batch_stay_while_others_are_staged(session, own_table, tmp_path):
+    archive = Path(shutil.copy(own_table[1], tmp_path))
+    check(session, archive)
+    scorer = HeldBack(1)
+    begin(session)
+    for update in map(named, batch_tab._score(scorer, session, "demo", resume=False)):
+        if "1 of 11" in str(update.status):
+            batch_tab._stop(session)
+            scorer.let(1)
+    assert session.batch.is_stopped
+    for name in ("second.zip", "third.zip"):
+        other = Path(shutil.copy(archive, tmp_path / name))
+        assert "Next: 11 videos: 11 of 11 rows" in check(session, other)["check"]
+    assert len(list(session.folder.rglob("*.mp4"))) == 22  # of the first and of the third
+    scorer.let(11)
+    assert "Done: 11 of 11 rows" in run(session, scorer, resume=True)[-1].status
+
+
+def test_a_zip_is_opened_once_for_all_prompts_and_tables(session, own_table, tmp_path):
+    archive = Path(shutil.copy(own_table[1], tmp_path))
+    check(session, archive)
+    files = set(session.folder.rglob("*.mp4"))
+    check(session, archive, prompt="a dog")
+    with pytest.raises(gr.Error, match="prompts of its own"):
+        check(session, archive, prompt="a dog", table=own_table[0])
+    check(session, archive, prompt="", table=own_table[0])
+    assert set(session.folder.rglob("*.mp4")) == files
+    assert {row.video for row in session.staged.table.rows if row.video} < files
+
+
+def test_rows_without_a_generator_are_counted(session, uploads, tmp_path):
+    lines = [f"{clip.name},p,{'Sora' if number else ''}" for number, clip in enumerate(uploads[:3])]
+    (tmp_path / "mine.csv").write_text("\n".join(["video_name,Prompt,generator", *lines]))
+    check(session, *uploads, prompt="", table=tmp_path / "mine.csv")
+    board = run(session, HeldBack(3))[-1].leaderboard.value
+    assert "Not ranked: 1 row without a generator." in board
+    assert '<td class="name" title="Sora">Sora</td><td>2</td><td data-dimension="Overall">' in board
+
+
+def test_a_model_that_cannot_score_is_not_offered(session, tmp_path, monkeypatch):
+    monkeypatch.setenv("VJEPA_DEMO_CHECKPOINTS", str(tmp_path))
+    shown = batch_tab._buttons(session, None, None, "", "detect it", "vitg")
+    assert not shown["start"].interactive
+    assert not shown["sample"].interactive
+    assert "no trained head exists" in shown["hint"]
+
+
+def test_an_error_leaves_nothing_half_shown_but_keeps_rows_that_were_done(session):
+    begin(session)
+    with pytest.raises(gr.Error, match="gone"):
+        list(batch_tab._score(HeldBack(), session, "mine", resume=False))
+    failed = named(batch_tab._failed(session))
+    assert (failed.status, failed.means, failed.rows) == ("", "", "")
+    assert not session.is_scoring
+    run(session, HeldBack(6))
+    kept = named(batch_tab._failed(session))
+    assert "6 of 6 rows scored" in kept.status
+    assert kept.rows.count("<tr data-line") == 6
+
+
+def test_a_visitor_who_leaves_ends_the_run_and_leaves_nothing(session, uploads):
+    begin(session)
+    scorer = HeldBack(6)
+    updates = batch_tab._score(scorer, session, "demo", resume=False)
+    next(updates), next(updates)
+    session.close()
+    with pytest.raises(gr.Error, match="session has ended"):
+        list(updates)
+    assert len(scorer.scored) < 6
+    assert not session.folder.exists()
+    assert all(upload.exists() for upload in uploads)  # others may have brought the same: Gradio deletes them
+
+
+def test_the_download_is_the_file_as_the_run_wrote_it_and_goes_with_the_session(session):
+    served = Path(run(session, HeldBack(6))[-1].download.value["path"])
+    assert served.read_bytes() == session.batch.out.read_bytes()
+    session.close()
+    assert not served.exists()
+
+
+def test_turns_are_given_in_the_order_in_which_they_were_asked_for():
+    turns, order, waiting = Turns(), [], []
+
+    def take(number: int) -> None:
+        with turns.turn():
+            order.append(number)
+
+    with turns.turn():
+        for number in range(5):
+            thread = threading.Thread(target=take, args=[number])
+            waiting.append(thread)
+            thread.start()
+            while len(turns._line) < number + 2:
+                thread.join(0.001)
+    for thread in waiting:
+        thread.join(60)
+    assert order == list(range(5))
+
+
+def test_a_short_run_ends_beside_an_endless_one():
+    closed = threading.Event()
+    endless, short = in_turn(repeat("row")), in_turn(iter(["first", "second", "third"]))
+    thread = threading.Thread(target=lambda: any(closed.is_set() for _ in endless))
+    thread.start()
+    assert list(short) == ["first", "second", "third"]
+    assert thread.is_alive()
+    closed.set()
+    thread.join(60)
+    assert not thread.is_alive()

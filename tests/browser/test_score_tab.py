@@ -1,0 +1,226 @@
+"""The page in a real, headless Chromium."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from itertools import combinations
+
+import pytest
+from fakes import FakeScorer
+from pages import DEMO, PROMPT, ROOT, fill_in, overlap, page_of, upload, wait_for_scores
+from playwright.sync_api import expect
+
+from vjepa_demo.config import DIMENSIONS
+
+READ_RADAR = "() => Array.from(document.querySelector('#radar .js-plotly-plot').data[0].r)"
+
+
+@pytest.fixture(scope="module")
+def command_line_scores(world) -> dict[str, float]:
+    command = [sys.executable, "-m", "vjepa_demo", "score", str(world), "--prompt", PROMPT, "--model", "demo", "--json"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
+    return json.loads(done.stdout)[0]["scores"]
+
+
+def test_upload_prompt_button_radar_equals_the_command_line(page, served, world, command_line_scores):
+    page.goto(served)
+    fill_in(page, world, PROMPT)
+    page.click("#score-button")
+    wait_for_scores(page)
+    values = list(command_line_scores.values())
+    assert page.evaluate(READ_RADAR) == pytest.approx([*values, values[0]], abs=0)
+    drawn = page.locator("#radar .angularaxistick text").all_text_contents()
+    said = {name: f"{score:.2f}" for name, score in command_line_scores.items()} | {"Alignment": "not meaningful"}
+    assert sorted(drawn) == sorted(f"{name}{said[name]}" for name in DIMENSIONS)
+    assert page.locator("#heading mark").all_text_contents() == list(DEMO.unknown_words(PROMPT)) == ["earth"]
+    shown = dict(zip(DIMENSIONS, page.locator("#score-table .value").all_text_contents(), strict=True))
+    assert shown == {name: f"{score:.2f}" for name, score in command_line_scores.items()}
+    assert page.locator("#strip img").count() == 8 + 16 + 4
+    assert page.locator("#strip details.more-views").count() == 2
+    assert page.locator("#heading .what").inner_text() == f"world.mp4 · “{PROMPT}”"
+    expect(page.locator("#heading")).to_contain_text("Scored by demo.")
+    about = page.locator("#about-scores").inner_text()
+    assert f"8 frames of 30.0 s seen, and 2 other views. The head of demo learned from {DEMO}" in about
+    page.get_by_role("button", name="About this model").click()
+    panel = page.locator("#about-model")
+    for fact in ("SROCC, Overall", f"{DEMO.srocc['Overall']:.2f}", *DEMO.measured, DEMO.recipe, *DEMO.known_words):
+        expect(panel).to_contain_text(fact)
+    assert DEMO.measured, "what it does on real clips"
+    assert re.search(r"decoding \d+ ms · video encoder \d+ ms", about)
+    expect(page.locator("#score-button")).to_be_enabled()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_what_a_model_is_worth_can_be_read_before_it_scores(browser, served, width):
+    page = browser.new_context(viewport={"width": width, "height": 900}).new_page()
+    page.goto(served)
+    page.get_by_role("tab", name="About").click()
+    panel = page.locator("#about-models")
+    for fact in ("SROCC, Overall", f"{DEMO.srocc['Overall']:.2f}", *DEMO.measured):
+        expect(panel).to_contain_text(fact)
+    expect(page.locator("#kept-on-disk")).to_contain_text("features")
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.context.close()
+
+
+def test_an_example_is_scored_with_one_click(page, served):
+    page.goto(served)
+    page.locator("#examples tbody tr").first.click()
+    wait_for_scores(page)
+    assert page.input_value("#prompt textarea").strip()
+
+
+def test_a_second_prompt_does_not_encode_the_video_again(page, served, world):
+    page.goto(served)
+    for prompt in ("one", "two"):
+        fill_in(page, world, prompt)
+        page.click("#score-button")
+        expect(page.locator("#heading")).to_contain_text(f"“{prompt}”")
+        expect(page.locator("#score-button")).to_be_enabled()
+        page.locator("#video button[aria-label='Clear']").first.click()
+    expect(page.locator("#about-scores")).to_contain_text("video remembered")
+
+
+def test_a_file_that_is_no_video_is_explained_and_no_old_score_stays(page, served, world, tmp_path):
+    page.goto(served)
+    fill_in(page, world, PROMPT)
+    page.click("#score-button")
+    wait_for_scores(page)
+    page.locator("#video button[aria-label='Clear']").first.click()
+    half = tmp_path / "half <i>.mp4"
+    half.write_bytes(world.read_bytes()[:400_000])
+    fill_in(page, half, PROMPT)
+    page.click("#score-button")
+    expect(page.locator(".toast-body")).to_contain_text("is cut off: 7.2 s of the 30.0 s")
+    expect(page.locator("#empty")).to_contain_text("No scores: ")
+    expect(page.locator("#empty")).to_contain_text("half i.mp4 is cut off")
+    expect(page.locator("#results")).to_be_hidden()
+    expect(page.locator("#score-button")).to_be_enabled()
+    expect(page.locator("#history")).to_contain_text(world.name)
+    expect(page.get_by_text("Error", exact=True).locator("visible=true")).to_have_count(0)  # Gradio's mark, anywhere
+
+
+def test_a_model_without_a_trained_head_says_why(page, served, world):
+    page.goto(served)
+    fill_in(page, world, PROMPT)
+    page.click("#model input")
+    page.get_by_role("option", name="vitg").click()
+    expect(page.locator("#hint")).to_contain_text("no trained head exists for it here. Train its first head: ")
+    expect(page.locator("#score-button")).to_be_disabled()
+
+
+def test_what_is_typed_does_not_become_html(page, served, world):
+    page.goto(served)
+    fill_in(page, world, "<img src=x onerror=\"document.title='owned'\">")
+    page.click("#score-button")
+    wait_for_scores(page)
+    expect(page.locator("#heading")).to_contain_text("<img src=x")
+    assert page.locator("#heading img").count() == 0
+    assert page.title() != "owned"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_sticks_out_and_the_radar_can_be_read(browser, served, theme, width):
+    context = browser.new_context(viewport={"width": width, "height": 900})
+    page = context.new_page()
+    page.goto(f"{served}/?__theme={theme}")
+    page.locator("#examples tbody tr").first.click()
+    wait_for_scores(page)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    expect(page.locator("#heading")).to_be_in_viewport()  # on a phone too: the page goes to what was asked for
+    ink = page.evaluate("getComputedStyle(document.querySelector('#radar .angularaxistick text')).fill")
+    text = page.evaluate("getComputedStyle(document.querySelector('#heading b')).color")
+    assert ink == text
+    lightness = sum(map(int, re.findall(r"\d+", ink)[:3])) / 3
+    assert lightness > 180 if theme == "dark" else lightness < 80
+    chart = page.locator("#radar .main-svg").first.bounding_box()
+    names, words = (page.locator(f"#radar .{axis}-axis text").all() for axis in ("angular", "radial"))
+    boxes = [text.bounding_box() for text in (*names, *words)]
+    assert [text.inner_html() for text in words] == ["1 Bad", "2 Poor", "3 Fair", "4 Good", "5 Excellent"]
+    for box in boxes:
+        assert chart["x"] <= box["x"]
+        assert box["x"] + box["width"] <= chart["x"] + chart["width"]
+    for box in boxes[len(names) :]:
+        assert box["width"] > 1.5 * box["height"]  # the words lie flat
+    for one, other in combinations(boxes, 2):
+        assert not overlap(one, other)
+    context.close()
+
+
+# ---- with a scorer that the test holds back --------------------------------------------------------------------------
+
+
+class HeldBack:
+    """A scorer whose loading and scoring wait until the test lets them go."""
+
+    def __init__(self) -> None:
+        self.may_load, self.may_score = threading.Event(), threading.Event()
+
+    def __call__(self, name: str) -> HeldBack:
+        assert self.may_load.wait(60)
+        return self
+
+    hardware = "CPU test"
+
+    def score(self, video, prompt, *, on_step=None):
+        on_step("video")
+        assert self.may_score.wait(60)
+        return FakeScorer().score(video, prompt, on_step=on_step)
+
+
+@pytest.fixture
+def held_back() -> Iterator[tuple[HeldBack, str]]:
+    scorer = HeldBack()
+    with page_of(scorer) as address:
+        yield scorer, address
+        scorer.may_load.set()
+        scorer.may_score.set()
+
+
+def test_the_page_is_there_before_the_model(page, held_back):
+    scorer, address = held_back
+    page.goto(address)
+    expect(page.get_by_role("button", name="Score")).to_be_visible()
+    expect(page.locator("#model-state")).to_have_text("demo · loading")
+    scorer.may_load.set()
+    expect(page.locator("#model-state")).to_have_text("demo · CPU test · ready")
+
+
+def test_the_button_is_off_while_it_runs_and_progress_is_shown(page, held_back, world):
+    scorer, address = held_back
+    scorer.may_load.set()
+    page.goto(address)
+    expect(page.locator("#score-button")).to_be_disabled()
+    expect(page.locator("#hint")).to_have_text("Add a video and type its prompt.")
+    upload(page, world)
+    expect(page.locator("#hint")).to_have_text("Type the prompt that the video was made from.")
+    page.fill("#prompt textarea", "a cat")
+    expect(page.locator("#score-button")).to_be_enabled()
+    page.click("#score-button")
+    expect(page.locator("#score-button")).to_be_disabled()
+    expect(page.get_by_text("Encoding the video").first).to_be_visible()
+    page.fill("#prompt textarea", "a dog")
+    with page.expect_response(lambda response: "run" in response.url or "queue/join" in response.url):
+        page.fill("#prompt textarea", "a dog runs")
+    expect(page.locator("#score-button")).to_be_disabled()
+    scorer.may_score.set()
+    wait_for_scores(page)
+    expect(page.locator("#score-button")).to_be_enabled()
+
+
+def test_the_button_is_off_while_an_example_is_scored(page, held_back):
+    scorer, address = held_back
+    scorer.may_load.set()
+    page.goto(address)
+    page.locator("#examples tbody tr").first.click()
+    expect(page.get_by_text("Encoding the video").first).to_be_visible()
+    expect(page.locator("#score-button")).to_be_disabled()
+    scorer.may_score.set()
+    wait_for_scores(page)
+    expect(page.locator("#score-button")).to_be_enabled()

@@ -1,0 +1,319 @@
+"""The Hub as a person meets it, on the command line and on the page; the server is the one of hub_server.py."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import gradio as gr
+import pytest
+import torch
+from fakes import FakeScorer
+from hub_server import Repo
+from huggingface_hub import constants
+from pages import PROMPT, fill_in, free_port, wait_for_scores
+from playwright.sync_api import Page, expect
+from small_models import FRAMES
+
+from vjepa_demo.app import checkpoint_panel, cli
+from vjepa_demo.app.page import build_app, launch
+from vjepa_demo.app.session import MINE, Session
+from vjepa_demo.config import DIMENSIONS
+from vjepa_demo.media.video import write_video
+from vjepa_demo.model.checkpoint import find_checkpoint, push_checkpoint, read_checkpoint, zip_checkpoint
+from vjepa_demo.schema import CheckpointError, ModelError
+from vjepa_demo.tasks import score as scorer
+
+CLIPS = 10
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> dict[str, bytes]:
+    """The files of a data set: greys, the brighter the better; one video is named by no row, one is no video."""
+    folder = tmp_path_factory.mktemp("clips")
+    rows = ["video_name,Prompt,Traditional_MOS,Overall_MOS", "broken.mp4,a prompt,3,3"]
+    for index in range(CLIPS + 1):
+        frames = torch.full((FRAMES, 3, 40, 40), 20 + 20 * index, dtype=torch.uint8)
+        write_video(folder / f"{index}.mp4", frames, frames_per_second=8)
+        if index < CLIPS:
+            rows.append(f"{index}.mp4,prompt {index},{1 + index / 4},{1.5 + index / 3}")
+    (folder / "broken.mp4").write_bytes(b"no video")
+    (folder / "labels.csv").write_text("\n".join(rows))
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def account(hub, monkeypatch):
+    """This machine is signed in, as `me`."""
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", False)
+    monkeypatch.setenv("HF_TOKEN", "hf_me")
+    monkeypatch.setattr(scorer, "_scorers", {})
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    visitor = Session()
+    yield visitor
+    visitor.close()
+
+
+@pytest.fixture
+def small_zip(checkpoint_folder, tmp_path) -> Path:
+    """The small checkpoint as "Download the checkpoint" gives it."""
+    zip_checkpoint(checkpoint_folder, tmp_path / "checkpoint-1.zip")
+    return tmp_path / "checkpoint-1.zip"
+
+
+# ---- the command line ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path, capsys):
+    """Runs a command in this process, where the Hub is; returns its status, stdout and stderr."""
+    monkeypatch.setenv("VJEPA_DEMO_DATASETS", str(tmp_path / "datasets"))
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        status = cli.main([*map(str, arguments), "--device", "cpu"])
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def test_a_data_set_of_the_hub_is_trained_on_and_evaluated_and_fetched_once(
+    hub, account, command, clips, checkpoint_folder, tmp_path
+):
+    hub.repos["datasets/me/clips"] = Repo(dict(clips), private=True, readers={"me"})
+    status, out, _ = command(
+        *("train", "me/clips", "--out", tmp_path / "out", "--model", checkpoint_folder, "--epochs", 1)
+    )
+    assert status == 0
+    assert f"fetched {CLIPS + 1}/{CLIPS + 1} videos" in out
+    assert hub.fetched() == clips.keys() - {f"{CLIPS}.mp4"}
+    trained_on = read_checkpoint(tmp_path / "out").trained_on
+    assert (trained_on.description, trained_on.kind) == ("me/clips", "human")
+    hub.requests.clear()
+    status, out, err = command("evaluate", "me/clips", "--model", tmp_path / "out", "--json")
+    assert (status, json.loads(out)["n"], hub.fetched()) == (0, CLIPS, set())
+    assert "broken.mp4 cannot be read as a video" in err
+    push_checkpoint(tmp_path / "out", "me/scores", token="hf_me", private=True)
+    again = ("train", "me/clips", "--out", tmp_path / "again", "--model", "me/scores", "--epochs", 1)
+    assert command(*again)[0] == 0
+    assert read_checkpoint(tmp_path / "again").trained_on.description == "me/clips"
+
+
+def test_a_checkpoint_that_is_private_on_the_hub_scores_for_its_owner_alone(
+    hub, account, command, checkpoint_folder, world
+):
+    push_checkpoint(checkpoint_folder, "me/scores", token="hf_me", private=True)
+    status, out, _ = command("score", world, "--prompt", PROMPT, "--model", "me/scores", "--json")
+    assert status == 0
+    assert json.loads(out)[0]["model"] == "me/scores"
+    with pytest.raises(CheckpointError, match="me/scores: no such model repository"):
+        scorer.get_scorer("me/scores", "cpu")
+    assert scorer.get_scorer("me/scores", "cpu", token=None) is scorer.get_scorer("me/scores", "cpu", token=None)
+
+
+@pytest.mark.parametrize("arguments", [("train", "--out", "x"), ("evaluate",)])
+@pytest.mark.parametrize("labels", ["labels.csv", "data/labels.csv"])
+def test_a_file_of_labels_needs_its_videos(hub, command, arguments, labels):
+    name, *rest = arguments
+    status, _, err = command(name, labels, *rest, "--model", "demo")
+    assert status == 1
+    assert "--videos DIR_OR_ZIP" in err
+    assert hub.requests == []
+
+
+# ---- what the page does ----------------------------------------------------------------------------------------------
+
+
+def test_a_push_from_the_page_is_the_visitors_own(hub, account, session, checkpoint_folder, caplog):
+    caplog.set_level(logging.DEBUG)
+    session.checkpoint = checkpoint_folder
+    answer, field = checkpoint_panel._push(session, " you/scores ", True, " hf_you ", None)
+    repo = hub.repos["models/you/scores"]
+    assert (repo.private, repo.readers, field) == (True, {"you"}, "")
+    assert f'href="{hub.url}/you/scores"' in answer
+    assert "hf_you" not in answer + caplog.text + repr(vars(session))
+
+
+def test_who_signed_in_needs_no_token(hub, session, checkpoint_folder):
+    session.checkpoint = checkpoint_folder
+    signed_in = gr.OAuthToken(token="hf_you", scope="contribute-repos", expires_at=0)
+    checkpoint_panel._push(session, "you/scores", False, "", signed_in)
+    assert not hub.repos["models/you/scores"].private
+
+
+@pytest.mark.parametrize("typed", ["", " ", None])
+def test_the_page_never_pushes_with_the_account_of_the_machine(hub, account, session, checkpoint_folder, typed):
+    session.checkpoint = checkpoint_folder
+    with pytest.raises(gr.Error, match="no token: paste one that may write"):
+        checkpoint_panel._push(session, "me/scores", True, typed, None)
+    assert hub.requests == []
+
+
+def test_a_push_that_fails_says_why_and_not_the_token(hub, session, checkpoint_folder):
+    with pytest.raises(gr.Error, match="train one first"):
+        checkpoint_panel._push(session, "me/scores", True, "hf_me", None)
+    session.checkpoint = checkpoint_folder
+    with pytest.raises(gr.Error, match="does not know this account") as caught:
+        checkpoint_panel._push(session, "me/scores", True, "hf_secret", None)
+    assert "secret" not in caught.value.message
+
+
+def test_a_button_to_sign_in_is_only_where_gradio_can_serve_it(monkeypatch):
+    monkeypatch.setattr(checkpoint_panel, "OAUTH_LIBRARIES", ("gradio",))
+    for name in checkpoint_panel.OAUTH_VARIABLES:
+        monkeypatch.setenv(name, "set")
+    assert not checkpoint_panel.can_sign_in()
+    monkeypatch.setenv("SYSTEM", "spaces")
+    assert checkpoint_panel.can_sign_in()
+    monkeypatch.setattr(checkpoint_panel, "OAUTH_LIBRARIES", ("gradio", "no_such_library"))
+    assert not checkpoint_panel.can_sign_in()
+    app = build_app(lambda _: FakeScorer())
+    assert not any(isinstance(block, gr.LoginButton) for block in app.blocks.values())
+
+
+def test_an_uploaded_checkpoint_leaves_no_files_and_no_half_state(session, small_zip, tmp_path):
+    checkpoint_panel._use_zip(session, str(small_zip))
+    mine = session.or_else(lambda _: None)(MINE)
+    assert mine.name == "my uploaded checkpoint"
+    (tmp_path / "bad.zip").write_bytes(small_zip.read_bytes()[:-100])
+    with pytest.raises(gr.Error, match=r"bad\.zip is damaged"):
+        checkpoint_panel._use_zip(session, str(tmp_path / "bad.zip"))
+    assert session.or_else(lambda _: None)(MINE) is mine
+    assert list(session.folder.iterdir()) == []
+
+
+def test_what_was_trained_here_is_scored_with_again_after_another_checkpoint(session, small_zip, checkpoint_folder):
+    session.checkpoint = checkpoint_folder
+    for _ in range(2):
+        checkpoint_panel._use_zip(session, str(small_zip))
+        assert session.scorer.name == "my uploaded checkpoint"
+        checkpoint_panel.choose_mine(session)
+        assert session.scorer.name == "my fine-tuned model"
+    trained = session.scorer
+    checkpoint_panel.choose_mine(session)
+    assert session.scorer is trained
+
+
+def test_a_strangers_checkpoint_does_not_choose_what_is_fetched(hub, session, checkpoint_folder, tmp_path):
+    folder = shutil.copytree(checkpoint_folder, tmp_path / "copy")
+    config = json.loads((folder / "config.json").read_text())
+    config["model"]["video_encoder"] = "owner/private-encoder"
+    (folder / "config.json").write_text(json.dumps(config))
+    zip_checkpoint(folder, tmp_path / "x.zip")
+    with pytest.raises(gr.Error, match=r"x\.zip rests on owner/private-encoder; this page only fetches the encoders"):
+        checkpoint_panel._use_zip(session, str(tmp_path / "x.zip"))
+    push_checkpoint(folder, "you/x", token="hf_you", private=False)
+    with pytest.raises(gr.Error, match="you/x rests on owner/private-encoder"):
+        checkpoint_panel._use_hub(session, "you/x")
+    assert session.scorer is None
+
+
+def test_the_page_takes_names_of_the_hub_and_no_folders(hub, account, session, checkpoint_folder, monkeypatch):
+    push_checkpoint(checkpoint_folder, "me/scores", token="hf_me", private=True)
+    monkeypatch.chdir(checkpoint_folder.parent.parent)
+    relative = f"{checkpoint_folder.parent.name}/{checkpoint_folder.name}"
+    assert find_checkpoint(relative).folder == Path(relative)
+    for name in (relative, "me/scores"):
+        with pytest.raises(gr.Error, match="no such model repository"):
+            checkpoint_panel._use_hub(session, name)
+    for name in ("demo", str(checkpoint_folder), "", "../x"):
+        with pytest.raises(gr.Error, match="is no checkpoint on the Hub; owner/name was expected"):
+            checkpoint_panel._use_hub(session, name)
+    with pytest.raises(ModelError, match="your own model is gone"):
+        session.or_else(lambda _: None)(MINE)
+
+
+# ---- in a browser ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def served() -> Iterator[str]:
+    """The page in this process, where the Hub is; its presets answer like `FakeScorer`."""
+    port = free_port()
+    app = build_app(lambda _: FakeScorer())
+    launch(app, server_name="127.0.0.1", server_port=port)
+    yield f"http://127.0.0.1:{port}"
+    app.close(verbose=False)
+
+
+def open_tab(page: Page, address: str) -> None:
+    page.goto(address)
+    page.get_by_role("tab", name="Fine-tune").click()
+
+
+def test_an_uploaded_checkpoint_scores_for_its_visitor_alone(
+    hub,
+    page,
+    browser,
+    served,
+    small_zip,
+    checkpoint_folder,
+    world,
+):
+    open_tab(page, served)
+    page.click("#use-checkpoint > button")
+    page.set_input_files("#checkpoint-zip input[type=file]", small_zip)
+    expect(page.locator("#score-button")).to_be_visible(timeout=30_000)
+    assert page.input_value("#model input") == "my uploaded checkpoint"
+    fill_in(page, world, PROMPT)
+    page.click("#score-button")
+    wait_for_scores(page)
+    expected = scorer.load_scorer(str(checkpoint_folder)).score(world, PROMPT).scores
+    shown = page.locator("#score-table .value").all_text_contents()
+    assert shown == [f"{expected[name]:.2f}" for name in DIMENSIONS]
+    expect(page.locator("#heading")).to_contain_text("Scored by my uploaded checkpoint.")
+    other = browser.new_page()
+    other.goto(served)
+    other.click("#model input")
+    expect(other.get_by_role("option")).to_have_count(3)
+    other.close()
+
+
+def test_a_zip_that_is_no_checkpoint_and_a_name_that_is_none_are_explained(hub, page, served, tmp_path):
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        archive.writestr("a.jpg", b"")
+    open_tab(page, served)
+    page.click("#use-checkpoint > button")
+    page.set_input_files("#checkpoint-zip input[type=file]", tmp_path / "photos.zip")
+    expect(page.locator(".toast-body").first).to_contain_text("photos.zip is not a checkpoint: it has no config.json")
+    page.fill("#checkpoint-name textarea", "you/nothing")
+    page.click("#checkpoint-button")
+    expect(page.locator(".toast-body").last).to_contain_text("you/nothing: no such model repository")
+
+
+def test_from_a_data_set_on_the_hub_to_a_checkpoint_on_the_hub(hub, page, served, clips):
+    hub.repos["datasets/you/clips"] = Repo(dict(clips))
+    open_tab(page, served)
+    expect(page.locator("#push")).to_be_hidden()
+    page.fill("#hub-dataset textarea", "you/clips")
+    page.click("#hub-load")
+    expect(page.locator("#check")).to_contain_text(f"{CLIPS} of {CLIPS + 1} rows will be used", timeout=30_000)
+    expect(page.locator("#check")).to_contain_text("broken.mp4 cannot be read as a video")
+    assert hub.fetched() == clips.keys() - {f"{CLIPS}.mp4"}
+    page.click("#start-button")
+    expect(page.locator("#train-results")).to_be_visible(timeout=120_000)
+    page.click("#push > button")
+    page.fill("#push-repo textarea", "you/scores")
+    page.fill("#push-token input", "hf_you")
+    assert page.get_attribute("#push-token input", "type") == "password"
+    page.click("#push-button")
+    expect(page.locator("#pushed a")).to_have_attribute("href", f"{hub.url}/you/scores", timeout=20_000)
+    expect(page.locator("#push-token input")).to_have_value("")
+    assert hub.repos["models/you/scores"].private
+    assert find_checkpoint("you/scores", token="hf_you").trained_on.description == "you/clips"
+
+
+def test_a_public_checkpoint_of_the_hub_is_chosen_by_its_name(hub, page, served, checkpoint_folder):
+    push_checkpoint(checkpoint_folder, "you/scores", token="hf_you", private=False)
+    open_tab(page, served)
+    page.click("#use-checkpoint > button")
+    page.fill("#checkpoint-name textarea", "you/scores")
+    page.click("#checkpoint-button")
+    expect(page.locator("#score-button")).to_be_visible(timeout=30_000)
+    assert page.input_value("#model input") == "you/scores"

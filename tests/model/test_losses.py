@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+
+from vjepa_demo.config import DIMENSIONS, LossConfig
+from vjepa_demo.model.losses import loss_parts, mos_loss, ranking_loss, scale_aware_loss, smooth_l1_loss
+
+NAN = float("nan")
+TERMS = [smooth_l1_loss, ranking_loss, scale_aware_loss]
+
+
+def column(*values: float) -> Tensor:
+    """One dimension (B, 1)."""
+    return torch.tensor(values).unsqueeze(1)
+
+
+def batch(size: int = 8, *, missing: float = 0.3, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Predictions and labels (size, 5), a share of the labels missing."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (size, len(DIMENSIONS))
+    labels = (1 + 4 * torch.rand(shape, generator=generator)).round(decimals=1)
+    predictions = labels + torch.randn(shape, generator=generator)
+    labels[torch.rand(shape, generator=generator) < missing] = NAN
+    return predictions.requires_grad_(), labels
+
+
+def gradient(predictions: Tensor, labels: Tensor, loss=mos_loss) -> Tensor:
+    predictions = predictions.detach().requires_grad_()
+    value = loss(predictions, labels)
+    (value if isinstance(value, Tensor) else value[0]).backward()
+    assert predictions.grad is not None
+    return predictions.grad
+
+
+# ---- values by hand --------------------------------------------------------------------------------------------------
+
+
+def test_smooth_l1_by_hand():
+    # Errors 0.05 (inside beta): 0.05**2 / 0.2 = 0.0125; 0.5 (outside): 0.5 - 0.05 = 0.45.
+    value, num = smooth_l1_loss(column(3.05, 2.5), column(3.0, 3.0))
+    assert value.item() == pytest.approx((0.0125 + 0.45) / 2)
+    assert num == 2
+
+
+def test_ranking_by_hand():
+    # Ordered pairs by label: (2, 1) predicted 0.1 apart: 0.1 short; (3, 1) 0.5 apart: none; (3, 2) 0.4 apart: none.
+    value, num = ranking_loss(column(3.0, 3.1, 3.5), column(1.0, 2.0, 3.0))
+    assert value.item() == pytest.approx(0.1 / 3)
+    assert num == 3
+
+
+def test_ranking_of_a_swapped_pair_is_the_margin_and_the_distance():
+    value, num = ranking_loss(column(4.0, 2.0), column(2.0, 4.0))
+    assert value.item() == pytest.approx(0.2 + 2.0)
+    assert num == 1
+
+
+@pytest.mark.parametrize(
+    ("label", "weight"), [(1.0, 1.5), (2.49, 1.5), (2.5, 1.0), (3.0, 1.0), (4.0, 1.0), (4.01, 1.5), (5.0, 1.5)]
+)
+def test_scale_aware_weighs_the_squared_error_at_the_ends(label, weight):
+    value, _ = scale_aware_loss(column(label + 0.5), column(label))
+    assert value.item() == pytest.approx(weight * 0.25, rel=1e-5)
+
+
+def test_the_loss_is_the_weighted_sum_of_its_terms():
+    predictions, labels = batch()
+    parts = loss_parts(predictions, labels)
+    expected = 0.7 * parts.smooth_l1 + 0.3 * parts.ranking + 0.1 * parts.scale_aware
+    torch.testing.assert_close(parts.total, expected)
+    torch.testing.assert_close(mos_loss(predictions, labels), parts.total)
+    assert parts.total.requires_grad
+    assert not any(part.requires_grad for part in (parts.smooth_l1, parts.ranking, parts.scale_aware))
+
+
+def test_the_loss_equals_loops_over_clips_pairs_and_dimensions():
+    predictions, labels = batch(12)
+    config = LossConfig(smooth_l1_beta=0.3, ranking_margin=0.5, ranking_threshold=0.7, extreme_weight=2.0)
+    pointwise, squares, hinges = [], [], []
+    for d in range(len(DIMENSIONS)):
+        for i in range(12):
+            error = abs(predictions[i, d].item() - labels[i, d].item())
+            if error == error:
+                pointwise.append(error**2 / 0.6 if error < 0.3 else error - 0.15)
+                squares.append((1.0 if 2.5 <= labels[i, d] <= 4.0 else 2.0) * error**2)
+        for i, j in itertools.permutations(range(12), 2):
+            if labels[i, d] - labels[j, d] > 0.7001:
+                hinges.append(max(0.0, 0.5 - (predictions[i, d] - predictions[j, d]).item()))
+    parts = loss_parts(predictions, labels, config)
+    assert parts.smooth_l1.item() == pytest.approx(sum(pointwise) / len(pointwise), rel=1e-5)
+    assert parts.scale_aware.item() == pytest.approx(sum(squares) / len(squares), rel=1e-5)
+    assert parts.ranking.item() == pytest.approx(sum(hinges) / len(hinges), rel=1e-5)
+    assert (parts.num_labels, parts.num_pairs) == (len(pointwise), len(hinges))
+
+
+# ---- pairs -----------------------------------------------------------------------------------------------------------
+
+
+def test_tied_labels_do_not_count():
+    value, num = ranking_loss(column(1.0, 5.0, 2.0), column(3.0, 3.0, 3.0))
+    assert (value, num) == (0, 0)
+
+
+@pytest.mark.parametrize(("low", "high"), [(1.0, 1.1), (3.1, 3.2), (4.9, 5.0), (2.7, 2.8)])
+def test_a_difference_of_just_the_threshold_does_not_count_whatever_the_rounding(low, high):
+    assert ranking_loss(column(3.0, 3.0), column(low, high))[1] == 0
+    assert ranking_loss(column(3.0, 3.0), column(low, high + 0.01))[1] == 1
+
+
+def test_one_clip_has_no_ranking():
+    predictions, labels = batch(1, missing=0.0)
+    parts = loss_parts(predictions, labels)
+    assert (parts.ranking, parts.num_pairs) == (0, 0)
+    assert torch.isfinite(gradient(predictions, labels)).all()
+
+
+def test_a_dimension_is_ranked_by_itself():
+    """The order in one dimension says nothing about another."""
+    predictions, labels = batch(6, missing=0.0)
+    each = [ranking_loss(predictions[:, [d]], labels[:, [d]]) for d in range(len(DIMENSIONS))]
+    value, num = ranking_loss(predictions, labels)
+    torch.testing.assert_close(value, sum(v * n for v, n in each) / num)
+    assert num == sum(n for _, n in each)
+
+
+# ---- masks -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("term", [mos_loss, *TERMS])
+def test_a_masked_label_gets_no_gradient_and_no_nan_leaks(term):
+    predictions, labels = batch()
+    gradients = gradient(predictions, labels, term)
+    assert torch.isfinite(gradients).all()
+    assert (gradients[labels.isnan()] == 0).all()
+    assert (gradients[~labels.isnan()] != 0).any()
+
+
+@pytest.mark.parametrize("term", [mos_loss, *TERMS])
+def test_what_is_predicted_under_a_mask_changes_nothing(term):
+    predictions, labels = batch()
+    other = torch.where(labels.isnan(), predictions + 100.0, predictions)
+    first, second = term(predictions, labels), term(other, labels)
+    assert first == second if isinstance(first, Tensor) else first[0] == second[0]
+    assert torch.equal(gradient(predictions, labels, term), gradient(other, labels, term))
+
+
+def test_a_clip_without_labels_is_as_if_it_were_not_there():
+    predictions, labels = batch()
+    labels[3] = NAN
+    kept = [i for i in range(8) if i != 3]
+    torch.testing.assert_close(mos_loss(predictions, labels), mos_loss(predictions[kept], labels[kept]))
+
+
+def test_one_labelled_dimension_is_as_if_it_were_the_only_one():
+    predictions, labels = batch(missing=0.0)
+    labels[:, :4] = NAN
+    torch.testing.assert_close(mos_loss(predictions, labels), mos_loss(predictions[:, 4:], labels[:, 4:]))
+
+
+@pytest.mark.parametrize("size", [0, 1, 4])
+def test_nothing_labelled_is_zero_with_zero_gradient(size):
+    predictions = torch.randn(size, 5)
+    labels = torch.full((size, 5), NAN)
+    assert mos_loss(predictions, labels) == 0
+    assert torch.equal(gradient(predictions, labels), torch.zeros(size, 5))
+
+
+# ---- properties ------------------------------------------------------------------------------------------------------
+
+
+def test_the_order_of_clips_does_not_matter():
+    predictions, labels = batch(20)
+    order = torch.randperm(20, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(mos_loss(predictions[order], labels[order]), mos_loss(predictions, labels))
+    torch.testing.assert_close(
+        gradient(predictions[order], labels[order]), gradient(predictions, labels)[order], rtol=1e-5, atol=1e-7
+    )
+
+
+def test_perfect_predictions_of_labels_far_apart_cost_nothing():
+    labels = torch.tensor([[1.0], [2.0], [NAN], [4.5]])
+    assert mos_loss(labels.nan_to_num(3.0), labels) == 0
+
+
+def test_the_gradient_is_that_of_finite_differences():
+    predictions, labels = batch(5)
+    step = 1e-2
+    found = torch.zeros_like(labels)
+    for i, d in itertools.product(range(5), range(5)):
+        shift = torch.zeros_like(labels)
+        shift[i, d] = step
+        found[i, d] = (mos_loss(predictions + shift, labels) - mos_loss(predictions - shift, labels)) / (2 * step)
+    torch.testing.assert_close(gradient(predictions, labels), found, rtol=0.02, atol=2e-3)
+
+
+def test_descending_the_loss_finds_the_labels():
+    predictions, labels = batch(16)
+    with torch.no_grad():
+        start = mos_loss(predictions, labels)
+    optimizer = torch.optim.Adam([predictions], lr=0.05)
+    for _ in range(150):
+        optimizer.zero_grad()
+        mos_loss(predictions, labels).backward()
+        optimizer.step()
+    assert mos_loss(predictions, labels) < 0.1 * start
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_is_computed_in_float32_whatever_comes_in(dtype):
+    predictions, labels = batch()
+    predictions = predictions.detach().to(dtype)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = mos_loss(predictions.requires_grad_(), labels.to(dtype).float())
+        loss.backward()
+    assert loss.dtype == torch.float32
+    assert torch.equal(loss, mos_loss(predictions.float(), labels.to(dtype).float()))
+    assert predictions.grad is not None
+    assert predictions.grad.dtype == dtype
+    assert torch.isfinite(predictions.grad).all()
+
+
+def test_micro_batches_of_one_size_average_to_the_whole_but_for_the_pairs():
+    """What the module says about gradient accumulation and several processes."""
+    predictions, labels = batch(8, missing=0.0)
+    whole = loss_parts(predictions, labels)
+    halves = [loss_parts(predictions[i::2], labels[i::2]) for i in range(2)]
+    torch.testing.assert_close(whole.smooth_l1, (halves[0].smooth_l1 + halves[1].smooth_l1) / 2)
+    torch.testing.assert_close(whole.scale_aware, (halves[0].scale_aware + halves[1].scale_aware) / 2)
+    assert whole.num_pairs > halves[0].num_pairs + halves[1].num_pairs
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (3, 5), (20,)])
+def test_refuses_labels_of_another_shape(shape):
+    with pytest.raises(ValueError, match=r"one shape \(B, D\), got \(4, 5\) and"):
+        mos_loss(torch.zeros(4, 5), torch.zeros(shape))

@@ -1,0 +1,391 @@
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+
+import pytest
+import torch
+import torch.nn.functional as F
+from small_models import CROP, FRAMES, small_vjepa_config, write_processor
+from transformers import AutoTokenizer, BertModel, VJEPA2ForVideoClassification, VJEPA2Model
+
+from vjepa_demo.config import DIMENSIONS, View
+from vjepa_demo.model.vjepa import OptimizedMOSHead, VJEPAModel, create_vjepa_model, inference_dtype, resolve_device
+from vjepa_demo.schema import ModelError
+
+
+@pytest.fixture(scope="module")
+def video() -> torch.Tensor:
+    """Two clips (B, C, T, H, W)."""
+    return torch.randn(2, 3, FRAMES, CROP, CROP, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.fixture
+def model(base_encoder, text_encoder) -> VJEPAModel:
+    torch.manual_seed(0)
+    return VJEPAModel(str(base_encoder), str(text_encoder), device="cpu")
+
+
+def make(video_encoder, text_encoder, **settings) -> VJEPAModel:
+    torch.manual_seed(0)
+    return VJEPAModel(str(video_encoder), str(text_encoder), device="cpu", **settings)
+
+
+# ---- what comes out --------------------------------------------------------------------------------------------------
+
+
+def test_five_scores_a_clip(model, video):
+    with torch.no_grad():
+        scores = model(video, model.encode_text(["a cat", "a dog runs"]))
+    assert scores.shape == (2, len(DIMENSIONS))
+    assert scores.dtype == torch.float32
+
+
+def test_video_features_are_the_mean_of_transformers_own_last_hidden_state(model, video, base_encoder):
+    reference = VJEPA2Model.from_pretrained(base_encoder).eval()
+    with torch.no_grad():
+        hidden = reference(video.transpose(1, 2), skip_predictor=True).last_hidden_state
+    torch.testing.assert_close(model.encode_video(video), hidden.mean(dim=1))
+
+
+def test_cls_pooling_is_token_zero(base_encoder, text_encoder, video):
+    reference = VJEPA2Model.from_pretrained(base_encoder).eval()
+    with torch.no_grad():
+        hidden = reference(video.transpose(1, 2), skip_predictor=True).last_hidden_state
+    torch.testing.assert_close(make(base_encoder, text_encoder, pooling="cls").encode_video(video), hidden[:, 0])
+
+
+def test_attentive_pooling_is_the_classification_checkpoints_own_pooler(ssv2_encoder, text_encoder, video):
+    reference = VJEPA2ForVideoClassification.from_pretrained(ssv2_encoder).eval()
+    features = make(ssv2_encoder, text_encoder, pooling="attentive").encode_video(video)
+    with torch.no_grad():
+        torch.testing.assert_close(reference.classifier(features), reference(video.transpose(1, 2)).logits)
+
+
+def test_a_classification_checkpoint_gives_its_encoder_to_mean_pooling(ssv2_encoder, text_encoder, video):
+    reference = VJEPA2ForVideoClassification.from_pretrained(ssv2_encoder).vjepa2.eval()
+    with torch.no_grad():
+        hidden = reference(video.transpose(1, 2), skip_predictor=True).last_hidden_state
+    torch.testing.assert_close(make(ssv2_encoder, text_encoder).encode_video(video), hidden.mean(dim=1))
+
+
+def test_text_features_are_berts_cls_token_of_unit_length(model, text_encoder):
+    prompts = ["a red ball", "a dog runs over the wet sand"]
+    reference, tokenizer = BertModel.from_pretrained(text_encoder).eval(), AutoTokenizer.from_pretrained(text_encoder)
+    with torch.no_grad():
+        hidden = reference(**tokenizer(prompts, padding=True, return_tensors="pt")).last_hidden_state
+    features = model.encode_text(prompts)
+    torch.testing.assert_close(features, F.normalize(hidden[:, 0], dim=-1))
+    torch.testing.assert_close(features.norm(dim=1), torch.ones(2))
+
+
+def test_a_prompt_longer_than_the_text_encoder_reads_is_cut(model):
+    torch.testing.assert_close(model.encode_text(["word " * 500]), model.encode_text(["word " * 400]))
+
+
+def test_a_batch_equals_its_clips_one_by_one(model, video):
+    prompts = ["short", "a much longer prompt than the other"]
+    text = torch.cat([model.encode_text([prompt]) for prompt in prompts])
+    torch.testing.assert_close(model.encode_text(prompts), text, atol=1e-5, rtol=1e-4)
+    with torch.no_grad():
+        single = torch.cat([model(video[index : index + 1], text[index : index + 1]) for index in range(2)])
+        torch.testing.assert_close(model(video, text), single, atol=1e-5, rtol=1e-4)
+
+
+def test_forward_equals_features_then_head(model, video):
+    features = model.extract_features(video, ["one", "two"])
+    assert set(features) == {"video_features", "text_features"}
+    with torch.no_grad():
+        scores = model.predict_with_features(features["video_features"], features["text_features"])
+        torch.testing.assert_close(scores, model(video, features["text_features"]))
+
+
+def test_prefix_then_tail_equals_the_whole_wherever_the_line_is(base_encoder, text_encoder, video):
+    whole = make(base_encoder, text_encoder, freeze_ratio=0.0).encode_video(video)
+    for ratio in (0.5, 0.85, 1.0):
+        split = make(base_encoder, text_encoder, freeze_ratio=ratio)
+        torch.testing.assert_close(split.encode_tail(split.encode_prefix(video)), whole)
+
+
+def test_only_the_encoder_is_kept(model):
+    names = {name.split(".")[0] for name, _ in model.named_parameters()}
+    assert names == {"venc", "tenc", "head"}
+    assert not any("predictor" in name or "pooler" in name for name, _ in model.named_parameters())
+    assert model.venc.config._attn_implementation == "sdpa"
+
+
+def test_bfloat16_scores_like_float32(base_encoder, text_encoder, video):
+    fp32, bf16 = (make(base_encoder, text_encoder, dtype=dtype) for dtype in (torch.float32, torch.bfloat16))
+    prompts = ["a red ball", "a blue ball"]
+    with torch.inference_mode():
+        difference = fp32(video, fp32.encode_text(prompts)) - bf16(video, bf16.encode_text(prompts))
+    assert 0 < difference.abs().max() <= 0.02
+    assert bf16.parameter_statistics().total_bytes < fp32.parameter_statistics().total_bytes
+
+
+# ---- what trains -----------------------------------------------------------------------------------------------------
+
+
+def training(model: VJEPAModel) -> set[str]:
+    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+@pytest.mark.parametrize(("ratio", "frozen"), [(0.0, 0), (0.5, 2), (0.85, 3), (1.0, 4)])
+def test_the_bottom_layers_and_the_embeddings_never_train(base_encoder, text_encoder, ratio, frozen):
+    names = training(make(base_encoder, text_encoder, freeze_ratio=ratio))
+    for layer in range(4):
+        assert any(name.startswith(f"venc.layer.{layer}.") for name in names) == (layer >= frozen)
+    assert not any("venc.embeddings" in name for name in names)
+    assert "venc.layernorm.weight" in names
+
+
+def test_the_attentive_pooler_never_trains(ssv2_encoder, text_encoder):
+    model = make(ssv2_encoder, text_encoder, pooling="attentive")
+    model.unfreeze_video_encoder()
+    assert not any("pooler" in name for name in training(model))
+
+
+def test_freezing_and_unfreezing_respects_the_line(model):
+    before = training(model)
+    model.freeze_video_encoder()
+    assert not any(name.startswith("venc") for name in training(model))
+    model.unfreeze_video_encoder()
+    assert training(model) == before
+    model.freeze_text_encoder()
+    assert not any(name.startswith("tenc") for name in training(model))
+    model.unfreeze_text_encoder()
+    assert training(model) == before
+
+
+def test_gradients_reach_what_trains_and_nothing_else(model, video):
+    model(video, model.embed_text(["a", "b"])).sum().backward()
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad is not None) == parameter.requires_grad, name
+
+
+def test_parameter_groups_have_their_names_rates_and_only_what_trains(model):
+    groups = model.get_discriminative_params(1e-3)
+    assert [(group["name"], group["lr"]) for group in groups] == [
+        ("text_encoder", pytest.approx(1e-4)),
+        ("video_encoder", pytest.approx(5e-4)),
+        ("prediction_head", pytest.approx(2e-3)),
+    ]
+    grouped = [parameter for group in groups for parameter in group["params"]]
+    assert all(parameter.requires_grad for parameter in grouped)
+    assert len({id(parameter) for parameter in grouped}) == len(grouped) == len(training(model))
+    torch.optim.AdamW(groups)
+
+
+def test_a_frozen_part_has_an_empty_group(model):
+    model.freeze_text_encoder()
+    groups = model.get_discriminative_params()
+    assert groups[0]["params"] == []
+    torch.optim.AdamW(groups)
+
+
+def test_statistics_are_counted_on_the_model(model):
+    statistics = model.parameter_statistics()
+    assert statistics.total == sum(parameter.numel() for parameter in model.parameters())
+    assert statistics.total_bytes == 4 * statistics.total
+    assert statistics.trainable + statistics.frozen == statistics.total
+    model.freeze_video_encoder()
+    model.freeze_text_encoder()
+    assert model.parameter_statistics().trainable == sum(p.numel() for p in model.head.parameters())
+
+
+def test_the_head_has_the_seeds_layers():
+    head = OptimizedMOSHead(1408, 1024)
+    shapes = {name: tuple(value.shape) for name, value in head.state_dict().items()}
+    assert shapes == {
+        "net.0.weight": (2432,),
+        "net.0.bias": (2432,),
+        "net.1.weight": (512, 2432),
+        "net.1.bias": (512,),
+        "net.4.weight": (256, 512),
+        "net.4.bias": (256,),
+        "net.7.weight": (5, 256),
+        "net.7.bias": (5,),
+    }
+    assert head.net[3].p == head.net[6].p == 0.1
+
+
+def test_create_vjepa_model_takes_the_seeds_keys(base_encoder, text_encoder):
+    model = create_vjepa_model(
+        {
+            "video_encoder": str(base_encoder),
+            "text_encoder": str(text_encoder),
+            "freeze_ratio": 0.5,
+            "device": "cpu",
+            "batch_size": 4,
+        }
+    )
+    assert model.num_frozen_layers == 2
+    assert model.head.net[1].out_features == 512
+
+
+def test_create_vjepa_model_has_the_seeds_defaults(monkeypatch):
+    seen = {}
+    monkeypatch.setattr("vjepa_demo.model.vjepa.VJEPAModel", lambda **settings: seen.update(settings))
+    create_vjepa_model({})
+    assert seen == {
+        "vjepa_model_id": "facebook/vjepa2-vitg-fpc64-384-ssv2",
+        "text_model_id": "BAAI/bge-large-en-v1.5",
+        "freeze_ratio": 0.85,
+        "device": "cuda",
+    }
+
+
+# ---- where it runs ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA here")
+def test_cuda_falls_back_to_the_cpu_with_one_line(base_encoder, text_encoder, caplog):
+    with caplog.at_level(logging.WARNING, logger="vjepa_demo.model.vjepa"):
+        model = VJEPAModel(str(base_encoder), str(text_encoder), device="cuda")
+    assert model.device.type == "cpu"
+    assert [record.getMessage() for record in caplog.records] == ["no CUDA device here: the model runs on the CPU"]
+
+
+def test_an_explicit_cpu_is_taken_silently(caplog):
+    assert resolve_device("cpu").type == "cpu"
+    assert not caplog.records
+
+
+def test_bfloat16_is_used_where_the_processor_has_it(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    assert inference_dtype("cpu") == torch.bfloat16
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    assert inference_dtype("cpu") == torch.float32
+
+
+def test_the_clip_is_what_the_processors_file_says(model, base_encoder, text_encoder):
+    assert (model.clip_config.num_frames, model.clip_config.crop_size) == (FRAMES, CROP)
+    assert make(base_encoder, text_encoder, num_frames=2).clip_config.num_frames == 2
+
+
+@pytest.mark.parametrize(
+    ("view", "message"),
+    [
+        (View(num_frames=2, framing="fragments", grid=7), "grid is 7, which does not divide the encoder's 32 pixels"),
+        (View(edge=16), "edge is 16; the encoder's 32 pixels at least"),
+        (View(num_frames=2, framing="fragments", grid=8, edge=16), "edge is 16"),
+    ],
+)
+def test_a_view_that_does_not_fit_the_encoder_is_refused_when_the_model_is_built(
+    base_encoder, text_encoder, view, message
+):
+    with pytest.raises(ModelError, match=message):
+        make(base_encoder, text_encoder, views=(View(), view))
+
+
+def test_fewer_views_than_the_model_has_are_refused_with_what_it_takes(base_encoder, text_encoder, video):
+    model = make(base_encoder, text_encoder, views=(View(), View(num_frames=2, framing="squeeze")))
+    for given in (video, [video], [video, video]):
+        with pytest.raises(ValueError, match="this model looks 2 times, at 4, 2 frames"):
+            model.encode_video(given)
+
+
+def test_views_are_a_setting_of_the_seeds_configuration(base_encoder, text_encoder):
+    views = (View(), View(num_frames=2, framing="squeeze"))
+    encoders = {"video_encoder": str(base_encoder), "text_encoder": str(text_encoder)}
+    assert create_vjepa_model({**encoders, "device": "cpu", "views": views}).config.views == views
+
+
+def test_features_of_views_stand_side_by_side_before_the_head(base_encoder, text_encoder, video):
+    model = make(base_encoder, text_encoder, views=(View(), View(num_frames=2, framing="squeeze")))
+    alone = make(base_encoder, text_encoder)
+    pixels = [video, video[:, :, :2]]
+    features = model.encode_video(pixels)
+    assert model.clip_config.views == model.config.views
+    torch.testing.assert_close(features, torch.cat([alone.encode_video(view) for view in pixels], dim=1))
+    torch.testing.assert_close(model.encode_tail(model.encode_prefix(pixels)), features)
+    assert model(pixels, model.encode_text(["a", "b"])).shape == (2, len(DIMENSIONS))
+
+
+def test_one_view_in_a_list_is_that_view(model, video):
+    torch.testing.assert_close(model.encode_video([video]), model.encode_video(video))
+
+
+# ---- what is refused -------------------------------------------------------------------------------------------------
+
+
+def test_attentive_pooling_needs_a_pooler(base_encoder, text_encoder):
+    with pytest.raises(ModelError, match="has no attentive pooler"):
+        make(base_encoder, text_encoder, pooling="attentive")
+
+
+def test_an_unknown_pooling_is_refused(base_encoder, text_encoder):
+    with pytest.raises(ModelError, match="choose one of mean, attentive, cls"):
+        make(base_encoder, text_encoder, pooling="max")
+
+
+@pytest.mark.parametrize("ratio", [-0.1, 1.5])
+def test_a_freeze_ratio_is_a_share(base_encoder, text_encoder, ratio):
+    with pytest.raises(ModelError, match="share from 0 to 1"):
+        make(base_encoder, text_encoder, freeze_ratio=ratio)
+
+
+def test_a_model_that_is_nowhere_is_named(text_encoder, tmp_path):
+    with pytest.raises(ModelError, match="nobody/nothing"):
+        make("nobody/nothing", text_encoder)
+    with pytest.raises(ModelError, match="no such folder"):
+        make(tmp_path / "gone", text_encoder)
+
+
+def test_a_model_of_another_kind_is_refused(base_encoder, text_encoder):
+    with pytest.raises(ModelError, match="is a 'bert' model; expected 'vjepa2'"):
+        make(text_encoder, text_encoder)
+    with pytest.raises(ModelError, match="is a 'vjepa2' model; expected 'bert'"):
+        make(base_encoder, base_encoder)
+
+
+def test_code_in_a_checkpoint_is_never_run(text_encoder, tmp_path):
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_type": "evil", "auto_map": {"AutoConfig": "evil.EvilConfig"}})
+    )
+    (tmp_path / "evil.py").write_text("raise SystemExit('the code of a checkpoint was run')")
+    with pytest.raises(ModelError, match="cannot read a model"):
+        make(tmp_path, text_encoder)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("{", "cannot be read"), ("[1]", "cannot be read"), ('{"image_mean": [0.5]}', "no mean and std for each colour")],
+)
+def test_a_broken_processor_file_is_refused(base_encoder, text_encoder, tmp_path, content, message):
+    broken = shutil.copytree(base_encoder, tmp_path / "encoder")
+    (broken / "video_preprocessor_config.json").write_text(content)
+    with pytest.raises(ModelError, match=message):
+        make(broken, text_encoder)
+
+
+def test_frames_that_do_not_fill_tubelets_are_refused(base_encoder, text_encoder):
+    with pytest.raises(ModelError, match=r"num_frames is 3; .* takes multiples of 2"):
+        make(base_encoder, text_encoder, num_frames=3)
+
+
+def test_a_checkpoint_that_lacks_weights_is_refused_and_not_filled_with_random_ones(text_encoder, tmp_path):
+    deeper = small_vjepa_config(num_hidden_layers=5)
+    VJEPA2Model(small_vjepa_config()).save_pretrained(tmp_path)
+    write_processor(tmp_path)
+    deeper.architectures = ["VJEPA2Model"]
+    deeper.save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"lacks \d+ of the weights of VJEPA2Model, such as encoder.layer.4"):
+        make(tmp_path, text_encoder)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (3, FRAMES, CROP, CROP),
+        (1, 1, FRAMES, CROP, CROP),
+        (1, 3, 3, CROP, CROP),
+        (1, 3, FRAMES, 30, CROP),
+        (1, 3, FRAMES, 64, 64),
+    ],
+)
+def test_a_tensor_of_the_wrong_shape_is_refused(model, shape):
+    with pytest.raises(ValueError, match=r"got"):
+        model.encode_video(torch.zeros(shape))

@@ -1,0 +1,89 @@
+"""The page served for a browser, and what every browser test does with it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page, expect
+
+from vjepa_demo.app.page import build_app, launch
+from vjepa_demo.config import ASSETS
+from vjepa_demo.model.checkpoint import read_checkpoint
+
+PATIENCE_MILLISECONDS = 120_000  # a machine may be busy; what is awaited comes in milliseconds on an idle one
+expect.set_options(timeout=PATIENCE_MILLISECONDS)
+
+ROOT = Path(__file__).resolve().parent.parent
+PROMPT = "the earth turns in space"
+DEMO = read_checkpoint(ASSETS / "demo").trained_on
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def serving(**environment: str) -> Iterator[str]:
+    """The address of `python app.py`, a process of its own."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "app.py"],
+        cwd=ROOT,
+        env=os.environ | {"GRADIO_SERVER_PORT": str(port), "PYTHONUNBUFFERED": "1"} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    log = []
+    for line in process.stdout:
+        log.append(line)
+        if "the page is on" in line:
+            break
+    else:
+        raise AssertionError("app.py ended:\n" + "".join(log))
+    threading.Thread(target=process.stdout.read, daemon=True).start()  # keep the pipe from filling up
+    yield f"http://127.0.0.1:{port}"
+    process.terminate()
+    process.wait(30)
+
+
+@contextmanager
+def page_of(scorer: Callable[[str], Any]) -> Iterator[str]:
+    """The address of a page, served by this process, whose models are what `scorer` makes of their names."""
+    app, port = build_app(scorer), free_port()
+    launch(app, server_name="127.0.0.1", server_port=port)
+    yield f"http://127.0.0.1:{port}"
+    app.close(verbose=False)
+
+
+def upload(page: Page, path: Path) -> None:
+    page.set_input_files("#video input[type=file]", path)
+
+
+def fill_in(page: Page, path: Path, prompt: str) -> None:
+    upload(page, path)
+    page.fill("#prompt textarea", prompt)
+    expect(page.locator("#score-button")).to_be_enabled()
+
+
+def wait_for_scores(page: Page) -> None:
+    expect(page.locator("#score-table .value")).to_have_count(5)
+    page.locator("#radar .js-plotly-plot .scatterlayer .trace").wait_for()
+
+
+def overlap(one: dict[str, float], other: dict[str, float]) -> bool:
+    """Whether two boxes share more than a pixel."""
+    return all(
+        min(one[start] + one[size], other[start] + other[size]) - max(one[start], other[start]) > 1
+        for start, size in (("x", "width"), ("y", "height"))
+    )

@@ -1,0 +1,542 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from small_models import FRAMES, TRAINED_ON
+
+from vjepa_demo.config import DIMENSIONS, TrainConfig
+from vjepa_demo.media.video import Clip, write_video
+from vjepa_demo.model.checkpoint import load_base, load_checkpoint, read_checkpoint
+from vjepa_demo.model.features import FeatureKey, FeatureStore, content_sha256, feature_store
+from vjepa_demo.model.metrics import Estimate, verdict
+from vjepa_demo.model.vjepa import VJEPAModel, inference_dtype
+from vjepa_demo.schema import CheckpointError, RecordError, VideoRecord
+from vjepa_demo.tasks import score as scorer_module
+from vjepa_demo.tasks.score import Scorer
+from vjepa_demo.tasks.train import (
+    EncodingReport,
+    EpochReport,
+    StartReport,
+    TrainingData,
+    TrainingResult,
+    fine_tune,
+    gain,
+    judge,
+    schedule,
+    train,
+)
+
+CONFIG = TrainConfig(epochs=4, batch_size=4, learning_rate=2e-3, patience=50)
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory) -> list[VideoRecord]:
+    """Sixteen tiny videos, plain greys, labelled by how bright they are."""
+    folder = tmp_path_factory.mktemp("clips")
+    made = []
+    for index in range(16):
+        brightness = index / 15
+        frames = torch.full((FRAMES, 3, 40, 40), int(20 + 210 * brightness), dtype=torch.uint8)
+        write_video(folder / f"{index}.mp4", frames, frames_per_second=8, crf=1)
+        labels = dict.fromkeys(DIMENSIONS, 1.5 + 3 * brightness)
+        made.append(VideoRecord(f"{index}.mp4", folder / f"{index}.mp4", f"prompt {index}", labels, line=index + 2))
+    return made
+
+
+@pytest.fixture
+def data(records) -> TrainingData:
+    return TrainingData(train=records[::2] + records[1::4], validation=records[3::4], description="sixteen greys")
+
+
+def run(checkpoint_folder, data, folder, config=CONFIG, **settings) -> tuple[list[EpochReport], TrainingResult]:
+    model, _ = load_base(str(checkpoint_folder), device="cpu")
+    reports = list(train(model, data, config, folder, **settings))
+    return [report for report in reports if isinstance(report, EpochReport)], reports[-1]
+
+
+def losses(epochs) -> list[tuple[float, float | None]]:
+    return [(epoch.loss, epoch.validation_loss) for epoch in epochs]
+
+
+# ---- learning --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scope", ["head", "top"])
+def test_it_learns_what_the_labels_follow(checkpoint_folder, data, tmp_path, scope):
+    config = replace(CONFIG, scope=scope, epochs=30, learning_rate=5e-3)
+    epochs, result = run(checkpoint_folder, data, tmp_path, config)
+    assert epochs[-1].loss < 0.35 * epochs[0].loss
+    assert result.evaluation.dimensions["Traditional"].srocc.value > 0.9
+    assert result.best_epoch <= result.epochs == 30
+
+
+@pytest.mark.parametrize("folder", ["checkpoint_folder", "views_folder"])
+@pytest.mark.parametrize("scope", ["head", "top"])
+def test_the_checkpoint_predicts_what_the_result_says(folder, scope, data, tmp_path, request):
+    base = request.getfixturevalue(folder)
+    _, result = run(base, data, tmp_path, replace(CONFIG, scope=scope))
+    checkpoint = read_checkpoint(tmp_path)
+    model = load_checkpoint(replace(checkpoint, model=model_of(base, checkpoint)), device="cpu")
+    scorer = Scorer("mine", model, checkpoint.trained_on)
+    for record, prediction in zip(data.validation, result.predictions, strict=True):
+        scores = scorer.score(record.video, record.prompt).scores
+        assert list(scores.values()) == pytest.approx([min(max(value, 1), 5) for value in prediction], abs=0.02)
+
+
+def model_of(base: Path, checkpoint):
+    """The checkpoint's configuration with the base's encoders, which nobody copied in these tests."""
+    return replace(checkpoint.model, video_encoder=str(base / "video_encoder"), text_encoder=str(base / "text_encoder"))
+
+
+def test_the_checkpoint_says_what_it_learned_from(checkpoint_folder, data, tmp_path):
+    _, result = run(checkpoint_folder, data, tmp_path)
+    trained_on = read_checkpoint(tmp_path).trained_on
+    assert (trained_on.kind, trained_on.num_clips, trained_on.num_held_out) == ("human", 12, 4)
+    assert trained_on.description == "sixteen greys"
+    assert trained_on.vquala_score == result.evaluation.vquala_score.value
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+
+
+def digests_of(records) -> set[str]:
+    return {content_sha256(record.video)[:12] for record in records}
+
+
+def test_the_checkpoint_remembers_the_clips_it_learned_from_and_those_its_base_had(checkpoint_folder, data, tmp_path):
+    *_, first = fine_tune(str(checkpoint_folder), data, CONFIG, tmp_path / "first", device="cpu")
+    digests = read_checkpoint(first.folder).trained_on.digests
+    assert list(digests) == sorted(digests_of(data.train))
+    swapped = replace(data, train=data.validation, validation=data.train)
+    *_, second = fine_tune(str(first.folder), swapped, CONFIG, tmp_path / "second", device="cpu")
+    assert set(read_checkpoint(second.folder).trained_on.digests) == digests_of([*data.train, *data.validation])
+
+
+def judged(records, num_learned: int):
+    """`records` judged by scores of chance, for a model that learned from the first of them."""
+    generator = torch.Generator().manual_seed(0)
+    scores = [dict(zip(DIMENSIONS, torch.rand(5, generator=generator).tolist(), strict=True)) for _ in records]
+    digests = tuple(sorted(digests_of(records[:num_learned])))
+    return scores, judge(scores, records, replace(TRAINED_ON, digests=digests))
+
+
+def test_a_model_is_judged_by_clips_that_it_did_not_learn_from(records):
+    scores, evaluation = judged(records, num_learned=10)
+    assert (evaluation.n, evaluation.num_learned, evaluation.num_left_out) == (6, 10, 10)
+    assert evaluation.dimensions == judge(scores[10:], records[10:]).dimensions
+    assert verdict(evaluation).startswith("10 of 16 clips were learned from by this model: left out. ")
+    assert evaluation.to_dict()["num_left_out"] == 10
+
+
+def test_where_too_few_others_are_there_it_is_judged_by_all_and_says_that_this_flatters(records):
+    scores, evaluation = judged(records, num_learned=12)
+    assert (evaluation.n, evaluation.num_learned, evaluation.num_left_out) == (16, 12, 0)
+    assert replace(evaluation, num_learned=0) == judge(scores, records) == judged(records, num_learned=0)[1]
+    assert verdict(evaluation).startswith("These numbers flatter the model: 12 of 16 clips were learned from by it, ")
+
+
+def test_the_baseline_knows_the_labels_that_the_model_knew(records):
+    same_prompt = [replace(record, prompt=f"prompt {index % 6}") for index, record in enumerate(records)]
+    _, evaluation = judged(same_prompt, num_learned=10)
+    baseline = evaluation.no_video_baseline.dimensions["Overall"]
+    assert baseline.srocc.value is not None
+    alone = judge(judged(same_prompt, 0)[0][10:], same_prompt[10:]).no_video_baseline.dimensions["Overall"]
+    assert baseline.rmse.value != alone.rmse.value
+
+
+def test_a_clip_that_is_gone_counts_as_one_that_was_not_learned_from(records):
+    gone = [replace(record, video=record.video.with_name(f"gone-{record.name}")) for record in records[:6]]
+    digests = tuple(sorted(digests_of(records)))
+    scores = [dict.fromkeys(DIMENSIONS, index / 2) for index in range(6)]
+    assert judge(scores, gone, replace(TRAINED_ON, digests=digests)).num_learned == 0
+
+
+def test_the_words_that_several_prompts_have_are_known_afterwards_and_no_others(checkpoint_folder, data, tmp_path):
+    run(checkpoint_folder, replace(data, known_words=("ball", "red")), tmp_path)
+    trained_on = read_checkpoint(tmp_path).trained_on
+    assert trained_on.known_words == ("ball", "prompt", "red"), "not the numbers, which one prompt has each"
+    assert trained_on.unknown_words("a red prompt") == ("a",)
+
+
+def test_only_what_was_asked_for_changes(checkpoint_folder, data, tmp_path):
+    before, _ = load_base(str(checkpoint_folder), device="cpu")
+    for scope in ("head", "top"):
+        model, _ = load_base(str(checkpoint_folder), device="cpu")
+        list(train(model, data, replace(CONFIG, scope=scope), tmp_path / scope))
+        after = model.state_dict()
+        changed = {name for name, value in before.state_dict().items() if not torch.equal(value, after[name].float())}
+        rounded = {name for name in changed if after[name].dtype == torch.bfloat16}
+        learned = {".".join(name.split(".")[:3]) for name in changed - rounded}
+        head = {name for name in learned if name.startswith("head.")}
+        assert learned - head == (
+            set() if scope == "head" else {"venc.layer.3", "venc.layernorm.weight", "venc.layernorm.bias"}
+        )
+        assert head
+
+
+def test_a_single_labelled_dimension_trains_and_is_reported_alone(checkpoint_folder, data, tmp_path):
+    def only_temporal(records):
+        return [replace(record, labels={"Temporal": record.labels["Temporal"]}) for record in records]
+
+    one = replace(data, train=only_temporal(data.train), validation=only_temporal(data.validation))
+    model, _ = load_base(str(checkpoint_folder), device="cpu")
+    before = model.head.net[-1].weight.clone()
+    *_, result = train(model, one, CONFIG, tmp_path)
+    assert list(result.evaluation.dimensions) == ["Temporal"]
+    shrunk = model.head.net[-1].weight / before  # what has no label only decays, all of it alike
+    for name, row in zip(DIMENSIONS, shrunk, strict=True):
+        assert (row.max() - row.min() < 1e-4) == (name != "Temporal")
+
+
+def test_what_training_changed_is_told(checkpoint_folder, data, tmp_path):
+    model, _ = load_base(str(checkpoint_folder), device="cpu")
+    reports = list(train(model, data, replace(CONFIG, epochs=30, learning_rate=5e-3), tmp_path))
+    (start,) = (report for report in reports if isinstance(report, StartReport))
+    result = reports[-1]
+    assert result.start_score == start.validation.vquala_score.value
+    assert gain(result).startswith(f"Before training the VQualA score was {result.start_score:.3f}: it rose by")
+    worse = replace(result, start_score=1.0)
+    assert gain(worse) == "Training did not help on these clips: the VQualA score was 1.000 before."
+    assert gain(replace(result, start_score=None)) == ""
+    unsure = replace(result, evaluation=replace(result.evaluation, vquala_score=Estimate(0.8, 0.1)))
+    assert "it rose by 0.050, less than its standard error. These" in gain(replace(unsure, start_score=0.75))
+    assert "it rose by 0.200. These clips also chose when to stop" in gain(replace(unsure, start_score=0.6))
+
+
+def test_a_new_head_has_no_score_before_training(checkpoint_folder, data, tmp_path):
+    model, _ = load_base(str(checkpoint_folder), device="cpu")
+    reports = list(train(model, data, CONFIG, tmp_path, base_weights=None))
+    assert not any(isinstance(report, StartReport) for report in reports)
+    assert reports[-1].start_score is None
+
+
+def test_a_head_trained_on_trained_upper_layers_keeps_them(checkpoint_folder, data, tmp_path):
+    *_, first = fine_tune(str(checkpoint_folder), data, replace(CONFIG, scope="top"), tmp_path / "top", device="cpu")
+    *_, second = fine_tune(str(tmp_path / "top"), data, CONFIG, tmp_path / "head", device="cpu")
+    assert first.folder != second.folder
+    top, head = (
+        load_checkpoint(read_checkpoint(tmp_path / name), device="cpu").state_dict() for name in ("top", "head")
+    )
+    name = "venc.layer.3.mlp.fc1.weight"
+    original, _ = load_base(str(checkpoint_folder), device="cpu")
+    assert not torch.equal(top[name], original.state_dict()[name])
+    assert torch.equal(head[name], top[name])
+
+
+@pytest.mark.parametrize("train_text", [True, False])
+def test_the_text_encoder_learns_only_where_asked(checkpoint_folder, data, tmp_path, train_text):
+    config = replace(CONFIG, train_text=train_text, learning_rate=5e-3)
+    *_, result = fine_tune(str(checkpoint_folder), data, config, tmp_path, device="cpu")
+    before, _ = load_base(str(checkpoint_folder), device="cpu")
+    after = load_checkpoint(read_checkpoint(result.folder), device="cpu")
+    name = "encoder.layer.1.output.dense.weight"
+    assert torch.equal(before.tenc.state_dict()[name], after.tenc.state_dict()[name]) != train_text
+    features = [model.encode_text(["a prompt"]) for model in (before, after)]
+    assert torch.equal(*features) != train_text
+
+
+def test_without_validation_clips_there_are_no_metrics(checkpoint_folder, data, tmp_path):
+    epochs, result = run(checkpoint_folder, replace(data, validation=[]), tmp_path)
+    assert result.evaluation is None
+    assert all(epoch.validation is None for epoch in epochs)
+    assert result.best_epoch == result.epochs == 4
+
+
+def test_it_ends_early_when_nothing_gets_better(checkpoint_folder, data, tmp_path):
+    config = replace(CONFIG, epochs=40, patience=2, learning_rate=1e-9)
+    epochs, result = run(checkpoint_folder, data, tmp_path, config)
+    assert result.epochs == len(epochs) == result.best_epoch + 2 < 40
+
+
+def test_accumulated_batches_step_like_larger_ones(checkpoint_folder, data, tmp_path):
+    whole = replace(data, train=data.train[:8])
+    steps = replace(CONFIG, epochs=1, batch_size=8), replace(CONFIG, epochs=1, batch_size=4, accumulate=2)
+    finished = []
+    for index, config in enumerate(steps):
+        model, _ = load_base(str(checkpoint_folder), device="cpu")
+        moved = model.head.net[-1].bias.clone()
+        list(train(model, whole, config, tmp_path / str(index)))
+        finished.append((model.head.net[-1].bias - moved).sign())
+    assert torch.equal(*finished)
+
+
+def test_the_schedule_warms_up_then_falls_to_zero():
+    factors = [schedule(step, 100, 0.1) for step in range(100)]
+    assert factors[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
+    assert factors[10] == 1.0
+    assert factors[10:] == sorted(factors[10:], reverse=True)
+    assert factors[55] == pytest.approx(0.5, abs=0.01)
+    assert 0 < factors[-1] < 0.001
+
+
+# ---- repeatable, killed, resumed, stopped ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scope", ["head", "top"])
+def test_the_same_seed_gives_the_same_numbers_and_another_does_not(checkpoint_folder, data, tmp_path, scope):
+    config = replace(CONFIG, scope=scope)
+    first, second = (losses(run(checkpoint_folder, data, tmp_path / name, config)[0]) for name in "ab")
+    assert first == second
+    assert losses(run(checkpoint_folder, data, tmp_path / "c", replace(config, seed=1))[0]) != first
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("scope", ["head", "top"])
+def test_a_killed_and_resumed_run_ends_like_one_that_was_not(checkpoint_folder, data, tmp_path, scope):
+    config = replace(CONFIG, scope=scope)
+    expected, result = run(checkpoint_folder, data, tmp_path / "whole", config)
+    model, _ = load_base(str(checkpoint_folder), device="cpu")
+    steps = iter(range(100))
+    with pytest.raises(Killed):
+        for _ in train(model, data, config, tmp_path / "killed", should_stop=lambda: kill_at(next(steps), 16 + 7)):
+            pass
+    resumed, again = run(checkpoint_folder, data, tmp_path / "killed", config, resume=True)
+    assert losses(resumed) == losses(expected)[2:]
+    assert again.predictions == result.predictions
+    assert again.evaluation == result.evaluation
+    one, other = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "killed"))
+    assert one == other
+
+
+def kill_at(step: int, last: int) -> bool:
+    """Asked for sixteen clips, then for three steps an epoch: step 7 is in the middle of the third."""
+    if step == last:
+        raise Killed
+    return False
+
+
+def test_only_the_same_run_can_be_resumed(checkpoint_folder, data, tmp_path):
+    model, _ = load_base(str(checkpoint_folder), device="cpu")
+    reports = train(model, data, CONFIG, tmp_path)
+    assert any(isinstance(report, EpochReport) for report in reports)
+    reports.close()
+    with pytest.raises(RecordError, match="other labels, another model or other settings"):
+        run(checkpoint_folder, data, tmp_path, replace(CONFIG, seed=5), resume=True)
+    with pytest.raises(CheckpointError, match="nothing to resume"):
+        run(checkpoint_folder, data, tmp_path / "elsewhere", resume=True)
+
+
+def test_stopping_keeps_the_best_so_far(checkpoint_folder, data, tmp_path):
+    model, _ = load_base(str(checkpoint_folder), device="cpu")
+    steps = iter(range(100))
+    *_, result = train(model, data, CONFIG, tmp_path, should_stop=lambda: next(steps) >= 16 + 7)
+    assert result.epochs == 2
+    assert read_checkpoint(tmp_path).trained_on.num_clips == 12
+
+
+def test_stopping_before_anything_was_learned_says_so(checkpoint_folder, data, tmp_path):
+    model, _ = load_base(str(checkpoint_folder), device="cpu")
+    asked = iter(range(100))
+    with pytest.raises(RecordError, match="stopped before the first epoch ended"):
+        list(train(model, data, CONFIG, tmp_path, should_stop=lambda: next(asked) >= 16))  # all clips were read
+
+
+# ---- the frozen part -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scope", ["head", "top"])
+def test_each_clip_is_decoded_once_and_the_result_does_not_depend_on_the_cache(
+    checkpoint_folder, data, tmp_path, scope
+):
+    from vjepa_demo.media.video import load_clip
+
+    decoded: list[Path] = []
+
+    def count(path, config) -> Clip:
+        decoded.append(path)
+        return load_clip(path, config)
+
+    config = replace(CONFIG, scope=scope)
+    kept, _ = run(checkpoint_folder, data, tmp_path / "kept", config, load=count)
+    assert sorted(decoded) == sorted({record.video for record in (*data.train, *data.validation)})
+    model, _ = load_base(str(checkpoint_folder), device="cpu")
+    reports = list(train(model, data, config, tmp_path / "anew", memory_bytes=0))
+    assert losses([report for report in reports if isinstance(report, EpochReport)]) == losses(kept)
+    assert [report.recomputed for report in reports if isinstance(report, EncodingReport)][-1] == 16
+
+
+@pytest.fixture
+def store(tmp_path) -> FeatureStore:
+    return FeatureStore(tmp_path / "store", budget_bytes=2**30)
+
+
+def unread(path, config) -> Clip:
+    raise AssertionError(f"{path} was decoded again")
+
+
+def unencoded(*_) -> None:
+    raise AssertionError("encoded again")
+
+
+def with_precision_of_training(model_name, **settings):
+    """The model as `load_scorer` has it."""
+    return load_checkpoint(read_checkpoint(model_name), device="cpu", dtype=inference_dtype("cpu"), **settings)
+
+
+def test_what_was_scored_is_neither_decoded_nor_encoded_to_train_a_head(
+    checkpoint_folder, data, tmp_path, store, monkeypatch
+):
+    expected, _ = run(checkpoint_folder, data, tmp_path / "alone")
+    scorer = Scorer("small", with_precision_of_training(checkpoint_folder), TRAINED_ON, store=store)
+    for record in (*data.train, *data.validation):
+        scorer.score(record.video, "another prompt")
+    monkeypatch.setattr(VJEPAModel, "encode_prefix", unencoded)
+    epochs, _ = run(checkpoint_folder, data, tmp_path / "out", store=store, load=unread)
+    assert losses(epochs) == losses(expected)
+
+
+def test_what_a_head_was_trained_on_is_neither_decoded_nor_encoded_to_score(
+    checkpoint_folder, data, tmp_path, store, monkeypatch
+):
+    alone = Scorer("small", with_precision_of_training(checkpoint_folder), TRAINED_ON)
+    expected = [alone.score(record.video, record.prompt) for record in data.train]
+    *_, result = fine_tune(str(checkpoint_folder), data, CONFIG, tmp_path / "mine", device="cpu")
+    monkeypatch.setattr(scorer_module, "load_clip", unread)
+    monkeypatch.setattr(VJEPAModel, "encode_prefix", unencoded)
+    for folder in (checkpoint_folder, result.folder):  # the new head rests on the same encoder
+        scorer = Scorer("small", with_precision_of_training(folder), TRAINED_ON, store=feature_store())
+        scores = [scorer.score(record.video, record.prompt, with_frames=False) for record in data.train]
+        assert all(each.seconds["decode"] == each.seconds["video"] == 0 for each in scores)
+        assert ([each.scores for each in scores] == [each.scores for each in expected]) == (folder == checkpoint_folder)
+        assert [each.frame_seconds for each in scores] == [each.frame_seconds for each in expected]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_trained_upper_layers_give_the_same_features_to_training_and_to_scoring(
+    checkpoint_folder, data, tmp_path, monkeypatch, dtype
+):
+    *_, top = fine_tune(str(checkpoint_folder), data, replace(CONFIG, scope="top"), tmp_path / "top", device="cpu")
+    stores = [FeatureStore(tmp_path / name, budget_bytes=2**30) for name in ("train", "score")]
+    monkeypatch.setattr("vjepa_demo.tasks.train.inference_dtype", lambda _: dtype)
+    run(top.folder, data, tmp_path / "head", store=stores[0])
+    model = load_checkpoint(read_checkpoint(top.folder), device="cpu", dtype=dtype)
+    scorer = Scorer("top", model, TRAINED_ON, store=stores[1])
+    for record in data.train:
+        scorer.score(record.video, record.prompt)
+        key = FeatureKey.of(model, content_sha256(record.video))
+        trained, scored = (store.load(key)["pooled"] for store in stores)
+        assert torch.equal(trained, scored)
+
+
+@pytest.mark.parametrize("scope", ["head", "top"])
+def test_a_second_run_finds_what_the_first_kept(checkpoint_folder, data, tmp_path, store, scope):
+    config = replace(CONFIG, scope=scope)
+    first, _ = run(checkpoint_folder, data, tmp_path / "first", config, store=store, memory_bytes=0)
+    assert store.size().num_files == 16
+    second, _ = run(checkpoint_folder, data, tmp_path / "second", config, store=store, memory_bytes=0, load=unread)
+    assert losses(second) == losses(first)
+    assert {path.name for path in (tmp_path / "first").iterdir()} == {"README.md", "config.json", "model.safetensors"}
+
+
+def test_without_a_store_memory_keeps_what_fits(checkpoint_folder, data, tmp_path):
+    width = 24 * 4  # bytes of the pooled features of one clip
+    model, _ = load_base(str(checkpoint_folder), device="cpu")
+    reports = list(train(model, data, CONFIG, tmp_path, memory_bytes=10 * width))
+    assert [report.recomputed for report in reports if isinstance(report, EncodingReport)][-1] == 6
+
+
+def test_what_does_not_fit_on_disk_is_computed_anew_and_goes_once_the_run_is_over(checkpoint_folder, data, tmp_path):
+    config = replace(CONFIG, scope="top", epochs=1)
+    measure = FeatureStore(tmp_path / "all", budget_bytes=2**30)
+    expected, _ = run(checkpoint_folder, data, tmp_path / "a", config, store=measure)
+    store = FeatureStore(tmp_path / "half", budget_bytes=measure.size().num_bytes // 2)
+    model, _ = load_base(str(checkpoint_folder), device="cpu")
+    reports = list(train(model, data, config, tmp_path / "b", store=store, memory_bytes=0))
+    assert [report.recomputed for report in reports if isinstance(report, EncodingReport)][-1] == 8
+    assert losses([report for report in reports if isinstance(report, EpochReport)]) == losses(expected)
+    before = set((tmp_path / "half").glob("*.features"))
+    run(checkpoint_folder, data, tmp_path / "c", config, store=store, memory_bytes=0)
+    assert store.save(FeatureKey.of(model, "ab" * 32, layer=1), {"hidden": torch.zeros(10)})
+    assert len(before - set((tmp_path / "half").glob("*.features"))) > 0
+
+
+def test_a_clip_that_cannot_be_read_is_left_out_and_told(checkpoint_folder, data, tmp_path):
+    (tmp_path / "bad.mp4").write_text("no video")
+    bad = replace(data.train[0], name="bad.mp4", video=tmp_path / "bad.mp4", line=99)
+    model, _ = load_base(str(checkpoint_folder), device="cpu")
+    reports = list(train(model, replace(data, train=[*data.train, bad]), CONFIG, tmp_path / "out"))
+    last = [report for report in reports if isinstance(report, EncodingReport)][-1]
+    assert (last.done, last.total) == (17, 17)
+    assert [problem.line for problem in last.problems] == [99]
+    assert "cannot be read as a video" in last.problems[0].message
+    assert read_checkpoint(tmp_path / "out").trained_on.num_clips == 12
+
+
+def test_clips_whose_labels_are_all_alike_keep_the_lowest_loss(checkpoint_folder, data, tmp_path):
+    def alike(records):
+        return [replace(record, labels=dict.fromkeys(DIMENSIONS, 4.0)) for record in records]
+
+    same = replace(data, train=alike(data.train), validation=alike(data.validation))
+    epochs, result = run(checkpoint_folder, same, tmp_path, replace(CONFIG, epochs=6))
+    lowest = min(epochs, key=lambda epoch: epoch.validation_loss)
+    assert result.best_epoch == lowest.epoch
+    assert result.evaluation.vquala_score.value is None
+
+
+def test_a_loss_that_is_no_number_ends_the_run(checkpoint_folder, data, tmp_path):
+    model, _ = load_base(str(checkpoint_folder), device="cpu")
+    with torch.no_grad():
+        model.head.net[-1].bias[0] = float("inf")
+    with pytest.raises(RecordError, match="lower the learning rate"):
+        list(train(model, replace(data, validation=[]), CONFIG, tmp_path))
+
+
+def test_a_run_killed_while_it_read_the_clips_is_resumed_from_the_beginning(checkpoint_folder, data, tmp_path):
+    expected, _ = run(checkpoint_folder, data, tmp_path / "whole")
+    model, _ = load_base(str(checkpoint_folder), device="cpu")
+    reports = train(model, data, CONFIG, tmp_path / "killed")
+    assert isinstance(next(reports), EncodingReport)
+    reports.close()
+    resumed, _ = run(checkpoint_folder, data, tmp_path / "killed", resume=True)
+    assert losses(resumed) == losses(expected)
+
+
+def test_stopping_while_clips_are_read_ends_at_once(checkpoint_folder, data, tmp_path):
+    model, _ = load_base(str(checkpoint_folder), device="cpu")
+    reads = iter(range(100))
+    with pytest.raises(RecordError, match="stopped while the clips were read"):
+        list(train(model, data, CONFIG, tmp_path, should_stop=lambda: next(reads) >= 3))
+    assert next(reads) == 4
+
+
+def test_another_base_is_another_run(checkpoint_folder, data, tmp_path):
+    *_, first = fine_tune(str(checkpoint_folder), data, CONFIG, tmp_path / "first", device="cpu")
+    reports = fine_tune(str(checkpoint_folder), data, CONFIG, tmp_path / "run", device="cpu")
+    assert any(isinstance(report, EpochReport) for report in reports)
+    reports.close()
+    with pytest.raises(RecordError, match="another model"):
+        list(fine_tune(str(first.folder), data, CONFIG, tmp_path / "run", device="cpu", resume=True))
+
+
+def test_a_finished_checkpoint_is_not_overwritten(checkpoint_folder, data, tmp_path):
+    *_, done = fine_tune(str(checkpoint_folder), data, CONFIG, tmp_path / "out", device="cpu")
+    for base in (checkpoint_folder, done.folder):
+        with pytest.raises(RecordError, match="holds a checkpoint already"):
+            next(fine_tune(str(base), data, CONFIG, tmp_path / "out", device="cpu"))
+
+
+def test_a_new_head_needs_labels_of_all_dimensions(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("vjepa_demo.tasks.train.load_base", lambda *_, **__: (None, None))
+    one = [replace(record, labels={"Temporal": 3.0}) for record in data.train]
+    with pytest.raises(RecordError, match="no label for Traditional, Alignment, Aesthetic, Overall"):
+        next(fine_tune("vitl", replace(data, train=one), CONFIG, tmp_path, device="cpu"))
+
+
+def test_what_the_labels_were_for_and_shared_prompts_are_told(checkpoint_folder, data, tmp_path):
+    leaked = [replace(record, prompt=data.train[0].prompt.upper()) for record in data.validation]
+    one = [replace(record, labels={"Temporal": record.labels["Temporal"]}) for record in data.train]
+    run(checkpoint_folder, replace(data, train=one, validation=leaked), tmp_path)
+    trained_on = read_checkpoint(tmp_path).trained_on
+    assert trained_on.dimensions == ("Temporal",)
+    assert "for Temporal only" in str(trained_on)
+    assert trained_on.num_shared_prompts == 4
+    assert "4 of them with prompts that were trained on" in (tmp_path / "README.md").read_text()
+
+
+def test_too_few_clips_are_refused(checkpoint_folder, data, tmp_path):
+    with pytest.raises(RecordError, match="1 clips are left to learn from, 2 at least"):
+        run(checkpoint_folder, replace(data, train=data.train[:1]), tmp_path)

@@ -1,0 +1,61 @@
+"""The line on a first head that is being learned in the background, and the button that cancels it.
+
+Cancelling is for the person at the machine alone: on a public Space any visitor could press the button, and would take
+the model from all others. So it is offered, and obeyed, only where the page was opened as `localhost` on the machine
+that serves it, without a proxy between; anybody else waits, or sets VJEPA_DEMO_BOOTSTRAP=0 and starts anew.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import gradio as gr
+
+from vjepa_demo.app import html as render
+from vjepa_demo.app.events import AT_ONCE
+
+if TYPE_CHECKING:
+    from vjepa_demo.tasks.bootstrap import Bootstrapper
+
+POLL_SECONDS = 2.0
+LOCAL = ("localhost", "127.0.0.1", "::1")
+
+
+def add_first_head(app: gr.Blocks, bootstrapper: Bootstrapper) -> gr.HTML:
+    """A line that follows `bootstrapper` until it has ended; it changes when a model becomes usable."""
+    with gr.Row(visible=False, elem_id="first-head") as row:
+        line = gr.HTML(elem_id="first-head-line")
+        cancel = gr.Button("Cancel", size="sm", scale=0, min_width=100, elem_id="first-head-cancel")
+    timer = gr.Timer(POLL_SECONDS)
+
+    def show(request: gr.Request) -> tuple[Any, ...]:
+        state = bootstrapper.state()
+        text = str(state)
+        running = not state.is_settled and state.phase not in ("stopping", "elsewhere")
+        return (
+            gr.Row(visible=bool(text)),
+            render.hint(text),
+            gr.Button(visible=running and _is_at_the_machine(request)),
+            gr.Timer(active=not state.is_settled),
+        )
+
+    def stop(request: gr.Request) -> tuple[Any, ...]:
+        if not _is_at_the_machine(request):
+            raise gr.Error("only the person at the machine can cancel this", print_exception=False)
+        bootstrapper.cancel()
+        return show(request)
+
+    shown = [row, line, cancel, timer]
+    gr.on([app.load, timer.tick], show, outputs=shown, **AT_ONCE)
+    cancel.click(stop, outputs=shown, **AT_ONCE)
+    return line
+
+
+def _is_at_the_machine(request: gr.Request) -> bool:
+    """Whether the page was opened on the machine that serves it, and that machine is not a Space."""
+    opened_as = urlsplit(f"//{request.headers.get('host', '')}").hostname
+    came_from = request.client.host if request.client else None
+    proxied = "x-forwarded-for" in request.headers or "forwarded" in request.headers
+    return opened_as in LOCAL and came_from in LOCAL and not proxied and "SPACE_ID" not in os.environ

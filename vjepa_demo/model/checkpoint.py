@@ -1,0 +1,561 @@
+"""A checkpoint is a folder: `config.json`, `model.safetensors` (only what was trained) and a model card.
+
+Nothing else is needed to load it, and nothing in it is code. Files are written whole or not at all, `config.json`
+last; it holds the digest of the weights, so that a folder with files of two checkpoints is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+import shutil
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+
+from vjepa_demo.config import (
+    CHECKPOINT_CARD_FILE,
+    CHECKPOINT_CONFIG_FILE,
+    CHECKPOINT_MAX_BYTES,
+    CHECKPOINT_WEIGHTS_FILE,
+    CHECKPOINT_ZIP_LIMITS,
+    DIMENSIONS,
+    ENCODER_FILES,
+    ENCODER_FOLDERS,
+    HUB_LIBRARY,
+    SCORE_MAX,
+    SCORE_MIN,
+    ModelConfig,
+    View,
+    model_presets,
+)
+from vjepa_demo.data.hub import HubRepo, Token, download_snapshot, parse_repo, upload_files
+from vjepa_demo.media.archive import ArchiveError, extract_zip, is_hidden, new_folder
+from vjepa_demo.model.vjepa import VJEPAModel
+from vjepa_demo.schema import CheckpointError, ModelError, TrainedOn
+
+FORMAT = "vjepa-demo-checkpoint"
+FORMAT_VERSION = 1
+WEIGHTS_FILE, CARD_FILE = CHECKPOINT_WEIGHTS_FILE, CHECKPOINT_CARD_FILE
+CHECKPOINT_FILES = (CHECKPOINT_CONFIG_FILE, WEIGHTS_FILE, CARD_FILE)
+# The files that travel, as the patterns of fnmatch.
+CHECKPOINT_PATTERNS = (*CHECKPOINT_FILES, *(f"{folder}/{name}" for folder in ENCODER_FOLDERS for name in ENCODER_FILES))
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What `config.json` says: the model, what its head learned from, and the SHA-256 of its weights file."""
+
+    folder: Path
+    model: ModelConfig
+    trained_on: TrainedOn
+    weights_sha256: str
+
+
+def trained_weights(model: VJEPAModel) -> dict[str, torch.Tensor]:
+    """The head, and whatever else of `model` trains or was trained before, by name, on the CPU."""
+    return {
+        name: value.detach().cpu()
+        for name, value in model.named_parameters()
+        if value.requires_grad or name in model.changed or name.startswith("head.")
+    }
+
+
+def save_checkpoint(
+    model: VJEPAModel,
+    folder: str | Path,
+    *,
+    trained_on: TrainedOn,
+    model_config: ModelConfig | None = None,
+    label_range: tuple[float, float] = (SCORE_MIN, SCORE_MAX),
+) -> None:
+    """Write what was trained of `model` (`trained_weights`) to `folder`, which is made if need be.
+
+    `model_config` replaces the model's own where its encoders will be found elsewhere (`./...` in the checkpoint).
+    `label_range` is the range the labels were given in, which was mapped linearly to 1..5.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = save_safetensors(trained_weights(model))
+    config = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "model": (model_config or model.config).to_dict(),
+        "dimensions": list(DIMENSIONS),
+        "label_range": list(label_range),
+        "trained_on": dataclasses.asdict(trained_on),
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+    }
+    _write(folder / WEIGHTS_FILE, weights)
+    _write(folder / CARD_FILE, model_card(model_config or model.config, trained_on, label_range).encode())
+    _write(folder / CHECKPOINT_CONFIG_FILE, json.dumps(config, indent=2).encode())
+
+
+def note_measured(folder: str | Path, measured: Mapping[str, str]) -> None:
+    """Write into the checkpoint in `folder`, and its card, what was measured of it after it was saved.
+
+    Raises:
+        CheckpointError: if `folder` is no checkpoint.
+    """
+    checkpoint, config = read_checkpoint(folder), _read_config(Path(folder))
+    trained_on = dataclasses.replace(checkpoint.trained_on, measured=dict(measured))
+    config["trained_on"] = dataclasses.asdict(trained_on)
+    card = model_card(checkpoint.model, trained_on, tuple(config["label_range"]))
+    _write(checkpoint.folder / CARD_FILE, card.encode())
+    _write(checkpoint.folder / CHECKPOINT_CONFIG_FILE, json.dumps(config, indent=2).encode())
+
+
+def read_checkpoint(folder: str | Path) -> Checkpoint:
+    """What the checkpoint in `folder` says of itself; loads no weights.
+
+    Raises:
+        CheckpointError: if `folder` is no checkpoint of this program, or of a version it does not know.
+    """
+    folder = Path(folder)
+    config = _read_config(folder)
+    try:
+        return Checkpoint(
+            folder=folder,
+            model=ModelConfig(**config["model"]),
+            trained_on=TrainedOn(**config["trained_on"]),
+            weights_sha256=config["weights_sha256"],
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder / CHECKPOINT_CONFIG_FILE} does not describe a model: {error}") from error
+
+
+def load_checkpoint(
+    checkpoint: Checkpoint, *, device: str | torch.device, dtype: torch.dtype = torch.float32
+) -> VJEPAModel:
+    """The model of `checkpoint` with its trained weights, ready to score.
+
+    Raises:
+        CheckpointError: if the weights are missing, damaged, or do not fit the model.
+        ModelError: if an encoder cannot be had.
+    """
+    weights = _read_weights(checkpoint)
+    config = checkpoint.model
+    model = VJEPAModel(
+        _encoder_source(checkpoint.folder, config.video_encoder),
+        _encoder_source(checkpoint.folder, config.text_encoder),
+        config.freeze_ratio,
+        device,
+        pooling=config.pooling,
+        dtype=dtype,
+        head_hidden=config.head_hidden,
+        num_frames=config.num_frames,
+        video_encoder_revision=config.video_encoder_revision,
+        text_encoder_revision=config.text_encoder_revision,
+        views=config.views,
+    )
+    put_weights(model, weights, source=checkpoint.folder / WEIGHTS_FILE)
+    return model
+
+
+def put_weights(model: VJEPAModel, weights: Mapping[str, torch.Tensor], *, source: Path) -> None:
+    """Give `model` the weights that `trained_weights` took from one like it.
+
+    Raises:
+        CheckpointError: if they do not fit, or if any of the head's is not among them.
+    """
+    try:
+        missing, unexpected = model.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        raise CheckpointError(f"{source} does not fit its model: {error}") from error
+    wrong = [*unexpected, *(name for name in missing if name.startswith("head."))]
+    if wrong:
+        raise CheckpointError(f"{source} does not fit its model: {wrong[0]} is too much or missing")
+    model.note_changed(weights)
+
+
+def find_checkpoint(name: str, *, token: Token = False) -> Checkpoint:
+    """The checkpoint that `name` stands for: a preset, a folder, or on the Hub `owner/name` or `owner/name@revision`.
+
+    `token` says who may read it on the Hub: by default everybody (see `hub`).
+
+    Raises:
+        ModelError: if nothing is there, or only an encoder whose head was never trained.
+        CheckpointError: if what is there is not a checkpoint, or the Hub does not give it.
+    """
+    presets = model_presets()
+    if name in presets:
+        preset = presets[name]
+        if preset.refusal is not None:
+            raise ModelError(preset.refusal)
+        return read_checkpoint(preset.checkpoint)
+    if Path(name).is_dir():
+        return read_checkpoint(name)
+    repo = parse_repo(name)
+    if repo is None:
+        raise ModelError(
+            f"no model {name!r}: choose one of {', '.join(presets)}, "
+            "or give a checkpoint folder, or owner/name of one on the Hub"
+        )
+    return _pull_checkpoint(repo, token, CHECKPOINT_MAX_BYTES)
+
+
+def find_public_checkpoint(name: str, *, max_bytes: int) -> Checkpoint:
+    """The checkpoint `owner/name` or `owner/name@revision` that everybody may read on the Hub; no folder of this
+    machine, and of `max_bytes` at most: for a `name` that a stranger gave.
+
+    Raises:
+        CheckpointError: if there is none, or see `check_stranger`.
+    """
+    repo = parse_repo(name)
+    if repo is None:
+        raise CheckpointError(f"{name[:60]!r} is no checkpoint on the Hub; owner/name was expected")
+    checkpoint = _pull_checkpoint(repo, False, max_bytes)
+    check_stranger(checkpoint, name)
+    return checkpoint
+
+
+def check_stranger(checkpoint: Checkpoint, name: str) -> None:
+    """
+    Raises:
+        CheckpointError: if `checkpoint`, called `name`, rests on an encoder that neither lies inside it nor belongs
+            to a preset: a stranger must not choose what this machine fetches, with the account of its owner.
+    """
+    presets = [preset.config for preset in model_presets().values()]
+    known = {source for config in presets for source in (config.video_encoder, config.text_encoder)}
+    for source in (checkpoint.model.video_encoder, checkpoint.model.text_encoder):
+        if source not in known:
+            raise CheckpointError(
+                f"{name} rests on {source[:100]}; this page only fetches the encoders of "
+                f"{', '.join(name for name, preset in model_presets().items())}: score with it on your own machine"
+            )
+
+
+def _pull_checkpoint(repo: HubRepo, token: Token, max_bytes: int) -> Checkpoint:
+    folder = download_snapshot(repo, CHECKPOINT_PATTERNS, token=token, max_bytes=max_bytes)
+    try:
+        checkpoint = read_checkpoint(folder)
+        _check_travels(checkpoint)
+    except CheckpointError as error:
+        raise _said_of(str(repo), folder, error) from error
+    return checkpoint
+
+
+def push_checkpoint(folder: str | Path, repo_id: str, *, token: Token, private: bool = True) -> str:
+    """Upload the checkpoint in `folder` to `repo_id` (`owner/name`) in one commit; returns the address of its page.
+
+    The repository is made if need be. What does not belong to the checkpoint, such as a run's state, stays here.
+
+    Raises:
+        CheckpointError: if the checkpoint is not whole, rests on a folder of this machine, or the Hub refuses it.
+    """
+    checkpoint = read_checkpoint(folder)
+    _check_whole(checkpoint)
+    files: dict[str, Path | bytes] = {CARD_FILE: model_card(checkpoint.model, checkpoint.trained_on).encode()}
+    files |= _files(checkpoint.folder)
+    message = f"Upload a checkpoint trained on {checkpoint.trained_on.num_clips:,} clips"
+    return upload_files(repo_id, files, token=token, private=private, message=message, is_ours=_travels)
+
+
+def zip_checkpoint(folder: str | Path, zip_path: str | Path) -> None:
+    """Write what belongs to the checkpoint in `folder`, and nothing else, to `zip_path`, whole or not at all.
+
+    Raises:
+        CheckpointError: if the checkpoint is not whole, or rests on a folder of this machine.
+    """
+    checkpoint, zip_path = read_checkpoint(folder), Path(zip_path)
+    _check_whole(checkpoint)
+    partial = zip_path.with_name(f".{zip_path.name}.partial")
+    try:
+        with zipfile.ZipFile(partial, "w") as archive:  # stored: weights do not shrink
+            for name, path in _files(checkpoint.folder).items():
+                archive.write(path, name)
+        partial.replace(zip_path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def open_checkpoint_zip(zip_path: str | Path, folder: str | Path) -> Checkpoint:
+    """The checkpoint in a zip as `zip_checkpoint` writes it, extracted into the new or empty `folder`.
+
+    Its files may lie in one top folder, as when a person zips the folder. All of it or nothing is extracted.
+
+    Raises:
+        CheckpointError: if the zip is damaged or hostile, or holds anything else than one whole checkpoint.
+    """
+    zip_path, folder = Path(zip_path), Path(folder)
+    try:
+        with new_folder(folder) as partial:
+            extract_zip(zip_path, partial, _zip_members, limits=CHECKPOINT_ZIP_LIMITS)
+            try:
+                _check_whole(read_checkpoint(partial))
+            except CheckpointError as error:
+                raise _said_of(zip_path.name, partial, error) from error
+    except ArchiveError as error:
+        raise CheckpointError(str(error)) from error
+    return read_checkpoint(folder)
+
+
+def _zip_members(paths: Sequence[str]) -> dict[str, str]:
+    """Where to put each file of a zip (its path) within the checkpoint's folder."""
+    paths = [path for path in paths if not is_hidden(path)]
+    tops = {PurePosixPath(path).parts[0] for path in paths}
+    nested = len(tops) == 1 and all("/" in path for path in paths)
+    members = {path: path.partition("/")[2] if nested else path for path in paths}
+    foreign = sorted(path for path, name in members.items() if not _travels(name))
+    missing = [name for name in (CHECKPOINT_CONFIG_FILE, WEIGHTS_FILE) if name not in members.values()]
+    if missing:
+        raise ArchiveError(f" is not a checkpoint: it has no {missing[0]}. Give the zip that this program wrote")
+    if foreign:
+        raise ArchiveError(f" holds {foreign[0][:60]!r}, which is no part of a checkpoint: take it out")
+    return members
+
+
+def _travels(path: str) -> bool:
+    """Whether `path`, within a checkpoint's folder, is a file that belongs to it."""
+    return path.count("/") <= 1 and any(fnmatchcase(path, pattern) for pattern in CHECKPOINT_PATTERNS)
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """The files that belong to the checkpoint in `folder`, by their path in it."""
+    paths = {path.relative_to(folder).as_posix(): path for path in (*folder.glob("*"), *folder.glob("*/*"))}
+    return {name: path for name, path in sorted(paths.items()) if _travels(name) and path.is_file()}
+
+
+def _said_of(name: str, folder: Path, error: CheckpointError) -> CheckpointError:
+    """`error` without the path of a folder that the person never saw."""
+    return CheckpointError(f"{name}: {str(error).replace(f'{folder}/', '').replace(str(folder), 'it')}")
+
+
+def _check_whole(checkpoint: Checkpoint) -> None:
+    """
+    Raises:
+        CheckpointError: if the weights or an encoder is missing or damaged, or see `_check_travels`.
+    """
+    _check_travels(checkpoint)
+    _read_weights(checkpoint)
+    for source in (checkpoint.model.video_encoder, checkpoint.model.text_encoder):
+        folder = checkpoint.folder / source
+        if source.startswith("./") and not ((folder / "config.json").is_file() and any(folder.glob("*.safetensors"))):
+            raise CheckpointError(f"{checkpoint.folder} is not whole: {source[2:]} has no config.json or no weights")
+
+
+def _check_travels(checkpoint: Checkpoint) -> None:
+    """
+    Raises:
+        CheckpointError: if an encoder is neither on the Hub nor inside the checkpoint: a stranger's checkpoint must
+            not read folders of this machine, and one of this machine's would work nowhere else.
+    """
+    inside = {f"./{name}" for name in ENCODER_FOLDERS}
+    for source in (checkpoint.model.video_encoder, checkpoint.model.text_encoder):
+        if source not in inside and (not HUB_ID.fullmatch(source) or Path(source).exists()):
+            raise CheckpointError(
+                f"{checkpoint.folder / CHECKPOINT_CONFIG_FILE} names the encoder {source!r}; "
+                "an id on the Hub, or a folder inside the checkpoint, was expected"
+            )
+
+
+def _held_out_prompts(trained_on: TrainedOn) -> str:
+    if trained_on.num_shared_prompts is None:
+        return "that were not trained on, nor what they show (the prompts of a few may have been)"
+    if not trained_on.num_shared_prompts:
+        return "with prompts that were not trained on"
+    return f"({trained_on.num_shared_prompts:,} of them with prompts that were trained on, which flatters the numbers)"
+
+
+def model_card(
+    config: ModelConfig, trained_on: TrainedOn, label_range: tuple[float, float] = (SCORE_MIN, SCORE_MAX)
+) -> str:
+    """The README of a checkpoint, in the Hub's format: its data, its metrics, the no-video baseline, its limits."""
+    rows = "\n".join(
+        f"| {name} | {f'{trained_on.srocc[name]:.3f}' if name in trained_on.srocc else 'undefined'} |"
+        for name in DIMENSIONS
+    )
+    limits = {
+        "procedural": "It has seen no human label: its scores order procedural degradations and only hint at opinions. "
+        + trained_on.caution,
+        "human": "Its scores are as good as its labels, and hold for videos like those it learned from.",
+    }[trained_on.kind]
+    return f"""---
+license: apache-2.0
+library_name: {HUB_LIBRARY}
+pipeline_tag: video-classification
+{_base_models(config)}tags: [video-quality-assessment, v-jepa-2]
+---
+# Video quality model
+
+Five mean opinion scores (1 Bad .. 5 Excellent) for a video and the prompt it was made from:
+{", ".join(DIMENSIONS)}.
+
+- video encoder: `{config.video_encoder}`, pooled by `{config.pooling}`
+- text encoder: `{config.text_encoder}`
+
+## Data
+
+Trained on {trained_on}. {_label_sentence(label_range)}
+{_recipe_sentence(trained_on)}
+## Metrics
+
+Held-out Spearman correlation (SROCC), {trained_on.num_held_out:,} clips {_held_out_prompts(trained_on)}:
+
+| dimension | SROCC |
+| --- | --- |
+{rows}
+
+{_baseline_sentence(trained_on)}
+{_measured_table(trained_on)}
+## Limits
+
+{limits}
+{_words_sentence(trained_on)}A score does not say whether what a video shows is true, safe or lawful.
+"""
+
+
+def _measured_table(trained_on: TrainedOn) -> str:
+    rows = "".join(f"| {what} | {value} |\n" for what, value in trained_on.measured.items())
+    return f"\n| what else was measured | |\n| --- | --- |\n{rows}" if rows else ""
+
+
+def _recipe_sentence(trained_on: TrainedOn) -> str:
+    return f"\n## Recipe\n\n{trained_on.recipe}\n" if trained_on.recipe else ""
+
+
+def _words_sentence(trained_on: TrainedOn) -> str:
+    if not trained_on.known_words:
+        return ""
+    return f"Alignment means nothing for prompts with other words than these: {trained_on.known_words_in_short}.\n"
+
+
+def _base_models(config: ModelConfig) -> str:
+    """The front matter's lines on the models this one was made from; none where they are not on the Hub."""
+    ids = [source for source in (config.video_encoder, config.text_encoder) if HUB_ID.fullmatch(source)]
+    return "".join(["base_model:\n", *(f"- {each}\n" for each in ids)]) if ids else ""
+
+
+def _label_sentence(label_range: tuple[float, float]) -> str:
+    if tuple(label_range) == (SCORE_MIN, SCORE_MAX):
+        return "The labels are scores from 1 to 5."
+    return f"The labels, from {label_range[0]:g} to {label_range[1]:g}, were mapped linearly to 1 to 5."
+
+
+def _baseline_sentence(trained_on: TrainedOn) -> str:
+    """How the model compares with the best that prompts alone give, as far as both are known."""
+    score, baseline = trained_on.vquala_score, trained_on.no_video_baseline
+    if score is None:
+        return "VQualA score and no-video baseline: not known."
+    if baseline is None:
+        return f"VQualA score: {score:.3f}. The no-video baseline is not known."
+    verdict = "The model beats it." if score > baseline else "The model does not beat it: do not rely on its scores."
+    return (
+        f"VQualA score: {score:.3f}. No-video baseline, the best that prompt means give without looking at a pixel: "
+        f"{baseline:.3f}. {verdict}"
+    )
+
+
+def write_tensors(path: str | Path, tensors: Mapping[str, torch.Tensor], info: Mapping[str, Any]) -> None:
+    """`tensors` and the JSON values `info` in one safetensors file, whole or not at all."""
+    cpu = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    _write(Path(path), save_safetensors(cpu, metadata={"info": json.dumps(info)}))
+
+
+def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """What `write_tensors` wrote.
+
+    Raises:
+        CheckpointError: if there is no such file, or it is none of these.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["info"])  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise CheckpointError(f"nothing to resume: {path} is not there") from error
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is not the state of a training run: {error}") from error
+
+
+def load_base(
+    name: str, *, device: str | torch.device, token: Token = False, views: Sequence[View] | None = None
+) -> tuple[VJEPAModel, Checkpoint | None]:
+    """The model to start training from, in float32: a checkpoint with its head (see `find_checkpoint`), or a preset's
+    encoders with a new head over `views` (its own, if not given), in which case there is no checkpoint."""
+    preset = model_presets().get(name)
+    if preset is None or preset.refusal is None:
+        checkpoint = find_checkpoint(name, token=token)
+        return load_checkpoint(checkpoint, device=device), checkpoint
+    config = preset.config
+    encoders = config.video_encoder, config.text_encoder
+    return VJEPAModel(*encoders, config.freeze_ratio, device, views=views or config.views), None
+
+
+def bring_encoders(checkpoint: Checkpoint, folder: str | Path) -> None:
+    """Copy the encoders that lie inside `checkpoint` into `folder`, for a checkpoint that builds on it."""
+    for source in (checkpoint.model.video_encoder, checkpoint.model.text_encoder):
+        if source.startswith("./"):
+            shutil.copytree(_encoder_source(checkpoint.folder, source), Path(folder) / source, dirs_exist_ok=True)
+
+
+def _encoder_source(folder: Path, source: str) -> str:
+    """A Hub id or path as it is; `./name` is inside the checkpoint, and nowhere above it."""
+    if not source.startswith("./"):
+        if not Path(source).is_absolute() and not HUB_ID.fullmatch(source):
+            raise CheckpointError(
+                f"{folder / CHECKPOINT_CONFIG_FILE} names the encoder {source!r}; "
+                "a Hub id (owner/name), an absolute folder, or ./name inside the checkpoint was expected"
+            )
+        return source
+    path = (folder / source).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise CheckpointError(f"{folder / CHECKPOINT_CONFIG_FILE} names an encoder outside the checkpoint: {source!r}")
+    return str(path)
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / CHECKPOINT_CONFIG_FILE
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"{folder} is not a checkpoint: it has no {CHECKPOINT_CONFIG_FILE}. Give the folder that training wrote"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} was not written by this program (format {FORMAT!r} expected); "
+            "an encoder alone cannot score: give a checkpoint that holds a trained head"
+        )
+    if config.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} has format version {config.get('format_version')}; this program reads {FORMAT_VERSION}: update it"
+        )
+    if config.get("dimensions") != list(DIMENSIONS):
+        raise CheckpointError(f"{path} is for the dimensions {config.get('dimensions')}; expected {list(DIMENSIONS)}")
+    return config
+
+
+def _read_weights(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
+    path = checkpoint.folder / WEIGHTS_FILE
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    if hashlib.sha256(data).hexdigest() != checkpoint.weights_sha256:
+        raise CheckpointError(
+            f"{path} is not the file that {CHECKPOINT_CONFIG_FILE} was written with: copy the whole folder again"
+        )
+    try:
+        return load_safetensors(data)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write `data` to `path`, whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(data)
+    partial.replace(path)

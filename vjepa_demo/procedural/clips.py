@@ -1,0 +1,310 @@
+"""Procedural clips: moving textures and shapes with a caption, known degradations, and the labels that follow.
+
+Everything is drawn from a seed: the same seed gives the same clip. `make_clip` gives a whole one. Its steps are
+public too, for who draws them apart: `draw_scene` and `scenes.render_scene` (clean frames), `faults.draw_degradations`
+and `faults.degrade` (what is wrong with them, and what it costs), `facts_told`, `mislead` and `caption_of` (what the
+prompt says of them), `labels_for` (what a viewer would say).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from vjepa_demo.config import DIMENSIONS, SCORE_MAX, SCORE_MIN
+from vjepa_demo.media.video import write_video
+from vjepa_demo.procedural.faults import (
+    DEGRADATIONS,
+    Degradation,
+    Footage,
+    cost_of_light,
+    costs_seen,
+    degrade,
+    draw_degradations,
+)
+from vjepa_demo.procedural.scenes import Scene, choose, render_scene
+from vjepa_demo.schema import VideoRecord
+
+# Height and width in pixels of a data set: small files. And of what a first head learns from: as large as its encoder
+# looks, which else would learn that everything is blurred.
+DATASET_FRAMES, DATASET_SECONDS = 36, 3.0
+DATASET_SIZE = 160, 240
+FIRST_HEAD_SIZE = 448, 800
+DATASET_CRF = 20  # next to no compression of its own
+DATASET_SEEDS = 1_000_003  # the clips of one seed are none of another's, nor of the demo model's training
+
+# ------------------------------------------------------------------------------------------------------------
+# What can be in a clip, and the words for it
+# ------------------------------------------------------------------------------------------------------------
+
+PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
+    "colour": {
+        "red": ("red", "crimson", "scarlet", "ruby", "cherry red", "bright red"),
+        "orange": ("orange", "amber", "tangerine", "bright orange"),
+        "yellow": ("yellow", "golden", "lemon", "bright yellow", "gold"),
+        "green": ("green", "emerald", "lime", "dark green", "bright green"),
+        "blue": ("blue", "azure", "navy", "cobalt", "bright blue", "dark blue"),
+        "purple": ("purple", "violet", "lilac", "magenta"),
+        "white": ("white", "snow-white", "pale", "silver", "light"),
+        "black": ("black", "dark", "jet-black", "charcoal"),
+    },
+    "shape": {
+        "ball": ("ball", "sphere", "round ball", "globe", "planet", "circle", "disc", "bubble", "marble"),
+        "box": ("box", "cube", "square", "crate", "block", "parcel"),
+        "triangle": ("triangle", "pyramid", "cone", "wedge"),
+        "star": ("star", "five-pointed star", "flower", "starfish"),
+        "ring": ("ring", "hoop", "donut", "wheel", "tyre"),
+        "cross": ("cross", "plus sign", "plus", "propeller"),
+        "bar": ("bar", "stick", "rod", "plank", "pole", "beam"),
+    },
+    "background": {
+        "stone": ("a stone wall", "grey rock", "rough stone", "a rocky floor", "concrete", "a grey mountain", "gravel"),
+        "grass": ("green grass", "a meadow", "a lawn", "a field of grass", "a park", "a forest", "a garden"),
+        "sky": ("a cloudy sky", "clouds", "the sky", "a blue sky", "white clouds", "the clear sky"),
+        "tiles": ("checkered tiles", "a tiled floor", "a chessboard", "a checkerboard", "a kitchen floor"),
+        "wood": ("wooden planks", "a wooden table", "wood", "a wooden floor", "a desk", "timber"),
+        "leaves": ("autumn leaves", "fallen leaves", "colourful pebbles", "a beach of pebbles", "stones and leaves"),
+        "bricks": ("a city of blocks", "colourful buildings", "a wall of blocks", "a brick wall", "houses", "a street"),
+        "water": ("water", "the sea", "a lake", "ocean waves", "a river", "the ocean", "rippling water"),
+        "space": ("outer space", "a starry night", "the night sky", "a black background", "darkness", "the stars"),
+        "screen": ("a computer screen", "a web page", "a user interface", "a screen recording", "text and windows"),
+        "plain": ("a plain wall", "a studio backdrop", "a plain background", "soft fog", "a blurred background"),
+    },
+    "motion": {
+        "left": ("moves to the left", "slides left", "rolls left", "drifts to the left", "moving left", "going left"),
+        "right": ("moves to the right", "slides right", "rolls right", "drifts to the right", "moving right"),
+        "up": ("rises", "moves up", "floats upwards", "rising", "moving up", "flying upwards", "climbs"),
+        "down": ("falls", "moves down", "sinks", "falling", "moving down", "dropping", "descends"),
+        "still": ("rests", "stays still", "does not move", "standing still", "at rest", "lying motionless"),
+        "spin": ("spins", "rotates", "turns around", "spinning", "rotating", "turning", "turns"),
+        "bounce": ("bounces", "jumps up and down", "hops", "bouncing", "jumping up and down", "hopping"),
+    },
+    "camera": {
+        "still": ("static camera", "fixed shot", "the camera does not move", "locked camera", "tripod shot"),
+        "left": ("the camera pans left", "panning left", "the camera moves left", "pan left"),
+        "right": ("the camera pans right", "panning right", "the camera moves right", "pan right"),
+        "up": ("the camera tilts up", "tilting upwards", "the camera moves up", "crane up"),
+        "down": ("the camera tilts down", "tilting downwards", "the camera moves down", "crane down"),
+        "in": ("the camera zooms in", "zooming in", "zoom in", "the camera moves closer"),
+        "out": ("the camera zooms out", "zooming out", "zoom out", "the camera moves away"),
+        "hand": ("handheld camera", "a handheld shot", "shaky camera", "handheld footage"),
+    },
+}
+ATTRIBUTES = tuple(PHRASES)
+
+_TEMPLATES = (
+    "{subject} {motion} {place}, {camera}",
+    "{camera}: {subject} {motion} {place}",
+    "{camera}, {subject} {motion} {place}",
+    "{place}, {subject} {motion}, {camera}",
+    "{subject} {place} {motion}, {camera}",
+    "{subject} {place}, it {motion}, {camera}",
+)
+_WHERE = ("over", "in front of", "on", "against", "above", "before", "with", "near")
+_OPENINGS = (
+    *("", "", "", "", "", "a video of ", "a clip showing ", "footage of ", "close-up of ", "cinematic shot of "),
+    *("realistic video of ", "an animation of ", "a beautiful view of ", "there is ", "we see "),
+)
+_ENDINGS = (
+    *("", "", "", "", "", ", high quality", ", 4k", ", highly detailed", ", film look", ", natural light", ", 8k hd"),
+    *(", photorealistic", ", slow motion", ", in daylight", ", sharp focus", ", cinematic lighting", ", best quality"),
+)
+_ADJECTIVES = ("", "", "", "", "small ", "big ", "large ", "shiny ", "single ", "beautiful ", "little ", "smooth ")
+
+# What a wrong statement costs, as a share of the scale; more than one add up to at most 1.
+_COST_OF_WRONG = {"shape": 0.35, "colour": 0.30, "background": 0.35, "motion": 0.20, "camera": 0.15}
+_CHANCE_TOLD = {"shape": 0.95, "colour": 0.9, "background": 0.9, "motion": 0.7, "camera": 0.35}
+_ALIKE = ({"red", "orange"}, {"orange", "yellow"}, {"blue", "purple"})  # half wrong
+
+# How much each dimension says about the whole, and how much its worst one does: viewers do not average.
+_OVERALL_WEIGHTS = {"Traditional": 0.3, "Alignment": 0.2, "Aesthetic": 0.2, "Temporal": 0.3}
+_OVERALL_WORST = 0.35
+
+
+@dataclass(frozen=True)
+class ProceduralClip:
+    """Frames (T, 3, H, W) uint8 at `fps`, the caption they are shown with, and what is known about them."""
+
+    frames: Tensor
+    fps: float
+    caption: str
+    labels: dict[str, float]
+    degradations: tuple[Degradation, ...]
+    scene: Scene
+    told: dict[str, str]
+
+    def __repr__(self) -> str:
+        labels = ", ".join(f"{name} {value:.2f}" for name, value in self.labels.items())
+        return f"ProceduralClip({tuple(self.frames.shape)} at {self.fps:.1f} fps, {self.caption!r}, {labels})"
+
+
+def make_clip(
+    seed: int,
+    *,
+    num_frames: int = 16,
+    duration_seconds: float | None = None,
+    height: int = 192,
+    width: int = 192,
+    scene: Scene | None = None,
+    degradations: Sequence[Degradation] | None = None,
+    num_wrong: int | None = None,
+) -> ProceduralClip:
+    """A clip of `num_frames` frames, uniform in time over `duration_seconds`, all drawn from `seed`.
+
+    What is given is not drawn: the scene, the degradations (empty for a clean clip), and how many of the caption's
+    statements are wrong. The duration is 2 to 8 seconds when not given.
+    """
+    rng = np.random.default_rng(seed)
+    drawn_scene, duration = draw_scene(rng), rng.uniform(2.0, 8.0)
+    drawn_degradations, drawn_wrong = draw_degradations(rng), draw_num_wrong(rng)
+    scene = drawn_scene if scene is None else scene
+    duration = duration if duration_seconds is None else duration_seconds
+    degradations = drawn_degradations if degradations is None else tuple(degradations)
+    clean = render_scene(scene, num_frames=num_frames, duration_seconds=duration, height=height, width=width)
+    told = mislead(facts_told(scene, rng), rng, num_wrong=drawn_wrong if num_wrong is None else num_wrong)
+    caption = caption_of(told, rng)
+    frames, costs = degrade(Footage(clean, np.arange(num_frames), num_frames), degradations, rng)
+    return ProceduralClip(
+        frames=frames,
+        fps=num_frames / duration,
+        caption=caption,
+        labels=labels_for(scene, told, costs_seen(costs, cost_of_light(frames))),
+        degradations=tuple(degradations),
+        scene=scene,
+        told=told,
+    )
+
+
+def example_clips(*, num_frames: int = 60, height: int = 360, width: int = 640) -> dict[str, ProceduralClip]:
+    """Four clips of 2.5 seconds to show a visitor, one scene: clean, blurred, unsteady, and with a wrong prompt."""
+    ball = Scene("red", "ball", "grass", "right", "still", look=25)
+
+    right = {"colour": "red", "shape": "ball", "motion": "right", "background": "grass"}
+    wrong = {"colour": "white", "shape": "box", "motion": "spin", "background": "bricks"}
+
+    def make(*faults: Degradation) -> ProceduralClip:
+        size = {"num_frames": num_frames, "height": height, "width": width}
+        clip = make_clip(19, scene=ball, degradations=faults, num_wrong=0, duration_seconds=2.5, **size)
+        return replace(clip, told=right, caption="a red ball rolls right over green grass")
+
+    clean = make()
+    return {
+        "clean": clean,
+        "blurred": make(Degradation("blur", 0.7), Degradation("noise", 0.3)),
+        "unsteady": make(Degradation("flicker", 0.8), Degradation("stutter", 0.7)),
+        "wrong_prompt": replace(
+            clean,
+            told=wrong,
+            caption="a white box spins in front of a brick wall",
+            labels=labels_for(ball, wrong, costs_seen({}, cost_of_light(clean.frames))),
+        ),
+    }
+
+
+def make_records(
+    folder: str | Path, *, count: int, seed: int, size: tuple[int, int] | None = None
+) -> Iterator[VideoRecord]:
+    """Draw `count` clips of `size` (height, width) into `folder`, an MP4 of three seconds each; yields a clip's record
+    once its file is whole."""
+    height, width = size or DATASET_SIZE
+    for index in range(count):
+        clip = make_clip(
+            (seed + 1) * DATASET_SEEDS + index,
+            num_frames=DATASET_FRAMES,
+            duration_seconds=DATASET_SECONDS,
+            height=height,
+            width=width,
+        )
+        path = Path(folder) / f"clip_{index:04d}.mp4"
+        write_video(path, clip.frames, frames_per_second=clip.fps, crf=DATASET_CRF)
+        labels = {name: round(value, 3) for name, value in clip.labels.items()}
+        yield VideoRecord(path.name, path, clip.caption, labels, line=index + 2)
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Captions and labels
+# ------------------------------------------------------------------------------------------------------------
+
+
+def draw_scene(rng: np.random.Generator) -> Scene:
+    """A scene whose facts are drawn evenly from `PHRASES`."""
+    facts = {attribute: choose(rng, tuple(values)) for attribute, values in PHRASES.items()}
+    return Scene(**facts, look=int(rng.integers(2**31)))
+
+
+def facts_of(scene: Scene) -> dict[str, str]:
+    """Attribute -> value, for each of `ATTRIBUTES`."""
+    return {attribute: getattr(scene, attribute) for attribute in ATTRIBUTES}
+
+
+def facts_told(scene: Scene, rng: np.random.Generator) -> dict[str, str]:
+    """The facts of `scene` that a caption states: its shape or background at least, the others more or less often."""
+    told = {name: value for name, value in facts_of(scene).items() if rng.random() < _CHANCE_TOLD[name]}
+    if "shape" not in told:
+        told = {name: value for name, value in told.items() if name not in ("colour", "motion")}
+        told["background"] = scene.background
+    return told
+
+
+def draw_num_wrong(rng: np.random.Generator) -> int:
+    """How many statements of a caption are wrong: none in half of the clips."""
+    return 0 if rng.random() < 0.5 else int(rng.integers(1, len(ATTRIBUTES) + 1))
+
+
+def mislead(told: Mapping[str, str], rng: np.random.Generator, *, num_wrong: int) -> dict[str, str]:
+    """`told` with `num_wrong` of its statements (all, if it has fewer) replaced by something else."""
+    wrong = rng.permutation(list(told))[:num_wrong]
+    others = {name: [value for value in PHRASES[name] if value != told[name]] for name in wrong}
+    return {name: choose(rng, others[name]) if name in others else value for name, value in told.items()}
+
+
+def caption_of(told: Mapping[str, str], rng: np.random.Generator) -> str:
+    """A sentence that states `told`, in one of many wordings. Needs a shape or a background."""
+    words = {name: choose(rng, PHRASES[name][value]) for name, value in told.items()}
+    subject = ""
+    if "shape" in words:
+        colour = f"{words['colour']} " if "colour" in words else ""
+        subject = re.sub(r"^a (?=[aeiou])", "an ", f"a {choose(rng, _ADJECTIVES)}{colour}{words['shape']}")
+    place = words.get("background", "")
+    if place and subject:
+        place = f"{choose(rng, _WHERE)} {place}"
+    parts = {"subject": subject, "place": place, "motion": words.get("motion", ""), "camera": words.get("camera", "")}
+    sentence = choose(rng, _TEMPLATES).format_map(parts).replace(", it ,", ",")
+    sentence = re.sub(r"(\s*,)+", ",", re.sub(r"\s+", " ", sentence)).strip(" ,:").removesuffix(", it")
+    opening = choose(rng, _OPENINGS)
+    return f"{opening if subject and sentence.startswith(subject) else ''}{sentence}{choose(rng, _ENDINGS)}"
+
+
+def caption_words() -> set[str]:
+    """Every word that a caption can have, in lower case and without its punctuation."""
+    phrases = [phrase for values in PHRASES.values() for options in values.values() for phrase in options]
+    fillers = (*_TEMPLATES, *_OPENINGS, *_ENDINGS, *_WHERE, *_ADJECTIVES, "a an")
+    text = re.sub(r"{.*?}", " ", " ".join((*phrases, *fillers)).lower())
+    return set(re.findall(r"[a-z0-9]+", text))
+
+
+def labels_for(scene: Scene, told: Mapping[str, str], costs: Mapping[str, float]) -> dict[str, float]:
+    """The score of each dimension, 1 to 5, for a clip of `scene` shown with a caption that states `told`.
+
+    `costs` is what each kind of degradation takes of its dimension, 0 to 1 (`faults.costs_seen`): of what the others
+    left of it. Wrong statements add up.
+    """
+    kept = dict.fromkeys(("Traditional", "Aesthetic", "Temporal"), 1.0)
+    for kind, cost in costs.items():
+        kept[DEGRADATIONS[kind].dimension] *= 1.0 - cost
+    facts = facts_of(scene)
+    kept["Alignment"] = 1.0 - min(1.0, sum(_cost_of_saying(name, value, facts[name]) for name, value in told.items()))
+    mean = sum(weight * kept[name] for name, weight in _OVERALL_WEIGHTS.items())
+    kept["Overall"] = (1 - _OVERALL_WORST) * mean + _OVERALL_WORST * min(kept.values())
+    return {name: SCORE_MIN + (SCORE_MAX - SCORE_MIN) * kept[name] for name in DIMENSIONS}
+
+
+def _cost_of_saying(attribute: str, said: str, fact: str) -> float:
+    if said == fact:
+        return 0.0
+    return _COST_OF_WRONG[attribute] * (0.5 if {said, fact} in _ALIKE else 1.0)

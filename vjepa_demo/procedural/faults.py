@@ -1,0 +1,494 @@
+"""What can be wrong with a clip: how each fault is made, and how much of its dimension it costs a viewer.
+
+A cost follows what is visible: it is measured between the frames before and after the fault. Blur of what was smooth,
+stutter of what stood still and a codec that leaves no trace cost next to nothing. Where a fault does show, how much it
+costs follows its severity too. What a clip lacks in light is measured on the clip as it is: a dim scene and a darkened
+one look alike.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageFilter
+from torch import Tensor
+
+from vjepa_demo.media.video import recode
+from vjepa_demo.procedural.scenes import gaussian, pixel_grid
+
+CODED_FRAMES_PER_SECOND = 30.0
+MEASURED_FRAMES = 4  # of a clip, for faults that are in every frame alike
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """One thing that is wrong with a clip: a kind of `DEGRADATIONS`, and a severity above 0 and up to 1."""
+
+    kind: str
+    severity: float
+
+    def __post_init__(self) -> None:
+        if self.kind not in DEGRADATIONS:
+            raise ValueError(f"unknown degradation {self.kind!r}, expected one of {sorted(DEGRADATIONS)}")
+        if not 0 < self.severity <= 1:
+            raise ValueError(f"severity of {self.kind} must lie in (0, 1], got {self.severity}")
+
+
+@dataclass(frozen=True)
+class Footage:
+    """Some frames (K, 3, H, W) uint8 of a clip of `num_frames`: those at `places` (K,), which grow."""
+
+    frames: Tensor
+    places: np.ndarray
+    num_frames: int
+
+    def at(self, wanted: np.ndarray) -> Tensor:
+        """The frames at the places `wanted` (T,): (T, 3, H, W) uint8, the nearest one where a place is not there."""
+        after = np.searchsorted(self.places, wanted).clip(1, max(1, len(self.places) - 1))
+        before = after - 1
+        last = len(self.places) - 1
+        nearer = abs(self.places[before] - wanted) <= abs(self.places[after.clip(max=last)] - wanted)
+        return self.frames[torch.from_numpy(np.where(nearer, before, after.clip(max=last)))]
+
+
+def draw_degradations(rng: np.random.Generator, chance: float = 0.5) -> tuple[Degradation, ...]:
+    """At most one fault for each of Aesthetic, Temporal and Traditional, with an even spread of severities."""
+    drawn = []
+    for dimension in ("Aesthetic", "Temporal", "Traditional"):
+        kinds = [kind for kind, degrader in DEGRADATIONS.items() if degrader.dimension == dimension]
+        weights = np.array([DEGRADATIONS[kind].weight for kind in kinds])
+        kind, severity = str(rng.choice(kinds, p=weights / weights.sum())), 1.0 - rng.random()
+        if rng.random() < chance:
+            drawn.append(Degradation(kind, severity))
+    return tuple(drawn)
+
+
+def degrade(
+    footage: Footage,
+    degradations: Sequence[Degradation],
+    rng: np.random.Generator,
+    *,
+    shown: np.ndarray | None = None,
+) -> tuple[Tensor, dict[str, float]]:
+    """Frames (T, 3, H, W) uint8 at the places `shown` (T,) of a clip (all of it, if not given) with faults, and what
+    each kind of fault costs its dimension there, 0 to 0.95 of the scale.
+
+    What rearranges frames comes first, the rest follows in the order given.
+    """
+    places = np.arange(footage.num_frames) if shown is None else shown
+    frames, costs = footage.at(places), {}
+    for degradation in degradations:
+        if reorder := DEGRADATIONS[degradation.kind].reorder:
+            order = reorder(footage.num_frames, degradation.severity, rng)
+            rearranged = footage.at(order[places])
+            costs[degradation.kind] = cost_of(degradation, frames, rearranged)
+            frames = rearranged
+    video = frames.float() / 255 if degradations else frames
+    for degradation in degradations:
+        if apply := DEGRADATIONS[degradation.kind].apply:
+            before, video = video, apply(video, degradation.severity, rng).clamp_(0, 1)
+            costs[degradation.kind] = cost_of(degradation, before, video)
+    return to_bytes(video) if degradations else frames, costs
+
+
+def to_bytes(video: Tensor) -> Tensor:
+    """Frames in 0..1 as uint8."""
+    return (video * 255).add_(0.5).to(torch.uint8)
+
+
+# ------------------------------------------------------------------------------------------------------------
+# What a fault costs
+# ------------------------------------------------------------------------------------------------------------
+
+# Mean absolute change of brightness, as a share of full scale, at which a fault shows to two thirds.
+_SHOWS_AT = {"Temporal": 0.006, "Aesthetic": 0.012}
+
+
+def cost_of(degradation: Degradation, before: Tensor, after: Tensor) -> float:
+    """The share of its dimension that a fault costs, 0 to 0.95, from frames (T, 3, H, W) without and with it."""
+    dimension = DEGRADATIONS[degradation.kind].dimension
+    if dimension == "Traditional":
+        measured = distortion(before, after)
+        shows = 1 - math.exp(-measured / 0.08)
+        return shows * (0.05 + 0.45 * degradation.severity + 0.45 * measured)
+    if degradation.kind == "bright":  # what is burnt out, whatever the severity: a dim scene only gains by it
+        return 0.95 * (1 - math.exp(-((burnt_out(before, after) / 0.1) ** 0.8)))
+    if dimension == "Aesthetic":  # in every frame alike, but perhaps in colour alone
+        changed = change(_few(before), _few(after))
+    else:
+        changed = change(brightness(before), brightness(after))
+    if DEGRADATIONS[degradation.kind].reorder:  # the more the picture is not where it should be, whatever the severity
+        return 0.95 * (1 - math.exp(-((changed / 0.03) ** 0.6)))
+    shows = 1 - math.exp(-changed / _SHOWS_AT[dimension])
+    return shows * (0.08 + 0.87 * degradation.severity)
+
+
+def costs_seen(costs: Mapping[str, float], light: float) -> dict[str, float]:
+    """What each kind of fault costs (`degrade`), where those that take light cost what the `light` of the clip does
+    (`cost_of_light`), together: the first of them answers for it; without any, it counts as lost contrast."""
+    seen, unanswered = {}, light
+    for kind, cost in costs.items():
+        seen[kind], unanswered = (unanswered, 0.0) if DEGRADATIONS[kind].takes_light else (cost, unanswered)
+    return seen | ({"contrast": unanswered} if unanswered else {})
+
+
+def cost_of_light(frames: Tensor) -> float:
+    """The share of Aesthetic, 0 to 0.95, that the light of frames (T, 3, H, W) costs: where they do not go from dark to
+    bright, and where nearly all of them is dark. Whether a fault took the light or the scene never had it looks alike.
+
+    Measured in 32 x 32 places, so that neither blur nor noise matters, bars of a letterbox left out: the range from the
+    1st to the 99th percentile of brightness, mean over frames, of which two thirds of full scale are enough and halving
+    costs a quarter (Weber's law, as with severities); and how high within that range the mean lies.
+    """
+    lit = brightness(frames[torch.linspace(0, len(frames) - 1, min(len(frames), 2 * MEASURED_FRAMES)).round().long()])
+    brightest = lit.amax(dim=0)[0]
+    shown = brightest >= 0.05 * brightest.max()
+    lit = lit[:, :, shown.any(dim=1)][..., shown.any(dim=0)]
+    places = F.adaptive_avg_pool2d(lit, 32).flatten(1)
+    low, high = torch.quantile(places, torch.tensor([0.01, 0.99]), dim=1)
+    spread = float((high - low).mean())
+    height = float((places.mean(dim=1) - low).mean()) / max(spread, 0.01)
+    flat = 0.4 * math.log(0.67 / max(spread, 0.01))
+    deep = min(0.5, 0.4 * math.log(0.35 / max(height, 0.01)))
+    return min(0.95, 1 - (1 - max(0.0, flat)) * (1 - max(0.0, deep)))
+
+
+def burnt_out(before: Tensor, after: Tensor) -> float:
+    """How much of frames (T, C, H, W) has become as bright as can be, as a share of full scale."""
+    was, became = (_values(_few(frames)) for frames in (before, after))
+    return float(((became > 0.985) * (became - was)).clamp(min=0).mean())
+
+
+def change(before: Tensor, after: Tensor) -> float:
+    """Mean absolute difference of frames (T, C, H, W) at a quarter of their size, as a share of full scale."""
+    small, other = (F.avg_pool2d(_values(frames), 4) for frames in (before, after))
+    return float((small - other).abs().mean())
+
+
+def distortion(before: Tensor, after: Tensor) -> float:
+    """How visibly frames (T, 3, H, W) differ, 0 to 1, by the structural similarity of their brightness (Wang et al.,
+    IEEE Trans. Image Process. 13, 2004) in windows of eight pixels; of a few frames, evenly spread."""
+    x, y = (brightness(_few(frames)) for frames in (before, after))
+    mean_x, mean_y, xx, yy, xy = (F.avg_pool2d(part, 8, 4) for part in (x, y, x * x, y * y, x * y))
+    covariance, variances = xy - mean_x * mean_y, xx - mean_x**2 + yy - mean_y**2
+    bright = (2 * mean_x * mean_y + 1e-4) / (mean_x**2 + mean_y**2 + 1e-4)
+    similarity = bright * (2 * covariance + 9e-4) / (variances + 9e-4)
+    return 1 - math.exp(-((max(0.0, 1 - float(similarity.mean())) / 0.2) ** 0.8))
+
+
+def brightness(frames: Tensor) -> Tensor:
+    """The mean (T, 1, H, W) of frames (T, 3, H, W), in 0..1."""
+    values = _values(frames)
+    return (values[:, :1] + values[:, 1:2] + values[:, 2:]) / 3
+
+
+def _few(frames: Tensor) -> Tensor:
+    return frames[torch.linspace(0, len(frames) - 1, min(len(frames), MEASURED_FRAMES)).round().long()]
+
+
+def _values(frames: Tensor) -> Tensor:
+    return frames / 255 if frames.dtype == torch.uint8 else frames
+
+
+def motion_energy(frames: Tensor) -> float:
+    """Mean absolute change from one of (T, 3, H, W) uint8 frames to the next, as a share of full scale."""
+    return change(brightness(frames[:-1]), brightness(frames[1:])) if len(frames) > 1 else 0.0
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Frames rearranged: each gives the place (N,) in a clip of N frames that is shown at every place
+# ------------------------------------------------------------------------------------------------------------
+
+
+def _between(severity: float, mildest: float, worst: float) -> float:
+    """The value at `severity` on a geometric scale: equal steps look equal (Weber's law)."""
+    return mildest * (worst / mildest) ** severity
+
+
+def _stutter(num_frames: int, severity: float, rng: np.random.Generator) -> np.ndarray:
+    """Every frame is held for a while, then those are skipped that it stood for; regularly or not."""
+    hold, index = _between(severity, 1.4, 12), np.arange(num_frames)
+    if rng.random() < 0.7:
+        start = rng.uniform(0, hold)
+        return ((((index + start) // hold) * hold - start).round().astype(int)).clip(0, index)
+    kept = rng.random(num_frames) < 1 / hold
+    kept[0] = True
+    return np.maximum.accumulate(np.where(kept, index, 0))
+
+
+def _freeze(num_frames: int, severity: float, rng: np.random.Generator) -> np.ndarray:
+    """The picture stands still for a share of the clip, mostly about its middle, then jumps."""
+    hold = max(2, round(num_frames * _between(severity, 0.06, 0.7)))
+    first = int((num_frames - hold) * (rng.uniform(0.3, 0.7) if rng.random() < 0.8 else rng.random()))
+    index = np.arange(num_frames)
+    return np.where((index >= first) & (index < first + hold), first, index)
+
+
+def _drop(num_frames: int, severity: float, rng: np.random.Generator) -> np.ndarray:
+    """Frames are missing here and there: the picture jumps ahead."""
+    jumps = (rng.random(num_frames) < _between(severity, 0.06, 0.35)) * rng.integers(1, 5, num_frames)
+    order = np.cumsum(1 + jumps)
+    return (order - order[num_frames // 2] + num_frames // 2).clip(0, num_frames - 1)
+
+
+def _shuffle(num_frames: int, severity: float, rng: np.random.Generator) -> np.ndarray:
+    """Frames out of order: some or all of them trade places with others, near ones or any."""
+    reach = _between(severity, 1.5, num_frames)
+    share = 1.0 if rng.random() < 0.6 else _between(severity, 0.1, 1.0)
+    moved = (rng.random(num_frames) < share) * rng.uniform(-reach, reach, num_frames)
+    return np.argsort(np.arange(num_frames) + moved, kind="stable")
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Frames changed: each takes frames (T, 3, H, W) in 0..1, a severity in (0, 1] and a generator
+# ------------------------------------------------------------------------------------------------------------
+
+
+def _blur(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
+    """A Gaussian blur of up to 25 pixels at 720p (three box filters stand for it)."""
+    sigma = max(0.5, _between(severity, 0.0014, 0.035) * min(video.shape[2:]))
+    pictures = to_bytes(video).permute(0, 2, 3, 1).contiguous().numpy()  # (T, H, W, 3)
+    blurred = [np.asarray(Image.fromarray(one).filter(ImageFilter.GaussianBlur(sigma))) for one in pictures]
+    return torch.from_numpy(np.stack(blurred)).permute(0, 3, 1, 2).float() / 255
+
+
+def _add_noise(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
+    """Sensor noise, in colour or in brightness alone: each frame another part of one large field, for speed."""
+    channels, spare = (3 if rng.random() < 0.6 else 1), 48
+    height, width = video.shape[2:]
+    field = _between(severity, 0.012, 0.25) * gaussian(rng, (channels, height + spare, width + spare))
+    noisy = video.clone()
+    corners, signs = rng.integers(0, spare, (len(video), 2)), rng.integers(0, 2, len(video))
+    for frame, (top, left), sign in zip(noisy, corners, signs, strict=True):
+        frame += field[:, top : top + height, left : left + width] * (2 * int(sign) - 1)
+    return noisy
+
+
+def _compress(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
+    """Coded and decoded by a real codec at a real rate."""
+    frames, kind = to_bytes(video), rng.random()
+    if kind < 0.55:
+        preset = str(rng.choice(["ultrafast", "veryfast", "medium"], p=[0.2, 0.6, 0.2]))
+        coded = _coded(frames, "libx264", crf=24 + 27 * severity, preset=preset)
+    elif kind < 0.7:
+        quiet = {"x265-params": "log-level=0:pools=1:frame-threads=1"}
+        coded = _coded(frames, "libx265", crf=24 + 27 * severity, preset="ultrafast", **quiet)
+    elif kind < 0.85:
+        coded = _coded(frames, "libvpx-vp9", crf=32 + 31 * severity, **{"deadline": "1", "cpu-used": "7", "b": "0"})
+    else:
+        scale = str(round(_between(severity, 5, 31)))
+        coded = _coded(frames, "mjpeg", pixel_format="yuvj420p", qmin=scale, qmax=scale)
+    return coded.float() / 255
+
+
+def _coded(
+    frames: Tensor,
+    codec: str,
+    *,
+    crf: float | None = None,
+    preset: str | None = None,
+    pixel_format: str = "yuv420p",
+    **options: str,
+) -> Tensor:
+    """Frames (T, 3, H, W) uint8 from the codec, on one thread and without x264's macroblock tree, which makes it the
+    same each time."""
+    height, width = frames.shape[2:]
+    if codec == "libx264":
+        options["x264-params"] = "mbtree=0"
+    coded = recode(
+        F.pad(frames, (0, width % 2, 0, height % 2), mode="replicate"),
+        codec=codec,
+        frames_per_second=CODED_FRAMES_PER_SECOND,
+        crf=crf,
+        preset=preset,
+        pixel_format=pixel_format,
+        extra_options={"threads": "1", **options},
+    )
+    return coded[..., :height, :width]
+
+
+def uploaded(frames: Tensor, rng: np.random.Generator) -> Tensor:
+    """Frames (T, 3, H, W) uint8 as a good encode leaves them: what an upload is at best. It counts as clean, up to CRF
+    24, where the compression faults begin."""
+    preset = "ultrafast" if rng.random() < 0.75 else "veryfast"
+    return _coded(frames, "libx264", crf=rng.uniform(12, 24), preset=preset)
+
+
+def _rescale(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
+    """Shrunk and enlarged again, smoothly or in visible pixels."""
+    size = [max(4, round(n / _between(severity, 1.4, 9))) for n in video.shape[2:]]
+    small = F.interpolate(video, size=size, mode="bilinear", antialias=True)
+    mode = str(rng.choice(["nearest", "bilinear", "bicubic"]))
+    return F.interpolate(small, size=video.shape[2:], mode=mode)
+
+
+def _band(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
+    steps = _between(severity, 24, 2.5)
+    return (video * steps).round() / steps
+
+
+def _ghost(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
+    """A second, paler picture beside the first."""
+    way = rng.normal(0, 1, 2)
+    shift = way / np.hypot(*way) * rng.uniform(0.008, 0.05) * min(video.shape[2:])
+    return torch.lerp(video, _moved(video, np.tile(shift.round().astype(int), (len(video), 1))), 0.08 + 0.42 * severity)
+
+
+def _moved(video: Tensor, shifts: np.ndarray) -> Tensor:
+    """Every frame displaced by whole pixels (T, 2), down and right, its edge repeated."""
+    reach = int(abs(shifts).max())
+    height, width = video.shape[2:]
+    padded = F.pad(video, (reach,) * 4, mode="replicate")
+    cut = [
+        frame[:, reach - down : reach - down + height, reach - right : reach - right + width]
+        for frame, (down, right) in zip(padded, shifts, strict=True)
+    ]
+    return torch.stack(cut)
+
+
+def _jitter(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
+    """Every frame displaced, each on its own or swinging; from about a pixel at 720p."""
+    reach = _between(severity, 0.0016, 0.05) * min(video.shape[2:])
+    shifts = rng.normal(0, reach, (len(video), 2))
+    if rng.random() < 0.3:
+        turns = rng.uniform(0.6, 3.0, 2) * np.arange(len(video))[:, None] + rng.uniform(0, 6, 2)
+        shifts = 1.4 * reach * np.sin(turns)
+    if rng.random() < 0.7:
+        return _moved(video, _spread_out(shifts))
+    shifts = shifts / min(video.shape[2:])
+    return _displace(video, pixel_grid(*video.shape[2:])[None] + torch.from_numpy(shifts).float()[:, None, None])
+
+
+def _spread_out(shifts: np.ndarray) -> np.ndarray:
+    """Whole pixels near `shifts`, some of which are not zero."""
+    whole = shifts.round().astype(int)
+    if not whole.any():
+        whole[::2] = np.where(abs(shifts[::2]) >= abs(shifts[::2]).max(), np.sign(shifts[::2]), 0)
+    return whole
+
+
+def _warp(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
+    """Every frame bent on its own, as when a generator does not keep a shape."""
+    reach, knots = _between(severity, 0.004, 0.05), int(rng.integers(4, 9))
+    bends = torch.from_numpy(rng.normal(0, reach, (len(video), 2, knots, knots))).float()
+    bend = F.interpolate(bends, size=video.shape[2:], mode="bicubic", align_corners=True)
+    return _displace(video, pixel_grid(*video.shape[2:])[None] + bend.permute(0, 2, 3, 1))
+
+
+def _displace(video: Tensor, where: Tensor) -> Tensor:
+    """`video` (T, 3, H, W) looked up at `where` (T, H, W, 2), x then y in units."""
+    height, width = video.shape[2:]
+    scale = 2 * min(height, width) / torch.tensor([width, height])
+    return F.grid_sample(video, where * scale, padding_mode="reflection", align_corners=False)
+
+
+def _flicker(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
+    """The brightness, and a little of the colour, of every frame on its own or to and fro."""
+    reach = _between(severity, 0.02, 0.4)
+    gain = rng.normal(0, reach, (len(video), 1, 1, 1))
+    if rng.random() < 0.4:
+        gain = (
+            1.4 * reach * np.sin(rng.uniform(0.7, 3.1) * np.arange(len(video)) + rng.uniform(0, 6))[:, None, None, None]
+        )
+    if rng.random() < 0.5:
+        gain = gain + rng.normal(0, reach / 4, (len(video), 3, 1, 1))
+    change = torch.from_numpy(gain).float()
+    return video * torch.exp(change) if rng.random() < 0.6 else video + 0.5 * change
+
+
+def _pop(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
+    """Things that come and go, or become something else, from one frame to the next: patches of elsewhere."""
+    pixels, result = pixel_grid(*video.shape[2:]), video.clone()
+    for _ in range(1 + round(3 * severity)):
+        place = torch.from_numpy(rng.uniform(-0.35, 0.35, 2)).float()
+        inside = ((_between(severity, 0.06, 0.24) - (pixels - place).norm(dim=-1)) * 40).clamp(0, 1)
+        if rng.random() < 0.5:
+            chosen = torch.from_numpy(rng.permutation(len(video))[: max(1, int(len(video) * rng.uniform(0.2, 0.6)))])
+        else:  # stretches of frames
+            chosen = torch.from_numpy(np.flatnonzero(np.arange(len(video)) // int(rng.integers(2, 8)) % 2))
+        elsewhere = video[chosen].roll(tuple(int(n * 0.4) for n in video.shape[2:]), dims=(2, 3))
+        tint = torch.from_numpy(rng.uniform(0.6, 1.4, (3, 1, 1))).float()
+        result[chosen] = torch.lerp(result[chosen], elsewhere * tint, inside)
+    return result
+
+
+def _darken(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
+    """Too little light: scaled down, or shadows deepened."""
+    if rng.random() < 0.7:
+        return video * _between(severity, 0.88, 0.1)
+    return video ** _between(severity, 1.15, 4.0)
+
+
+def _overexpose(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
+    return video * _between(severity, 1.15, 4.0)
+
+
+def _flatten(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
+    """Contrast lost towards a grey."""
+    return torch.lerp(torch.full_like(video, rng.uniform(0.3, 0.7)), video, _between(severity, 0.88, 0.1))
+
+
+def _saturate(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
+    """Colours lost, or driven too far."""
+    grey = video.mean(dim=1, keepdim=True)
+    share = _between(severity, 1.5, 4.5) if rng.random() < 0.5 else 0.75 * (1 - severity)
+    return grey + (video - grey) * share
+
+
+def _cast(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
+    """A colour over everything."""
+    hue = rng.uniform(0, 2 * math.pi) + torch.tensor([0.0, 2.0, 4.0]) * math.pi / 3
+    return video * torch.exp(_between(severity, 0.1, 1.0) * torch.cos(hue))[:, None, None]
+
+
+def _misframe(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
+    """Something dark stands before a growing part of the picture, from one side."""
+    share, angle = _between(severity, 0.06, 0.55), rng.uniform(0, 2 * math.pi)
+    pixels = pixel_grid(*video.shape[2:])
+    along = pixels @ torch.tensor([math.cos(angle), math.sin(angle)])
+    edge = torch.quantile(along[::8, ::8].flatten(), 1 - share)
+    return torch.lerp(video, torch.full_like(video, rng.uniform(0, 0.15)), ((along - edge) * 60).clamp(0, 1))
+
+
+Reorder = Callable[[int, float, np.random.Generator], np.ndarray]
+Apply = Callable[[Tensor, float, np.random.Generator], Tensor]
+
+
+@dataclass(frozen=True)
+class Degrader:
+    """Which dimension a fault lowers, how it is made, and how often it is drawn among those of its dimension."""
+
+    dimension: str
+    apply: Apply | None = None
+    reorder: Reorder | None = None
+    weight: float = 1.0
+    takes_light: bool = False  # what it costs in a label is `cost_of_light`
+
+
+DEGRADATIONS: dict[str, Degrader] = {
+    "blur": Degrader("Traditional", _blur, weight=1.5),
+    "noise": Degrader("Traditional", _add_noise, weight=1.2),
+    "compression": Degrader("Traditional", _compress, weight=2.5),
+    "scaling": Degrader("Traditional", _rescale),
+    "banding": Degrader("Traditional", _band, weight=0.6),
+    "ghost": Degrader("Traditional", _ghost, weight=0.6),
+    "jitter": Degrader("Temporal", _jitter, weight=1.3),
+    "warp": Degrader("Temporal", _warp),
+    "flicker": Degrader("Temporal", _flicker, weight=1.3),
+    "shuffle": Degrader("Temporal", reorder=_shuffle, weight=1.5),
+    "stutter": Degrader("Temporal", reorder=_stutter, weight=2.0),
+    "freeze": Degrader("Temporal", reorder=_freeze, weight=0.8),
+    "drop": Degrader("Temporal", reorder=_drop),
+    "pop": Degrader("Temporal", _pop, weight=0.8),
+    "dark": Degrader("Aesthetic", _darken, weight=1.3, takes_light=True),
+    "bright": Degrader("Aesthetic", _overexpose),
+    "contrast": Degrader("Aesthetic", _flatten, weight=1.3, takes_light=True),
+    "saturation": Degrader("Aesthetic", _saturate),
+    "cast": Degrader("Aesthetic", _cast),
+    "framing": Degrader("Aesthetic", _misframe, weight=0.7),
+}

@@ -1,0 +1,308 @@
+"""The one cached model, and scoring with it: `path + prompt -> Clip -> features -> head -> VideoScores`."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from vjepa_demo.config import (
+    DECODE_AHEAD,
+    DIMENSIONS,
+    FEATURE_CACHE_BYTES,
+    SCORE_MAX,
+    SCORE_MIN,
+    model_presets,
+)
+from vjepa_demo.data.hub import Token
+from vjepa_demo.media.video import Clip, check_file, clip_pixels, load_clip
+from vjepa_demo.model.checkpoint import find_checkpoint, load_checkpoint
+from vjepa_demo.model.features import (
+    FeatureCache,
+    FeatureKey,
+    FeatureStore,
+    VideoFeatures,
+    content_sha256,
+    feature_store,
+)
+from vjepa_demo.model.vjepa import VJEPAModel, default_device, inference_dtype, resolve_device
+from vjepa_demo.schema import Comparison, DemoError, ModelError, TrainedOn, VideoScores, check_prompt, to_compare
+
+STEPS = ("decode", "video", "text", "head")
+OnStep = Callable[[str], None]
+WEIGHTS_DIGITS = 8  # of the SHA-256 of a checkpoint's weights, in the id of a model
+
+
+class Scorer:
+    """Scores videos with one model. Safe for many threads; get the shared one from `get_scorer`.
+
+    Features are remembered in memory and, with a `store`, on disk for other processes too. `model_id` tells one state
+    of a model's weights from the next, where the `name` stays.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: VJEPAModel,
+        trained_on: TrainedOn,
+        *,
+        model_id: str | None = None,
+        store: FeatureStore | None = None,
+    ) -> None:
+        self.name = name
+        self.model_id = model_id or name
+        self.trained_on = trained_on
+        self._model = model
+        self._cache = FeatureCache(FEATURE_CACHE_BYTES, store)
+
+    @property
+    def hardware(self) -> str:
+        """Where and in which precision the model runs, such as "CPU bf16"."""
+        precision = {torch.bfloat16: "bf16", torch.float32: "fp32"}[self._model.dtype]
+        return f"{'GPU' if self._model.device.type == 'cuda' else 'CPU'} {precision}"
+
+    def score(
+        self, video: str | Path, prompt: str, *, with_frames: bool = True, on_step: OnStep | None = None
+    ) -> VideoScores:
+        """Five scores of the file `video` for `prompt`; the features of a video seen before are not computed again.
+
+        `on_step` is called with each of `STEPS` as it begins; what is remembered does not begin. Without `with_frames`
+        the result has the frames only if they are remembered; with it, a video that is known from disk, where no
+        pictures are kept, is decoded for them.
+        Scores are cut to the scale, 1 to 5, and rounded to four decimals.
+
+        Raises:
+            VideoError: if the file cannot be read as a video.
+            RecordError: if the prompt is empty or too long.
+        """
+        request = self._request(video, prompt)
+        watch = _Stopwatch(on_step)
+
+        def decode() -> Clip:
+            with watch.step("decode"):
+                return load_clip(request.video, self._model.clip_config)
+
+        features = self._cache.get_or_compute(
+            request.key,
+            lambda: self._encode(decode(), watch, with_frames=with_frames),
+            decode=(lambda: _frames(decode())) if with_frames else None,
+        )
+        return self._result(request, features, watch)
+
+    def score_all(
+        self, requests: Iterable[tuple[str | Path, str]], *, on_step: OnStep | None = None
+    ) -> Generator[VideoScores | DemoError, None, None]:
+        """The scores of each (video, prompt), in this order, equal to those of `score`; without frames.
+
+        While one clip is encoded the next are decoded by a thread, `DECODE_AHEAD` at most; what is known, or the same
+        video again, is not decoded. The error of a request is yielded in its place, and the others go on; any other
+        exception ends it. Closing the iterator waits for the one clip that is being decoded, no more.
+        `on_step` is called in the caller's thread, as by `score`, but for what was decoded ahead.
+        """
+        ahead: deque[Future[_Decoded]] = deque()
+        being_decoded: set[FeatureKey] = set()
+        with ThreadPoolExecutor(1, thread_name_prefix="decode") as thread:
+            try:
+                for video, prompt in requests:
+                    ahead.append(thread.submit(self._decode_ahead, video, prompt, being_decoded))
+                    if len(ahead) > DECODE_AHEAD:
+                        yield self._score_decoded(ahead.popleft(), on_step)
+                while ahead:
+                    yield self._score_decoded(ahead.popleft(), on_step)
+            finally:
+                for future in ahead:
+                    future.cancel()
+
+    def compare(self, clips: Sequence[tuple[str | Path, str]]) -> Comparison:
+        """The scores of two to four (video, prompt), the others compared with the first.
+
+        Raises:
+            RecordError: if these are fewer or more, or a prompt cannot be used.
+            VideoError: if a file cannot be read as a video; nothing is compared then.
+        """
+        pairs = to_compare([video for video, _ in clips], [prompt for _, prompt in clips])
+        results = []
+        with closing(self.score_all(pairs)) as outcomes:
+            for outcome in outcomes:
+                if isinstance(outcome, DemoError):
+                    raise outcome
+                results.append(outcome)
+        return Comparison(tuple(results))
+
+    def _decode_ahead(self, video: str | Path, prompt: str, being_decoded: set[FeatureKey]) -> _Decoded:
+        """The clip of `video`, unless its features are known or will be as soon as it is this one's turn."""
+        request = self._request(video, prompt)
+        if request.key in being_decoded or self._cache.get(request.key) is not None:
+            return _Decoded(request, None, 0.0)
+        begin = time.perf_counter()
+        clip = load_clip(request.video, self._model.clip_config)
+        being_decoded.add(request.key)
+        return _Decoded(request, clip, round(time.perf_counter() - begin, 4))
+
+    def _score_decoded(self, future: Future[_Decoded], on_step: OnStep | None) -> VideoScores | DemoError:
+        try:
+            decoded = future.result()
+            watch = _Stopwatch(on_step)
+            watch.seconds["decode"] = decoded.seconds
+            features = self._cache.get_or_compute(
+                decoded.request.key, lambda: self._encode(self._clip(decoded, watch), watch, with_frames=False)
+            )
+            return self._result(decoded.request, replace(features, frames=None), watch)
+        except DemoError as error:
+            return error
+
+    def _clip(self, decoded: _Decoded, watch: _Stopwatch) -> Clip:
+        """The clip that was decoded ahead; or decoded now, if features that were known then are forgotten by now."""
+        if decoded.clip is not None:
+            return decoded.clip
+        with watch.step("decode"):
+            return load_clip(decoded.request.video, self._model.clip_config)
+
+    def _request(self, video: str | Path, prompt: str) -> _Request:
+        prompt, path = check_prompt(prompt), Path(video)
+        check_file(path)
+        return _Request(path, str(video), prompt, FeatureKey.of(self._model, content_sha256(path)))
+
+    @torch.inference_mode()
+    def _encode(self, clip: Clip, watch: _Stopwatch, *, with_frames: bool) -> VideoFeatures:
+        with watch.step("video"):
+            pixels = clip_pixels(clip, self._model.clip_config)  # of each view, (1, C, T, H, W)
+            pooled = self._model.encode_video(pixels)[0].cpu()  # (video_dim,)
+        frames = _frames(clip) if with_frames else None
+        return VideoFeatures(pooled, clip.frame_seconds, clip.duration_seconds, frames)
+
+    @torch.inference_mode()
+    def _result(self, request: _Request, features: VideoFeatures, watch: _Stopwatch) -> VideoScores:
+        with watch.step("text"):
+            text = self._model.encode_text([request.prompt])  # (1, text_dim)
+        with watch.step("head"):
+            output = self._model.predict_with_features(features.pooled[None], text)[0].tolist()
+        return VideoScores(
+            video=request.name,
+            prompt=request.prompt,
+            model=self.name,
+            trained_on=self.trained_on,
+            scores={name: _on_scale(value) for name, value in zip(DIMENSIONS, output, strict=True)},
+            seconds=watch.seconds,
+            duration_seconds=features.duration_seconds,
+            frames=features.frames[0] if features.frames else None,
+            more_frames=features.frames[1:] if features.frames else (),
+            frame_seconds=features.frame_seconds,
+            sha256=request.key.content_sha256,
+            views=tuple(view.title for view in self._model.clip_config.views),
+            unread=self._model.unread(request.prompt),
+        )
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A video to score: its file, what the caller called it, the prompt without blanks, the key of its features."""
+
+    video: Path
+    name: str
+    prompt: str
+    key: FeatureKey
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """A request with its clip and the seconds that decoding took; no clip where the features are known."""
+
+    request: _Request
+    clip: Clip | None
+    seconds: float
+
+
+_ScorerKey = tuple[str, str, Literal[False] | None]  # name, device, and for a model on the Hub who asked for it
+_scorers: dict[_ScorerKey, Scorer] = {}
+_loading: dict[_ScorerKey, threading.Lock] = {}
+_registry_lock = threading.Lock()
+
+
+def get_scorer(name: str | None = None, device: str | None = None, *, token: Literal[False] | None = False) -> Scorer:
+    """The scorer of a preset (`demo`, `vitl`, `vitg`), a checkpoint folder or one on the Hub, `owner/name`.
+
+    Loaded once per name and device, also by concurrent first calls. `name` None is `default_model()`, `device` None a
+    GPU where there is one. `token` None also finds what the account of this machine may read on the Hub (see `hub`);
+    what was loaded so is not given to those who ask with False.
+
+    Raises:
+        ModelError: if there is no such model, or its head was never trained.
+        CheckpointError: if the checkpoint is damaged.
+    """
+    name = name or default_model()
+    place = resolve_device(device or default_device())
+    key = _scorer_key(name, str(place), token)
+    with _registry_lock:
+        lock = _loading.setdefault(key, threading.Lock())
+    with lock:
+        if key not in _scorers:
+            _scorers[key] = load_scorer(name, device=str(place), token=token)
+        return _scorers[key]
+
+
+def _scorer_key(name: str, place: str, token: Literal[False] | None) -> _ScorerKey:
+    if name in model_presets():
+        return name, place, False
+    if Path(name).is_dir():
+        return str(Path(name).resolve()), place, False
+    return name, place, token
+
+
+def load_scorer(name: str, *, device: str | None = None, shown_as: str | None = None, token: Token = False) -> Scorer:
+    """A scorer of its own for a preset or a checkpoint, which nobody else gets; its results name it `shown_as`.
+
+    Raises as `get_scorer` does.
+    """
+    place = resolve_device(device or default_device())
+    checkpoint = find_checkpoint(name, token=token)
+    model = load_checkpoint(checkpoint, device=place, dtype=inference_dtype(place))
+    model_id = f"{shown_as or _short_name(name)}@{checkpoint.weights_sha256[:WEIGHTS_DIGITS]}"
+    return Scorer(shown_as or name, model, checkpoint.trained_on, model_id=model_id, store=feature_store())
+
+
+def _short_name(name: str) -> str:
+    """`name`; of a checkpoint folder the last part alone, as the rest is of this machine."""
+    return Path(name).resolve().name if name not in model_presets() and Path(name).is_dir() else name
+
+
+def default_model() -> str:
+    """`vitg` on a GPU once its head is trained, else `demo`."""
+    return "vitg" if default_device() == "cuda" and model_presets()["vitg"].refusal is None else "demo"
+
+
+class _Stopwatch:
+    """Seconds that each of `STEPS` took; 0 for those that never began."""
+
+    def __init__(self, on_step: OnStep | None) -> None:
+        self.seconds = dict.fromkeys(STEPS, 0.0)
+        self._on_step = on_step
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        if self._on_step is not None:
+            self._on_step(name)
+        begin = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - begin, 4)
+
+
+def _frames(clip: Clip) -> tuple[np.ndarray, ...]:
+    """The frames (T, H, W, 3) uint8 of each view of `clip`."""
+    return tuple(view.permute(0, 2, 3, 1).contiguous().numpy() for view in (clip.frames, *clip.more_views))
+
+
+def _on_scale(value: float) -> float:
+    if not math.isfinite(value):
+        raise ModelError(f"the model answered {value}, which is no score: its weights are damaged, load them again")
+    return round(min(max(value, SCORE_MIN), SCORE_MAX), 4)

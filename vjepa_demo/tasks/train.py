@@ -1,0 +1,760 @@
+"""Fine-tuning on labelled clips: a generator of reports that the command line, the page and the API consume.
+
+Everything below the freeze line is a constant of a clip: it is computed once, kept, and each epoch runs only what
+learns. An epoch's order and dropout are drawn from the seed and the epoch's number alone, so that a run that was
+killed and resumed ends like one that was not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.utils import DataLoaderConfiguration, broadcast_object_list, gather_object
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from vjepa_demo.config import (
+    CHECKPOINT_CONFIG_FILE,
+    DIMENSIONS,
+    FEATURE_CACHE_BYTES,
+    MIN_VALIDATION_CLIPS,
+    ClipConfig,
+    ModelConfig,
+    TrainConfig,
+)
+from vjepa_demo.data.hub import Token
+from vjepa_demo.media.video import Clip, clip_pixels, load_clip
+from vjepa_demo.model.checkpoint import (
+    bring_encoders,
+    load_base,
+    put_weights,
+    read_tensors,
+    save_checkpoint,
+    trained_weights,
+    write_tensors,
+)
+from vjepa_demo.model.features import FeatureKey, FeatureStore, VideoFeatures, content_sha256, feature_store
+from vjepa_demo.model.losses import mos_loss
+from vjepa_demo.model.metrics import UNDEFINED, Evaluation, evaluate, no_video_baseline
+from vjepa_demo.model.vjepa import VJEPAModel, default_device, inference_dtype
+from vjepa_demo.schema import (
+    WORD,
+    CheckpointError,
+    DemoError,
+    RecordError,
+    RecordProblem,
+    TrainedOn,
+    VideoError,
+    VideoRecord,
+    content_digest,
+)
+
+T = TypeVar("T")
+LoadClip = Callable[[Path, ClipConfig], Clip]
+STATE_FILE, RUN_FILE = "training_state.safetensors", "run.json"
+WORK_FOLDER = ".training"  # inside the checkpoint's folder, until the run is over
+MIN_TRAINING_CLIPS = 2
+LEARNED_FROM = 3  # clips with a word in their prompts, at least, before it counts as known
+MIN_JUDGED_CLIPS = 3  # a rank correlation of two clips says nothing
+
+
+@dataclass(frozen=True)
+class EncodingReport:
+    """Clips read so far; how many will be computed anew each epoch, as the disk budget is used up; rows that failed."""
+
+    done: int
+    total: int
+    seconds_left: float
+    recomputed: int = 0
+    problems: tuple[RecordProblem, ...] = ()
+
+
+@dataclass(frozen=True)
+class StartReport:
+    """How well the model did on the validation clips before it learned anything of this data."""
+
+    validation_loss: float
+    validation: Evaluation
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """One epoch's mean loss, and on the validation clips the loss and the metrics; None where there are none."""
+
+    epoch: int
+    epochs: int
+    loss: float
+    validation_loss: float | None
+    validation: Evaluation | None
+    is_best: bool
+    seconds: float
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """Where the best weights are, how well they did, and each validation clip's label and prediction (N, 5).
+
+    `start_score` is the VQualA score before training; None where there was no trained head, or no validation clip.
+    """
+
+    folder: Path
+    epochs: int
+    best_epoch: int
+    evaluation: Evaluation | None
+    start_score: float | None
+    labels: tuple[tuple[float, ...], ...]
+    predictions: tuple[tuple[float, ...], ...]
+
+
+Report = EncodingReport | StartReport | EpochReport | TrainingResult
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The clips to learn from and those to judge by, with what a person would call the data set."""
+
+    train: Sequence[VideoRecord]
+    validation: Sequence[VideoRecord]
+    description: str
+    kind: Literal["human", "procedural"] = "human"
+    label_range: tuple[float, float] = (1.0, 5.0)
+    known_words: tuple[str, ...] = ()  # of the model that learns, see `TrainedOn`; those of the prompts are added
+
+
+def train(
+    model: VJEPAModel,
+    data: TrainingData,
+    config: TrainConfig,
+    folder: str | Path,
+    *,
+    model_config: ModelConfig | None = None,
+    base_weights: str | None = "",
+    learned_before: Collection[str] = (),
+    before_saving: Callable[[], None] = lambda: None,
+    resume: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
+    load: LoadClip = load_clip,
+    store: FeatureStore | None = None,
+    memory_bytes: int = FEATURE_CACHE_BYTES,
+) -> Iterator[Report]:
+    """Fine-tune `model` (float32, and only this run's) on `data`; write the best weights to `folder`.
+
+    Yields an `EncodingReport` a clip, for a model with a trained head a `StartReport`, an `EpochReport` an epoch, and
+    last the `TrainingResult`. `should_stop` is asked before each clip and step: once it says yes, the run ends with the
+    best weights so far. Closing the generator abandons the run. After each epoch its state is on disk, whole: with
+    `resume` a killed run goes on from there. Under `accelerate launch` every process calls this alike.
+
+    `model_config` says where the checkpoint will find its encoders, which `before_saving` may bring there.
+    `base_weights` is the digest of the weights that `model` started from (a run is resumed only on the same ones),
+    None where its head is new; `learned_before` the digests of the clips that those were trained on, which the
+    checkpoint remembers beside its own. What the frozen part makes of the clips is kept in `memory_bytes` and in
+    `store`; what fits into neither is computed anew each epoch.
+
+    Raises:
+        RecordError: if fewer than two clips are left to learn from, the run to resume was another one, it was stopped
+            before anything was learned, or the loss is no longer a number.
+        CheckpointError: if there is no run to resume.
+    """
+    features = _Features(model, config, load, store=store, memory_bytes=memory_bytes)
+    run = _Run(model, data, config, Path(folder), model_config or model.config, base_weights, learned_before, features)
+    run.begin(resume=resume)
+    try:
+        yield from run.encode(should_stop)
+        run.prepare()
+        if base_weights is not None and not run.epoch:
+            yield from run.start()
+        yield from run.epochs(should_stop)
+        yield run.finish(before_saving)
+    finally:
+        features.release()
+
+
+def fine_tune(
+    name: str,
+    data: TrainingData,
+    config: TrainConfig,
+    folder: str | Path,
+    *,
+    device: str | None = None,
+    resume: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
+    token: Token = False,
+) -> Iterator[Report]:
+    """`train` on the model `name`, a preset or a checkpoint, into a checkpoint in `folder` that needs nothing else.
+
+    A preset whose head was never trained starts with a new one. `token` says who may read `name` on the Hub.
+    """
+    folder = Path(folder)
+    if (folder / CHECKPOINT_CONFIG_FILE).exists() and not (folder / WORK_FOLDER).exists():
+        raise RecordError(f"{folder} holds a checkpoint already: train into another folder, or delete it first")
+    torch.manual_seed(config.seed)  # a new head
+    model, base = load_base(name, device=device or training_device(), token=token)
+    if base is None:
+        _check_all_dimensions(name, data)
+    else:
+        data = replace(data, known_words=base.trained_on.known_words)
+    yield from train(
+        model,
+        data,
+        config,
+        folder,
+        model_config=model.config if base is None else base.model,
+        base_weights=None if base is None else base.weights_sha256,
+        learned_before=() if base is None else base.trained_on.digests,
+        before_saving=lambda: None if base is None else bring_encoders(base, folder),
+        resume=resume,
+        should_stop=should_stop,
+        store=feature_store(),
+    )
+
+
+def _check_all_dimensions(name: str, data: TrainingData) -> None:
+    """A new head answers five times; what no label taught it would be noise that looks like a score."""
+    missing = [dimension for dimension in DIMENSIONS if not any(dimension in record.labels for record in data.train)]
+    if missing:
+        raise RecordError(
+            f"{name} has no trained head yet, and there is no label for {', '.join(missing)}: "
+            f"label all five dimensions, train its first head (train --bootstrap --model {name}), or start from demo"
+        )
+
+
+def gain(result: TrainingResult) -> str:
+    """A plain sentence on what the training changed; empty where nothing can be said."""
+    score = UNDEFINED if result.evaluation is None else result.evaluation.vquala_score
+    if result.start_score is None or score.value is None:
+        return ""
+    change = score.value - result.start_score
+    if change <= 0:
+        return f"Training did not help on these clips: the VQualA score was {result.start_score:.3f} before."
+    may_be_chance = score.standard_error is not None and change < score.standard_error
+    return (
+        f"Before training the VQualA score was {result.start_score:.3f}: it rose by {change:.3f}"
+        f"{', less than its standard error' if may_be_chance else ''}. "
+        "These clips also chose when to stop, which flatters it a little."
+    )
+
+
+def training_device() -> str:
+    """Where this process trains: its own GPU under `accelerate launch`, a GPU where there is one, else the CPU."""
+    return str(_processes().device)
+
+
+def is_main_process() -> bool:
+    """Whether this process speaks for all of an `accelerate launch`."""
+    return _processes().is_main_process
+
+
+def num_processes() -> int:
+    """How many processes an `accelerate launch` has; 1 without one."""
+    return _processes().num_processes
+
+
+def process_index() -> int:
+    """Which of the `num_processes` this is; 0 speaks for all."""
+    return _processes().process_index
+
+
+def _processes() -> PartialState:
+    """This process among those that were launched together; accelerate has to be told where they have no GPU."""
+    return PartialState(cpu=default_device() == "cpu")
+
+
+def from_main_process(make: Callable[[], T]) -> T:
+    """What `make` returns in the main process, or the DemoError it raises there; the other processes do not call it."""
+    if num_processes() == 1:
+        return make()
+    answer: list[T | DemoError | None] = [None]
+    if is_main_process():
+        try:
+            answer = [make()]
+        except DemoError as error:
+            answer = [error]
+    made = broadcast_object_list(answer)[0]
+    if isinstance(made, DemoError):
+        raise made
+    return made
+
+
+def judge(
+    scores: Sequence[Mapping[str, float]], records: Sequence[VideoRecord], trained_on: TrainedOn | None = None
+) -> Evaluation:
+    """Metrics of `scores` (a mapping from dimension to score for each record), beside the no-video baseline.
+
+    A model that learned from some of the clips, as `trained_on` remembers, is judged by the others alone, and its
+    baseline knows the labels that it knew; by all clips where fewer than `MIN_VALIDATION_CLIPS` others are there.
+    """
+    predictions = torch.tensor([[each[name] for name in DIMENSIONS] for each in scores]).reshape(-1, len(DIMENSIONS))
+    digests = frozenset(() if trained_on is None else trained_on.digests)
+    learned = [_is_among(digests, record.video) for record in records]
+    unseen = [index for index, known in enumerate(learned) if not known]
+    if len(unseen) < MIN_VALIDATION_CLIPS:
+        return replace(_judge(predictions, records, ()), num_learned=sum(learned))
+    train = [record for record, known in zip(records, learned, strict=True) if known]
+    evaluation = _judge(predictions[unseen], [records[index] for index in unseen], train)
+    return replace(evaluation, num_learned=len(train), num_left_out=len(train))
+
+
+def _is_among(digests: Collection[str], video: Path) -> bool:
+    """Whether the clip `video` has one of `digests`; one that was deleted meanwhile has none."""
+    try:
+        return bool(digests) and content_digest(content_sha256(video)) in digests
+    except OSError:
+        return False
+
+
+class _Learner(nn.Module):
+    """What runs in each step, as one module: from cached features and text to scores (B, 5)."""
+
+    def __init__(self, model: VJEPAModel, config: TrainConfig) -> None:
+        super().__init__()
+        self.model = model
+        self._top, self._train_text = config.scope == "top", config.train_text
+
+    def forward(self, video: Tensor, prompts: Sequence[str], text: Tensor) -> Tensor:
+        features = self.model.encode_tail(video) if self._top else video
+        text = self.model.embed_text(prompts) if self._train_text else text
+        return self.model.predict_with_features(features, text)
+
+
+class _Features:
+    """What the frozen part makes of each clip and prompt: from memory or disk where it was kept, else computed anew."""
+
+    def __init__(
+        self,
+        model: VJEPAModel,
+        config: TrainConfig,
+        load: LoadClip,
+        *,
+        store: FeatureStore | None,
+        memory_bytes: int,
+    ) -> None:
+        self._model, self._load, self._store = model, load, store
+        self._layer = model.num_frozen_layers if config.scope == "top" else None
+        self._memory: dict[FeatureKey, Tensor] = {}
+        self._memory_left = memory_bytes
+        self._keys: dict[Path, FeatureKey] = {}
+        self._texts: dict[str, Tensor] = {}
+
+    def encode(self, record: VideoRecord) -> bool:
+        """Compute and keep what `record` needs; False where it has to be computed again each time.
+
+        Raises:
+            VideoError: if the file cannot be read as a video.
+        """
+        return self._get(record.video)[1]
+
+    def read_prompts(self, records: Sequence[VideoRecord]) -> None:
+        """Compute the text features of each different prompt once."""
+        for prompt in {record.prompt: None for record in records}:
+            self._texts[prompt] = self._model.encode_text([prompt])[0]
+
+    def video(self, record: VideoRecord) -> Tensor:
+        """Pooled features (hidden,), or the hidden state at the freeze line (N, hidden)."""
+        return self._get(record.video)[0].to(self._model.device).float()
+
+    def text(self, record: VideoRecord) -> Tensor:
+        """Text features (text_dim,)."""
+        return self._texts[record.prompt]
+
+    def digest(self, record: VideoRecord) -> str:
+        """What a checkpoint remembers the clip of `record` by."""
+        return content_digest(self._key(record.video).content_sha256)
+
+    def release(self) -> None:
+        """The run is over: the disk space of what it used may go to others."""
+        if self._store is not None:
+            self._store.release(self._keys.values())
+
+    def _get(self, video: Path) -> tuple[Tensor, bool]:
+        """What the frozen part makes of `video`, and whether it is kept."""
+        key = self._key(video)
+        if key in self._memory:
+            return self._memory[key], True
+        kept = None if self._store is None else self._store.load(key)
+        if kept is not None:
+            value, is_kept = kept[self._name], True
+        else:
+            tensors = self._compute(video)
+            value, is_kept = tensors[self._name], self._store is not None and self._store.save(key, tensors)
+        if value.nbytes <= self._memory_left:
+            self._memory[key] = value
+            self._memory_left -= value.nbytes
+            is_kept = True
+        return value, is_kept
+
+    @property
+    def _name(self) -> str:
+        return "pooled" if self._layer is None else "hidden"
+
+    @torch.no_grad()
+    def _compute(self, video: Path) -> dict[str, Tensor]:
+        """What is kept of `video`: of pooled features all that scoring asks for too; the hidden state as exact as the
+        products that it comes from."""
+        clip_config = self._model.clip_config
+        clip = self._load(video, clip_config)
+        hidden = self._model.encode_prefix(clip_pixels(clip, clip_config))  # (1, N, hidden)
+        if self._layer is not None:
+            return {"hidden": hidden[0].to(self._model.dtype).cpu()}
+        pooled = self._model.encode_tail(hidden)[0].cpu()  # (video_dim,)
+        return VideoFeatures(pooled, clip.frame_seconds, clip.duration_seconds, frames=None).to_tensors()
+
+    def _key(self, video: Path) -> FeatureKey:
+        if video not in self._keys:
+            key = FeatureKey.of(self._model, content_sha256(video), layer=self._layer)
+            if self._store is not None:
+                self._store.hold([key])
+            self._keys[video] = key
+        return self._keys[video]
+
+
+class _Run:
+    """One training run: its data, what learns, and how far it is."""
+
+    def __init__(
+        self,
+        model: VJEPAModel,
+        data: TrainingData,
+        config: TrainConfig,
+        folder: Path,
+        model_config: ModelConfig,
+        base_weights: str | None,
+        learned_before: Collection[str],
+        features: _Features,
+    ) -> None:
+        self.data, self.config, self.folder, self.model_config = data, config, folder, model_config
+        self.base_weights, self.learned_before, self.features = base_weights, learned_before, features
+        self.accelerator = Accelerator(
+            cpu=model.device.type == "cpu",
+            gradient_accumulation_steps=config.accumulate,
+            dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=config.seed),
+        )
+        model.set_trainable(top_layers=config.scope == "top", text=config.train_text)
+        model.multiply_in(inference_dtype(model.device))
+        self.model = model
+        self.work = folder / WORK_FOLDER
+        self.train, self.validation = list(data.train), list(data.validation)
+        self.epoch = self.best_epoch = 0
+        self.best_score = -math.inf
+        self.start_score: float | None = None
+        self.best_weights = trained_weights(model)
+
+    def begin(self, *, resume: bool) -> None:
+        """Make the folder of the run, empty but for one that is resumed, which must be the same run."""
+        path, identity = self.work / RUN_FILE, self._identity()
+        if resume:
+            try:
+                found = json.loads(path.read_text())
+            except (OSError, ValueError) as error:
+                raise CheckpointError(f"nothing to resume: {self.folder} holds no run that was killed") from error
+            if found != identity:
+                raise RecordError(
+                    f"the run in {self.folder} had other labels, another model or other settings: "
+                    "resume it with the same, or train into another folder"
+                )
+        elif self.accelerator.is_main_process:
+            shutil.rmtree(self.work, ignore_errors=True)
+            self.work.mkdir(parents=True)
+            path.write_text(json.dumps(identity))
+        self.accelerator.wait_for_everyone()
+
+    # ---- the frozen part, once a clip --------------------------------------------------------------------------------
+
+    def encode(self, should_stop: Callable[[], bool]) -> Iterator[EncodingReport]:
+        """Each process its share of the clips; rows that fail are left out everywhere, and told."""
+        records = [*self.train, *self.validation]
+        mine = records[self.accelerator.process_index :: self.accelerator.num_processes]
+        problems: list[RecordProblem] = []
+        recomputed, begin = 0, time.perf_counter()
+        for done, record in enumerate(mine, start=1):
+            if should_stop():
+                raise RecordError("stopped while the clips were read: nothing was learned, nothing was saved")
+            try:
+                recomputed += not self.features.encode(record)
+            except VideoError as error:
+                problems.append(RecordProblem(record.line, str(error)))
+            left = (time.perf_counter() - begin) / done * (len(mine) - done)
+            yield EncodingReport(done, len(mine), left, recomputed, tuple(problems))
+        self._leave_out(gather_object(problems))
+
+    def _leave_out(self, problems: Sequence[RecordProblem]) -> None:
+        bad = {problem.line for problem in problems}
+        self.train = [record for record in self.train if record.line not in bad]
+        self.validation = [record for record in self.validation if record.line not in bad]
+        if len(self.train) < MIN_TRAINING_CLIPS:
+            raise RecordError(
+                f"{len(self.train)} clips are left to learn from, {MIN_TRAINING_CLIPS} at least are needed: "
+                "mend the rows with problems or add clips"
+            )
+        self.features.read_prompts([*self.train, *self.validation])
+
+    # ---- what learns -------------------------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Learner, optimizer, schedule and batches; and the state of the last whole epoch, where there was one."""
+        learner = _Learner(self.model, self.config)
+        groups = [group for group in self.model.get_discriminative_params(self.config.learning_rate) if group["params"]]
+        optimizer = torch.optim.AdamW(groups, weight_decay=self.config.weight_decay)
+        if (self.work / STATE_FILE).exists():
+            self._restore(optimizer)
+        rows: Any = range(len(self.train))  # indexable and sized: all that a DataLoader asks of a data set
+        indices = DataLoader(rows, batch_size=self.config.batch_size, shuffle=True)
+        self.learner, self.optimizer, self.batches = self.accelerator.prepare(learner, optimizer, indices)
+        self.rates = [group["lr"] for group in groups]
+        self.steps_per_epoch = math.ceil(len(self.batches) / self.config.accumulate)
+
+    def start(self) -> Iterator[StartReport]:
+        """How good the model is before it learns, where that can be judged."""
+        loss, evaluation = self._validate()
+        if loss is not None and evaluation is not None:
+            self.start_score = evaluation.vquala_score.value
+            yield StartReport(loss, evaluation)
+
+    def epochs(self, should_stop: Callable[[], bool]) -> Iterator[EpochReport]:
+        """An epoch after another, until all are done, nothing gets better, or `should_stop` says so."""
+        while self.epoch < self.config.epochs and self.epoch - self.best_epoch < self.config.patience:
+            begin = time.perf_counter()
+            loss = self._learn(self.epoch + 1, should_stop)
+            if loss is None:
+                return
+            self.epoch += 1
+            validation_loss, evaluation = self._validate()
+            is_best = self._keep_if_best(validation_loss, evaluation)
+            self._save_state()
+            seconds = time.perf_counter() - begin
+            yield EpochReport(
+                epoch=self.epoch,
+                epochs=self.config.epochs,
+                loss=loss,
+                validation_loss=validation_loss,
+                validation=evaluation,
+                is_best=is_best,
+                seconds=seconds,
+                seconds_left=seconds * (self.config.epochs - self.epoch),
+            )
+
+    def _learn(self, epoch: int, should_stop: Callable[[], bool]) -> float | None:
+        """One epoch's mean loss over its batches; None if it was stopped half-way."""
+        torch.manual_seed(_seed_of(self.config.seed, epoch))  # dropout
+        self.batches.set_epoch(epoch)  # order
+        self.learner.train()
+        losses = []
+        for step, indices in enumerate(self.batches):
+            if should_stop():
+                return None
+            self._set_rate((epoch - 1) * self.steps_per_epoch + step // self.config.accumulate)
+            with self.accelerator.accumulate(self.learner):
+                predictions, labels = self._predict([self.train[index] for index in indices.tolist()])
+                loss = mos_loss(predictions, labels)
+                self.accelerator.backward(loss)
+                if self.accelerator.sync_gradients:
+                    self.accelerator.clip_grad_norm_(self.learner.parameters(), self.config.gradient_clip)
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+            losses.append(loss.detach())
+        mean = float(self.accelerator.reduce(torch.stack(losses).mean(), reduction="mean"))
+        if not math.isfinite(mean):
+            raise RecordError(f"the loss of epoch {epoch} is {mean}: lower the learning rate and train again")
+        return mean
+
+    def _predict(self, records: Sequence[VideoRecord]) -> tuple[Tensor, Tensor]:
+        """Predictions and labels (B, 5); a missing label is NaN."""
+        video = torch.stack([self.features.video(record) for record in records])
+        text = torch.stack([self.features.text(record) for record in records])
+        return self.learner(video, [record.prompt for record in records], text), _labels(records).to(video.device)
+
+    def _set_rate(self, step: int) -> None:
+        factor = schedule(step, self.config.epochs * self.steps_per_epoch, self.config.warmup_share)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+
+    # ---- how well it does --------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def _validate(self) -> tuple[float | None, Evaluation | None]:
+        if not self.validation:
+            return None, None
+        predictions = self._predictions(self.validation)
+        labels = _labels(self.validation)
+        return float(mos_loss(predictions, labels)), evaluate(predictions, labels, num_resamples=0)
+
+    @torch.no_grad()
+    def _predictions(self, records: Sequence[VideoRecord]) -> Tensor:
+        """Predictions (N, 5) on the CPU; each process computes its share."""
+        self.learner.eval()
+        learner = self.accelerator.unwrap_model(self.learner)
+        count, mine = self.accelerator.num_processes, []
+        for start in range(self.accelerator.process_index, len(records), count * self.config.batch_size):
+            part = records[start : start + count * self.config.batch_size : count]
+            video = torch.stack([self.features.video(record) for record in part])
+            text = torch.stack([self.features.text(record) for record in part])
+            mine.append(learner(video, [record.prompt for record in part], text).cpu())
+        return _interleaved(gather_object([torch.cat(mine) if mine else torch.empty(0, len(DIMENSIONS))]), len(records))
+
+    def _keep_if_best(self, validation_loss: float | None, evaluation: Evaluation | None) -> bool:
+        """By the VQualA score; by the loss where no labels can be ranked; the last epoch where none can be judged."""
+        if validation_loss is None:
+            score = float(self.epoch)
+        elif evaluation is None or not self._can_rank():
+            score = -validation_loss
+        else:
+            score = -1.0 if evaluation.vquala_score.value is None else evaluation.vquala_score.value
+        if score <= self.best_score:
+            return False
+        self.best_score, self.best_epoch = score, self.epoch
+        self.best_weights = {name: value.clone() for name, value in trained_weights(self.model).items()}
+        return True
+
+    def _can_rank(self) -> bool:
+        """Whether the validation labels of some dimension are enough, and different enough, for a correlation."""
+        labels = ([record.labels[name] for record in self.validation if name in record.labels] for name in DIMENSIONS)
+        return any(len(values) >= MIN_JUDGED_CLIPS and len(set(values)) > 1 for values in labels)
+
+    def finish(self, before_saving: Callable[[], None]) -> TrainingResult:
+        """The best weights in a checkpoint, with their metrics, standard errors and the no-video baseline.
+
+        Raises:
+            RecordError: if not a single epoch was completed.
+        """
+        if not self.best_epoch:
+            raise RecordError("stopped before the first epoch ended: nothing was learned, nothing was saved")
+        put_weights(self.model, self.best_weights, source=self.work / STATE_FILE)
+        evaluation = None
+        predictions = torch.empty(0, len(DIMENSIONS))
+        if self.validation:
+            predictions = self._predictions(self.validation)
+            evaluation = _judge(predictions, self.validation, self.train)
+        if self.accelerator.is_main_process:
+            before_saving()
+            self._save_checkpoint(evaluation)
+            shutil.rmtree(self.work)
+        self.accelerator.wait_for_everyone()
+        return TrainingResult(
+            folder=self.folder,
+            epochs=self.epoch,
+            best_epoch=self.best_epoch,
+            evaluation=evaluation,
+            start_score=self.start_score,
+            labels=tuple(map(tuple, _labels(self.validation).tolist())),
+            predictions=tuple(map(tuple, predictions.tolist())),
+        )
+
+    def _save_checkpoint(self, evaluation: Evaluation | None) -> None:
+        measured = evaluation.to_dict() if evaluation is not None else {}
+        sroccs = {name: metrics["srocc"] for name, metrics in measured.get("dimensions", {}).items()}
+        prompts = {record.prompt_key for record in self.train}
+        trained_on = TrainedOn(
+            kind=self.data.kind,
+            num_clips=len(self.train),
+            description=self.data.description,
+            srocc={name: value for name, value in sroccs.items() if value is not None},
+            num_held_out=len(self.validation),
+            num_shared_prompts=sum(record.prompt_key in prompts for record in self.validation),
+            dimensions=tuple(name for name in DIMENSIONS if any(name in record.labels for record in self.train)),
+            vquala_score=measured.get("vquala_score"),
+            no_video_baseline=measured.get("no_video_baseline"),
+            digests=tuple(sorted({*self.learned_before, *map(self.features.digest, self.train)})),
+            known_words=_with_words_of(self.train, self.data.known_words),
+        )
+        save_checkpoint(
+            self.model,
+            self.folder,
+            trained_on=trained_on,
+            model_config=self.model_config,
+            label_range=self.data.label_range,
+        )
+
+    # ---- killed and resumed ------------------------------------------------------------------------------------------
+
+    def _save_state(self) -> None:
+        """All that the next epoch depends on, in one file, whole or not at all."""
+        if not self.accelerator.is_main_process:
+            return
+        tensors = {f"now/{name}": value for name, value in trained_weights(self.model).items()}
+        tensors |= {f"best/{name}": value for name, value in self.best_weights.items()}
+        for index, moments in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{index}/{name}": torch.as_tensor(value) for name, value in moments.items()}
+        info = {
+            "epoch": self.epoch,
+            "best_epoch": self.best_epoch,
+            "best_score": self.best_score,
+            "start_score": self.start_score,
+        }
+        write_tensors(self.work / STATE_FILE, tensors, info)
+
+    def _restore(self, optimizer: torch.optim.Optimizer) -> None:
+        tensors, info = read_tensors(self.work / STATE_FILE)
+        self.epoch, self.best_epoch, self.best_score = info["epoch"], info["best_epoch"], info["best_score"]
+        self.start_score = info["start_score"]
+        self.best_weights = _with_prefix(tensors, "best/")
+        put_weights(self.model, _with_prefix(tensors, "now/"), source=self.work / STATE_FILE)
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in _with_prefix(tensors, "optimizer/").items():
+            index, _, moment = name.partition("/")
+            moments.setdefault(int(index), {})[moment] = value
+        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+
+    def _identity(self) -> str:
+        """A digest of what a run must have in common with the one it resumes: model, settings and labels."""
+        rows = [(r.name, r.prompt, sorted(r.labels.items())) for r in (*self.data.train, *self.data.validation)]
+        model = [self.model_config.to_dict(), self.base_weights]
+        text = json.dumps([model, self.config.to_dict(), len(self.data.train), rows])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def schedule(step: int, num_steps: int, warmup_share: float) -> float:
+    """Factor of the learning rate at `step` of `num_steps`: linear warm-up from above 0, then half a cosine to 0."""
+    warmup = max(1, round(num_steps * warmup_share))
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, num_steps - warmup)))
+
+
+def _judge(predictions: Tensor, validation: Sequence[VideoRecord], train: Sequence[VideoRecord]) -> Evaluation:
+    """Metrics with standard errors, beside what prompts alone would have given."""
+    labels, train_labels = _labels(validation), _labels(train)
+    prompts, train_prompts = ([record.prompt for record in records] for records in (validation, train))
+    baseline = no_video_baseline(prompts, labels, train_prompts=train_prompts, train_labels=train_labels)
+    return evaluate(predictions, labels, baseline=baseline)
+
+
+def _labels(records: Sequence[VideoRecord]) -> Tensor:
+    """Labels (N, 5) float32 in the order of `DIMENSIONS`, NaN where there is none."""
+    rows = [[record.labels.get(name, math.nan) for name in DIMENSIONS] for record in records]
+    return torch.tensor(rows).reshape(-1, len(DIMENSIONS))
+
+
+def _interleaved(parts: Sequence[Tensor], total: int) -> Tensor:
+    """One tensor (total, 5) from the parts of all processes, of which process p had rows p, p + count, ..."""
+    whole = torch.empty(total, len(DIMENSIONS))
+    for index, part in enumerate(parts):
+        whole[index :: len(parts)] = part
+    return whole
+
+
+def _with_words_of(records: Sequence[VideoRecord], known_words: Sequence[str]) -> tuple[str, ...]:
+    """`known_words` and those that several records have in their prompts, sorted; none where the text encoder knows
+    English. From a single clip a word is not learned, and a rare one, such as a name, stays out of the checkpoint."""
+    if not known_words:
+        return ()
+    clips = Counter(word for record in records for word in {each.lower() for each in WORD.findall(record.prompt)})
+    return tuple(sorted({*known_words, *(word for word, count in clips.items() if count >= LEARNED_FROM)}))
+
+
+def _seed_of(seed: int, epoch: int) -> int:
+    return seed * 100_003 + epoch
+
+
+def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
