@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -26,6 +28,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from small_models import write_checkpoint, write_text_encoder, write_video_encoder
 from transformers import VJEPA2ForVideoClassification
 
+from vjepa_demo.app.cli import main
 from vjepa_demo.config import View
 
 FEATURES, UPLOADS = (Path(os.environ[name]) for name in ("VJEPA_DEMO_CACHE", "GRADIO_TEMP_DIR"))
@@ -34,6 +37,31 @@ FEATURES, UPLOADS = (Path(os.environ[name]) for name in ("VJEPA_DEMO_CACHE", "GR
 def pytest_unconfigure() -> None:
     for folder in (FEATURES, UPLOADS):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With `--dist loadgroup` the browser tests share one worker, its Chromium and its page; other files stay whole.
+
+    The browser tests take longest, so they come first: no worker waits for them in the end.
+    """
+    for item in items:
+        group = "browser" if "browser" in item.fixturenames else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: "browser" not in item.fixturenames)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Other tests may call `asyncio.run`, although Playwright's event loop stays marked as running in this thread."""
+    if "browser" in item.fixturenames:
+        return (yield)
+    loop = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    try:
+        return (yield)
+    finally:
+        asyncio._set_running_loop(loop)
 
 
 @pytest.fixture(scope="session")
@@ -69,6 +97,33 @@ def world() -> Path:
     return Path(gradio.media.get_video("world.mp4"))
 
 
+@dataclass(frozen=True)
+class Done:
+    """What a command came to, as subprocess.CompletedProcess has it."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def run(monkeypatch, capsys) -> Callable[..., Done]:
+    """Runs a command of the program in this process: what a person calls as `python -m vjepa_demo ARGUMENTS`."""
+
+    def run(*arguments: object) -> Done:
+        with monkeypatch.context() as patch:
+            for name in ("VJEPA_DEMO_CACHE", "VJEPA_DEMO_CACHE_GB"):  # the flags set them for the whole process
+                patch.setenv(name, os.environ.get(name, ""))
+            capsys.readouterr()
+            try:
+                status = main([*map(str, arguments)])
+            except SystemExit as ended:  # argparse, of a wrong call and of --help
+                status = ended.code
+        return Done(status, *capsys.readouterr())
+
+    return run
+
+
 @pytest.fixture
 def online(monkeypatch, tmp_path) -> None:
     """Requests may leave, but only to 127.0.0.1, and with a new cache."""
@@ -102,7 +157,9 @@ def browser() -> Iterator[Browser]:
     quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=installed, args=quiet)
+        loop = asyncio._get_running_loop()
         yield chromium
+        asyncio._set_running_loop(loop)  # Playwright needs its loop, which `pytest_runtest_protocol` may have put away
         chromium.close()
 
 

@@ -1,4 +1,4 @@
-"""The command line as a person calls it: a process of its own."""
+"""The command line as a person calls it; a process of its own only where that is the point."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from vjepa_demo.config import DIMENSIONS
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+def run_alone(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, which loads all it needs and shares nothing with the tests."""
     command = [sys.executable, "-m", "vjepa_demo", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, stdin=subprocess.DEVNULL)
 
 
-def test_json_has_an_object_a_video_and_a_bad_file_stops_nothing(world, checkpoint_folder, tmp_path):
+def test_json_has_an_object_a_video_and_a_bad_file_stops_nothing(run, world, checkpoint_folder, tmp_path):
     bad = tmp_path / "bad.mp4"
     bad.write_text("no video")
     done = run("score", world, bad, world, "--prompt", "the world", "--model", checkpoint_folder, "--json")
@@ -40,7 +41,7 @@ def test_json_has_an_object_a_video_and_a_bad_file_stops_nothing(world, checkpoi
     assert last["scores"] == first["scores"]
 
 
-def test_text_shows_scores_with_words_and_the_model_that_gave_them(world, checkpoint_folder):
+def test_text_shows_scores_with_words_and_the_model_that_gave_them(run, world, checkpoint_folder):
     done = run("score", world, "--prompt", "the world", "--model", checkpoint_folder)
     assert done.returncode == 0
     for name in DIMENSIONS:
@@ -58,7 +59,7 @@ def test_text_shows_scores_with_words_and_the_model_that_gave_them(world, checkp
         (["--prompt", "x", "--model", "."], "error: . is not a checkpoint: it has no config.json"),
     ],
 )
-def test_what_stops_everything_is_one_line_and_a_status(world, arguments, message):
+def test_what_stops_everything_is_one_line_and_a_status(run, world, arguments, message):
     done = run("score", world, *arguments)
     assert done.returncode == 1
     assert done.stdout == ""
@@ -67,25 +68,26 @@ def test_what_stops_everything_is_one_line_and_a_status(world, arguments, messag
     assert told.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
+def test_mistakes_are_told_before_torch_is_loaded(tmp_path):
+    (tmp_path / "labels.csv").write_text("a,b\n1,2\n")
+    mistakes = [
         (["score", "a.mp4", "--prompt", " "], "error: the prompt is empty"),
         (["compare", "a.mp4", "--prompt", "x"], "error: got 1 video; 2 to 4 can be compared"),
         (["batch", "gone.csv", "--out", "new.csv"], "error: gone.csv: no such file"),
         (["batch", "labels.csv", "--out", "new.csv"], "error: labels.csv has the columns a, b. No column"),
         (["batch", "a.mp4", "--prompt", "x", "--out", "labels.csv"], "error: labels.csv exists already"),
         (["batch", "a.mp4", "--prompt", " ", "--out", "new.csv"], "error: the prompt is empty"),
-    ],
-)
-def test_mistakes_are_told_before_torch_is_loaded(arguments, message, tmp_path):
-    (tmp_path / "labels.csv").write_text("a,b\n1,2\n")
-    code = "import sys; from vjepa_demo.app.cli import main; main(sys.argv[1:]); print('torch' in sys.modules)"
-    command = [sys.executable, "-c", code, *arguments]
+    ]
+    code = (
+        "import json, sys; from vjepa_demo.app.cli import main; "
+        "print([main(each) for each in json.loads(sys.argv[1])], 'torch' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, json.dumps([arguments for arguments, _ in mistakes])]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
-    assert done.stderr.startswith(message)
-    assert done.stdout.endswith("False\n")
+    for told, (_, message) in zip(done.stderr.splitlines(), mistakes, strict=True):
+        assert told.startswith(message)
+    assert done.stdout == "[1, 1, 1, 1, 1, 1] False\n"
     assert [path.name for path in tmp_path.iterdir()] == ["labels.csv"]
 
 
@@ -113,7 +115,7 @@ def test_compare_says_how_many_videos_and_that_prompts_may_be_repeated(capsys):
     assert "may be repeated" in shown
 
 
-def test_a_wrong_call_is_explained():
+def test_a_wrong_call_is_explained(run):
     done = run("score")
     assert done.returncode == 2
     assert "--prompt" in done.stderr
@@ -128,20 +130,16 @@ def test_a_cache_whose_path_holds_a_percent_sign_is_shown_in_the_help(monkeypatc
         assert "/data/100%done" in "".join(capsys.readouterr().out.split())
 
 
-def test_the_default_model_is_named(world):
-    done = run("score", world, "--prompt", "the earth turns", "--device", "cpu", "--json")
-    assert done.returncode == 0
-    (result,) = json.loads(done.stdout)
-    assert result["model"] == "demo"
-    assert "procedural clips" in result["trained_on"]
-
-
 def test_the_next_process_finds_what_was_kept_and_the_cache_can_be_seen_and_emptied(
-    world, checkpoint_folder, tmp_path, monkeypatch, capsys
+    world, tmp_path, monkeypatch, capsys
 ):
     kept = tmp_path / "kept"
-    call = ["score", world, "--prompt", "the world", "--model", checkpoint_folder, "--json", "--cache", kept]
-    first, second = (json.loads(run(*call).stdout)[0] for _ in range(2))
+    call = ["score", world, "--prompt", "the earth turns", "--device", "cpu", "--json", "--cache", kept]
+    both = [run_alone(*call) for _ in range(2)]
+    assert [(done.returncode, done.stderr) for done in both] == [(0, "")] * 2
+    first, second = (json.loads(done.stdout)[0] for done in both)
+    assert first["model"] == "demo"  # the default
+    assert "procedural clips" in first["trained_on"]
     assert first["seconds"]["decode"] > 0
     assert second["seconds"]["decode"] == second["seconds"]["video"] == 0
     assert second["scores"] == first["scores"]

@@ -1,4 +1,4 @@
-"""Training as a person runs it: processes that are started, killed, resumed, and several at once."""
+"""Training as a person runs it, with processes where they are killed and where there are several at once."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -39,12 +40,13 @@ def dataset(tmp_path_factory) -> Path:
     return folder
 
 
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "vjepa_demo", *map(str, arguments)]
-
-
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments), capture_output=True, text=True, cwd=ROOT, env=ENVIRONMENT)
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As the processes have it: the same sums in the same order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def train_arguments(dataset: Path, model: Path, out: Path, *more: object) -> tuple[object, ...]:
@@ -57,7 +59,7 @@ def epochs(output: str) -> list[str]:
     return re.findall(r"^(epoch \d+/.*?)  \d+ s left$", output, re.MULTILINE)
 
 
-def test_train_then_evaluate_then_score(dataset, checkpoint_folder, world, tmp_path):
+def test_train_then_evaluate_then_score(run, dataset, checkpoint_folder, world, tmp_path):
     done = run(*train_arguments(dataset, checkpoint_folder, tmp_path / "out", "--epochs", 3))
     assert done.returncode == 0, done.stderr
     assert "16 of 16 rows will be used" in done.stdout
@@ -65,17 +67,8 @@ def test_train_then_evaluate_then_score(dataset, checkpoint_folder, world, tmp_p
     assert "No baseline can be computed here, since no prompt has two clips" in done.stdout
     assert read_checkpoint(tmp_path / "out").trained_on.description == "labels.csv"
 
-    judged = run(
-        "evaluate",
-        dataset / "labels.csv",
-        "--videos",
-        dataset,
-        "--model",
-        tmp_path / "out",
-        "--json",
-        "--device",
-        "cpu",
-    )
+    data = ("evaluate", dataset / "labels.csv", "--videos", dataset)
+    judged = run(*data, "--model", tmp_path / "out", "--json", "--device", "cpu")
     answer = json.loads(judged.stdout)
     assert list(answer) == ["n", "dimensions", "vquala_score", "no_video_baseline", "num_learned", "num_left_out"]
     trained_on = read_checkpoint(tmp_path / "out").trained_on
@@ -95,7 +88,7 @@ def test_train_then_evaluate_then_score(dataset, checkpoint_folder, world, tmp_p
     )
 
 
-def test_check_shows_every_problem_by_line_and_trains_nothing(dataset, checkpoint_folder, tmp_path):
+def test_check_shows_every_problem_by_line_and_trains_nothing(run, dataset, checkpoint_folder, tmp_path):
     table = pd.read_csv(dataset / "labels.csv")
     table.loc[0, "video_name"] = "gone.mp4"
     table.loc[1, "video_name"] = "broken.mp4"
@@ -113,14 +106,15 @@ def test_check_shows_every_problem_by_line_and_trains_nothing(dataset, checkpoin
 
 
 def test_killed_in_the_middle_of_an_epoch_and_resumed_it_ends_like_a_run_that_was_not(
-    dataset, checkpoint_folder, tmp_path
+    run, dataset, checkpoint_folder, tmp_path
 ):
     settings = ("--scope", "top", "--epochs", 6)  # a run of scope head is resumed in test_train.py
     whole = run(*train_arguments(dataset, checkpoint_folder, tmp_path / "whole", *settings))
     assert whole.returncode == 0, whole.stderr
 
     killed = train_arguments(dataset, checkpoint_folder, tmp_path / "killed", *settings)
-    with subprocess.Popen(command(*killed), cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-m", "vjepa_demo", *map(str, killed)]
+    with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
             if line.startswith("epoch 2/"):
                 process.send_signal(signal.SIGKILL)  # the third epoch has begun, or the state is being written
@@ -150,7 +144,7 @@ def test_two_processes_train_one_model_and_judge_all_of_the_validation_set(datas
     assert int(measured.group(1)) == trained_on.num_held_out
 
 
-def test_make_dataset_writes_what_train_reads(tmp_path):
+def test_make_dataset_writes_what_train_reads(run, tmp_path):
     done = run("make-dataset", tmp_path, "--count", 2, "--seed", 5)
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(tmp_path / "labels.csv")
@@ -180,10 +174,9 @@ def test_make_dataset_writes_what_train_reads(tmp_path):
         (["make-dataset", "x", "--count", "0"], "error: --count is 0"),
     ],
 )
-def test_what_cannot_be_trained_is_one_line_and_a_status(arguments, message, tmp_path):
-    done = subprocess.run(
-        command(*arguments), capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
-    )
+def test_what_cannot_be_trained_is_one_line_and_a_status(run, monkeypatch, arguments, message, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    done = run(*arguments)
     assert done.returncode == 1
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
