@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,6 +38,7 @@ MAX_TEXT_TOKENS = 512  # what BGE was trained with; a longer prompt is cut
 CHECKPOINT_CONFIG_FILE = "config.json"  # a folder that holds it is a checkpoint
 
 MAX_PROMPT_CHARACTERS = 2000
+SHOWN_UNREAD = 48  # letters of the part of a prompt that a model does not read
 FEATURE_CACHE_BYTES = 256 * 2**20  # features and frames of the last clips that a running scorer remembers
 DECODE_AHEAD = 2  # clips decoded while another one is encoded
 CACHE_VARIABLE, CACHE_GB_VARIABLE = "VJEPA_DEMO_CACHE", "VJEPA_DEMO_CACHE_GB"  # of the environment
@@ -71,6 +73,7 @@ ENCODER_FILES = (
 )
 CHECKPOINT_MAX_BYTES = 16 * 2**30  # both encoders in full are 6 GiB
 HUB_LIBRARY = "vjepa-demo"
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)  # owner/name
 HUB_TIMEOUT_SECONDS = 10.0
 
 MAX_HEAD_HIDDEN = 2**14

@@ -19,7 +19,7 @@ from vjepa_demo.app import compare_html as fragments
 from vjepa_demo.app import html as render
 from vjepa_demo.app.charts import comparison_chart
 from vjepa_demo.app.compare_board import Board, Clip, Outcome, board_of
-from vjepa_demo.app.events import AT_ONCE, TOLD, keep_in_step, shown_errors
+from vjepa_demo.app.events import AT_ONCE, TOLD, add_running, keep_in_step, shown_errors
 from vjepa_demo.app.model_choice import add_model_choice, refusal
 from vjepa_demo.app.score_tab import SCORING, STEPS, example_rows
 from vjepa_demo.config import COMPARED_LETTERS, MAX_COMPARED, MAX_COMPARISON_BYTES, MIN_COMPARED, VIDEO_SUFFIXES
@@ -72,7 +72,7 @@ class _Inputs:
     hint: gr.HTML
     examples: gr.Button
     saved: gr.UploadButton
-    running: gr.State
+    running: gr.Checkbox
 
     @property
     def board(self) -> list[Any]:
@@ -136,7 +136,7 @@ def add_compare_tab(
 
 
 def _add_page(default_model: str) -> tuple[_Inputs, _Results]:
-    clips, running = gr.State(()), gr.State(False)
+    clips, running = gr.State(()), add_running()
     with gr.Row(elem_id="compare-row"):
         stage = gr.HTML(
             fragments.stage(Board()), js_on_load=JS.read_text("utf-8"), apply_default_css=False, elem_id="compare-stage"
@@ -269,7 +269,7 @@ def _wire_editing(inputs: _Inputs, outputs: list[Any]) -> None:
     opened = gr.State(None)
     read = inputs.saved.upload(_read, inputs.saved, opened, **TOLD)
     read.success(_take_opened, [opened, *inputs.values], outputs, **AT_ONCE)
-    fields: list[Any] = [inputs.shared, *inputs.own, inputs.model]
+    fields: list[Any] = [inputs.shared, *inputs.own, inputs.model, inputs.running]
     keep_in_step(
         [field.change for field in fields],
         lambda *values: _readiness(_board(*values[:-2]), *values[-2:]),
@@ -363,8 +363,7 @@ def _wire_scoring(
         )
         failed = scoring.failure(lambda: None, outputs=run, **AT_ONCE)
         for event in (scoring.success, failed.then):
-            ended = event(lambda: (gr.Button(interactive=True), False), outputs=off[1:], **AT_ONCE)
-            shown = ended.then(_take_outcomes, [run, *inputs.values], outputs, **AT_ONCE)
+            shown = event(_take_outcomes, [run, *inputs.values], [*outputs, *off[1:]], **AT_ONCE)
             shown.then(None, js=SHOW_RESULTS, api_visibility="private")
 
 
@@ -415,7 +414,8 @@ class _Progress:
 
 
 def _take_outcomes(run: _Run | None, *values: Any) -> tuple[Any, ...]:
-    """The page with the scores; clips that were moved, added or removed while it ran stay where they are."""
-    before = _board(*values[:-2])
+    """The page with the scores, no longer running. Clips moved, added or removed meanwhile stay as they are."""
+    *values, model, _ = values
+    before = _board(*values)
     board = before if run is None else before.with_outcomes(run.outcomes, model=run.model)
-    return _drawn(before, board, *values[-2:])
+    return *_drawn(before, board, model, running=False), gr.Button(interactive=True), False

@@ -27,9 +27,18 @@ def shown_errors(written: Callable[[str], str] = escape) -> Iterator[None]:
 
 
 def keep_in_step(events: Sequence[Any], run: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
-    """`run` at each of `events`, and once more after it with what the inputs hold by then.
+    """Call `run` at each of `events`; the outputs end up as `run` gives them for the newest inputs.
 
-    Of two events at the same moment Gradio starts both, and the answer to the older one may come last.
+    Of two events at the same moment Gradio starts both, and the answer to the older one may come last. So each answer
+    is followed by one more call. Those follow-up calls never overlap (`always_last`), so none can be overtaken.
     """
     first = gr.on(events, run, inputs, outputs, trigger_mode="always_last", **AT_ONCE)
-    first.then(run, inputs, outputs, trigger_mode="multiple", **AT_ONCE)
+    first.then(run, inputs, outputs, trigger_mode="always_last", **AT_ONCE)
+
+
+def add_running() -> gr.Checkbox:
+    """Whether an action is running: a hidden checkbox, because its `change` is an event for `keep_in_step`.
+
+    Gradio tells the page of changes of a `gr.State` in queued events alone.
+    """
+    return gr.Checkbox(visible="hidden", show_label=False, container=False)

@@ -94,6 +94,9 @@ def launch(app: gr.Blocks, **settings: Any) -> None:
         max_file_size=MAX_UPLOAD_BYTES,
         quiet=True,
         prevent_thread_lock=True,
+        # Startup has asked this server for an answer already, without a time limit. Gradio's second look has 3 seconds,
+        # after which a busy machine is told that localhost cannot be reached.
+        _frontend=False,
         mcp_server=importlib.util.find_spec("mcp") is not None,  # with the extra gradio[mcp]; else the page alone
         **settings,
     )

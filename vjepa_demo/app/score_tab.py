@@ -13,7 +13,7 @@ import gradio as gr
 
 from vjepa_demo.app import html as render
 from vjepa_demo.app.charts import radar_chart
-from vjepa_demo.app.events import AT_ONCE, TOLD, keep_in_step, shown_errors
+from vjepa_demo.app.events import AT_ONCE, TOLD, add_running, keep_in_step, shown_errors
 from vjepa_demo.app.history import ScoredClip, add_history, file_of, found, panel, remember, scored_clip
 from vjepa_demo.app.model_choice import add_model_choice, refusal
 from vjepa_demo.app.session import Session
@@ -46,7 +46,7 @@ class _Inputs:
     model: gr.Dropdown
     button: gr.Button
     hint: gr.HTML
-    running: gr.State
+    running: gr.Checkbox
 
     @property
     def values(self) -> list[Any]:
@@ -143,7 +143,7 @@ def _add_inputs(default_model: str) -> _Inputs:
     model = add_model_choice(default_model, "model")
     button = gr.Button("Score", variant="primary", interactive=False, elem_id="score-button")
     hint = gr.HTML(render.hint("Add a video and type its prompt."), elem_id="hint")
-    return _Inputs(video, prompt, model, button, hint, gr.State(False))
+    return _Inputs(video, prompt, model, button, hint, add_running())
 
 
 def _add_examples(inputs: _Inputs) -> Any:
@@ -176,7 +176,7 @@ def _add_results() -> _Results:
 
 def _keep_ready(inputs: _Inputs, recheck: gr.HTML | None) -> None:
     """The button can be pressed when a score can be had; else the line under it says what is missing."""
-    events = [each.change for each in (inputs.video, inputs.prompt, inputs.model, recheck) if each is not None]
+    events = [each.change for each in (*inputs.values, inputs.running, recheck) if each is not None]
     keep_in_step(events, _readiness, [*inputs.values, inputs.running], [inputs.button, inputs.hint])
 
 

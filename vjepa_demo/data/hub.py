@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -26,7 +27,6 @@ from vjepa_demo.schema import CheckpointError, DemoError, RecordError
 
 Token = str | Literal[False] | None
 Kind = Literal["model", "dataset"]
-OnProgress = Callable[[int, int], None]
 
 REPO_NAME = re.compile(r"(?P<id>\w[\w.-]{0,95}/\w[\w.-]{0,95})(?:@(?P<revision>[\w.-]+(?:/[\w.-]+)*))?", re.ASCII)
 ERRORS: Mapping[Kind, type[DemoError]] = {"model": CheckpointError, "dataset": RecordError}
@@ -129,45 +129,32 @@ def list_dataset(repo: HubRepo, *, token: Token) -> DatasetListing:
 
 
 def fetch_files(
-    listing: DatasetListing,
-    names: Iterable[str],
-    folder: str | Path,
-    *,
-    token: Token,
-    max_bytes: int,
-    on_progress: OnProgress | None = None,
-) -> tuple[Path, ...]:
+    listing: DatasetListing, names: Iterable[str], folder: str | Path, *, token: Token, max_bytes: int
+) -> Iterator[Path]:
     """Put the files `names` of the listed commit, and no others, under their own paths into `folder`.
 
-    `on_progress` is called with (files done, files in all); what it raises ends the download.
+    Yields each path once its file is whole; closing the iterator ends the download.
 
     Raises:
-        RecordError: if one is not there or cannot be had, or they are more than `max_bytes`.
+        RecordError: if a file is not there or cannot be had, or all together are more than `max_bytes`.
     """
     repo, names = listing.repo, list(dict.fromkeys(names))
     missing = [name for name in names if name not in listing.files]
     if missing:
         raise RecordError(f"{repo} has no file {missing[0]}; it has {_some(listing.files)}")
     _check_size(repo, (listing.files[name] for name in names), max_bytes)
-    with _explained(repo):
-        api = _api(token)
-
-        def fetch(name: str) -> Path:
-            path = api.hf_hub_download(
-                repo.repo_id, name, repo_type="dataset", revision=listing.commit, local_dir=folder
-            )
-            return Path(path)
-
-        return tuple(_each(fetch, names, on_progress))
-
-
-def _each(fetch: Callable[[str], Path], names: list[str], on_progress: OnProgress | None) -> Iterator[Path]:
     pool = ThreadPoolExecutor(DOWNLOAD_THREADS)
     try:
-        for done, path in enumerate(pool.map(fetch, names), start=1):
-            if on_progress is not None:
-                on_progress(done, len(names))
-            yield path
+        with _explained(repo):
+            download = partial(
+                _api(token).hf_hub_download,
+                repo.repo_id,
+                repo_type="dataset",
+                revision=listing.commit,
+                local_dir=folder,
+            )
+            for path in pool.map(download, names):
+                yield Path(path)
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -6,13 +6,10 @@ the zip declares.
 
 from __future__ import annotations
 
-import shutil
 import stat
-import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
@@ -25,27 +22,6 @@ DIRECTORY_BYTES = 512  # of a zip's directory for each file that it may hold: lo
 
 class ArchiveError(DemoError):
     """A zip that is damaged, hostile, too large, or does not hold what was expected; the message names it."""
-
-
-@contextmanager
-def new_folder(folder: str | Path) -> Iterator[Path]:
-    """A temporary folder that becomes `folder`, which must be new or empty, once the block ends without an error.
-
-    Raises:
-        ArchiveError: if `folder` holds anything.
-    """
-    folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()):
-        raise ArchiveError(f"{folder} is not empty; an empty or new folder was expected")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
-    try:
-        yield partial
-        if folder.exists():
-            folder.rmdir()
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def extract_zip(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
 import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -32,7 +31,7 @@ from vjepa_demo.config import (
     DIMENSIONS,
     ENCODER_FILES,
     ENCODER_FOLDERS,
-    HUB_LIBRARY,
+    HUB_ID,
     SCORE_MAX,
     SCORE_MIN,
     ModelConfig,
@@ -40,9 +39,11 @@ from vjepa_demo.config import (
     model_presets,
 )
 from vjepa_demo.data.hub import HubRepo, Token, download_snapshot, parse_repo, upload_files
-from vjepa_demo.media.archive import ArchiveError, extract_zip, is_hidden, new_folder
+from vjepa_demo.files import new_folder
+from vjepa_demo.media.archive import ArchiveError, extract_zip, is_hidden
+from vjepa_demo.model.card import model_card
 from vjepa_demo.model.vjepa import VJEPAModel
-from vjepa_demo.schema import CheckpointError, ModelError, TrainedOn
+from vjepa_demo.schema import CheckpointError, FolderError, ModelError, TrainedOn
 
 FORMAT = "vjepa-demo-checkpoint"
 FORMAT_VERSION = 1
@@ -50,7 +51,6 @@ WEIGHTS_FILE, CARD_FILE = CHECKPOINT_WEIGHTS_FILE, CHECKPOINT_CARD_FILE
 CHECKPOINT_FILES = (CHECKPOINT_CONFIG_FILE, WEIGHTS_FILE, CARD_FILE)
 # The files that travel, as the patterns of fnmatch.
 CHECKPOINT_PATTERNS = (*CHECKPOINT_FILES, *(f"{folder}/{name}" for folder in ENCODER_FOLDERS for name in ENCODER_FILES))
-HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -296,7 +296,7 @@ def open_checkpoint_zip(zip_path: str | Path, folder: str | Path) -> Checkpoint:
                 _check_whole(read_checkpoint(partial))
             except CheckpointError as error:
                 raise _said_of(zip_path.name, partial, error) from error
-    except ArchiveError as error:
+    except (ArchiveError, FolderError) as error:
         raise CheckpointError(str(error)) from error
     return read_checkpoint(folder)
 
@@ -358,103 +358,6 @@ def _check_travels(checkpoint: Checkpoint) -> None:
                 f"{checkpoint.folder / CHECKPOINT_CONFIG_FILE} names the encoder {source!r}; "
                 "an id on the Hub, or a folder inside the checkpoint, was expected"
             )
-
-
-def _held_out_prompts(trained_on: TrainedOn) -> str:
-    if trained_on.num_shared_prompts is None:
-        return "that were not trained on, nor what they show (the prompts of a few may have been)"
-    if not trained_on.num_shared_prompts:
-        return "with prompts that were not trained on"
-    return f"({trained_on.num_shared_prompts:,} of them with prompts that were trained on, which flatters the numbers)"
-
-
-def model_card(
-    config: ModelConfig, trained_on: TrainedOn, label_range: tuple[float, float] = (SCORE_MIN, SCORE_MAX)
-) -> str:
-    """The README of a checkpoint, in the Hub's format: its data, its metrics, the no-video baseline, its limits."""
-    rows = "\n".join(
-        f"| {name} | {f'{trained_on.srocc[name]:.3f}' if name in trained_on.srocc else 'undefined'} |"
-        for name in DIMENSIONS
-    )
-    limits = {
-        "procedural": "It has seen no human label: its scores order procedural degradations and only hint at opinions. "
-        + trained_on.caution,
-        "human": "Its scores are as good as its labels, and hold for videos like those it learned from.",
-    }[trained_on.kind]
-    return f"""---
-license: apache-2.0
-library_name: {HUB_LIBRARY}
-pipeline_tag: video-classification
-{_base_models(config)}tags: [video-quality-assessment, v-jepa-2]
----
-# Video quality model
-
-Five mean opinion scores (1 Bad .. 5 Excellent) for a video and the prompt it was made from:
-{", ".join(DIMENSIONS)}.
-
-- video encoder: `{config.video_encoder}`, pooled by `{config.pooling}`
-- text encoder: `{config.text_encoder}`
-
-## Data
-
-Trained on {trained_on}. {_label_sentence(label_range)}
-{_recipe_sentence(trained_on)}
-## Metrics
-
-Held-out Spearman correlation (SROCC), {trained_on.num_held_out:,} clips {_held_out_prompts(trained_on)}:
-
-| dimension | SROCC |
-| --- | --- |
-{rows}
-
-{_baseline_sentence(trained_on)}
-{_measured_table(trained_on)}
-## Limits
-
-{limits}
-{_words_sentence(trained_on)}A score does not say whether what a video shows is true, safe or lawful.
-"""
-
-
-def _measured_table(trained_on: TrainedOn) -> str:
-    rows = "".join(f"| {what} | {value} |\n" for what, value in trained_on.measured.items())
-    return f"\n| what else was measured | |\n| --- | --- |\n{rows}" if rows else ""
-
-
-def _recipe_sentence(trained_on: TrainedOn) -> str:
-    return f"\n## Recipe\n\n{trained_on.recipe}\n" if trained_on.recipe else ""
-
-
-def _words_sentence(trained_on: TrainedOn) -> str:
-    if not trained_on.known_words:
-        return ""
-    return f"Alignment means nothing for prompts with other words than these: {trained_on.known_words_in_short}.\n"
-
-
-def _base_models(config: ModelConfig) -> str:
-    """The front matter's lines on the models this one was made from; none where they are not on the Hub."""
-    ids = [source for source in (config.video_encoder, config.text_encoder) if HUB_ID.fullmatch(source)]
-    return "".join(["base_model:\n", *(f"- {each}\n" for each in ids)]) if ids else ""
-
-
-def _label_sentence(label_range: tuple[float, float]) -> str:
-    if tuple(label_range) == (SCORE_MIN, SCORE_MAX):
-        return "The labels are scores from 1 to 5."
-    return f"The labels, from {label_range[0]:g} to {label_range[1]:g}, were mapped linearly to 1 to 5."
-
-
-def _baseline_sentence(trained_on: TrainedOn) -> str:
-    """How the model compares with the best that prompts alone give, as far as both are known."""
-    score, baseline = trained_on.vquala_score, trained_on.no_video_baseline
-    if score is None:
-        return "VQualA score and no-video baseline: not known."
-    if baseline is None:
-        return f"VQualA score: {score:.3f}. The no-video baseline is not known."
-    verdict = "The model beats it." if score > baseline else "The model does not beat it: do not rely on its scores."
-    return (
-        f"VQualA score: {score:.3f}. No-video baseline, the best that prompt means give without looking at a pixel: "
-        f"{baseline:.3f}. {verdict}"
-    )
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, torch.Tensor], info: Mapping[str, Any]) -> None:

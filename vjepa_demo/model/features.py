@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 
 from vjepa_demo.config import CACHE_GB_VARIABLE, ClipConfig, feature_cache_bytes, feature_cache_folder
+from vjepa_demo.files import file_lock
 from vjepa_demo.schema import DemoError
+from vjepa_demo.wording import bytes_text, counted
 
 if TYPE_CHECKING:
     from vjepa_demo.model.vjepa import VJEPAModel
@@ -114,8 +115,7 @@ class StoreSize:
     num_bytes: int
 
     def __str__(self) -> str:
-        files = "1 file" if self.num_files == 1 else f"{self.num_files:,} files"
-        return f"{files}, {_as_text(self.num_bytes)}"
+        return f"{counted(self.num_files, 'file')}, {bytes_text(self.num_bytes)}"
 
 
 class FeatureStore:
@@ -286,16 +286,6 @@ class FeatureStore:
             logger.warning("features are not kept on disk: %s cannot be written (%s)", self.folder, error)
 
 
-def file_lock(path: Path, *, wait_seconds: float) -> AbstractContextManager[object]:
-    """The lock of all processes that lies at `path`, held now until the block ends, or until this process dies.
-
-    Raises:
-        TimeoutError: if another holds it for longer than `wait_seconds`.
-    """
-    # Not a thread's own: a generator that holds it may be closed by another thread.
-    return FileLock(path, thread_local=False).acquire(timeout=wait_seconds, poll_interval=LOCK_POLL_SECONDS)
-
-
 def _pack(tensors: Mapping[str, Tensor], key: FeatureKey) -> bytes:
     """A file: magic, checksum of the rest, length of the header, the header (JSON), the tensors' bytes."""
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
@@ -450,30 +440,3 @@ class FeatureCache:
 def is_store(folder: Path) -> bool:
     """Whether a `FeatureStore` has ever kept anything in `folder`."""
     return (folder / TOTAL_FILE).is_file() or any(folder.glob(f"*{SUFFIX}"))
-
-
-def about_store(store: FeatureStore | None) -> str:
-    """One sentence on where `store` is, how large, what it holds, and when that goes."""
-    if store is None:
-        return "What the encoders make of videos is not kept on disk: the cache is turned off."
-    home = str(Path.home())
-    folder = str(store.folder).replace(home, "~", 1) if store.folder.is_relative_to(home) else str(store.folder)
-    return (
-        f"What the encoders made of videos (numbers and frame times; no pictures, no prompts) is kept in `{folder}`, "
-        f"{store.size()} of at most {_as_text(store.budget_bytes)}: what was used longest ago goes when that is full, "
-        "all of it with `python -m vjepa_demo cache --clear`."
-    )
-
-
-def _as_text(num_bytes: int) -> str:
-    """Such as "3.4 MB" or "20 GB"."""
-    for size, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if num_bytes >= size:
-            return f"{num_bytes / size:.3g} {unit}"
-    return f"{num_bytes} bytes"
-
-
-def content_sha256(path: str | Path) -> str:
-    """SHA-256 of the file's bytes, in hexadecimal."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -19,176 +19,22 @@ labelled, the true errors are larger.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from vjepa_demo.config import DIMENSIONS
-from vjepa_demo.schema import prompt_key
+from vjepa_demo.schema import METRICS, UNDEFINED, DimensionMetrics, Estimate, Evaluation, prompt_key
 
 Array = NDArray[np.float64]
 
-METRICS = ("srocc", "plcc", "krocc", "rmse")
 MIN_CLIPS = 3  # any two points correlate perfectly
 CONSTANT_SPREAD = 1e-6  # MOS; what float32 loses between batches is less, what a person could mean is far more
 BOOTSTRAP_RESAMPLES = 1000
 MIN_DEFINED_SHARE = 0.5  # of the resamples; if a number is defined in fewer, its standard error is not
-CLEAR_STANDARD_ERRORS = 2.0  # a lead larger than this many of its standard errors is called one (95 %)
 BASELINE_DECIMALS = 9  # sums differ in their last bits: equal prompt means must stay equal, as ties
 PAIR_BLOCK = 1024  # clips whose pairs with all others are held at a time
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number and its bootstrap standard error; None where undefined, or where no error was asked for."""
-
-    value: float | None
-    standard_error: float | None = None
-
-    def __str__(self) -> str:
-        if self.value is None:
-            return "undefined"
-        if self.standard_error is None:
-            return f"{self.value:.3f}"
-        return f"{self.value:.3f} ± {self.standard_error:.3f}"
-
-
-UNDEFINED = Estimate(None)
-
-
-@dataclass(frozen=True)
-class DimensionMetrics:
-    """Agreement on one dimension over its `n` labelled clips: correlations -1..1 (Spearman's, Pearson's, Kendall's
-    tau-b, ties handled) and the root mean squared error in MOS."""
-
-    n: int
-    srocc: Estimate
-    plcc: Estimate
-    krocc: Estimate
-    rmse: Estimate
-
-    def to_dict(self) -> dict[str, float | None]:
-        """The four values, without their errors."""
-        return {name: getattr(self, name).value for name in METRICS}
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Agreement over the `n` clips that have any label.
-
-    `dimensions` holds those that have labels, in the order of `DIMENSIONS`. `no_video_baseline` is the same for what
-    `no_video_baseline()` predicts for the same clips. `lead` is how far the model's VQualA score is above the
-    baseline's, or above 0, which is chance, where the baseline's is undefined or below 0. The model
-    learned from `num_learned` of the clips that were given; `num_left_out`, all of those or none, are not among `n`.
-    """
-
-    n: int
-    dimensions: dict[str, DimensionMetrics]
-    vquala_score: Estimate
-    no_video_baseline: Evaluation | None = None
-    lead: Estimate = UNDEFINED
-    num_learned: int = 0
-    num_left_out: int = 0
-
-    @property
-    def beats_baseline(self) -> bool | None:
-        """Whether the lead is clear of its standard error; None without a baseline or a score."""
-        if self.no_video_baseline is None or self.lead.value is None:
-            return None
-        error = self.lead.standard_error
-        return error is not None and self.lead.value > CLEAR_STANDARD_ERRORS * error
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON object that `evaluate --json` prints; `no_video_baseline` is the baseline's VQualA score.
-
-        Errors and the baseline's own metrics are in `dataclasses.asdict`.
-        """
-        baseline = self.no_video_baseline
-        return {
-            "n": self.n,
-            "dimensions": {name: metrics.to_dict() for name, metrics in self.dimensions.items()},
-            "vquala_score": self.vquala_score.value,
-            "no_video_baseline": None if baseline is None else baseline.vquala_score.value,
-            "num_learned": self.num_learned,
-            "num_left_out": self.num_left_out,
-        }
-
-
-# ---- what a person reads ---------------------------------------------------------------------------------------------
-
-
-def verdict(evaluation: Evaluation) -> str:
-    """Plain sentences on whether the model beats the no-video baseline, or why that cannot be said; before them one on
-    the clips that it learned from, where there are any."""
-    return " ".join(filter(None, (_about_learned(evaluation), _comparison(evaluation))))
-
-
-def _about_learned(evaluation: Evaluation) -> str:
-    learned = f"{evaluation.num_learned} of {evaluation.n + evaluation.num_left_out} clips were learned from"
-    if not evaluation.num_learned:
-        return ""
-    if evaluation.num_left_out:
-        return f"{learned} by this model: left out."
-    return f"These numbers flatter the model: {learned} by it, and too few others are there to judge it by."
-
-
-def _comparison(evaluation: Evaluation) -> str:
-    score, baseline, lead = evaluation.vquala_score, evaluation.no_video_baseline, evaluation.lead
-    if baseline is None:
-        return "No baseline was computed, so the scores say nothing about what the prompts alone would give."
-    if score.value is None or lead.value is None:
-        return f"The VQualA score is undefined ({_reason(evaluation)}), so it cannot be compared with the baseline."
-    if all(metrics.srocc.value is None for metrics in baseline.dimensions.values()):
-        return _against_chance(score, lead, is_clear=bool(evaluation.beats_baseline))
-    numbers = f"VQualA score {score} against {_opponent(baseline)}"
-    if evaluation.beats_baseline:
-        return f"The model beats the no-video baseline: {numbers}."
-    if lead.value <= 0:
-        return f"The model does not beat the no-video baseline: {numbers}."
-    return f"The model does not clearly beat the no-video baseline: {numbers}. {_doubt(lead)}"
-
-
-def _against_chance(score: Estimate, lead: Estimate, *, is_clear: bool) -> str:
-    """What can be said where prompts rank nothing: each has one clip, so that all are predicted alike or not at all."""
-    numbers = (
-        "No baseline can be computed here, since no prompt has two clips; "
-        f"against chance (0) the model's VQualA score, {score}, is"
-    )
-    if is_clear:
-        return f"{numbers} clearly better."
-    if lead.value is None or lead.value <= 0:
-        return f"{numbers} no better."
-    return f"{numbers} not clearly better. {_doubt(lead)}"
-
-
-def _doubt(lead: Estimate) -> str:
-    """Why a lead above 0 is not clear."""
-    if lead.standard_error is None:
-        return "The difference has no standard error (too few clips, or none asked for), so it may be luck."
-    return (
-        f"The difference, {lead}, is not larger than {CLEAR_STANDARD_ERRORS:g} of its standard errors; "
-        "more labelled clips would tell."
-    )
-
-
-def _opponent(baseline: Evaluation) -> str:
-    """What the model's score is held against, in words."""
-    value = baseline.vquala_score.value
-    if value is None:
-        return "chance (0), as prompt means do not rank these clips"
-    if value < 0:
-        return f"chance (0), as prompt means rank these clips worse than that ({value:.3f})"
-    return f"{baseline.vquala_score}, which prompt means give without a look at the video"
-
-
-def _reason(evaluation: Evaluation) -> str:
-    """Why there is no VQualA score."""
-    if all(metrics.n < MIN_CLIPS for metrics in evaluation.dimensions.values()):
-        return f"fewer than {MIN_CLIPS} labelled clips"
-    return "labels or predictions that are all alike"
 
 
 # ---- evaluation ------------------------------------------------------------------------------------------------------

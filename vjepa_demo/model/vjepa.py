@@ -7,29 +7,17 @@ part's output, and pooling is a setting because V-JEPA 2 has no CLS token.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoTokenizer,
-    BertModel,
-    VJEPA2ForVideoClassification,
-    VJEPA2Model,
-)
-from transformers.utils import cached_file
-from transformers.utils import logging as transformers_logging
-from transformers.utils.hub import extract_commit_hash
 
 from vjepa_demo.config import (
     BASE_LEARNING_RATE,
@@ -39,22 +27,26 @@ from vjepa_demo.config import (
     LEARNING_RATE_FACTORS,
     MAX_TEXT_TOKENS,
     SEED_VIEWS,
-    ClipConfig,
     ModelConfig,
     Pooling,
     View,
 )
+from vjepa_demo.model.encoders import (
+    commit_of,
+    content_of,
+    load_text_encoder,
+    load_video_encoder,
+    read_clip_config,
+    sha256_of,
+    weight_bytes,
+)
 from vjepa_demo.schema import ModelError
 
 if TYPE_CHECKING:
+    from transformers import BertModel
     from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2Encoder
 
 logger = logging.getLogger(__name__)
-
-# Where VJEPA2VideoProcessor keeps its settings: now, and in repositories saved before transformers 4.53.
-PROCESSOR_FILES = ("video_preprocessor_config.json", "preprocessor_config.json")
-COMMIT = re.compile("[0-9a-f]{40}")
-NOT_CONTENT = {"_name_or_path", "transformers_version"}  # of a configuration: where it came from
 
 
 @dataclass(frozen=True)
@@ -148,15 +140,15 @@ class VJEPAModel(nn.Module):
         self.changed: dict[str, str] = {}  # weights that are not the encoders' own any more: name to digest
         self.device = resolve_device(device)
         self.dtype = dtype
-        self.venc, self.pooler = _load_video_encoder(self.config)
-        self.tenc, self.tokenizer = _load_text_encoder(self.config)
+        self.venc, self.pooler = load_video_encoder(self.config)
+        self.tenc, self.tokenizer = load_text_encoder(self.config)
         self.config = replace(  # the commit that a Hub id stood for today; None for a folder
             self.config,
-            video_encoder_revision=_commit(self.config.video_encoder, video_encoder_revision),
-            text_encoder_revision=_commit(self.config.text_encoder, text_encoder_revision),
+            video_encoder_revision=commit_of(self.config.video_encoder, video_encoder_revision),
+            text_encoder_revision=commit_of(self.config.text_encoder, text_encoder_revision),
         )
-        self._video_source = _content(self.config, self.venc, self.pooler)
-        self.clip_config = _read_clip_config(self.config, self.venc.config)
+        self._video_source = content_of(self.config, self.venc, self.pooler)
+        self.clip_config = read_clip_config(self.config, self.venc.config)
         self.video_dim = len(self.config.views) * self.venc.config.hidden_size
         self.head = OptimizedMOSHead(self.video_dim, self.tenc.config.hidden_size, h=head_hidden)
         self.unfreeze_video_encoder()
@@ -208,11 +200,11 @@ class VJEPAModel(nn.Module):
         """A text that is the same for the same weights of the video encoder, all of them or those below `layer`:
         wherever they lie, in whatever precision they are multiplied, whichever of them a checkpoint brought."""
         changed = {name: digest for name, digest in sorted(self.changed.items()) if _is_below(name, layer)}
-        return self._video_source + (f" {_digest(json.dumps(changed).encode())}" if changed else "")
+        return self._video_source + (f" {sha256_of(json.dumps(changed).encode())}" if changed else "")
 
     def note_changed(self, weights: Mapping[str, Tensor]) -> None:
         """`weights`, by name, took the place of the encoders' own (or are the head's)."""
-        self.changed |= {name: _digest(_bytes(value)) for name, value in weights.items()}
+        self.changed |= {name: sha256_of(weight_bytes(value)) for name, value in weights.items()}
 
     @torch.no_grad()
     def encode_prefix(self, pixel_values_videos: Tensor | Sequence[Tensor]) -> Tensor:
@@ -415,65 +407,6 @@ def inference_dtype(device: str | torch.device) -> torch.dtype:
     return torch.float32
 
 
-def _load_video_encoder(config: ModelConfig) -> tuple[VJEPA2Encoder, nn.Module | None]:
-    """The V-JEPA 2 encoder, and the attentive pooler where the pooling wants it, from either Hub layout."""
-    source, revision = config.video_encoder, config.video_encoder_revision
-    architectures = _read_config(source, revision, "vjepa2").architectures or []
-    if "VJEPA2ForVideoClassification" in architectures:
-        classifier = _load_weights(VJEPA2ForVideoClassification, source, revision)
-        return classifier.vjepa2.encoder, classifier.pooler if config.pooling == "attentive" else None
-    if config.pooling == "attentive":
-        raise ModelError(
-            f"{source} has no attentive pooler: it is a base V-JEPA 2 checkpoint. "
-            "Choose pooling 'mean', or a VJEPA2ForVideoClassification checkpoint (the ssv2 ones)."
-        )
-    return _load_weights(VJEPA2Model, source, revision).encoder, None
-
-
-def _load_text_encoder(config: ModelConfig) -> tuple[BertModel, Any]:
-    source, revision = config.text_encoder, config.text_encoder_revision
-    _read_config(source, revision, "bert")
-    tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
-    return _load_weights(BertModel, source, revision, add_pooling_layer=False), tokenizer
-
-
-def _read_config(source: str, revision: str | None, model_type: str) -> Any:
-    if Path(source).is_absolute() and not Path(source).is_dir():
-        raise ModelError(f"{source}: no such folder")
-    try:
-        config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"cannot read a model at {source!r}: {_first_line(error)} "
-            "Give a Hub id and a network, or a folder with config.json and model.safetensors."
-        ) from error
-    if config.model_type != model_type:
-        raise ModelError(f"{source!r} is a {config.model_type!r} model; expected {model_type!r}")
-    return config
-
-
-def _commit(source: str, revision: str | None) -> str | None:
-    """The commit that was loaded of a Hub id, from the folder where the Hub's client keeps it; else `revision`."""
-    if Path(source).is_dir():
-        return revision
-    return extract_commit_hash(cached_file(source, "config.json", revision=revision), None) or revision
-
-
-def _content(config: ModelConfig, encoder: VJEPA2Encoder, pooler: nn.Module | None) -> str:
-    """What the video encoder, just loaded, holds: a commit on the Hub says it; of a folder, which may be written again
-    with other weights, it is the digest of the weights and of the encoder's configuration."""
-    source, revision = config.video_encoder, config.video_encoder_revision or ""
-    if not Path(source).is_dir() and COMMIT.fullmatch(revision):
-        return f"{source}@{revision}"
-    settings = {name: value for name, value in encoder.config.to_dict().items() if name not in NOT_CONTENT}
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for part in filter(None, (encoder, pooler)):
-        for name, value in part.state_dict().items():
-            digest.update(f"{name} {tuple(value.shape)}".encode())
-            digest.update(_bytes(value))
-    return f"sha256:{digest.hexdigest()}"
-
-
 def _is_below(name: str, layer: int | None) -> bool:
     """Whether the weight `name` of a model takes part in what its video encoder computes below `layer`."""
     if layer is None:
@@ -482,103 +415,9 @@ def _is_below(name: str, layer: int | None) -> bool:
     return int(number[1]) < layer if number else name.startswith("venc.embeddings.")
 
 
-def _bytes(value: Tensor) -> memoryview:
-    return value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
-
-
-def _digest(data: bytes | memoryview) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _load_weights(cls: type[Any], source: str, revision: str | None, **settings: Any) -> Any:
-    """`cls.from_pretrained` in float32 with SDPA attention; refuses a checkpoint that lacks any weight."""
-    try:
-        with _less_talk(hide_bars=Path(source).is_dir()):
-            model, report = cls.from_pretrained(
-                source,
-                revision=revision,
-                dtype=torch.float32,
-                attn_implementation="sdpa",
-                use_safetensors=True,
-                output_loading_info=True,
-                **settings,
-            )
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ModelError(f"cannot load the weights of {source!r}: {_first_line(error)}") from error
-    if report["missing_keys"]:
-        missing = sorted(report["missing_keys"])
-        raise ModelError(f"{source!r} lacks {len(missing)} of the weights of {cls.__name__}, such as {missing[0]}")
-    return model
-
-
-@contextmanager
-def _less_talk(*, hide_bars: bool) -> Iterator[None]:
-    """No report on weights that were left out on purpose; no bar either, unless gigabytes may have to come."""
-    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    if hide_bars:
-        transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()
-
-
-def _read_clip_config(config: ModelConfig, encoder: Any) -> ClipConfig:
-    """What the video encoder wants to be shown: its own crop size, and the colours of its processor's file."""
-    num_frames = config.num_frames or encoder.frames_per_clip
-    if num_frames % encoder.tubelet_size:
-        raise ModelError(
-            f"num_frames is {num_frames}; {config.video_encoder} takes multiples of {encoder.tubelet_size}"
-        )
-    for view in config.views:
-        _check_view(view, encoder)
-    settings, defaults = _read_processor(config.video_encoder, config.video_encoder_revision), ClipConfig()
-    mean, std = (settings.get(name, getattr(defaults, name)) for name in ("image_mean", "image_std"))
-    if not all(isinstance(value, list | tuple) and len(value) == encoder.in_chans for value in (mean, std)):
-        raise ModelError(f"the processor of {config.video_encoder} has no mean and std for each colour: {mean}, {std}")
-    colours = cast(Any, tuple(mean)), cast(Any, tuple(std))
-    return ClipConfig(num_frames, encoder.crop_size, *colours, views=config.views)
-
-
-def _check_view(view: View, encoder: Any) -> None:
-    """
-    Raises:
-        ModelError: if what `view` shows does not fit the video encoder.
-    """
-    crop, problem = encoder.crop_size, ""
-    if view.num_frames is not None and view.num_frames % encoder.tubelet_size:
-        problem = f"num_frames is {view.num_frames}; multiples of {encoder.tubelet_size} were expected"
-    elif view.framing == "fragments" and crop % view.grid:
-        problem = f"grid is {view.grid}, which does not divide the encoder's {crop} pixels"
-    elif view.edge is not None and view.edge < crop:
-        problem = f"edge is {view.edge}; the encoder's {crop} pixels at least were expected"
-    if problem:
-        raise ModelError(f"a view does not fit the video encoder: {problem}")
-
-
-def _read_processor(source: str, revision: str | None) -> dict[str, Any]:
-    for name in PROCESSOR_FILES:
-        path = cached_file(source, name, revision=revision, _raise_exceptions_for_missing_entries=False)
-        if path is None:
-            continue
-        try:
-            return dict(json.loads(Path(path).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise ModelError(f"{name} of {source!r} cannot be read: {error}") from error
-    logger.warning("%s has no video processor file: ImageNet's colours are used", source)
-    return {}
-
-
 def _keep_matrices_in(dtype: torch.dtype, *parts: nn.Module | None) -> None:
     """Store the weights of all linear layers of `parts` in `dtype`; everything else stays in float32."""
     for part in parts:
         for module in part.modules() if part is not None else ():
             if isinstance(module, nn.Linear):
                 module.to(dtype)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]

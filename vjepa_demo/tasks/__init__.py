@@ -1,0 +1,52 @@
+"""What a person can ask for, each a function or a generator of reports; loaded when it is first used.
+
+Interfaces import this package alone: so a page is painted, and a wrong call refused, before torch is loaded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vjepa_demo.lazy import attach
+
+if TYPE_CHECKING:
+    from vjepa_demo.tasks.batch import batch_of_files, check_out, read_batch, run_batch, summarise_batch
+    from vjepa_demo.tasks.bootstrap import Bootstrapper, bootstrap_head
+    from vjepa_demo.tasks.evaluate import evaluate_model
+    from vjepa_demo.tasks.labels import check_labels
+    from vjepa_demo.tasks.launch import default_device, from_main_process, num_processes, training_device
+    from vjepa_demo.tasks.score import Scorer, default_model, get_scorer, load_scorer
+    from vjepa_demo.tasks.train import fine_tune
+
+__all__ = [
+    "Bootstrapper",
+    "Scorer",
+    "batch_of_files",
+    "bootstrap_head",
+    "check_labels",
+    "check_out",
+    "default_device",
+    "default_model",
+    "evaluate_model",
+    "fine_tune",
+    "from_main_process",
+    "get_scorer",
+    "load_scorer",
+    "num_processes",
+    "read_batch",
+    "run_batch",
+    "summarise_batch",
+    "training_device",
+]
+
+_HOMES = {
+    "batch": ("batch_of_files", "check_out", "read_batch", "run_batch", "summarise_batch"),
+    "bootstrap": ("Bootstrapper", "bootstrap_head"),
+    "evaluate": ("evaluate_model",),
+    "labels": ("check_labels",),
+    "launch": ("default_device", "from_main_process", "num_processes", "training_device"),
+    "score": ("Scorer", "default_model", "get_scorer", "load_scorer"),
+    "train": ("fine_tune",),
+}
+
+__getattr__ = attach(__name__, {name: home for home, names in _HOMES.items() for name in names})

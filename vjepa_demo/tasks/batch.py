@@ -3,7 +3,6 @@
 A batch never stops at a bad row: what cannot be scored gets an `error` in its row of the output. The output keeps the
 input's columns and adds five scores, `unknown_words`, `error` and `scored_by`; a row of it is whole on the disk before
 it is reported.
-torch is loaded when a batch is run, not by importing this module.
 """
 
 from __future__ import annotations
@@ -14,129 +13,39 @@ import math
 import os
 import statistics
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO
 
 from vjepa_demo.config import DIMENSIONS, SCORE_MAX, SCORE_MIN
-from vjepa_demo.data.records import (
-    added_columns,
-    as_cell,
-    as_written,
-    find_videos,
-    plain,
-    read_table,
-    replacing,
-    row_labels,
-    row_problems,
+from vjepa_demo.data.cells import as_cell, as_written, plain
+from vjepa_demo.data.match import find_videos
+from vjepa_demo.data.table import added_columns, read_table, row_labels, row_problems
+from vjepa_demo.files import replacing
+from vjepa_demo.schema import (
+    BatchReport,
+    BatchRow,
+    BatchSummary,
+    BatchTable,
+    DemoError,
+    Evaluation,
+    GroupScores,
+    RecordError,
+    RowResult,
+    TrainedOn,
+    VideoRecord,
+    VideoScores,
+    check_prompt,
 )
-from vjepa_demo.schema import DemoError, RecordError, TrainedOn, VideoRecord, VideoScores, check_prompt
-
-if TYPE_CHECKING:
-    from vjepa_demo.model.metrics import Evaluation
-    from vjepa_demo.tasks.score import Scorer
+from vjepa_demo.tasks.evaluate import judge
+from vjepa_demo.tasks.launch import from_main_process, num_processes, process_index
+from vjepa_demo.tasks.score import Scorer
 
 GENERATOR_NAMES = ("generator", "generatorname", "model", "modelname", "method")  # of a column, see `records.plain`
 PROMPT_COLUMN = "Prompt"  # what a prompt for all rows is called in the output
 POLL_SECONDS = 0.2  # between looks at what other processes have written
-
-
-@dataclass(frozen=True)
-class BatchRow:
-    """A row to be scored: its cells as they came, and what they mean. `problem` says why it cannot be scored.
-
-    `line` is its line in the file (the header is line 1), `video` its file, None where `problem` says why there is
-    none. `labels` are scores from 1 to 5, those there are; `generator` is what made the video, where a column says so.
-    """
-
-    line: int
-    cells: dict[str, str]
-    name: str
-    prompt: str
-    video: Path | None
-    labels: dict[str, float]
-    generator: str | None = None
-    problem: str | None = None
-
-
-@dataclass(frozen=True)
-class BatchTable:
-    """Every row of a table, in its order; `columns` are unique. `notes` are sentences for the person."""
-
-    name: str
-    columns: tuple[str, ...]
-    rows: tuple[BatchRow, ...]
-    generator_column: str | None = None
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class RowResult:
-    """A row's scores by dimension, or the error that says why there are none; `model` is the id of the model.
-
-    Where the prompt has `unknown_words`, those that the model does not know, its Alignment means nothing.
-    """
-
-    row: BatchRow
-    scores: dict[str, float] | None
-    error: str | None
-    model: str
-    unknown_words: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class BatchReport:
-    """A row is in the output: `done` of `total` rows now are, `errors` of them without scores.
-
-    `seconds_left` is judged by the rows that this run has scored, None before the first. `resumed` rows were scored by
-    an earlier run; they come first.
-    """
-
-    result: RowResult
-    done: int
-    total: int
-    errors: int
-    seconds_left: float | None
-    resumed: bool = False
-
-
-@dataclass(frozen=True)
-class GroupScores:
-    """The mean of each dimension over the scored rows (none: empty), and its standard error, s / sqrt(n); None below 2.
-
-    Rows count as independent draws; where clips of one prompt resemble each other, the true errors are larger.
-    """
-
-    name: str
-    num_scored: int
-    num_errors: int
-    means: dict[str, float]
-    standard_errors: dict[str, float | None]
-
-
-@dataclass(frozen=True)
-class BatchSummary:
-    """All rows as one group; each generator, best Overall first; and metrics where rows have labels, else None.
-
-    In `num_doubtful` of the scored rows Alignment means nothing: the model does not know every word of their prompts.
-    """
-
-    all: GroupScores
-    generators: tuple[GroupScores, ...]
-    evaluation: Evaluation | None
-    num_doubtful: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON object that `batch --json` prints, less what it says of the run."""
-        return {
-            "all": asdict(self.all),
-            "generators": [asdict(group) for group in self.generators],
-            "evaluation": None if self.evaluation is None else self.evaluation.to_dict(),
-            "num_doubtful": self.num_doubtful,
-        }
 
 
 # ---- what is to be scored --------------------------------------------------------------------------------------------
@@ -284,7 +193,6 @@ def run_batch(
         RecordError: if `out` exists and `resume` is not set, is the output of another table or model, or cannot be
             written.
     """
-    from vjepa_demo.tasks.train import from_main_process, num_processes, process_index
 
     out = Path(out)
     kept = from_main_process(lambda: _begin(table, out, scorer.model_id, resume=resume))
@@ -338,7 +246,7 @@ def _score_rows(scorer: Scorer, rows: Sequence[BatchRow], should_stop: Callable[
 def _result(scorer: Scorer, row: BatchRow, answer: VideoScores | DemoError) -> RowResult:
     if isinstance(answer, DemoError):
         return _failed(scorer, row, str(answer))
-    return RowResult(row, answer.scores, None, scorer.model_id, answer.unknown_words)
+    return RowResult(row, answer.scores, None, scorer.model_id, answer.unknown_words, answer.doubts, answer.sha256)
 
 
 def _failed(scorer: Scorer, row: BatchRow, error: str) -> RowResult:
@@ -384,9 +292,9 @@ def _kept(table: BatchTable, model: str, paths: Iterable[Path]) -> dict[int, Row
 
 def _write_all(out: Path, table: BatchTable, results: Mapping[int, RowResult]) -> None:
     """`out` anew, with `results` (by line) in the table's order: whole or not at all."""
-    with replacing(out) as file:
-        file.write(_as_lines([output_columns(table)]))
-        file.write(_as_lines(_as_row(results[row.line]) for row in table.rows if row.line in results))
+    rows = (_as_row(results[row.line]) for row in table.rows if row.line in results)
+    with replacing(out) as partial:
+        partial.write_text(_as_lines([output_columns(table), *rows]), encoding="utf-8", newline="")
 
 
 class _ScoreFile:
@@ -562,7 +470,6 @@ class _Parts:
 
     def __init__(self, out: Path, table: BatchTable, found: _Found) -> None:
         """`found` finds the rows that are scored now."""
-        from vjepa_demo.tasks.train import num_processes, process_index
 
         self._table, self._found = table, found
         self._paths = [out.with_name(_part_name(out, index)) for index in range(num_processes())]
@@ -615,18 +522,22 @@ def _read_from(path: Path, offset: int) -> bytes:
 # ---- what it says ----------------------------------------------------------------------------------------------------
 
 
-def summarise_batch(results: Sequence[RowResult], trained_on: TrainedOn | None = None) -> BatchSummary:
-    """What the scores say together, per generator, and against the labels where there are any: of the clips that the
-    model did not learn from, as far as `trained_on` remembers them (see `train.judge`)."""
+def summarise_batch(results: Sequence[RowResult], trained_on: TrainedOn) -> BatchSummary:
+    """What the scores of the model, which learned from `trained_on`, say together, per generator, and against the
+    labels where there are any: of the clips that the model did not learn from (see `judge`)."""
     groups: dict[str, list[RowResult]] = defaultdict(list)
     for result in results:
         if result.row.generator is not None:
             groups[result.row.generator].append(result)
     generators = [_group(name, members) for name, members in groups.items()]
     generators.sort(key=lambda group: (-group.means.get("Overall", -math.inf), group.name))
-    prompts = [result.row.prompt for result in results if result.scores is not None]
-    num_doubtful = sum(bool(trained_on.unknown_words(prompt)) for prompt in prompts) if trained_on else 0
-    return BatchSummary(_group("all", results), tuple(generators), _evaluate(results, trained_on), num_doubtful)
+    doubtful = Counter(name for result in results for name in result.doubts)
+    return BatchSummary(
+        all=_group("all", results),
+        generators=tuple(generators),
+        evaluation=_evaluate(results, trained_on),
+        num_doubtful={name: doubtful[name] for name in DIMENSIONS if name in doubtful},
+    )
 
 
 def _group(name: str, results: Sequence[RowResult]) -> GroupScores:
@@ -645,12 +556,12 @@ def _standard_error(values: Sequence[float]) -> float | None:
     return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
 
 
-def _evaluate(results: Sequence[RowResult], trained_on: TrainedOn | None) -> Evaluation | None:
+def _evaluate(results: Sequence[RowResult], trained_on: TrainedOn) -> Evaluation | None:
     """The metrics of the rows that have scores and labels, beside the no-video baseline."""
-    from vjepa_demo.tasks.train import judge
-
-    judged = [(result.scores, result.row) for result in results if result.scores is not None and result.row.labels]
+    judged = [result for result in results if result.scores is not None and result.row.labels]
     if not judged:
         return None
-    records = [VideoRecord(each.name, each.video or Path(), each.prompt, each.labels, each.line) for _, each in judged]
-    return judge([scores for scores, _ in judged], records, trained_on)
+    rows = [result.row for result in judged]
+    records = [VideoRecord(row.name, row.video or Path(), row.prompt, row.labels, row.line) for row in rows]
+    scores = [result.scores or {} for result in judged]
+    return judge(scores, records, trained_on, sha256s=[result.sha256 for result in judged])

@@ -1,8 +1,7 @@
 """A first head for an encoder that has none: fine-tuning on procedural clips, by command or at the first start.
 
-No public weights exist for the head, so `vitl` and `vitg` cannot score as they come from the Hub. `bootstrap` is the
+No public weights exist for the head, so `vitl` and `vitg` cannot score as they come from the Hub. `bootstrap_head` is the
 run itself, a generator of reports. `Bootstrapper` runs it in the background of a server and says how far it is.
-torch is loaded when a run begins, not by importing this module.
 """
 
 from __future__ import annotations
@@ -14,9 +13,10 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+
+import torch
 
 from vjepa_demo.config import (
     BOOTSTRAP_CLIPS,
@@ -28,10 +28,28 @@ from vjepa_demo.config import (
     View,
     model_presets,
 )
-from vjepa_demo.schema import CheckpointError, DemoError, ModelError, VideoRecord
-
-if TYPE_CHECKING:
-    from vjepa_demo.tasks.train import Report
+from vjepa_demo.data.split import split_records
+from vjepa_demo.files import file_lock
+from vjepa_demo.model.checkpoint import load_base
+from vjepa_demo.model.features import feature_store
+from vjepa_demo.model.vjepa import default_device
+from vjepa_demo.procedural import clips as procedural_clips
+from vjepa_demo.schema import (
+    BusyError,
+    CheckpointError,
+    DemoError,
+    DrawingReport,
+    EncodingReport,
+    EpochReport,
+    FirstHead,
+    ModelError,
+    TrainingReport,
+    TrainingResult,
+    VideoRecord,
+)
+from vjepa_demo.tasks.launch import num_processes
+from vjepa_demo.tasks.train import train
+from vjepa_demo.wording import first_head_line
 
 DESCRIPTION = "moving textures and shapes with known degradations, drawn by this program"
 
@@ -41,20 +59,7 @@ logger = logging.getLogger(__name__)
 # ---- one run ---------------------------------------------------------------------------------------------------------
 
 
-class BusyError(ModelError):
-    """Another process trains this very head."""
-
-
-@dataclass(frozen=True)
-class DrawingReport:
-    """Procedural clips drawn so far."""
-
-    done: int
-    total: int
-    seconds_left: float
-
-
-def bootstrap(
+def bootstrap_head(
     name: str,
     folder: str | Path | None = None,
     config: TrainConfig | None = None,
@@ -62,7 +67,7 @@ def bootstrap(
     count: int = BOOTSTRAP_CLIPS,
     device: str | None = None,
     views: Sequence[View] | None = None,
-) -> Generator[DrawingReport | Report, None, None]:
+) -> Generator[DrawingReport | TrainingReport, None, None]:
     """Train the first head of the preset `name` on `count` procedural clips, drawn from the seed of `config`; the
     encoder is shown `views` of them, by default the preset's.
 
@@ -76,7 +81,6 @@ def bootstrap(
         BusyError: if another process is training this head.
         CheckpointError: if `folder` holds anything, or cannot be written.
     """
-    from vjepa_demo.tasks.train import TrainingResult, num_processes
 
     preset = _headless_preset(name)
     if num_processes() > 1:
@@ -103,14 +107,10 @@ def _headless_preset(name: str) -> ModelPreset:
 
 def _reports(
     name: str, work: Path, config: TrainConfig, *, count: int, device: str | None, views: Sequence[View] | None
-) -> Iterator[DrawingReport | Report]:
+) -> Iterator[DrawingReport | TrainingReport]:
     """The run, within the folder `work`. The encoders come first: what goes wrong with them is known at once."""
-    import torch
 
-    from vjepa_demo.data.records import split_records
-    from vjepa_demo.model.checkpoint import load_base
-    from vjepa_demo.model.features import feature_store
-    from vjepa_demo.tasks.train import TrainingData, train, training_device
+    from vjepa_demo.tasks.train import TrainingData, training_device
 
     clips = work / "clips"
     clips.mkdir()
@@ -129,10 +129,9 @@ def _reports(
 
 def _draw(folder: Path, *, count: int, seed: int) -> Generator[DrawingReport, None, list[VideoRecord]]:
     """Draws the clips; returns their records."""
-    from vjepa_demo.procedural import clips as synthetic
 
     begin, records = time.perf_counter(), []
-    for record in synthetic.make_records(folder, count=count, seed=seed, size=synthetic.FIRST_HEAD_SIZE):
+    for record in procedural_clips.make_records(folder, count=count, seed=seed, size=procedural_clips.FIRST_HEAD_SIZE):
         records.append(record)
         left = (time.perf_counter() - begin) / len(records) * (count - len(records))
         yield DrawingReport(len(records), count, left)
@@ -146,7 +145,6 @@ def _work_folder(folder: Path, name: str) -> Iterator[Path]:
     It holds the lock too. The system lets go of a lock when a process dies, so one that was left behind locks nobody
     out, and what lies beside it can be removed.
     """
-    from vjepa_demo.model.features import file_lock
 
     work = folder.parent / f".{folder.name}.partial"
     try:
@@ -184,55 +182,6 @@ def _check_vacant(folder: Path) -> None:
 
 
 # ---- in the background -----------------------------------------------------------------------------------------------
-
-
-RunPhase = Literal["waiting", "loading", "drawing", "reading", "learning", "stopping", "elsewhere"]
-EndPhase = Literal["idle", "done", "stopped", "failed"]
-
-
-@dataclass(frozen=True)
-class FirstHead:
-    """How far the first head of the model `name` is. As a text: one line for a person, empty if there is none to tell.
-
-    `done` of `total` clips or epochs; `seconds_left` of this step, where known; `problem` says why it failed.
-    """
-
-    phase: RunPhase | EndPhase
-    name: str = BOOTSTRAP_MODEL
-    done: int = 0
-    total: int = 0
-    seconds_left: float | None = None
-    problem: str = ""
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether nothing will change any more."""
-        return self.phase in get_args(EndPhase)
-
-    def __str__(self) -> str:
-        return {
-            "waiting": "",
-            "idle": "",
-            "loading": f"{self.name} is learning its first head: its encoder is being loaded",
-            "drawing": f"{self._step(1)} {self.done} of {self.total} clips drawn{self._left}",
-            "reading": f"{self._step(2)} {self.done} of {self.total} clips read{self._left}",
-            "learning": f"{self._step(3)} epoch {self.done} of {self.total}{self._left}",
-            "stopping": f"{self.name} is learning its first head: stopping",
-            "done": f"{self.name} has learned its first head: it can be chosen now",
-            "stopped": f"{self.name} was kept from learning its first head; it begins anew at the next start",
-            "failed": f"{self.name} could not learn its first head: {self.problem}",
-            "elsewhere": f"{self.name} is learning its first head in another process",
-        }[self.phase]
-
-    def _step(self, number: int) -> str:
-        return f"{self.name} is learning its first head, step {number} of 3:"
-
-    @property
-    def _left(self) -> str:
-        if not self.seconds_left:
-            return ""
-        seconds = self.seconds_left
-        return f", {seconds:.0f} s left" if seconds < 90 else f", {seconds / 60:.0f} min left"
 
 
 class Bootstrapper:
@@ -299,7 +248,7 @@ class Bootstrapper:
         if name is None or model_presets()[name].refusal is None:
             return FirstHead("idle", name or BOOTSTRAP_MODEL)
         self._tell(FirstHead("loading", name))
-        reports = bootstrap(name, config=self._config, count=self._count)
+        reports = bootstrap_head(name, config=self._config, count=self._count)
         for report in reports:
             self._tell(_state_after(report, name))
             if self._cancelled.is_set() and not self._state.is_settled:
@@ -322,21 +271,22 @@ class Bootstrapper:
         return BOOTSTRAP_MODEL if self._has_gpu() else None
 
     def _tell(self, state: FirstHead) -> None:
-        if state.phase not in (self._state.phase, "failed") and str(state):  # a failure is logged as an error
-            logger.info("%s", state)
+        if state.phase not in (self._state.phase, "failed") and first_head_line(
+            state
+        ):  # a failure is logged as an error
+            logger.info("%s", first_head_line(state))
         self._state = state
 
     def _fail(self, problem: str) -> None:
         self._tell(FirstHead("failed", self._state.name, problem=problem))
 
 
-def _state_after(report: DrawingReport | Report, name: str) -> FirstHead:
-    from vjepa_demo.tasks.train import EncodingReport, EpochReport
+def _state_after(report: DrawingReport | TrainingReport, name: str) -> FirstHead:
 
     if isinstance(report, DrawingReport):
         return FirstHead("drawing", name, report.done, report.total, report.seconds_left)
     if isinstance(report, EncodingReport):
-        return FirstHead("reading", name, report.done, report.total, report.seconds_left)
+        return FirstHead("encoding", name, report.done, report.total, report.seconds_left)
     if isinstance(report, EpochReport):
         return FirstHead("learning", name, report.epoch, report.epochs, report.seconds_left)
     return FirstHead("done", name)
@@ -350,6 +300,5 @@ def _without_folders(message: str) -> str:
 
 
 def _has_gpu() -> bool:
-    from vjepa_demo.model.vjepa import default_device
 
     return default_device() == "cuda"

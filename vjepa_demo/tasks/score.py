@@ -25,6 +25,7 @@ from vjepa_demo.config import (
     model_presets,
 )
 from vjepa_demo.data.hub import Token
+from vjepa_demo.files import content_sha256
 from vjepa_demo.media.video import Clip, check_file, clip_pixels, load_clip
 from vjepa_demo.model.checkpoint import find_checkpoint, load_checkpoint
 from vjepa_demo.model.features import (
@@ -32,7 +33,6 @@ from vjepa_demo.model.features import (
     FeatureKey,
     FeatureStore,
     VideoFeatures,
-    content_sha256,
     feature_store,
 )
 from vjepa_demo.model.vjepa import VJEPAModel, default_device, inference_dtype, resolve_device

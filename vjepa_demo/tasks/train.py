@@ -14,13 +14,13 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 import torch
-from accelerate import Accelerator, PartialState
-from accelerate.utils import DataLoaderConfiguration, broadcast_object_list, gather_object
+from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration, gather_object
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -28,12 +28,13 @@ from vjepa_demo.config import (
     CHECKPOINT_CONFIG_FILE,
     DIMENSIONS,
     FEATURE_CACHE_BYTES,
-    MIN_VALIDATION_CLIPS,
     ClipConfig,
     ModelConfig,
     TrainConfig,
 )
 from vjepa_demo.data.hub import Token
+from vjepa_demo.data.split import split_records
+from vjepa_demo.files import content_sha256
 from vjepa_demo.media.video import Clip, clip_pixels, load_clip
 from vjepa_demo.model.checkpoint import (
     bring_encoders,
@@ -44,93 +45,39 @@ from vjepa_demo.model.checkpoint import (
     trained_weights,
     write_tensors,
 )
-from vjepa_demo.model.features import FeatureKey, FeatureStore, VideoFeatures, content_sha256, feature_store
+from vjepa_demo.model.features import FeatureKey, FeatureStore, VideoFeatures, feature_store
 from vjepa_demo.model.losses import mos_loss
-from vjepa_demo.model.metrics import UNDEFINED, Evaluation, evaluate, no_video_baseline
-from vjepa_demo.model.vjepa import VJEPAModel, default_device, inference_dtype
+from vjepa_demo.model.metrics import evaluate
+from vjepa_demo.model.vjepa import VJEPAModel, inference_dtype
 from vjepa_demo.schema import (
     WORD,
     CheckpointError,
-    DemoError,
+    EncodingReport,
+    EpochReport,
+    Evaluation,
+    LabelSource,
     RecordError,
     RecordProblem,
+    RecordSet,
+    SplitReport,
+    StartReport,
     TrainedOn,
+    TrainingData,
+    TrainingReport,
+    TrainingResult,
     VideoError,
     VideoRecord,
     content_digest,
 )
+from vjepa_demo.tasks.evaluate import label_tensor, metrics_beside_baseline
+from vjepa_demo.tasks.launch import training_device
 
-T = TypeVar("T")
 LoadClip = Callable[[Path, ClipConfig], Clip]
 STATE_FILE, RUN_FILE = "training_state.safetensors", "run.json"
 WORK_FOLDER = ".training"  # inside the checkpoint's folder, until the run is over
 MIN_TRAINING_CLIPS = 2
 LEARNED_FROM = 3  # clips with a word in their prompts, at least, before it counts as known
 MIN_JUDGED_CLIPS = 3  # a rank correlation of two clips says nothing
-
-
-@dataclass(frozen=True)
-class EncodingReport:
-    """Clips read so far; how many will be computed anew each epoch, as the disk budget is used up; rows that failed."""
-
-    done: int
-    total: int
-    seconds_left: float
-    recomputed: int = 0
-    problems: tuple[RecordProblem, ...] = ()
-
-
-@dataclass(frozen=True)
-class StartReport:
-    """How well the model did on the validation clips before it learned anything of this data."""
-
-    validation_loss: float
-    validation: Evaluation
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """One epoch's mean loss, and on the validation clips the loss and the metrics; None where there are none."""
-
-    epoch: int
-    epochs: int
-    loss: float
-    validation_loss: float | None
-    validation: Evaluation | None
-    is_best: bool
-    seconds: float
-    seconds_left: float
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """Where the best weights are, how well they did, and each validation clip's label and prediction (N, 5).
-
-    `start_score` is the VQualA score before training; None where there was no trained head, or no validation clip.
-    """
-
-    folder: Path
-    epochs: int
-    best_epoch: int
-    evaluation: Evaluation | None
-    start_score: float | None
-    labels: tuple[tuple[float, ...], ...]
-    predictions: tuple[tuple[float, ...], ...]
-
-
-Report = EncodingReport | StartReport | EpochReport | TrainingResult
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """The clips to learn from and those to judge by, with what a person would call the data set."""
-
-    train: Sequence[VideoRecord]
-    validation: Sequence[VideoRecord]
-    description: str
-    kind: Literal["human", "procedural"] = "human"
-    label_range: tuple[float, float] = (1.0, 5.0)
-    known_words: tuple[str, ...] = ()  # of the model that learns, see `TrainedOn`; those of the prompts are added
 
 
 def train(
@@ -148,7 +95,7 @@ def train(
     load: LoadClip = load_clip,
     store: FeatureStore | None = None,
     memory_bytes: int = FEATURE_CACHE_BYTES,
-) -> Iterator[Report]:
+) -> Iterator[TrainingReport]:
     """Fine-tune `model` (float32, and only this run's) on `data`; write the best weights to `folder`.
 
     Yields an `EncodingReport` a clip, for a model with a trained head a `StartReport`, an `EpochReport` an epoch, and
@@ -183,20 +130,30 @@ def train(
 
 def fine_tune(
     name: str,
-    data: TrainingData,
+    records: RecordSet,
     config: TrainConfig,
     folder: str | Path,
     *,
+    description: str,
+    kind: LabelSource = "undeclared",
     device: str | None = None,
     resume: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
     token: Token = False,
-) -> Iterator[Report]:
-    """`train` on the model `name`, a preset or a checkpoint, into a checkpoint in `folder` that needs nothing else.
+) -> Iterator[TrainingReport]:
+    """Split `records`, and `train` the model `name`, a preset or a checkpoint, into a checkpoint in `folder`.
 
-    A preset whose head was never trained starts with a new one. `token` says who may read `name` on the Hub.
+    Yields a `SplitReport`, then what `train` yields. The checkpoint needs nothing else to be loaded. A preset whose
+    head was never trained starts with a new one. `description` is what a person would call the data set, `kind` who
+    gave its labels, `token` says who may read `name` on the Hub.
+
+    Raises:
+        RecordError: if too few clips are left, or `folder` holds a checkpoint already.
+        ModelError, CheckpointError: if the model cannot be loaded.
     """
     folder = Path(folder)
+    data, split = split_for_training(records, config, description=description, kind=kind)
+    yield split
     if (folder / CHECKPOINT_CONFIG_FILE).exists() and not (folder / WORK_FOLDER).exists():
         raise RecordError(f"{folder} holds a checkpoint already: train into another folder, or delete it first")
     torch.manual_seed(config.seed)  # a new head
@@ -220,6 +177,20 @@ def fine_tune(
     )
 
 
+def split_for_training(
+    records: RecordSet, config: TrainConfig, *, description: str, kind: LabelSource
+) -> tuple[TrainingData, SplitReport]:
+    """`records` as clips to learn from and clips to validate with, split as `config` says, and a report on that.
+
+    Raises:
+        RecordError: if nothing is left to learn from.
+    """
+    split = split_records(records.records, validation_fraction=config.validation_fraction, seed=config.seed)
+    label_range = (records.label_range.low, records.label_range.high)
+    data = TrainingData(split.train, split.validation, description, kind=kind, label_range=label_range)
+    return data, SplitReport(len(split.train), len(split.validation), split.warnings)
+
+
 def _check_all_dimensions(name: str, data: TrainingData) -> None:
     """A new head answers five times; what no label taught it would be noise that looks like a score."""
     missing = [dimension for dimension in DIMENSIONS if not any(dimension in record.labels for record in data.train)]
@@ -228,90 +199,6 @@ def _check_all_dimensions(name: str, data: TrainingData) -> None:
             f"{name} has no trained head yet, and there is no label for {', '.join(missing)}: "
             f"label all five dimensions, train its first head (train --bootstrap --model {name}), or start from demo"
         )
-
-
-def gain(result: TrainingResult) -> str:
-    """A plain sentence on what the training changed; empty where nothing can be said."""
-    score = UNDEFINED if result.evaluation is None else result.evaluation.vquala_score
-    if result.start_score is None or score.value is None:
-        return ""
-    change = score.value - result.start_score
-    if change <= 0:
-        return f"Training did not help on these clips: the VQualA score was {result.start_score:.3f} before."
-    may_be_chance = score.standard_error is not None and change < score.standard_error
-    return (
-        f"Before training the VQualA score was {result.start_score:.3f}: it rose by {change:.3f}"
-        f"{', less than its standard error' if may_be_chance else ''}. "
-        "These clips also chose when to stop, which flatters it a little."
-    )
-
-
-def training_device() -> str:
-    """Where this process trains: its own GPU under `accelerate launch`, a GPU where there is one, else the CPU."""
-    return str(_processes().device)
-
-
-def is_main_process() -> bool:
-    """Whether this process speaks for all of an `accelerate launch`."""
-    return _processes().is_main_process
-
-
-def num_processes() -> int:
-    """How many processes an `accelerate launch` has; 1 without one."""
-    return _processes().num_processes
-
-
-def process_index() -> int:
-    """Which of the `num_processes` this is; 0 speaks for all."""
-    return _processes().process_index
-
-
-def _processes() -> PartialState:
-    """This process among those that were launched together; accelerate has to be told where they have no GPU."""
-    return PartialState(cpu=default_device() == "cpu")
-
-
-def from_main_process(make: Callable[[], T]) -> T:
-    """What `make` returns in the main process, or the DemoError it raises there; the other processes do not call it."""
-    if num_processes() == 1:
-        return make()
-    answer: list[T | DemoError | None] = [None]
-    if is_main_process():
-        try:
-            answer = [make()]
-        except DemoError as error:
-            answer = [error]
-    made = broadcast_object_list(answer)[0]
-    if isinstance(made, DemoError):
-        raise made
-    return made
-
-
-def judge(
-    scores: Sequence[Mapping[str, float]], records: Sequence[VideoRecord], trained_on: TrainedOn | None = None
-) -> Evaluation:
-    """Metrics of `scores` (a mapping from dimension to score for each record), beside the no-video baseline.
-
-    A model that learned from some of the clips, as `trained_on` remembers, is judged by the others alone, and its
-    baseline knows the labels that it knew; by all clips where fewer than `MIN_VALIDATION_CLIPS` others are there.
-    """
-    predictions = torch.tensor([[each[name] for name in DIMENSIONS] for each in scores]).reshape(-1, len(DIMENSIONS))
-    digests = frozenset(() if trained_on is None else trained_on.digests)
-    learned = [_is_among(digests, record.video) for record in records]
-    unseen = [index for index, known in enumerate(learned) if not known]
-    if len(unseen) < MIN_VALIDATION_CLIPS:
-        return replace(_judge(predictions, records, ()), num_learned=sum(learned))
-    train = [record for record, known in zip(records, learned, strict=True) if known]
-    evaluation = _judge(predictions[unseen], [records[index] for index in unseen], train)
-    return replace(evaluation, num_learned=len(train), num_left_out=len(train))
-
-
-def _is_among(digests: Collection[str], video: Path) -> bool:
-    """Whether the clip `video` has one of `digests`; one that was deleted meanwhile has none."""
-    try:
-        return bool(digests) and content_digest(content_sha256(video)) in digests
-    except OSError:
-        return False
 
 
 class _Learner(nn.Module):
@@ -572,7 +459,7 @@ class _Run:
         """Predictions and labels (B, 5); a missing label is NaN."""
         video = torch.stack([self.features.video(record) for record in records])
         text = torch.stack([self.features.text(record) for record in records])
-        return self.learner(video, [record.prompt for record in records], text), _labels(records).to(video.device)
+        return self.learner(video, [record.prompt for record in records], text), label_tensor(records).to(video.device)
 
     def _set_rate(self, step: int) -> None:
         factor = schedule(step, self.config.epochs * self.steps_per_epoch, self.config.warmup_share)
@@ -586,7 +473,7 @@ class _Run:
         if not self.validation:
             return None, None
         predictions = self._predictions(self.validation)
-        labels = _labels(self.validation)
+        labels = label_tensor(self.validation)
         return float(mos_loss(predictions, labels)), evaluate(predictions, labels, num_resamples=0)
 
     @torch.no_grad()
@@ -634,7 +521,7 @@ class _Run:
         predictions = torch.empty(0, len(DIMENSIONS))
         if self.validation:
             predictions = self._predictions(self.validation)
-            evaluation = _judge(predictions, self.validation, self.train)
+            evaluation = metrics_beside_baseline(predictions, self.validation, self.train)
         if self.accelerator.is_main_process:
             before_saving()
             self._save_checkpoint(evaluation)
@@ -646,7 +533,7 @@ class _Run:
             best_epoch=self.best_epoch,
             evaluation=evaluation,
             start_score=self.start_score,
-            labels=tuple(map(tuple, _labels(self.validation).tolist())),
+            labels=tuple(map(tuple, label_tensor(self.validation).tolist())),
             predictions=tuple(map(tuple, predictions.tolist())),
         )
 
@@ -666,6 +553,8 @@ class _Run:
             no_video_baseline=measured.get("no_video_baseline"),
             digests=tuple(sorted({*self.learned_before, *map(self.features.digest, self.train)})),
             known_words=_with_words_of(self.train, self.data.known_words),
+            lead=None if evaluation is None else evaluation.lead.value,
+            lead_standard_error=None if evaluation is None else evaluation.lead.standard_error,
         )
         save_checkpoint(
             self.model,
@@ -719,20 +608,6 @@ def schedule(step: int, num_steps: int, warmup_share: float) -> float:
     if step < warmup:
         return (step + 1) / warmup
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, num_steps - warmup)))
-
-
-def _judge(predictions: Tensor, validation: Sequence[VideoRecord], train: Sequence[VideoRecord]) -> Evaluation:
-    """Metrics with standard errors, beside what prompts alone would have given."""
-    labels, train_labels = _labels(validation), _labels(train)
-    prompts, train_prompts = ([record.prompt for record in records] for records in (validation, train))
-    baseline = no_video_baseline(prompts, labels, train_prompts=train_prompts, train_labels=train_labels)
-    return evaluate(predictions, labels, baseline=baseline)
-
-
-def _labels(records: Sequence[VideoRecord]) -> Tensor:
-    """Labels (N, 5) float32 in the order of `DIMENSIONS`, NaN where there is none."""
-    rows = [[record.labels.get(name, math.nan) for name in DIMENSIONS] for record in records]
-    return torch.tensor(rows).reshape(-1, len(DIMENSIONS))
 
 
 def _interleaved(parts: Sequence[Tensor], total: int) -> Tensor:

@@ -1,13 +1,9 @@
-"""The run that trains the `demo` model: saved as it goes, taken up again.
-
-`train_demo_model.py` is the command; `demo_batches.py` gives what it learns from.
-"""
+"""The run that trains the `demo` model. It saves itself as it goes and can be resumed."""
 
 from __future__ import annotations
 
 import math
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -18,24 +14,21 @@ import torch.distributed
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from demo_batches import SKETCHED, Batch, Batches, Settings
-from demo_network import CROP_SIZE, AuxiliaryHeads, build_model, write_untrained_encoders
-from demo_samples import CLIP, VIEW_FRAMES
-
+from scripts.demo_model.batches import SKETCHED, Batch, Batches, Settings
+from scripts.demo_model.network import CROP_SIZE, AuxiliaryHeads, build_model, write_untrained_encoders
+from scripts.demo_model.samples import CLIP, VIEW_FRAMES
 from vjepa_demo.config import DIMENSIONS
 from vjepa_demo.model.checkpoint import load_checkpoint, read_checkpoint
 
-KEEP_EVERY = 1500  # steps between the states that stay, for the learning curve
-MAY_CHANGE = {"steps", "num_scenes", "num_sketches", "num_held_out", "seen_before"}  # when a run is taken up again
+KEEP_EVERY = 1500  # steps between the states that are kept for the learning curve
+MAY_CHANGE = {"steps", "num_scenes", "num_sketches", "num_held_out", "seen_before"}  # when a run is resumed
 TRADITIONAL = DIMENSIONS.index("Traditional")
 
 
 def score_loss(scores: Tensor, labels: Tensor) -> Tensor:
-    """Smooth-L1 (Alignment twice), 0.3 (1 - PLCC), and smooth-L1 of the difference between a scene's two variants.
+    """Smooth-L1 (Alignment counts twice), 0.3 (1 - PLCC), and half the smooth-L1 of differences within a scene.
 
-    `scores` and `labels` are (B, 5); rows 2i and 2i + 1 show the same scene, so their difference is the faults'.
+    `scores` and `labels` are (B, 5). Rows 2i and 2i + 1 show the same scene, so their difference comes from the faults.
     """
     weights = torch.tensor([2.0 if name == "Alignment" else 1.0 for name in DIMENSIONS], device=scores.device)
     near = (F.smooth_l1_loss(scores, labels, reduction="none") * weights).mean()
@@ -47,7 +40,7 @@ def score_loss(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 def sketch_loss(scores: Tensor, labels: Tensor) -> Tensor:
-    """Smooth-L1 and 0.3 (1 - PLCC) of the dimensions that a sketch shows."""
+    """Smooth-L1 and 0.3 (1 - PLCC) over the dimensions that a sketch shows."""
     columns = [DIMENSIONS.index(name) for name in SKETCHED]
     scores, labels = scores[:, columns], labels[:, columns]
     plcc = F.cosine_similarity(scores - scores.mean(dim=0), labels - labels.mean(dim=0), dim=0)
@@ -55,14 +48,17 @@ def sketch_loss(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 def of_another_scene(features: Tensor) -> Tensor:
-    """For each row of features (B, D) that of another scene, without gradient; rows 2i and 2i + 1 are of one scene."""
+    """Features (B, D) with each row replaced by one of another scene, without gradient.
+
+    Rows 2i and 2i + 1 belong to one scene.
+    """
     return features.detach().roll(2, dims=0)
 
 
 class Trainer:
-    """A run in its folder: model, auxiliary heads and optimizer, saved as it goes and taken up again.
+    """A run in its folder: model, auxiliary heads and optimizers. It resumes from the state that it saved last.
 
-    Of several processes, process `rank` of `world` computes its share of each batch; their gradients are averaged.
+    With several processes, process `rank` of `world` computes its share of each batch, and gradients are averaged.
     """
 
     def __init__(
@@ -74,10 +70,13 @@ class Trainer:
             path.mkdir(parents=True, exist_ok=True)
         self.batches = Batches(settings, samples, (rank, world))
         if rank == 0 and not (folder / "text_encoder" / "model.safetensors").exists():
-            self._write_untrained_encoders()
-        self.wait()
+            frames = torch.cat([view.flatten(0, 1) for view in self.batches[0].views])
+            sizes = {"num_layers": settings.num_layers, "vocabulary_size": settings.vocabulary_size}
+            write_untrained_encoders(folder, frames, seed=settings.seed, **sizes)
+        if world > 1:
+            torch.distributed.barrier()  # until the encoders are written
         self.model = build_model(folder, seed=settings.seed + 1, device=device)
-        self.before = {"recipe": "", "num_clips": 0, "weights": ""}  # of the model that the run started from
+        self.before = {"recipe": "", "num_clips": 0, "weights": ""}  # about the model that the run started from
         dims = self.model.venc.config.hidden_size, self.model.video_dim, self.model.tenc.config.hidden_size
         self.heads = AuxiliaryHeads(*dims).to(self.model.device)
         self.parameters = [p for part in (self.model, self.heads) for p in part.parameters() if p.requires_grad]
@@ -87,29 +86,24 @@ class Trainer:
         elif settings.start:
             self.start_from(Path(settings.start))
 
-    def _write_untrained_encoders(self) -> None:
-        frames = torch.cat([view.flatten(0, 1) for view in self.batches[0].views])
-        wanted = {"num_layers": self.settings.num_layers, "vocabulary_size": self.settings.vocabulary_size}
-        write_untrained_encoders(self.folder, frames, seed=self.settings.seed, **wanted)
-
     def start_from(self, folder: Path) -> None:
-        """Take the weights of the trained model in `folder`.
+        """Load the weights of the trained model in `folder`.
 
         Raises:
-            SystemExit: if that one is built otherwise, learned from people, or its captions had other words.
+            SystemExit: if that model is built differently, has another vocabulary, or learned from people's labels.
         """
         checkpoint = read_checkpoint(folder)
         if checkpoint.trained_on.kind != "procedural":
-            raise SystemExit(f"{folder} learned from people's labels: start from a model that did not")
+            raise SystemExit(f"The model in {folder} learned from people's labels: start from one that did not")
         if (checkpoint.model.views, checkpoint.model.pooling) != (CLIP.views, self.model.config.pooling):
-            raise SystemExit(f"{folder} holds a model that is built otherwise: it looks at other views")
+            raise SystemExit(f"The model in {folder} is built differently: it sees other views")
         trained = load_checkpoint(checkpoint, device=self.model.device)
         if trained.tokenizer.get_vocab() != self.model.tokenizer.get_vocab():
-            raise SystemExit(f"{folder} learned other words than captions have now: train from nothing")
+            raise SystemExit(f"The model in {folder} has another vocabulary than this run: train without --start")
         try:
             self.model.load_state_dict(trained.state_dict())
         except RuntimeError as error:
-            raise SystemExit(f"{folder} holds a model that is built otherwise: {error}") from error
+            raise SystemExit(f"The model in {folder} is built differently: {error}") from error
         self.before = {
             "recipe": checkpoint.trained_on.recipe,
             "num_clips": checkpoint.trained_on.num_clips,
@@ -117,7 +111,7 @@ class Trainer:
         }
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
-        """Muon for the matrices of the encoders' layers, AdamW for all else."""
+        """AdamW, and Muon for the matrices of the encoders' layers."""
         settings = self.settings
         layers = [*self.model.venc.layer.parameters(), *self.model.tenc.encoder.layer.parameters()]
         matrices = [parameter for parameter in layers if parameter.ndim == 2]
@@ -133,13 +127,9 @@ class Trainer:
     def state_file(self) -> Path:
         return self.folder / "state.pt"
 
-    def wait(self) -> None:
-        """Until all processes are here."""
-        if self.world > 1:
-            torch.distributed.barrier()
-
     def run(self, *, save_every: int = 100, until: float = math.inf) -> Iterator[dict[str, float]]:
-        """Train to the end, or until `time.time()` is `until`, and save; yields each step's number and losses."""
+        """Train to the last step, or until `time.time()` reaches `until`, then save. Yields each step's number, seconds
+        and losses."""
         self.model.train()
         begin = time.monotonic() - self.seconds
         while self.step < self.settings.steps and self._goes_on(until):
@@ -153,17 +143,18 @@ class Trainer:
             self.save()
 
     def _goes_on(self, until: float) -> bool:
-        """Whether it is not yet `until`, by the clock of the first process: all of them stop at the same step."""
+        """Whether `until` is still ahead by the clock of the first process, so that all processes stop at one step."""
         goes_on = torch.tensor(time.time() < until)
         if self.world > 1:
             torch.distributed.broadcast(goes_on, src=0)
         return bool(goes_on)
 
     def train_on(self, batch: Batch) -> dict[str, float]:
-        """One step of the optimizer; gives the losses before it."""
-        torch.manual_seed(hash((self.settings.seed, self.step, self.rank)))  # of dropout, whoever trained before
+        """One optimizer step; gives the losses before it."""
+        torch.manual_seed(hash((self.settings.seed, self.step, self.rank)))  # for dropout: a resumed run repeats it
         device = self.model.device
-        batch = Batch(batch.views, batch.captions, *(t.to(device) for t in _tensors(batch)))
+        tensors = (batch.labels, batch.facts, batch.told, batch.losses)
+        batch = Batch(batch.views, batch.captions, *(tensor.to(device) for tensor in tensors))
         with torch.autocast(device.type, torch.bfloat16):
             full, *others = (self.encode(view, tokens) for view, tokens in zip(batch.views, self.shown(), strict=True))
             text = self.model.embed_text(batch.captions)
@@ -179,10 +170,10 @@ class Trainer:
         return {"loss": loss.item(), "auxiliary": auxiliary.item()}
 
     def shown(self) -> list[Tensor]:
-        """Which tokens (N,) of each view this step computes: a random part of them, which costs much less, teaches
-        the same and keeps the model from learning clips by heart; all of them at the end of the run.
+        """The tokens (N,) of each view that this step computes: a random share, or all of them at the end of the run.
 
-        Of a view spread over the clip any; of those that lie close in time some places of the picture, all the time.
+        A share costs much less, teaches the same, and keeps the model from memorising clips. The full view, spread
+        over the clip, drops random tokens. The dense and native views drop the same places in every frame.
         """
         whole = self.step >= (1 - self.settings.whole_at_end) * self.settings.steps
         share, places = (1.0 if whole else self.settings.share_of_tokens), (CROP_SIZE // 16) ** 2
@@ -199,35 +190,35 @@ class Trainer:
     def encode(self, frames: Tensor, tokens: Tensor) -> Tensor:
         """Features (B, hidden) of the `tokens` (N,) of a view's frames (B, T, 3, crop, crop) uint8."""
         encoder, device = self.model.venc, self.model.device
-        pixels = (
-            frames.unflatten(1, (-1, 2)).unflatten(5, (-1, 16)).unflatten(4, (-1, 16))
-        )  # (B, T/2, 2, 3, 8, 16, 8, 16)
-        patches = pixels.permute(0, 1, 4, 6, 3, 2, 5, 7).flatten(4).flatten(1, 3)[:, tokens].to(device)  # (B, N, 1536)
-        mean, std = (
-            torch.tensor(part, device=device).repeat_interleave(512) for part in (CLIP.image_mean, CLIP.image_std)
-        )
+        pixels = frames.unflatten(1, (-1, 2)).unflatten(5, (-1, 16)).unflatten(4, (-1, 16))
+        pixels = pixels.permute(0, 1, 4, 6, 3, 2, 5, 7)  # (B, T/2, 2, 3, 8, 16, 8, 16) -> (B, T/2, 8, 8, 3, 2, 16, 16)
+        patches = pixels.flatten(4).flatten(1, 3)[:, tokens].to(device)  # (B, N, 1536)
+        channels = (CLIP.image_mean, CLIP.image_std)
+        mean, std = (torch.tensor(part, device=device).repeat_interleave(512) for part in channels)
         embedding = encoder.embeddings.patch_embeddings.proj
-        weight = embedding.weight.flatten(1) / (255 * std)  # pixels are normalised by it
+        weight = embedding.weight.flatten(1) / (255 * std)  # the weights normalise the pixels too
         bias = embedding.bias - weight @ (255 * mean)
-        with torch.autocast(device.type, enabled=False):  # details are tiny beside the mean
+        with torch.autocast(device.type, enabled=False):  # details are too small beside the mean for bfloat16
             hidden = F.linear(patches.float(), weight, bias)
         for layer in encoder.layer:
             hidden = layer(hidden, tokens[None].to(device))[0]
         return encoder.layernorm(hidden).mean(dim=1).float()
 
     def _losses(self, full: Tensor, others: Tensor, text: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Of the scores and of the auxiliary heads. Sketches borrow the other views of the samples: they must not
-        matter for what a sketch shows. Nor must the full view for Traditional: the details answer for it beside that of
-        another scene too."""
+        """The loss of the scores, and that of the auxiliary heads.
+
+        Sketches borrow their other views from the samples, which must not matter for what a sketch shows. Traditional
+        must not depend on the full view: the other views must predict it beside the full view of another scene too.
+        """
         num_samples, num_sketches = len(others), len(full) - len(others)
         borrowed = others[torch.arange(num_sketches, device=full.device) * 5 % num_samples].detach()
         video = torch.cat([full, torch.cat([others, borrowed])], dim=1)
         scores = self.model.predict_with_features(video, text)
         loss = score_loss(scores[:num_samples], batch.labels[:num_samples])
         if num_samples > 2:
-            lent = torch.cat([of_another_scene(full[:num_samples]), others], dim=1)
-            beside = self.model.predict_with_features(lent, text[:num_samples])
-            loss = loss + 0.5 * F.smooth_l1_loss(beside[:, TRADITIONAL], batch.labels[:num_samples, TRADITIONAL])
+            swapped = torch.cat([of_another_scene(full[:num_samples]), others], dim=1)
+            answers = self.model.predict_with_features(swapped, text[:num_samples])
+            loss = loss + 0.5 * F.smooth_l1_loss(answers[:, TRADITIONAL], batch.labels[:num_samples, TRADITIONAL])
         if num_sketches > 1:
             loss = loss + sketch_loss(scores[num_samples:], batch.labels[num_samples:])
         known = {"facts": batch.facts, "told": batch.told, "losses": batch.losses}
@@ -243,12 +234,12 @@ class Trainer:
             gradient.copy_(part.view_as(gradient) / self.world)
 
     def _pace(self) -> float:
-        """The share of the learning rate: linear warm-up, then half a cosine down to zero."""
+        """The factor of the learning rate: linear warm-up, then half a cosine down to zero."""
         warm = min(1.0, (self.step + 1) / self.settings.warmup_steps)
         return warm * 0.5 * (1 + math.cos(math.pi * self.step / self.settings.steps))
 
     def save(self) -> None:
-        """Write all that the rest of the run depends on, whole or not at all."""
+        """Write everything that the rest of the run depends on, whole or not at all."""
         state = {
             "settings": asdict(self.settings),
             "step": self.step,
@@ -265,17 +256,17 @@ class Trainer:
         partial.replace(self.state_file)
 
     def restore(self, file: Path) -> None:
-        """Take up the run where it was when `file` was saved."""
+        """Return to the state that is saved in `file`.
+
+        Raises:
+            SystemExit: if that run had other settings.
+        """
         state = torch.load(file, weights_only=True, map_location=self.model.device)
         given, kept = asdict(self.settings), state["settings"]
         if any(given[name] != kept.get(name) for name in given.keys() - MAY_CHANGE):
-            raise SystemExit(f"{self.folder} holds a run with {state['settings']}: use another --run folder")
+            raise SystemExit(f"{self.folder} holds a run with other settings, {kept}: use another --run folder")
         self.model.load_state_dict(state["model"])
         self.heads.load_state_dict(state["heads"])
-        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(kept)
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         self.step, self.seconds, self.before = state["step"], state["seconds"], self.before | state["before"]
-
-
-def _tensors(batch: Batch) -> tuple[Tensor, ...]:
-    return batch.labels, batch.facts, batch.told, batch.losses

@@ -1,10 +1,10 @@
-"""Draw what the `demo` model learns from: procedural clips, each kept only as the views that the model is shown.
+"""Draw what the `demo` model learns from: procedural clips, each stored only as the views that the model sees.
 
-    python scripts/demo_samples.py --first 0 --count 1000    # several at once share the work
+    python -m scripts.demo_model.samples --first 0 --count 1000    # several processes can share the work
 
-A scene is one file of four variants: mostly clean; some faults; the same faults at other severities; other faults.
-A sketch is a clean scene in the full view alone: cheap, and enough to learn what a clip shows and how it is lit.
-Captions, mirroring, what is wrong with a caption and some further faults are drawn while training.
+A scene is one file with four variants: mostly clean; some faults; the same faults at other severities; other faults.
+A sketch is a clean scene in the full view alone. It is cheap, and enough to learn what a clip shows and how it is lit.
+Captions, mirroring, wrong statements in a caption and some more faults are drawn during training.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import argparse
 import json
 import logging
 import os
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -23,8 +22,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from vjepa_demo.config import DEMO_VIEWS, PROJECT_ROOT, ClipConfig
 from vjepa_demo.media.video import uniform_indices, view_frames, window_indices
@@ -40,31 +37,32 @@ from vjepa_demo.procedural.faults import (
 )
 from vjepa_demo.procedural.scenes import Scene, render_scene
 
-logger = logging.getLogger("demo_samples")
+logger = logging.getLogger(__name__)
 
 CLIP = ClipConfig(num_frames=16, crop_size=128, views=DEMO_VIEWS)
 FULL, DENSE, NATIVE = DEMO_VIEWS
 VIEW_FRAMES = tuple(view.num_frames for view in DEMO_VIEWS)
 WINDOW = 16
 NATIVE_PLACES = np.array(window_indices(WINDOW, 1.0, WINDOW, VIEW_FRAMES[2]))  # of the native view in the window
-BEFORE, SPARE = 4, 7  # frames before the window that a codec starts with; frames around it that faults may show
-RATES = (16, 24, 24, 25, 30, 30, 30)  # frames a second
+BEFORE = 4  # frames before the window, with which a codec starts
+SPARE = 7  # frames on each side of the window, which faults may show in it
+RATES = (16, 24, 24, 25, 30, 30, 30)  # frames per second
 # Height and width in pixels.
 SIZES = ((360, 640), (396, 704), (432, 576), (512, 512), (640, 360), (400, 640), (480, 640), (540, 720), (304, 720),
          (270, 480), (240, 320), (480, 270), (720, 1280))  # fmt: skip
 SKETCH_SIZES = ((180, 320), (192, 256), (208, 208), (256, 192))
-SKETCH_SEED = 100_000_000  # sketches are drawn from seeds from here on
+SKETCH_SEED = 100_000_000  # the seeds of sketches start here
 HELD_OUT_SEED = 1_000_000_000  # seeds from here on are never trained on
-# Faults that can be made in the views as they are kept: in every pixel by itself, or of the order of a few frames.
+# Faults that can be added to stored views: they change each pixel by itself, or the order of a few frames.
 MADE_IN_VIEWS = frozenset(
     {"dark", "bright", "contrast", "saturation", "cast", "flicker", "stutter", "freeze", "shuffle"}
 )
-HELD_OUT_VARIANTS = (1, 3)  # of a held-out scene: two that are drawn independently
+HELD_OUT_VARIANTS = (1, 3)  # the two variants of a scene that are drawn independently
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One clip: its faults, and what each costs its dimension (0 to 0.95 of the scale)."""
+    """One clip: the severity of each of its faults, and what each fault costs its dimension (0 to 0.95 of the scale)."""
 
     degradations: dict[str, float]
     costs: dict[str, float]
@@ -79,12 +77,16 @@ def draw_faults(rng: np.random.Generator) -> list[tuple[Degradation, ...]]:
 
 
 def at_other_severities(faults: Sequence[Degradation], rng: np.random.Generator) -> tuple[Degradation, ...]:
-    """The same kinds of faults, each as severe as may come."""
+    """The same kinds of faults, each with a new severity."""
     return tuple(Degradation(fault.kind, 1.0 - rng.random()) for fault in faults)
 
 
 def scene_views(seed: int) -> tuple[Scene, list[Variant], np.ndarray]:
-    """The scene of `seed` and its variants: what is wrong, and their views (V, T, 3, crop, crop) uint8 in a row."""
+    """The scene of `seed`, its V variants, and their views (V, T, 3, crop, crop) uint8.
+
+    The T = 28 frames of a variant are those of its full, dense and native view, one view after the other. V is 4, or 2
+    for a held-out scene.
+    """
     chosen = HELD_OUT_VARIANTS if seed >= HELD_OUT_SEED else range(4)
     rng = np.random.default_rng((seed, 5))
     scene, rate, seconds = draw_scene(rng), int(rng.choice(RATES)), rng.uniform(2.0, 8.0)
@@ -105,16 +107,10 @@ def scene_views(seed: int) -> tuple[Scene, list[Variant], np.ndarray]:
         if "compression" not in costs and rng.random() < 0.7:
             seen = uploaded(seen, rng)
         variants.append(Variant({fault.kind: fault.severity for fault in faults}, costs))
-        views.append(as_seen(seen).numpy())
+        dense = seen[BEFORE : BEFORE + WINDOW]
+        parts = ((seen[BEFORE + WINDOW :], FULL), (dense, DENSE), (dense[NATIVE_PLACES], NATIVE))
+        views.append(torch.cat([view_frames(part, view, CLIP) for part, view in parts]).numpy())
     return scene, variants, np.stack(views)
-
-
-def as_seen(shown: Tensor) -> Tensor:
-    """The three views in a row, (28, 3, crop, crop), of frames (28, 3, H, W) uint8: some before the window, the
-    window, and those spread over the clip."""
-    window, whole = shown[BEFORE : BEFORE + WINDOW], shown[BEFORE + WINDOW :]
-    frames = ((whole, FULL), (window, DENSE), (window[NATIVE_PLACES], NATIVE))
-    return torch.cat([view_frames(part, view, CLIP) for part, view in frames])
 
 
 def sketch(seed: int) -> tuple[Scene, np.ndarray]:
@@ -127,18 +123,19 @@ def sketch(seed: int) -> tuple[Scene, np.ndarray]:
 
 
 def degrade_view(view: Tensor, fault: Degradation, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-    """A view's frames (T, 3, crop, crop) uint8 with a fault, and what that costs."""
+    """A view's frames (T, 3, crop, crop) uint8 with a fault, and what the fault costs."""
     return degrade(Footage(view, np.arange(len(view)), len(view)), [fault], rng)
 
 
 def degrade_views(
     views: list[Tensor], faults: Sequence[Degradation], costs: dict[str, float], rng: np.random.Generator
 ) -> tuple[list[Tensor], dict[str, float]]:
-    """A clip's views (T, 3, crop, crop) uint8 with those of `faults` that can be made in them and whose dimension
-    nothing has cost yet; and what everything costs then.
+    """Add to a clip's views those of `faults` that they can hold; gives the views and what all faults cost.
 
-    As in `degrade`, what rearranges frames comes first, and light before all else that is in the picture: where there
-    is something already, which another light might hide, the light stays.
+    Views are (T, 3, crop, crop) uint8. `costs` are those of the faults that the clip already has. A fault is left out
+    if it is not in `MADE_IN_VIEWS`, or if its dimension already has a fault. As in `degrade`, the order of the frames
+    changes first, and light changes before everything else in the picture. So light stays as it is where the picture
+    already has a fault, which another light might hide.
     """
     taken = {DEGRADATIONS[kind].dimension for kind in costs}
     if any(DEGRADATIONS[kind].apply for kind in costs):
@@ -157,18 +154,20 @@ def degrade_views(
 
 
 def _rearranged(views: list[Tensor], fault: Degradation, order: np.ndarray) -> tuple[list[Tensor], float]:
-    """The views with the window's frames in another `order` (16,), and what that costs. The full view, which shows a
-    few frames of the whole clip, stays."""
+    """The views with the window's frames in another `order` (16,), and what the fault costs.
+
+    The full view stays as it is: it shows a few frames of the whole clip.
+    """
     full, dense, native = views
     rearranged = dense[torch.from_numpy(order)]
     pieces = Footage(native, NATIVE_PLACES, WINDOW).at(order[NATIVE_PLACES])
-    # Enlarged: a cost is measured at the size of a clip, and these are shrunk to about half of it.
+    # Views are shrunk to about half a clip's size, and a cost is measured at a clip's size: so enlarge them twice.
     before, after = (frames.repeat_interleave(2, -1).repeat_interleave(2, -2) for frames in (dense, rearranged))
     return [full, rearranged, pieces], cost_of(fault, before, after)
 
 
 def draw(folder: Path, seed: int) -> None:
-    """Write the scene or sketch of `seed` into `folder`, whole or not at all, unless it is there."""
+    """Write the scene or sketch of `seed` into `folder`, whole or not at all. A sample that is there stays as it is."""
     if (folder / f"{seed}.json").exists():
         return
     facts: dict[str, Any]
@@ -184,22 +183,22 @@ def draw(folder: Path, seed: int) -> None:
         np.save(file, pixels)
     partial.replace(folder / f"{seed}.npy")
     partial.write_text(json.dumps(facts), encoding="utf-8")
-    partial.replace(folder / f"{seed}.json")
+    partial.replace(folder / f"{seed}.json")  # the last file written: it says that the sample is whole
 
 
 class WithDefaults(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Help with the default of each option, under a description as it is written."""
+    """Shows each option's default, and the description with its line breaks."""
 
 
 def main() -> None:
-    """Draw the samples of a range of seeds; a seed that is there is left as it is."""
+    """Draw the samples of a range of seeds that are not drawn yet."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=WithDefaults)
     samples = PROJECT_ROOT / "runs" / "demo_samples"
-    parser.add_argument("--samples", type=Path, default=samples, help="where they are kept")
-    parser.add_argument("--first", type=int, default=0, help="the first seed")
-    parser.add_argument("--count", type=int, default=1000, help="seeds from there on")
-    parser.add_argument("--step", type=int, default=1, help="take every so many of the seeds: one process of several")
+    parser.add_argument("--samples", type=Path, default=samples, help="folder of the samples")
+    parser.add_argument("--first", type=int, default=0, help="first seed")
+    parser.add_argument("--count", type=int, default=1000, help="number of seeds from there on")
+    parser.add_argument("--step", type=int, default=1, help="draw every n-th seed, to share the work of n processes")
     options = parser.parse_args()
     torch.set_num_threads(1)
     begin = time.monotonic()

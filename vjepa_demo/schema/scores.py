@@ -1,13 +1,11 @@
-"""The values that pass between modules, and the errors a person is meant to read."""
+"""Scores and what they rest on: one video's, several videos' side by side, and what the model learned from."""
 
 from __future__ import annotations
 
 import re
-import textwrap
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -20,54 +18,78 @@ from vjepa_demo.config import (
     SCORE_MAX,
     SCORE_MIN,
 )
-
-SplitName = Literal["train", "validation"]
+from vjepa_demo.schema.errors import RecordError
 
 SHOWN_DECIMALS = 2  # of a score, wherever a person reads it
+SCORE_DECIMALS = 4  # of a score, wherever a program reads it
 DIGEST_CHARACTERS = 12  # two of a million clips share one with a chance of 0.2 %
-SHOWN_WORDS = 300  # of those that a model knows
+CLEAR_STANDARD_ERRORS = 2.0  # a lead larger than this many of its standard errors is called one (95 %)
 WORD = re.compile(r"[^\W_]+")
-SHOWN_UNREAD = 48  # letters
-OVERALL_MEANS_LESS = "Overall, which the prompt moves too, means less"  # where Alignment means nothing
-LABEL_SOURCES = {"procedural": "procedural clips", "human": "clips with human labels"}
+LabelSource = Literal["procedural", "human", "undeclared"]
+LABEL_SOURCES: dict[LabelSource, str] = {
+    "procedural": "procedural clips",
+    "human": "clips with human labels",
+    "undeclared": "labelled clips",
+}
+# Why a model cannot judge a dimension of a video; `wording` has the sentences.
+Doubt = Literal["unknown_words", "single_frame", "no_labels"]
 
 
-class DemoError(Exception):
-    """Something the person can mend: the message says what was got, what was expected and what to do."""
+def check_prompt(prompt: str | None) -> str:
+    """`prompt` without blanks around it.
+
+    Raises:
+        RecordError: if nothing is left, or if it is too long.
+    """
+    prompt = (prompt or "").strip()
+    if not prompt:
+        raise RecordError("the prompt is empty: type the text the video was made from, Alignment is judged by it")
+    if len(prompt) > MAX_PROMPT_CHARACTERS:
+        raise RecordError(f"the prompt has {len(prompt):,} characters; {MAX_PROMPT_CHARACTERS:,} at most: shorten it")
+    return prompt
 
 
-class VideoError(DemoError):
-    """A file that cannot be scored as a video."""
+def prompt_key(prompt: str) -> str:
+    """`prompt` in one case, one spacing and one Unicode form (NFKC): equal keys are the same prompt."""
+    return " ".join(unicodedata.normalize("NFKC", prompt).casefold().split())
 
 
-class RecordError(DemoError):
-    """A prompt, or a row of labels, that cannot be used."""
-
-
-class CheckpointError(DemoError):
-    """A checkpoint that is missing, incomplete or not one of this program's."""
-
-
-class ModelError(DemoError):
-    """A model that cannot be had, or must not score."""
+def content_digest(sha256: str) -> str:
+    """The short digest that a checkpoint remembers a clip by, of the SHA-256 of the clip's bytes in hexadecimal."""
+    return sha256[:DIGEST_CHARACTERS]
 
 
 def words_of(prompt: str) -> list[re.Match[str]]:
-    """Where the words of a prompt are: runs of letters and digits, as in `TrainedOn.known_words`; where there are
-    none, runs of signs, such as emoji."""
+    """Where the words of a prompt are: runs of letters and digits. Without any, runs of signs, such as emoji."""
     return list(WORD.finditer(prompt)) or list(re.finditer(r"\S+", prompt))
+
+
+def doubts(
+    trained_on: TrainedOn, *, unknown_words: Sequence[str], frame_seconds: Sequence[float] = ()
+) -> dict[str, Doubt]:
+    """The dimensions that the model cannot judge, each with the reason, in the order of `DIMENSIONS`.
+
+    `frame_seconds` says when the frames that the model saw are shown; it is empty where nobody knows.
+    """
+    found: dict[str, Doubt] = {name: "no_labels" for name in DIMENSIONS if name not in trained_on.dimensions}
+    if unknown_words:
+        found.setdefault("Alignment", "unknown_words")
+    if len(set(frame_seconds)) == 1:
+        found.setdefault("Temporal", "single_frame")
+    return {name: found[name] for name in DIMENSIONS if name in found}
 
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """What a head learned from, and how well it did on clips it had not seen.
+    """What a head learned from, and how well it did on clips that it had not seen.
 
-    `kind` says where the labels came from: the generator of procedural clips, or people. `srocc` maps a
-    dimension to its held-out Spearman correlation; a dimension for which it is undefined is absent. `digests` tell
-    the clips it learned from (see `content_digest`), sorted; none where an older version of this program trained it.
+    `kind` says who gave the labels, where anybody said so. `srocc` maps a dimension to its held-out Spearman
+    correlation; a dimension where it is undefined is absent. `lead` is how far the VQualA score is above that of the
+    no-video baseline (see `Evaluation.lead`). `digests` name the clips it learned from (see `content_digest`), sorted;
+    there are none where an older version of this program trained it.
     """
 
-    kind: Literal["procedural", "human"]
+    kind: LabelSource
     num_clips: int
     description: str
     srocc: dict[str, float] = field(default_factory=dict)
@@ -80,21 +102,20 @@ class TrainedOn:
     recipe: str = ""  # how it was trained and how long that took
     measured: dict[str, str] = field(default_factory=dict)  # what else was measured, such as on real clips: the value
     digests: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    lead: float | None = None
+    lead_standard_error: float | None = None
 
     def __post_init__(self) -> None:
         """Raises ValueError for what no training run can have written: the fields may come from a file."""
         if self.kind not in LABEL_SOURCES:
             raise ValueError(f"kind is {self.kind!r}; expected one of {', '.join(LABEL_SOURCES)}")
         for name in ("dimensions", "known_words", "digests"):
-            if not isinstance(getattr(self, name), list | tuple):
-                raise ValueError(f"{name} is {repr(getattr(self, name))[:40]}; a list was expected")
-            object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON knows only lists
-        if not all(isinstance(digest, str) for digest in self.digests):
-            raise ValueError(f"digests is {repr(self.digests)[:40]}; texts were expected")
+            texts = getattr(self, name)
+            if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+                raise ValueError(f"{name} is {repr(texts)[:40]}; a list of texts was expected")
+            object.__setattr__(self, name, tuple(texts))  # JSON knows only lists
         if not set(self.dimensions) <= set(DIMENSIONS):
             raise ValueError(f"dimensions is {self.dimensions!r}; some of {', '.join(DIMENSIONS)} were expected")
-        if not all(isinstance(word, str) for word in self.known_words):
-            raise ValueError("known_words holds something else than words")
         for name in ("num_clips", "num_held_out", "num_shared_prompts"):
             count = getattr(self, name)
             if (type(count) is not int or count < 0) and not (count is None and name == "num_shared_prompts"):
@@ -104,35 +125,38 @@ class TrainedOn:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; a text was expected")
         if not all(isinstance(text, str) for pair in self.measured.items() for text in pair):
             raise ValueError(f"measured is {self.measured!r}; texts were expected")
-        numbers = [self.vquala_score, self.no_video_baseline, *self.srocc.values()]
-        if not all(number is None or type(number) in (int, float) for number in numbers):
-            raise ValueError(f"srocc is {self.srocc!r}, and so on; numbers were expected")
+        numbers = {f"srocc {name}": value for name, value in self.srocc.items()}
+        for name in ("vquala_score", "no_video_baseline", "lead", "lead_standard_error"):
+            numbers[name] = getattr(self, name)
+        for name, number in numbers.items():
+            if number is not None and type(number) not in (int, float):
+                raise ValueError(f"{name} is {number!r}; a number was expected")
 
     def unknown_words(self, prompt: str) -> tuple[str, ...]:
         """The words (`words_of`) of `prompt` that the text encoder never met, in lower case, each once; none where it
-        knows English. Where there are any, Alignment means nothing."""
+        knows English."""
         words = dict.fromkeys(match.group().lower() for match in words_of(prompt)) if self.known_words else {}
         return tuple(word for word in words if word not in self.known_words)
 
     @property
-    def caution(self) -> str:
-        """What a model that never met a human opinion must not be taken for; nothing for one that did."""
-        if self.kind == "human":
-            return ""
-        return (
-            "Learned from drawn clips, not from people: compare versions of one clip, take no score as a verdict. On "
-            "real footage trust Traditional and Temporal more than Aesthetic, Alignment and Overall."
-        )
-
-    @property
-    def known_words_in_short(self) -> str:
-        """`known_words` as a list in a sentence, cut where it is long."""
-        more = len(self.known_words) - SHOWN_WORDS
-        return ", ".join(self.known_words[:SHOWN_WORDS]) + (f" and {more:,} more" if more > 0 else "")
+    def beats_baseline(self) -> bool | None:
+        """Whether the model beats the no-video baseline, by the rule of `beats`; None where nobody measured it."""
+        if self.vquala_score is None:
+            return None
+        if self.lead is not None:
+            return beats(self.lead, self.lead_standard_error)
+        # An older version of this program kept no lead: only a score that is no better can be told.
+        opponent = max(0.0, self.no_video_baseline or 0.0)
+        return False if self.vquala_score <= opponent else None
 
     def __str__(self) -> str:
         only = "" if self.dimensions == DIMENSIONS else f" for {', '.join(self.dimensions)} only"
         return f"{self.num_clips:,} {LABEL_SOURCES[self.kind]}{only}: {self.description}"
+
+
+def beats(lead: float, standard_error: float | None) -> bool:
+    """Whether a lead over the no-video baseline is clear: larger than `CLEAR_STANDARD_ERRORS` of its standard error."""
+    return standard_error is not None and lead > CLEAR_STANDARD_ERRORS * standard_error
 
 
 @dataclass(frozen=True)
@@ -165,21 +189,13 @@ class VideoScores:
 
     @property
     def unknown_words(self) -> tuple[str, ...]:
-        """The words of the prompt that the model does not know; where there are any, Alignment means nothing."""
+        """The words of the prompt that the model does not know."""
         return self.trained_on.unknown_words(self.prompt)
 
     @property
-    def doubtful(self) -> tuple[str, ...]:
-        """The dimensions whose score means nothing here."""
-        return ("Alignment",) if self.unknown_words else ()
-
-    @property
-    def too_long(self) -> str:
-        """What is to be said where the model did not read the prompt to its end; else nothing."""
-        if not self.unread:
-            return ""
-        begin = textwrap.shorten(self.unread, SHOWN_UNREAD, placeholder=" ...")
-        return f"The prompt is longer than the model reads: nothing from “{begin}” on counts."
+    def doubts(self) -> dict[str, Doubt]:
+        """The dimensions whose score means nothing here, each with the reason."""
+        return doubts(self.trained_on, unknown_words=self.unknown_words, frame_seconds=self.frame_seconds)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object that the command line prints and the API returns."""
@@ -188,7 +204,9 @@ class VideoScores:
             "prompt": self.prompt,
             "model": self.model,
             "trained_on": str(self.trained_on),
+            "beats_baseline": self.trained_on.beats_baseline,
             "scores": dict(self.scores),
+            "not_meaningful": dict(self.doubts),
             "unknown_words": list(self.unknown_words),
             "unread": self.unread,
             "seconds": dict(self.seconds),
@@ -196,8 +214,6 @@ class VideoScores:
 
 
 COMPARISON_FORMAT, COMPARISON_VERSION = "vjepa-demo comparison", 1
-
-
 Video = TypeVar("Video")
 
 
@@ -245,7 +261,8 @@ class Comparison:
         """Of each result its scores minus the first's, rounded to four decimals as scores are; the first's are 0."""
         first = self.results[0].scores
         return tuple(
-            {name: round(score - first[name], 4) for name, score in result.scores.items()} for result in self.results
+            {name: round(score - first[name], SCORE_DECIMALS) for name, score in result.scores.items()}
+            for result in self.results
         )
 
     @property
@@ -264,9 +281,7 @@ class Comparison:
         one of them means nothing.
         """
         return {
-            name: tuple(
-                index for index, score in enumerate(scores) if score == max(scores) and name not in self.doubtful
-            )
+            name: tuple(index for index, score in enumerate(scores) if score == max(scores) and name not in self.doubts)
             for name, scores in self._shown.items()
         }
 
@@ -276,9 +291,10 @@ class Comparison:
         return {name: [round(result.scores[name], SHOWN_DECIMALS) for result in self.results] for name in DIMENSIONS}
 
     @property
-    def doubtful(self) -> tuple[str, ...]:
-        """The dimensions in which the score of a result means nothing."""
-        return tuple(name for name in DIMENSIONS if any(name in result.doubtful for result in self.results))
+    def doubts(self) -> dict[str, Doubt]:
+        """The dimensions in which the score of some result means nothing, each with the first reason."""
+        found = {name: why for result in reversed(self.results) for name, why in result.doubts.items()}
+        return {name: found[name] for name in DIMENSIONS if name in found}
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object that the command line prints, the API returns and the page exports and opens again."""
@@ -363,89 +379,3 @@ def _number(value: Any, low: float = 0.0, high: float = float("inf")) -> float:
     if type(value) not in (int, float) or not low <= value <= high or value == float("inf"):
         raise ValueError(f"{repr(value)[:40]} is no number from {low:g} to {high:g}")
     return float(value)
-
-
-@dataclass(frozen=True)
-class VideoRecord:
-    """A labelled clip: its file, its prompt, and a score (1 to 5) for each dimension that was labelled.
-
-    `name` is the video as the table names it, `line` its line in the file (the header is line 1), `split` what a
-    `split` column says, else None. A dimension without a label is absent from `labels`.
-    """
-
-    name: str
-    video: Path
-    prompt: str
-    labels: dict[str, float]
-    line: int
-    split: SplitName | None = None
-
-    @property
-    def prompt_key(self) -> str:
-        """What two prompts that differ only in case, spacing or Unicode form have in common."""
-        return prompt_key(self.prompt)
-
-
-@dataclass(frozen=True)
-class RecordProblem:
-    """A row that will not be used, and why."""
-
-    line: int
-    message: str
-
-    def __str__(self) -> str:
-        return f"line {self.line}: {self.message}"
-
-
-@dataclass(frozen=True)
-class LabelRange:
-    """The range that labels were given in, mapped linearly to 1..5. `declared` is False where it was detected."""
-
-    low: float = SCORE_MIN
-    high: float = SCORE_MAX
-    declared: bool = False
-
-    def to_score(self, label: float) -> float:
-        """`label`, from `low` to `high`, as a score from 1 to 5; unchanged, to the bit, where it is one already."""
-        if (self.low, self.high) == (SCORE_MIN, SCORE_MAX):
-            return label
-        return SCORE_MIN + (label - self.low) * (SCORE_MAX - SCORE_MIN) / (self.high - self.low)
-
-    def __str__(self) -> str:
-        return f"{self.low:g} to {self.high:g}"
-
-
-@dataclass(frozen=True)
-class Split:
-    """Clips to learn from and clips to validate on; `validation` is empty where a metric would mean nothing.
-
-    `warnings` are sentences for the person who decides whether to train on it.
-    """
-
-    train: tuple[VideoRecord, ...]
-    validation: tuple[VideoRecord, ...]
-    warnings: tuple[str, ...] = ()
-
-
-def check_prompt(prompt: str | None) -> str:
-    """`prompt` without blanks around it.
-
-    Raises:
-        RecordError: if nothing is left, or too much.
-    """
-    prompt = (prompt or "").strip()
-    if not prompt:
-        raise RecordError("the prompt is empty: type the text the video was made from, Alignment is judged by it")
-    if len(prompt) > MAX_PROMPT_CHARACTERS:
-        raise RecordError(f"the prompt has {len(prompt):,} characters; {MAX_PROMPT_CHARACTERS:,} at most: shorten it")
-    return prompt
-
-
-def content_digest(sha256: str) -> str:
-    """The short digest that a checkpoint remembers a clip by, of the SHA-256 of the clip's bytes in hexadecimal."""
-    return sha256[:DIGEST_CHARACTERS]
-
-
-def prompt_key(prompt: str) -> str:
-    """`prompt` in one case, one spacing and one Unicode form (NFKC): equal keys are the same prompt."""
-    return " ".join(unicodedata.normalize("NFKC", prompt).casefold().split())

@@ -1,14 +1,10 @@
-"""What the `demo` model learns from, as batches: samples with captions, further faults, and what both are worth.
-
-`demo_training.py` learns from them.
-"""
+"""Training batches of the `demo` model: samples with captions, added faults, and the labels of both."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -19,19 +15,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import demo_samples
-from demo_network import KINDS, english_text
-from demo_samples import (
+from scripts.demo_model.network import KINDS, english_text
+from scripts.demo_model.samples import (
     HELD_OUT_SEED,
     HELD_OUT_VARIANTS,
     NATIVE,
     SKETCH_SEED,
     VIEW_FRAMES,
     at_other_severities,
+    degrade_view,
+    degrade_views,
+    draw,
 )
-
 from vjepa_demo.config import DEMO_VIEWS, DIMENSIONS
 from vjepa_demo.procedural.clips import (
     ATTRIBUTES,
@@ -49,90 +44,85 @@ from vjepa_demo.procedural.scenes import Scene
 
 MIRRORED = {"left": "right", "right": "left"}
 REVERSED = {"left": "right", "right": "left", "up": "down", "down": "up", "in": "out", "out": "in"}
-MADE_NOW = 0.4  # chance to draw one more fault for a dimension while training; it is made where the views allow it
-SKETCHED = ("Alignment", "Aesthetic")  # what the full view alone can tell
+MADE_NOW = 0.4  # chance of one more fault per dimension during training; views that cannot hold it stay as they are
+SKETCHED = ("Alignment", "Aesthetic")  # the dimensions that the full view alone can show
 
 
-def _setting(default: Any, said: str) -> Any:
-    """A field of `Settings`, and what the command line says of it."""
-    return field(default=default, metadata={"help": said})
+def _setting(default: Any, text: str) -> Any:
+    """A field of `Settings` with its help text on the command line."""
+    return field(default=default, metadata={"help": text})
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All that a run's result depends on, but for the number of processes that share a batch, and the weights in
-    `start`, which the card names."""
+    """Everything that decides a run's result, except the number of processes and the weights in `start`."""
 
-    steps: int = _setting(12_000, "of the optimizer")
-    start: str = _setting("", "the folder of a model to go on from, with the same encoders; none: from nothing")
-    first_seed: int = _setting(0, f"of the scenes, and of the sketches beside {SKETCH_SEED}")
+    steps: int = _setting(12_000, "optimizer steps")
+    start: str = _setting("", "folder of a trained model to start from, built the same way; empty: new weights")
+    first_seed: int = _setting(0, f"first seed of the scenes; sketches use the same seeds plus {SKETCH_SEED}")
     num_scenes: int = _setting(1660, "scenes, each in four variants")
-    num_sketches: int = _setting(9500, "clean scenes in the full view alone")
-    seen_before: int = _setting(0, "clips of these that --start learned from too: its card counts them once")
-    scenes_per_batch: int = _setting(8, "each is seen in two variants")
-    sketches_per_batch: int = _setting(12, "sketches a step")
-    seed: int = _setting(0, "of the first weights and all that is drawn while training")
-    learning_rate: float = _setting(1e-3, "of AdamW, which trains all else")
-    matrix_learning_rate: float = _setting(5e-3, "of the matrices in the encoders' layers, which Muon turns")
-    warmup_steps: int = _setting(150, "in which the learning rate rises")
-    weight_decay: float = _setting(0.05, "of both optimizers")
-    share_of_tokens: float = _setting(0.5, "that a step computes, but for the last steps")
-    whole_at_end: float = _setting(0.08, "share of the steps, the last ones, that compute all tokens")
-    num_layers: int = _setting(3, "of the video encoder")
-    vocabulary_size: int = _setting(2000, "pieces of words, beside the words of the captions")
-    num_held_out: int = _setting(500, "clips to judge by, two of each scene")
+    num_sketches: int = _setting(9500, "sketches: clean scenes in the full view alone")
+    seen_before: int = _setting(
+        0, "how many of these clips the model in --start learned from; the card counts them once"
+    )
+    scenes_per_batch: int = _setting(8, "scenes per step, each in two variants")
+    sketches_per_batch: int = _setting(12, "sketches per step")
+    seed: int = _setting(0, "random seed of the first weights and of everything drawn during training")
+    learning_rate: float = _setting(1e-3, "learning rate of AdamW")
+    matrix_learning_rate: float = _setting(5e-3, "learning rate of Muon, which trains the matrices of encoder layers")
+    warmup_steps: int = _setting(150, "steps in which the learning rate rises")
+    weight_decay: float = _setting(0.05, "weight decay of both optimizers")
+    share_of_tokens: float = _setting(0.5, "share of the video tokens that a step computes, except at the end")
+    whole_at_end: float = _setting(0.08, "share of the steps, at the end, that compute all tokens")
+    num_layers: int = _setting(3, "layers of the video encoder")
+    vocabulary_size: int = _setting(2000, "pieces of words in the vocabulary, besides the words of the captions")
+    num_held_out: int = _setting(500, "held-out clips to evaluate on, two per scene")
 
     def __post_init__(self) -> None:
-        """Raises ValueError where seeds would be drawn from twice."""
+        """Raises ValueError if two ranges of seeds would overlap."""
         if self.start and not self.first_seed:
-            raise ValueError("a model goes on with scenes that it did not learn from: give --first-seed")
+            raise ValueError("further training needs scenes that the model in --start has not seen: give --first-seed")
         if self.seen_before and not self.start:
-            raise ValueError("a run from nothing has seen none of its seeds before: leave out --seen-before")
+            raise ValueError("a run without --start has seen no seed before: leave out --seen-before")
         if self.first_seed + self.num_scenes > SKETCH_SEED:
-            raise ValueError(f"scenes have seeds below {SKETCH_SEED:,}")
+            raise ValueError(f"the seeds of scenes must stay below {SKETCH_SEED:,}")
         if SKETCH_SEED + self.first_seed + self.num_sketches > HELD_OUT_SEED:
-            raise ValueError(f"sketches have seeds below {HELD_OUT_SEED:,}")
+            raise ValueError(f"the seeds of sketches must stay below {HELD_OUT_SEED:,}")
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Two variants of each of B/2 scenes, side by side, then S sketches, and what is known about them.
+    """Two variants of each of B/2 scenes, side by side, then S sketches, and what is known about them."""
 
-    views: the full view (B + S, T, 3, crop, crop) uint8, the others (B, T, 3, crop, crop); labels (B + S, 5), of which
-    a sketch has those of `SKETCHED`; facts and told (B + S, A) indices, -1 for what the caption leaves out; losses
-    (B, K) the share of its dimension that each kind of degradation costs (`faults.costs_seen`).
-    """
-
-    views: list[Tensor]
-    captions: list[str]
-    labels: Tensor
-    facts: Tensor
-    told: Tensor
-    losses: Tensor
-
-
-# ---- data ----------------------------------------------------------------------------------------------------
+    views: list[Tensor]  # the full view (B + S, T, 3, crop, crop) uint8, the others (B, T, 3, crop, crop)
+    captions: list[str]  # B + S
+    labels: Tensor  # (B + S, 5) scores; of a sketch only those of `SKETCHED` count
+    facts: Tensor  # (B + S, A) the index of each attribute's value in `PHRASES`
+    told: Tensor  # (B + S, A) the same of what the caption says, -1 for what it leaves out
+    losses: Tensor  # (B, K) the share of its dimension that each kind of fault costs
 
 
 @lru_cache(maxsize=100_000)
 def facts_file(folder: Path, seed: int) -> dict[str, Any]:
-    """What `demo_samples` wrote about a scene or sketch; it is drawn now if it is not there."""
-    demo_samples.draw(folder, seed)
+    """The JSON file of a scene or sketch, which is drawn now if it is missing."""
+    draw(folder, seed)
     return dict(json.loads((folder / f"{seed}.json").read_text(encoding="utf-8")))
 
 
 def read_sample(folder: Path, seed: int) -> tuple[Scene, list[dict[str, float]], np.ndarray]:
-    """The scene of `seed`, what the faults of each of its variants cost, and all their views, not yet read from the
-    disk: (V, T, 3, crop, crop) uint8, or (T, 3, crop, crop) of a sketch."""
+    """The scene of `seed`, the costs of each variant's faults, and a memory map of the views.
+
+    The views are (V, T, 3, crop, crop) uint8 of V variants, or (T, 3, crop, crop) of a sketch.
+    """
     known = facts_file(folder, seed)
     costs = [variant["costs"] for variant in known.get("variants", [])]
     return Scene(**known["scene"]), costs, np.load(folder / f"{seed}.npy", mmap_mode="r")
 
 
 class Batches:
-    """Batch number `step` of a run: the same for the same settings, whoever asks and in whichever order.
+    """The batches of a run by step number. A batch depends on the settings and the step alone, not on earlier batches.
 
-    `share` (i, n) gives the i-th of n parts of it.
+    `share` (i, n) gives the i-th of n parts of each batch.
     """
 
     def __init__(self, settings: Settings, folder: Path, share: tuple[int, int] = (0, 1)) -> None:
@@ -148,14 +138,14 @@ class Batches:
         return _stack(samples, [self._sketch(SKETCH_SEED + first + seed, rng) for seed in sketches])
 
     def turn(self, step: int, size: int, count: int) -> list[int]:
-        """The `size` of `count` whose turn it is: each epoch goes through all of them in its own order."""
+        """The `size` indices below `count` that belong to `step`: each epoch has all indices in an order of its own."""
         epochs, ranks = divmod(step * size + np.arange(size), count)
         shuffled = {e: np.random.default_rng((self.settings.seed, 2, count, e)).permutation(count) for e in set(epochs)}
         return [int(shuffled[e][rank]) for e, rank in zip(epochs, ranks, strict=True)]
 
     def _two_variants(self, seed: int, rng: np.random.Generator) -> list[dict[str, Any]]:
-        """A scene twice, turned the same way: half of the time with the same faults at other severities. To those that
-        were drawn come some that are made now, in the views."""
+        """Two variants of a scene, mirrored and reversed alike. Half of the pairs have the same faults at different
+        severities. Some more faults are added to the views."""
         scene, costs, pixels = read_sample(self.folder, seed)
         is_same = rng.random() < 0.5
         chosen = [1, 2] if is_same else rng.permutation(len(costs))[:2]
@@ -164,32 +154,31 @@ class Batches:
         second = at_other_severities(first, rng) if is_same else draw_degradations(rng, MADE_NOW)
         samples = []
         for number, faults in zip(chosen, (first, second), strict=True):
-            views, all_costs = demo_samples.degrade_views(_by_view(pixels[number]), faults, costs[number], rng)
+            views, all_costs = degrade_views(_by_view(pixels[number]), faults, costs[number], rng)
             samples.append(_seen(scene, all_costs, disguise(views), rng, mirror, backwards))
         return samples
 
     def _sketch(self, seed: int, rng: np.random.Generator) -> dict[str, Any]:
-        """A sketch, half of the time with something wrong of what can be wrong in the full view."""
+        """A sketch, half of the time with a fault that the full view shows."""
         scene, _, pixels = read_sample(self.folder, seed)
         view, costs = torch.from_numpy(np.array(pixels)), {}
         for fault in draw_degradations(rng):
             if DEGRADATIONS[fault.kind].dimension == "Aesthetic":
-                view, costs = demo_samples.degrade_view(view, fault, rng)
+                view, costs = degrade_view(view, fault, rng)
         mirror, backwards = rng.random(2) < 0.5
         return _seen(scene, costs, [view], rng, mirror, backwards)
 
 
 def _by_view(pixels: np.ndarray) -> list[Tensor]:
-    """Each view's frames, of all views' in a row."""
+    """The frames (T, 3, crop, crop) of each view, from the frames of all views in a row."""
     return list(torch.from_numpy(np.array(pixels)).split(VIEW_FRAMES))
 
 
 def draw_disguise(rng: np.random.Generator) -> Callable[[list[Tensor]], list[Tensor]]:
-    """A function that shows the views of a clip's details as another clip might have them: turned, in another light,
-    half of the time with the pieces of the native view in another order. What is wrong stays to be seen; what the clip
-    shows is harder to learn by heart.
+    """A random function that changes what the dense and the native view show, but not the faults in them.
 
-    The full view stays as it is: what the caption says can be seen in it.
+    It rotates and flips them, changes their light, and half of the time puts the pieces of the native view in another
+    order. So the model cannot recognise a clip by its details. The full view stays, because it must match the caption.
     """
     turns, flips = rng.integers(4, size=len(VIEW_FRAMES)), rng.random(len(VIEW_FRAMES)) < 0.5
     gains, curve = np.exp(rng.normal(0, 0.036, (3, 1)) + rng.normal(0, 0.12)), math.exp(rng.normal(0, 0.15))
@@ -211,7 +200,7 @@ def draw_disguise(rng: np.random.Generator) -> Callable[[list[Tensor]], list[Ten
 
 
 def _reordered(view: Tensor, order: np.ndarray) -> Tensor:
-    """A view (T, 3, crop, crop) of square pieces with each of them elsewhere, in all its frames alike."""
+    """A view (T, 3, crop, crop) with its square pieces in another order, the same in all frames."""
     side = round(len(order) ** 0.5)
     pieces = view.unflatten(3, (side, -1)).unflatten(2, (side, -1)).transpose(3, 4).flatten(2, 3)  # (T, 3, N, p, p)
     return pieces[:, :, torch.from_numpy(order)].unflatten(2, (side, side)).transpose(3, 4).flatten(4).flatten(2, 3)
@@ -220,8 +209,8 @@ def _reordered(view: Tensor, order: np.ndarray) -> Tensor:
 def _seen(
     scene: Scene, costs: dict[str, float], views: list[Tensor], rng: np.random.Generator, mirror: bool, backwards: bool
 ) -> dict[str, Any]:
-    """One example: the views, perhaps mirrored or backwards, a caption of them, and what both are worth by the `costs`
-    of its faults as seen in the full view's light."""
+    """One example: views, mirrored or backwards if asked, a caption, and the labels that follow from the faults' `costs`
+    and the light of the full view."""
     if mirror:
         views, scene = [view.flip(-1) for view in views], _renamed(scene, MIRRORED)
     if backwards:
@@ -258,8 +247,8 @@ def _stack(samples: Sequence[dict[str, Any]], sketches: Sequence[dict[str, Any]]
 
 
 def held_out_clip(folder: Path, number: int) -> tuple[Batch, dict[str, float]]:
-    """Clip `number` of those that training never draws, two of each scene, by itself; and what each fault costs it, as
-    its label has it."""
+    """Held-out clip `number` as a batch of one, and what each of its faults costs in its label. Two clips share a
+    scene."""
     index, which = divmod(number, len(HELD_OUT_VARIANTS))
     rng = np.random.default_rng((HELD_OUT_SEED, number))
     scene, costs, pixels = read_sample(folder, HELD_OUT_SEED + index)
@@ -276,7 +265,7 @@ def strange_words() -> list[str]:
 
 
 def add_strange_words(caption: str, rng: np.random.Generator) -> str:
-    """`caption`, a third of the time with words that mean nothing: what the model does not know, it must ignore."""
+    """`caption`, a third of the time with unrelated English words added, so that the model learns to ignore them."""
     if rng.random() >= 0.35:
         return caption
     words, strange = caption.split(" "), strange_words()

@@ -1,4 +1,4 @@
-"""The network of the `demo` model before it is trained: its encoders, their words, and what it learns beside scores."""
+"""The untrained network of the `demo` model: encoders, vocabulary, and the auxiliary heads of its training."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import math
 import pydoc_data.topics
 import re
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
@@ -18,11 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AttentionInterface, BertConfig, BertModel, BertTokenizer, VJEPA2Config, VJEPA2Model
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from demo_samples import CLIP
-
+from scripts.demo_model.samples import CLIP
 from vjepa_demo.model.vjepa import VJEPAModel
 from vjepa_demo.procedural.clips import ATTRIBUTES, PHRASES, caption_words
 from vjepa_demo.procedural.faults import DEGRADATIONS
@@ -33,12 +28,12 @@ KINDS = tuple(DEGRADATIONS)
 
 @lru_cache(maxsize=1)
 def english_text() -> str:
-    """A large English text that every Python has: its language reference."""
+    """A large English text that comes with every Python: the language reference."""
     return " ".join(pydoc_data.topics.topics.values()).lower()
 
 
 def write_untrained_encoders(folder: Path, frames: Tensor, *, num_layers: int, vocabulary_size: int, seed: int) -> None:
-    """Fresh encoders in the Hub's layout: `folder`/video_encoder and `folder`/text_encoder.
+    """Write new encoders in the Hub's layout to `folder`/video_encoder and `folder`/text_encoder.
 
     The statistics of `frames` (N, 3, crop, crop) uint8 scale the patch embedding.
     """
@@ -49,14 +44,22 @@ def write_untrained_encoders(folder: Path, frames: Tensor, *, num_layers: int, v
         _set_energy_detectors(layer.mlp)
     save_video_encoder(video, folder / "video_encoder")
     words = vocabulary(vocabulary_size)
-    text = BertModel(text_config(len(words)), add_pooling_layer=False)
+    text_config = BertConfig(
+        vocab_size=len(words),
+        hidden_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=512,
+        max_position_embeddings=256,
+    )
+    text = BertModel(text_config, add_pooling_layer=False)
     save_text_encoder(
         text, BertTokenizer(vocab=words, do_lower_case=True, model_max_length=256), folder / "text_encoder"
     )
 
 
 def video_config(num_layers: int) -> VJEPA2Config:
-    """A small V-JEPA 2; its predictor, which is never run, is as small as the classes allow."""
+    """The configuration of a small V-JEPA 2. Its predictor, which never runs, is as small as the classes allow."""
     return VJEPA2Config(
         hidden_size=192,
         num_hidden_layers=num_layers,
@@ -73,21 +76,11 @@ def video_config(num_layers: int) -> VJEPA2Config:
     )
 
 
-def text_config(vocab_size: int) -> BertConfig:
-    """A small BERT."""
-    return BertConfig(
-        vocab_size=vocab_size,
-        hidden_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=512,
-        max_position_embeddings=256,
-    )
-
-
 def vocabulary(size: int) -> dict[str, int]:
-    """WordPiece -> id: the words of the captions, and `size` pieces that English is made of (beginnings of words, and
-    what can follow), those that cover most letters of Python's language reference, so that other words fall into some.
+    """WordPiece -> id: all words of the captions, and the `size` pieces of words that are commonest in English.
+
+    A piece's rank is the number of letters that it covers in Python's language reference. A word that no caption has
+    is split into such pieces.
     """
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     signs = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
@@ -103,8 +96,11 @@ def vocabulary(size: int) -> dict[str, int]:
 
 
 def dct_filters() -> Tensor:
-    """(192, 3, 2, 16, 16): cosines over a patch, for brightness and two colour differences, summed or subtracted
-    over a tubelet's two frames. A fixed basis, as in a video codec, for the network to learn on."""
+    """The fixed filters (192, 3, 2, 16, 16) of the patch embedding: a cosine basis, as in a video codec.
+
+    Each filter is a cosine over a patch, of brightness or one of two colour differences, and the sum or the difference
+    of a tubelet's two frames.
+    """
     waves = torch.cos(math.pi / 16 * (torch.arange(16) + 0.5) * torch.arange(16)[:, None])  # (frequency, x)
     planes = torch.einsum("uy,vx->uvyx", waves, waves).flatten(0, 1)  # (256, 16, 16)
     order = (torch.arange(16)[:, None] ** 2 + torch.arange(16)[None] ** 2).flatten().argsort(stable=True)
@@ -121,7 +117,7 @@ def dct_filters() -> Tensor:
 
 @torch.no_grad()
 def _set_patch_embedding(proj: nn.Conv3d, sample: Tensor) -> None:
-    """DCT filters whose outputs have mean 0 and deviation 1 over `sample`: else the mean colour drowns all detail."""
+    """DCT filters whose outputs have mean 0 and deviation 1 over `sample`. Otherwise the mean colour hides all detail."""
     proj.weight.copy_(dct_filters())
     assert proj.bias is not None
     proj.bias.zero_()
@@ -133,7 +129,7 @@ def _set_patch_embedding(proj: nn.Conv3d, sample: Tensor) -> None:
 
 @torch.no_grad()
 def _set_energy_detectors(mlp: nn.Module) -> None:
-    """Rows in +/- pairs with a shared output: GELU(x) + GELU(-x) is close to |x|, which a blur or noise changes."""
+    """Rows in +/- pairs that share an output: GELU(x) + GELU(-x) is close to |x|, which blur and noise change."""
     hidden = mlp.fc1.in_features
     half = mlp.fc1.out_features // 2
     mixed = torch.randn(half - hidden, hidden) / hidden**0.5
@@ -146,23 +142,23 @@ def _set_energy_detectors(mlp: nn.Module) -> None:
 def plain_attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float, **_: Any
 ) -> tuple[Tensor, None]:
-    """Attention in three products, for transformers: (B, heads, N, D) -> (B, N, heads, D).
+    """An attention function for transformers without a fused kernel: (B, heads, N, D) -> (B, N, heads, D).
 
-    On a CPU with avx512_bf16 less than half the time of the fused kernel, whose backward pass is slow.
+    On a CPU with avx512_bf16 it takes less than half the time of the fused kernel, whose backward pass is slow.
     """
     weights = ((query * scaling) @ key.transpose(-1, -2)).softmax(dim=-1)
     return (weights @ value).transpose(1, 2), None
 
 
 class Rotation:
-    """The rotary embedding of a VJEPA2RopeAttention (its `apply_rotary_embeddings`), all three axes turned together."""
+    """A faster `apply_rotary_embeddings` of a VJEPA2RopeAttention: it turns all three axes in one step."""
 
     def __init__(self, attention: nn.Module) -> None:
         self.axes = (attention.d_dim, attention.h_dim, attention.w_dim)
         self.rest = attention.attention_head_size - sum(self.axes)
 
     def __call__(self, qk: Tensor, positions: Sequence[Tensor]) -> Tensor:
-        """Queries or keys (B, heads, N, D), each turned by its place (N,) or (1, heads, N) in time, down and across."""
+        """Queries or keys (B, heads, N, D), turned by their `positions` in time, y and x, each (N,) or (1, heads, N)."""
         parts = []
         for size, places in zip(self.axes, positions, strict=True):
             speeds = 1.0 / 10000 ** (torch.arange(size // 2) / (size / 2))
@@ -174,7 +170,7 @@ class Rotation:
 
 
 def build_model(folder: Path, *, seed: int, device: str) -> VJEPAModel:
-    """The encoders of `folder` under a fresh head; everything above the patch embedding trains."""
+    """The encoders in `folder` with a new head. Everything above the patch embedding is trainable."""
     torch.manual_seed(seed)
     encoders = str(folder / "video_encoder"), str(folder / "text_encoder")
     model = VJEPAModel(*encoders, 0.0, device, head_hidden=HEAD_HIDDEN, views=CLIP.views)
@@ -186,13 +182,13 @@ def build_model(folder: Path, *, seed: int, device: str) -> VJEPAModel:
             layer.attention.apply_rotary_embeddings = Rotation(layer.attention)
     with torch.no_grad():
         norm, output = model.head.net[0], model.head.net[-1]
-        norm.weight[model.video_dim :] = 8.0  # text has unit length in all, video unit size in each
+        norm.weight[model.video_dim :] = 8.0  # a text vector has length 1; each number of a video vector has size 1
         output.bias.fill_(3.5)
     return model
 
 
 class AuxiliaryHeads(nn.Module):
-    """What the features must also tell while training: the facts, seen and told, and the faults. Not exported."""
+    """Heads for training alone: the features must also predict the facts seen and told, and the faults."""
 
     def __init__(self, full_dim: int, video_dim: int, text_dim: int) -> None:
         super().__init__()
@@ -202,11 +198,11 @@ class AuxiliaryHeads(nn.Module):
         self.faults = nn.Linear(video_dim, len(KINDS))
 
     def loss(self, full: Tensor, video: Tensor, text: Tensor, *, facts: Tensor, told: Tensor, losses: Tensor) -> Tensor:
-        """0.3 cross-entropy of the facts, seen in the full view and told, and 0.5 squared error of the faults (x 10:
-        they are rare).
+        """0.3 times the cross-entropy of the facts seen in the full view, 0.3 times that of the facts told, and 5 times
+        the squared error of the faults, which are rare.
 
-        Features `full` and `text` of N clips, with facts and told (N, A) indices, -1 for what a caption leaves out;
-        `video`, of all views, of the first B, with losses (B, K).
+        `full` and `text` are features of N clips; `facts` and `told` (N, A) are indices, -1 for what a caption leaves
+        out. `video` has the features of all views of the first B clips, whose faults cost `losses` (B, K).
         """
         of_seen = self._cross_entropy(self.seen(full), facts)
         of_told = self._cross_entropy(self.told(8.0 * text), told)
@@ -222,13 +218,13 @@ class AuxiliaryHeads(nn.Module):
 
 
 def normalised(frames: Tensor, device: torch.device) -> Tensor:
-    """Pixels (B, 3, T, crop, crop) float32 for the model from a view's frames (B, T, 3, crop, crop) uint8."""
+    """Pixels (B, 3, T, crop, crop) float32 for the model, from a view's frames (B, T, 3, crop, crop) uint8."""
     mean, std = (torch.tensor(part, device=device).view(3, 1, 1) for part in (CLIP.image_mean, CLIP.image_std))
     return ((frames.to(device).float() - 255 * mean) / (255 * std)).transpose(1, 2)
 
 
 def save_video_encoder(model: VJEPA2Model, folder: Path) -> None:
-    """The encoder in the Hub's layout, with the settings that `VJEPA2VideoProcessor` would have."""
+    """Write the encoder in the Hub's layout, with the settings that `VJEPA2VideoProcessor` would have."""
     model.save_pretrained(folder)
     processor = {
         "video_processor_type": "VJEPA2VideoProcessor",
@@ -248,6 +244,6 @@ def save_video_encoder(model: VJEPA2Model, folder: Path) -> None:
 
 
 def save_text_encoder(model: BertModel, tokenizer: BertTokenizer, folder: Path) -> None:
-    """The text encoder and its tokenizer in the Hub's layout."""
+    """Write the text encoder and its tokenizer in the Hub's layout."""
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

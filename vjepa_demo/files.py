@@ -1,0 +1,81 @@
+"""Files and folders that are whole or not there: atomic writes, locks between processes, digests."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from vjepa_demo.schema import FolderError
+
+PARTIAL = ".partial"  # in the name of a file or folder that is being written
+LOCK_POLL_SECONDS = 0.005
+
+
+@contextmanager
+def replacing(path: str | Path, *, mode: int = 0o644) -> Iterator[Path]:
+    """A new file beside `path` that takes its place when the block ends, whole and on the disk.
+
+    If the block raises, `path` stays as it was and nothing else is left.
+    """
+    path = Path(path)
+    handle, name = tempfile.mkstemp(prefix=".", suffix=f"{PARTIAL}{path.suffix}", dir=path.parent)
+    os.close(handle)
+    partial = Path(name)
+    try:
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.chmod(mode)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_whole(path: str | Path, data: bytes | str) -> None:
+    """Write `data` (text as UTF-8) to `path`, whole or not at all."""
+    with replacing(path) as partial:
+        partial.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+@contextmanager
+def new_folder(folder: str | Path) -> Iterator[Path]:
+    """A temporary folder that becomes `folder` when the block ends; if the block raises, nothing is left.
+
+    Raises:
+        FolderError: if `folder` holds anything already.
+    """
+    folder = Path(folder)
+    if folder.exists() and any(folder.iterdir()):
+        raise FolderError(f"{folder} is not empty; give an empty or a new folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}-", dir=folder.parent))
+    try:
+        yield partial
+        if folder.exists():
+            folder.rmdir()
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def file_lock(path: Path, *, wait_seconds: float) -> AbstractContextManager[object]:
+    """The lock of all processes at `path`: held from now until the block ends or this process dies.
+
+    Raises:
+        TimeoutError: if another process holds it for longer than `wait_seconds`.
+    """
+    # Not bound to a thread: a generator that holds the lock may be closed by another thread.
+    return FileLock(path, thread_local=False).acquire(timeout=wait_seconds, poll_interval=LOCK_POLL_SECONDS)
+
+
+def content_sha256(path: str | Path) -> str:
+    """SHA-256 of the bytes of the file `path`, in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,88 @@
+"""How well scores agree with labels: metrics with their standard errors, beside the no-video baseline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from vjepa_demo.schema.scores import beats
+
+METRICS = ("srocc", "plcc", "krocc", "rmse")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its bootstrap standard error; None where undefined, or where no error was asked for."""
+
+    value: float | None
+    standard_error: float | None = None
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return "undefined"
+        if self.standard_error is None:
+            return f"{self.value:.3f}"
+        return f"{self.value:.3f} ± {self.standard_error:.3f}"
+
+
+UNDEFINED = Estimate(None)
+
+
+@dataclass(frozen=True)
+class DimensionMetrics:
+    """Agreement on one dimension over its `n` labelled clips: correlations -1..1 (Spearman's, Pearson's, Kendall's
+    tau-b, ties handled) and the root mean squared error in MOS."""
+
+    n: int
+    srocc: Estimate
+    plcc: Estimate
+    krocc: Estimate
+    rmse: Estimate
+
+    def to_dict(self) -> dict[str, float | None]:
+        """The four values, without their errors."""
+        return {name: getattr(self, name).value for name in METRICS}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Agreement over the `n` clips that have any label.
+
+    `dimensions` holds those that have labels, in the order of `DIMENSIONS`. `no_video_baseline` is the same for what
+    `no_video_baseline()` predicts for the same clips. `lead` is how far the model's VQualA score is above the
+    baseline's, or above 0, which is chance, where the baseline's is undefined or below 0. The model
+    learned from `num_learned` of the clips that were given; `num_left_out`, all of those or none, are not among `n`.
+    Nor are `num_unknown` clips that were deleted meanwhile: nobody can tell whether the model learned from them.
+    """
+
+    n: int
+    dimensions: dict[str, DimensionMetrics]
+    vquala_score: Estimate
+    no_video_baseline: Evaluation | None = None
+    lead: Estimate = UNDEFINED
+    num_learned: int = 0
+    num_left_out: int = 0
+    num_unknown: int = 0
+
+    @property
+    def beats_baseline(self) -> bool | None:
+        """Whether the lead is clear of its standard error; None without a baseline or a score."""
+        if self.no_video_baseline is None or self.lead.value is None:
+            return None
+        return beats(self.lead.value, self.lead.standard_error)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object that `evaluate --json` prints; `no_video_baseline` is the baseline's VQualA score.
+
+        Errors and the baseline's own metrics are in `dataclasses.asdict`.
+        """
+        baseline = self.no_video_baseline
+        return {
+            "n": self.n,
+            "dimensions": {name: metrics.to_dict() for name, metrics in self.dimensions.items()},
+            "vquala_score": self.vquala_score.value,
+            "no_video_baseline": None if baseline is None else baseline.vquala_score.value,
+            "num_learned": self.num_learned,
+            "num_left_out": self.num_left_out,
+            "num_unknown": self.num_unknown,
+        }

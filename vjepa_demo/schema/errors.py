@@ -1,0 +1,31 @@
+"""Errors that a person can mend: the message says what was got, what was expected and what to do."""
+
+from __future__ import annotations
+
+
+class DemoError(Exception):
+    """Something the person can mend. Interfaces show the message; any other exception is a bug."""
+
+
+class VideoError(DemoError):
+    """A file that cannot be scored as a video."""
+
+
+class RecordError(DemoError):
+    """A prompt, a table or a row of labels that cannot be used."""
+
+
+class CheckpointError(DemoError):
+    """A checkpoint that is missing, incomplete or not one of this program's."""
+
+
+class ModelError(DemoError):
+    """A model that cannot be loaded, or that must not score."""
+
+
+class BusyError(ModelError):
+    """Another process trains this very head."""
+
+
+class FolderError(DemoError):
+    """A folder that holds something where an empty one was expected."""

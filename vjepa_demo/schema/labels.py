@@ -1,0 +1,142 @@
+"""Labelled clips: what a table says of them, which can be used, and who learns from which."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from vjepa_demo.config import DIMENSIONS, SCORE_MAX, SCORE_MIN
+from vjepa_demo.schema.scores import prompt_key
+
+SplitName = Literal["train", "validation"]
+HISTOGRAM_BINS = 8  # of half a score each, from 1 to 5
+
+
+@dataclass(frozen=True)
+class VideoRecord:
+    """A labelled clip: its file, its prompt, and a score (1 to 5) for each dimension that was labelled.
+
+    `name` is the video as the table names it, `line` its line in the file (the header is line 1), `split` what a
+    `split` column says, else None. A dimension without a label is absent from `labels`.
+    """
+
+    name: str
+    video: Path
+    prompt: str
+    labels: dict[str, float]
+    line: int
+    split: SplitName | None = None
+
+    @property
+    def prompt_key(self) -> str:
+        """What two prompts that differ only in case, spacing or Unicode form have in common."""
+        return prompt_key(self.prompt)
+
+
+@dataclass(frozen=True)
+class RecordProblem:
+    """A row that will not be used, and why."""
+
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.message}"
+
+
+@dataclass(frozen=True)
+class LabelRange:
+    """The range that labels were given in, mapped linearly to 1..5. `declared` is False where it was detected."""
+
+    low: float = SCORE_MIN
+    high: float = SCORE_MAX
+    declared: bool = False
+
+    def to_score(self, label: float) -> float:
+        """`label`, from `low` to `high`, as a score from 1 to 5; unchanged, to the bit, where it is one already."""
+        if (self.low, self.high) == (SCORE_MIN, SCORE_MAX):
+            return label
+        return SCORE_MIN + (label - self.low) * (SCORE_MAX - SCORE_MIN) / (self.high - self.low)
+
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}"
+
+
+@dataclass(frozen=True)
+class Split:
+    """Clips to learn from and clips to validate on; `validation` is empty where a metric would mean nothing.
+
+    `warnings` are sentences for the person who decides whether to train on it.
+    """
+
+    train: tuple[VideoRecord, ...]
+    validation: tuple[VideoRecord, ...]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RecordSet:
+    """The clips that can be used, and by line why the other rows of the table's `num_rows` cannot."""
+
+    records: tuple[VideoRecord, ...]
+    problems: tuple[RecordProblem, ...]
+    label_range: LabelRange
+    num_rows: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """The dimensions for which at least one clip has a label."""
+        return tuple(name for name in DIMENSIONS if any(name in record.labels for record in self.records))
+
+
+@dataclass(frozen=True)
+class DimensionSummary:
+    """The labels of one dimension: how many, their mean, and how many in each half score from 1 to 5."""
+
+    dimension: str
+    num_labels: int
+    mean: float
+    histogram: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class RecordSummary:
+    """What will be used, in numbers; only labelled dimensions are in `dimensions`."""
+
+    num_rows: int
+    num_used: int
+    num_videos: int
+    num_prompts: int
+    num_train: int
+    num_validation: int
+    num_unassigned: int
+    label_range: LabelRange
+    dimensions: tuple[DimensionSummary, ...]
+
+
+def summarise(records: RecordSet) -> RecordSummary:
+    """Counts and label histograms of what will be used, for the person who decides."""
+    used = records.records
+    return RecordSummary(
+        num_rows=records.num_rows,
+        num_used=len(used),
+        num_videos=len({record.video for record in used}),
+        num_prompts=len({record.prompt_key for record in used}),
+        num_train=sum(record.split == "train" for record in used),
+        num_validation=sum(record.split == "validation" for record in used),
+        num_unassigned=sum(record.split is None for record in used),
+        label_range=records.label_range,
+        dimensions=tuple(_summarise_labels(name, used) for name in records.dimensions),
+    )
+
+
+def _summarise_labels(dimension: str, records: Sequence[VideoRecord]) -> DimensionSummary:
+    labels = [record.labels[dimension] for record in records if dimension in record.labels]
+    width = (SCORE_MAX - SCORE_MIN) / HISTOGRAM_BINS
+    histogram = [0] * HISTOGRAM_BINS
+    for label in labels:
+        histogram[min(int((label - SCORE_MIN) / width), HISTOGRAM_BINS - 1)] += 1  # 5 belongs to the last bin
+    return DimensionSummary(dimension, len(labels), sum(labels) / len(labels), tuple(histogram))

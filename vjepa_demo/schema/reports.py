@@ -1,0 +1,152 @@
+"""What a person is told while something runs: values that an interface turns into a line, a widget or JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from vjepa_demo.config import BOOTSTRAP_MODEL, SCORE_MAX, SCORE_MIN
+from vjepa_demo.schema.agreement import Evaluation
+from vjepa_demo.schema.labels import RecordProblem, VideoRecord
+from vjepa_demo.schema.scores import LabelSource
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The clips to learn from and those to judge by, with what a person would call the data set.
+
+    `known_words` are those of the model that learns (see `TrainedOn`); the words of the prompts are added.
+    """
+
+    train: Sequence[VideoRecord]
+    validation: Sequence[VideoRecord]
+    description: str
+    kind: LabelSource = "undeclared"
+    label_range: tuple[float, float] = (SCORE_MIN, SCORE_MAX)
+    known_words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FetchingReport:
+    """Files fetched so far."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class OpeningReport:
+    """Videos opened so far, to see whether they can be read."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class DrawingReport:
+    """Procedural clips drawn so far."""
+
+    done: int
+    total: int
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class ScoringReport:
+    """Clips scored so far, of those that a model is evaluated on."""
+
+    done: int
+    total: int
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """How many clips a model will learn from and be validated with. `warnings` are sentences for the person."""
+
+    num_train: int
+    num_validation: int
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class EncodingReport:
+    """Clips encoded so far. `recomputed` of them fit into no cache and are encoded again each epoch; `problems` are
+    the rows that failed and are left out."""
+
+    done: int
+    total: int
+    seconds_left: float
+    recomputed: int = 0
+    problems: tuple[RecordProblem, ...] = ()
+
+
+@dataclass(frozen=True)
+class StartReport:
+    """How well the model did on the validation clips before it learned anything from this data."""
+
+    validation_loss: float
+    validation: Evaluation
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """One epoch's mean loss, and the loss and metrics on the validation clips; None where there are none."""
+
+    epoch: int
+    epochs: int
+    loss: float
+    validation_loss: float | None
+    validation: Evaluation | None
+    is_best: bool
+    seconds: float
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """Where the best weights are, how well they did, and each validation clip's label and score (N, 5).
+
+    `start_score` is the VQualA score before training; None where there was no trained head, or no validation clip.
+    """
+
+    folder: Path
+    epochs: int
+    best_epoch: int
+    evaluation: Evaluation | None
+    start_score: float | None
+    labels: tuple[tuple[float, ...], ...]
+    predictions: tuple[tuple[float, ...], ...]
+
+
+TrainingReport = SplitReport | EncodingReport | StartReport | EpochReport | TrainingResult
+CountingReport = FetchingReport | OpeningReport | DrawingReport | ScoringReport | EncodingReport
+
+
+# ---- a first head that is learned in the background ------------------------------------------------------------------
+
+
+RunPhase = Literal["waiting", "loading", "drawing", "encoding", "learning", "stopping", "elsewhere"]
+EndPhase = Literal["idle", "done", "stopped", "failed"]
+
+
+@dataclass(frozen=True)
+class FirstHead:
+    """How far the first head of the model `name` is; `wording.first_head_line` says it in a sentence.
+
+    `done` of `total` clips or epochs; `seconds_left` of this step, where known; `problem` says why it failed.
+    """
+
+    phase: RunPhase | EndPhase
+    name: str = BOOTSTRAP_MODEL
+    done: int = 0
+    total: int = 0
+    seconds_left: float | None = None
+    problem: str = ""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing will change any more."""
+        return self.phase in get_args(EndPhase)

@@ -1,0 +1,359 @@
+"""Every sentence with a condition that more than one interface shows: page, command line, API and model card."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from vjepa_demo.config import SHOWN_UNREAD, acr_word
+from vjepa_demo.schema import (
+    CLEAR_STANDARD_ERRORS,
+    Comparison,
+    CountingReport,
+    Doubt,
+    DrawingReport,
+    EncodingReport,
+    EpochReport,
+    Estimate,
+    Evaluation,
+    FetchingReport,
+    FirstHead,
+    OpeningReport,
+    RecordProblem,
+    RecordSummary,
+    ScoringReport,
+    SplitReport,
+    StartReport,
+    TrainedOn,
+    TrainingResult,
+    VideoScores,
+)
+
+SHOWN_WORDS = 300  # of those that a model knows
+NO_VERDICT = "–"  # in the place of an ACR word
+WHY_DOUBTFUL: dict[Doubt, str] = {
+    "unknown_words": "the model does not know every word of the prompt",
+    "single_frame": "the video has a single frame",
+    "no_labels": "the model learned from no label of it",
+}
+
+
+# ---- small words -----------------------------------------------------------------------------------------------------
+
+
+def counted(number: int, noun: str) -> str:
+    """Such as "3 rows" and "1 row"."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def listed(names: Sequence[str]) -> str:
+    """`names`, at least one, as words: "a", "a and b", "a, b and c"."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def some_of(names: Sequence[str], most: int = 3) -> str:
+    """The first `most` of `names`, and whether there are more: "a, b, c, ..."."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+def shortened(text: str, characters: int = 60) -> str:
+    """`text` on one line, cut to `characters`."""
+    text = " ".join(text.split())
+    return text if len(text) <= characters else f"{text[: characters - 3]}..."
+
+
+def duration(seconds: float) -> str:
+    """Such as "45 s" and "3 min"."""
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def time_left(seconds: float | None) -> str:
+    """Such as "45 s left"; empty where nothing is known, or nothing is left."""
+    return f"{duration(seconds)} left" if seconds else ""
+
+
+def bytes_text(num_bytes: int) -> str:
+    """Such as "3.4 MB" and "20 GB"."""
+    for size, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if num_bytes >= size:
+            return f"{num_bytes / size:.3g} {unit}"
+    return f"{num_bytes} bytes"
+
+
+# ---- scores ----------------------------------------------------------------------------------------------------------
+
+
+def verdict_word(score: float, dimension: str, doubts: Mapping[str, Doubt], trained_on: TrainedOn) -> str:
+    """The ACR word of a score; a dash where the score means nothing, or the model does not beat its baseline."""
+    return NO_VERDICT if dimension in doubts or trained_on.beats_baseline is False else acr_word(score)
+
+
+def doubtful(dimensions: Mapping[str, Doubt], unknown_words: Iterable[str] = ()) -> list[str]:
+    """A sentence for each dimension whose score means nothing; `unknown_words` are named where they are the reason."""
+    words, sentences = ", ".join(unknown_words), []
+    for name, reason in dimensions.items():
+        why = f"the model does not know: {words}" if reason == "unknown_words" and words else WHY_DOUBTFUL[reason]
+        sentences.append(f"{name} means nothing here: {why}.")
+        if name == "Alignment" and reason == "unknown_words":
+            sentences.append("Overall means less, because the prompt moves it too.")
+    return sentences
+
+
+def unread(text: str) -> str:
+    """What to say of the end of a prompt that the model did not read; empty where it read all."""
+    if not text:
+        return ""
+    begin = textwrap.shorten(text, SHOWN_UNREAD, placeholder=" ...")
+    return f"The prompt is longer than the model reads: nothing from “{begin}” on counts."
+
+
+def notes(results: Sequence[VideoScores]) -> list[str]:
+    """What a reader of these scores, all by one model, must know: one sentence each, none twice."""
+    said = [
+        sentence
+        for result in results
+        for sentence in (*doubtful(result.doubts, result.unknown_words), unread(result.unread))
+    ]
+    return list(dict.fromkeys(filter(None, said)))
+
+
+def comparison_notes(comparison: Comparison) -> list[str]:
+    """As `notes`, with one sentence a dimension for all results together."""
+    words = sorted({word for result in comparison.results for word in result.unknown_words})
+    too_long = dict.fromkeys(unread(result.unread) for result in comparison.results)
+    return [*doubtful(comparison.doubts, words), *filter(None, too_long)]
+
+
+def batch_notes(num_doubtful: Mapping[str, int], num_scored: int) -> list[str]:
+    """What a reader of the means of a batch must know: how many of its `num_scored` rows each doubt is about."""
+    return [
+        f"{name} means nothing in {number:,} of {counted(num_scored, 'row')}, and so its mean says little."
+        for name, number in num_doubtful.items()
+    ]
+
+
+# ---- what a model is worth -------------------------------------------------------------------------------------------
+
+
+def caution(trained_on: TrainedOn) -> str:
+    """How far to trust the scores of a model; empty where nothing speaks against them."""
+    sentences = []
+    if trained_on.beats_baseline is False:
+        sentences.append(
+            "This model does not beat the no-video baseline on clips it had not seen: do not rely on its scores."
+        )
+    if trained_on.kind == "procedural":
+        sentences.append(
+            "It learned from drawn clips, not from people: compare versions of one clip, and take no score as a "
+            "verdict. On real footage trust Traditional and Temporal more than Aesthetic, Alignment and Overall."
+        )
+    return " ".join(sentences)
+
+
+def trust(model: str, trained_on: TrainedOn) -> str:
+    """What the head of `model` learned from, and how well its scores agreed with labels it had not seen."""
+    learned = f"The head of {model} learned from {trained_on}."
+    if not trained_on.srocc:
+        return learned
+    pairs = ", ".join(f"{name} {value:.2f}" for name, value in trained_on.srocc.items())
+    held_out = counted(trained_on.num_held_out, "clip")
+    return f"{learned} Rank correlation (SROCC) with the labels of {held_out} it had not seen: {pairs}."
+
+
+def known_words(trained_on: TrainedOn) -> str:
+    """The words that a model knows as a list in a sentence, cut where it is long."""
+    more = len(trained_on.known_words) - SHOWN_WORDS
+    return ", ".join(trained_on.known_words[:SHOWN_WORDS]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def card_verdict(trained_on: TrainedOn) -> str:
+    """How a checkpoint compares with the no-video baseline, as far as its numbers are known."""
+    if trained_on.vquala_score is None:
+        return "VQualA score and no-video baseline: not known."
+    score, lead = Estimate(trained_on.vquala_score), Estimate(trained_on.lead, trained_on.lead_standard_error)
+    if trained_on.lead is None:
+        baseline = trained_on.no_video_baseline
+        numbers = f"VQualA score {score}, no-video baseline {'not known' if baseline is None else f'{baseline:.3f}'}."
+        return numbers + (" The model does not beat it." if trained_on.beats_baseline is False else "")
+    return _compared(score, _opponent(Estimate(trained_on.no_video_baseline)), lead)
+
+
+def verdict(evaluation: Evaluation) -> str:
+    """Whether the model beats the no-video baseline, or why that cannot be said; before that a sentence on the clips
+    that it learned from, where there are any."""
+    return " ".join(filter(None, (_about_learned(evaluation), _against_baseline(evaluation))))
+
+
+def _about_learned(evaluation: Evaluation) -> str:
+    sentences = []
+    if evaluation.num_learned:
+        given = counted(evaluation.n + evaluation.num_left_out + evaluation.num_unknown, "clip")
+        learned = f"The model learned from {evaluation.num_learned:,} of the {given}"
+        rest = (
+            "they are left out"
+            if evaluation.num_left_out
+            else "too few others are there to judge it by, so these numbers flatter it"
+        )
+        sentences.append(f"{learned}: {rest}.")
+    if evaluation.num_unknown:
+        sentences.append(
+            f"{counted(evaluation.num_unknown, 'clip')} left out: deleted meanwhile, and the model may have learned "
+            "from them."
+        )
+    return " ".join(sentences)
+
+
+def _against_baseline(evaluation: Evaluation) -> str:
+    score, baseline, lead = evaluation.vquala_score, evaluation.no_video_baseline, evaluation.lead
+    if baseline is None:
+        return "No baseline was computed, so the scores say nothing about what the prompts alone would give."
+    if score.value is None or lead.value is None:
+        too_few = all(metrics.srocc.value is None and metrics.n < 3 for metrics in evaluation.dimensions.values())
+        reason = "fewer than 3 labelled clips" if too_few else "the labels or the scores are all alike"
+        return f"The VQualA score is undefined ({reason}), so it cannot be compared with the baseline."
+    if all(metrics.srocc.value is None for metrics in baseline.dimensions.values()):
+        return _compared(score, "chance (0): no prompt has two clips, so there is no baseline", lead)
+    return _compared(score, _opponent(baseline.vquala_score), lead)
+
+
+def _opponent(baseline: Estimate) -> str:
+    """What the model's score is held against, in words."""
+    if baseline.value is None:
+        return "chance (0), because prompt means do not rank these clips"
+    if baseline.value < 0:
+        return f"chance (0), because prompt means rank these clips worse than chance ({baseline.value:.3f})"
+    return f"{baseline}, which prompt means give without a look at the video"
+
+
+def _compared(score: Estimate, opponent: str, lead: Estimate) -> str:
+    """The one verdict on a model: the page, the command line, the API and the model card say the same."""
+    numbers = f"the no-video baseline: VQualA score {score} against {opponent}."
+    assert lead.value is not None
+    if lead.standard_error is not None and lead.value > CLEAR_STANDARD_ERRORS * lead.standard_error:
+        return f"The model beats {numbers}"
+    if lead.value <= 0:
+        return f"The model does not beat {numbers}"
+    if lead.standard_error is None:
+        doubt = "The lead has no standard error (too few clips, or none asked for), so it may be luck."
+    else:
+        doubt = (
+            f"The lead, {lead}, is not larger than {CLEAR_STANDARD_ERRORS:g} of its standard errors; "
+            "more labelled clips would tell."
+        )
+    return f"The model does not clearly beat {numbers} {doubt}"
+
+
+def gain(result: TrainingResult) -> str:
+    """What the training changed; empty where nothing can be said."""
+    score = result.evaluation.vquala_score if result.evaluation else Estimate(None)
+    if result.start_score is None or score.value is None:
+        return ""
+    change = score.value - result.start_score
+    if change <= 0:
+        return f"Training did not help on these clips: the VQualA score was {result.start_score:.3f} before."
+    may_be_chance = score.standard_error is not None and change < score.standard_error
+    return (
+        f"Before training the VQualA score was {result.start_score:.3f}: it rose by {change:.3f}"
+        f"{', less than its standard error' if may_be_chance else ''}. "
+        "These clips also chose the best epoch, which flatters the score a little."
+    )
+
+
+def meaning(result: TrainingResult) -> str:
+    """What the metrics of a training run say, in plain sentences."""
+    if result.evaluation is None:
+        return "There was no validation set, so nothing can be said about how good the model is."
+    return " ".join(filter(None, (verdict(result.evaluation), gain(result))))
+
+
+# ---- labels ----------------------------------------------------------------------------------------------------------
+
+
+def summary_line(summary: RecordSummary) -> str:
+    """What will be used of a labelled table, in numbers."""
+    labels = ", ".join(f"{each.dimension} {each.num_labels:,}" for each in summary.dimensions) or "none"
+    return (
+        f"{summary.num_used:,} of {counted(summary.num_rows, 'row')} will be used: "
+        f"{counted(summary.num_videos, 'video')}, {counted(summary.num_prompts, 'prompt')}; "
+        f"labels from {summary.label_range}: {labels}."
+    )
+
+
+def problem_line(problem: RecordProblem) -> str:
+    """A row that will not be used, and why; a drawn clip has no line."""
+    return f"line {problem.line}: {problem.message}" if problem.line else problem.message
+
+
+# ---- what runs -------------------------------------------------------------------------------------------------------
+
+
+VERBS: dict[type[CountingReport], str] = {
+    FetchingReport: "Fetched",
+    OpeningReport: "Opened",
+    DrawingReport: "Drawn",
+    EncodingReport: "Encoded",
+    ScoringReport: "Scored",
+}
+
+
+def progress_line(report: CountingReport | SplitReport | StartReport | EpochReport) -> str:
+    """How far a run is, without the time left."""
+    if isinstance(report, SplitReport):
+        return f"{counted(report.num_train, 'clip')} to learn from, {report.num_validation:,} to validate with"
+    if isinstance(report, StartReport):
+        score = report.validation.vquala_score
+        return f"Before training: validation loss {report.validation_loss:.4f}, VQualA score {score}"
+    if isinstance(report, EpochReport):
+        judged = ""
+        if report.validation is not None:
+            score = report.validation.vquala_score
+            judged = f", validation loss {report.validation_loss:.4f}, VQualA score {score}"
+        best = ", the best so far" if report.is_best else ""
+        return f"Epoch {report.epoch} of {report.epochs}: loss {report.loss:.4f}{judged}{best}"
+    noun = {FetchingReport: "video", OpeningReport: "video"}.get(type(report), "clip")
+    return f"{VERBS[type(report)]} {report.done:,} of {counted(report.total, noun)}"
+
+
+def encoding_notes(report: EncodingReport) -> list[str]:
+    """What to know once all clips are encoded: rows that are left out, and clips that are encoded again each epoch."""
+    left_out = [f"{problem_line(problem)}: left out" for problem in report.problems]
+    if not report.recomputed:
+        return left_out
+    return [
+        *left_out,
+        f"{counted(report.recomputed, 'clip')} do not fit into the feature cache: encoded anew each epoch",
+    ]
+
+
+def first_head_line(state: FirstHead) -> str:
+    """One line on a first head that is learned in the background; empty where there is nothing to tell."""
+    learns = f"{state.name} is learning its first head"
+    left = f", {time_left(state.seconds_left)}" if state.seconds_left else ""
+    return {
+        "waiting": "",
+        "idle": "",
+        "loading": f"{learns}: its encoder is being loaded",
+        "drawing": f"{learns}, step 1 of 3: {state.done} of {state.total} clips drawn{left}",
+        "encoding": f"{learns}, step 2 of 3: {state.done} of {state.total} clips encoded{left}",
+        "learning": f"{learns}, step 3 of 3: epoch {state.done} of {state.total}{left}",
+        "stopping": f"{learns}: stopping",
+        "done": f"{state.name} has learned its first head: it can be chosen now",
+        "stopped": f"{state.name} was stopped before it had learned its first head; it starts again at the next start",
+        "failed": f"{state.name} could not learn its first head: {state.problem}",
+        "elsewhere": f"{state.name} is learning its first head in another process",
+    }[state.phase]
+
+
+def about_cache(folder: Path, num_files: int, num_bytes: int, budget_bytes: int) -> str:
+    """Where the feature cache is, how large, what it holds, and when that goes. `budget_bytes` is 0 where it is off."""
+    if not budget_bytes:
+        return "The feature cache is turned off: features of videos are not kept on disk."
+    home = str(Path.home())
+    where = str(folder).replace(home, "~", 1) if folder.is_relative_to(home) else str(folder)
+    return (
+        f"The feature cache holds the features of videos (numbers and frame times; no pictures, no prompts). It is in "
+        f"`{where}`: {counted(num_files, 'file')}, {bytes_text(num_bytes)} of at most {bytes_text(budget_bytes)}. When "
+        "it is full, the features used longest ago go. `python -m vjepa_demo cache --clear` deletes all of them."
+    )
