@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from vjepa_demo.lazy import attach
 
 if TYPE_CHECKING:
+    from vjepa_demo.tasks.background import Bootstrapper
     from vjepa_demo.tasks.batch import batch_of_files, check_out, read_batch, run_batch, summarise_batch
-    from vjepa_demo.tasks.bootstrap import Bootstrapper, bootstrap_head
+    from vjepa_demo.tasks.bootstrap import bootstrap_head
     from vjepa_demo.tasks.evaluate import evaluate_model
     from vjepa_demo.tasks.labels import check_labels
     from vjepa_demo.tasks.launch import default_device, from_main_process, num_processes, training_device
@@ -41,7 +42,8 @@ __all__ = [
 
 _HOMES = {
     "batch": ("batch_of_files", "check_out", "read_batch", "run_batch", "summarise_batch"),
-    "bootstrap": ("Bootstrapper", "bootstrap_head"),
+    "background": ("Bootstrapper",),
+    "bootstrap": ("bootstrap_head",),
     "evaluate": ("evaluate_model",),
     "labels": ("check_labels",),
     "launch": ("default_device", "from_main_process", "num_processes", "training_device"),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
+import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
 from vjepa_demo.model.vjepa import default_device
-from vjepa_demo.schema import DemoError
+from vjepa_demo.schema import DemoError, ModelError
 
 T = TypeVar("T")
 
@@ -53,3 +55,22 @@ def from_main_process(make: Callable[[], T]) -> T:
     if isinstance(made, DemoError):
         raise made
     return made
+
+
+@contextmanager
+def enough_memory(name: str, advice: str = "use a smaller model") -> Iterator[None]:
+    """Around what computes with the model `name`: too little memory becomes an error with `advice`, and the process
+    goes on.
+
+    Raises:
+        ModelError: if the memory of the GPU, or of this machine, is too small for what runs in the block.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        error.__traceback__ = None  # its frames hold the tensors that did not fit
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        raise ModelError(
+            f"the memory is too small for {name}, or in use by other programs: free some, or {advice}"
+        ) from error

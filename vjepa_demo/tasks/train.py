@@ -13,7 +13,7 @@ import math
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from vjepa_demo.config import (
     DIMENSIONS,
     FEATURE_CACHE_BYTES,
     ClipConfig,
-    ModelConfig,
+    Scope,
     TrainConfig,
 )
 from vjepa_demo.data.hub import Token
@@ -37,6 +37,7 @@ from vjepa_demo.data.split import split_records
 from vjepa_demo.files import content_sha256
 from vjepa_demo.media.video import Clip, clip_pixels, load_clip
 from vjepa_demo.model.checkpoint import (
+    Checkpoint,
     bring_encoders,
     load_base,
     put_weights,
@@ -48,7 +49,8 @@ from vjepa_demo.model.checkpoint import (
 from vjepa_demo.model.features import FeatureKey, FeatureStore, VideoFeatures, feature_store
 from vjepa_demo.model.losses import mos_loss
 from vjepa_demo.model.metrics import evaluate
-from vjepa_demo.model.vjepa import VJEPAModel, inference_dtype
+from vjepa_demo.model.randomness import seeded
+from vjepa_demo.model.vjepa import VJEPAModel, inference_dtype, on_scale
 from vjepa_demo.schema import (
     WORD,
     CheckpointError,
@@ -70,7 +72,7 @@ from vjepa_demo.schema import (
     content_digest,
 )
 from vjepa_demo.tasks.evaluate import label_tensor, metrics_beside_baseline
-from vjepa_demo.tasks.launch import training_device
+from vjepa_demo.tasks.launch import enough_memory, training_device
 
 LoadClip = Callable[[Path, ClipConfig], Clip]
 STATE_FILE, RUN_FILE = "training_state.safetensors", "run.json"
@@ -78,54 +80,10 @@ WORK_FOLDER = ".training"  # inside the checkpoint's folder, until the run is ov
 MIN_TRAINING_CLIPS = 2
 LEARNED_FROM = 3  # clips with a word in their prompts, at least, before it counts as known
 MIN_JUDGED_CLIPS = 3  # a rank correlation of two clips says nothing
-
-
-def train(
-    model: VJEPAModel,
-    data: TrainingData,
-    config: TrainConfig,
-    folder: str | Path,
-    *,
-    model_config: ModelConfig | None = None,
-    base_weights: str | None = "",
-    learned_before: Collection[str] = (),
-    before_saving: Callable[[], None] = lambda: None,
-    resume: bool = False,
-    should_stop: Callable[[], bool] = lambda: False,
-    load: LoadClip = load_clip,
-    store: FeatureStore | None = None,
-    memory_bytes: int = FEATURE_CACHE_BYTES,
-) -> Iterator[TrainingReport]:
-    """Fine-tune `model` (float32, and only this run's) on `data`; write the best weights to `folder`.
-
-    Yields an `EncodingReport` a clip, for a model with a trained head a `StartReport`, an `EpochReport` an epoch, and
-    last the `TrainingResult`. `should_stop` is asked before each clip and step: once it says yes, the run ends with the
-    best weights so far. Closing the generator abandons the run. After each epoch its state is on disk, whole: with
-    `resume` a killed run goes on from there. Under `accelerate launch` every process calls this alike.
-
-    `model_config` says where the checkpoint will find its encoders, which `before_saving` may bring there.
-    `base_weights` is the digest of the weights that `model` started from (a run is resumed only on the same ones),
-    None where its head is new; `learned_before` the digests of the clips that those were trained on, which the
-    checkpoint remembers beside its own. What the frozen part makes of the clips is kept in `memory_bytes` and in
-    `store`; what fits into neither is computed anew each epoch.
-
-    Raises:
-        RecordError: if fewer than two clips are left to learn from, the run to resume was another one, it was stopped
-            before anything was learned, or the loss is no longer a number.
-        CheckpointError: if there is no run to resume.
-    """
-    features = _Features(model, config, load, store=store, memory_bytes=memory_bytes)
-    run = _Run(model, data, config, Path(folder), model_config or model.config, base_weights, learned_before, features)
-    run.begin(resume=resume)
-    try:
-        yield from run.encode(should_stop)
-        run.prepare()
-        if base_weights is not None and not run.epoch:
-            yield from run.start()
-        yield from run.epochs(should_stop)
-        yield run.finish(before_saving)
-    finally:
-        features.release()
+TOO_LARGE: dict[Scope, str] = {
+    "head": "choose a smaller model",
+    "top": "halve the batch size and double --accumulate, train the head alone (scope head), or choose a smaller model",
+}
 
 
 def fine_tune(
@@ -149,32 +107,24 @@ def fine_tune(
 
     Raises:
         RecordError: if too few clips are left, or `folder` holds a checkpoint already.
-        ModelError, CheckpointError: if the model cannot be loaded.
+        ModelError: if the model cannot be loaded, or the memory is too small for it.
+        CheckpointError: if the checkpoint to start from is damaged.
     """
     folder = Path(folder)
     data, split = split_for_training(records, config, description=description, kind=kind)
     yield split
     if (folder / CHECKPOINT_CONFIG_FILE).exists() and not (folder / WORK_FOLDER).exists():
         raise RecordError(f"{folder} holds a checkpoint already: train into another folder, or delete it first")
-    torch.manual_seed(config.seed)  # a new head
-    model, base = load_base(name, device=device or training_device(), token=token)
-    if base is None:
-        _check_all_dimensions(name, data)
-    else:
-        data = replace(data, known_words=base.trained_on.known_words)
-    yield from train(
-        model,
-        data,
-        config,
-        folder,
-        model_config=model.config if base is None else base.model,
-        base_weights=None if base is None else base.weights_sha256,
-        learned_before=() if base is None else base.trained_on.digests,
-        before_saving=lambda: None if base is None else bring_encoders(base, folder),
-        resume=resume,
-        should_stop=should_stop,
-        store=feature_store(),
-    )
+    with enough_memory(name, TOO_LARGE[config.scope]):
+        with seeded(config.seed):  # a new head
+            model, base = load_base(name, device=device or training_device(), token=token)
+        if base is None:
+            _check_all_dimensions(name, data)
+        else:
+            data = replace(data, known_words=base.trained_on.known_words)
+        yield from train(
+            model, data, config, folder, base=base, resume=resume, should_stop=should_stop, store=feature_store()
+        )
 
 
 def split_for_training(
@@ -192,13 +142,56 @@ def split_for_training(
 
 
 def _check_all_dimensions(name: str, data: TrainingData) -> None:
-    """A new head answers five times; what no label taught it would be noise that looks like a score."""
+    """A new head answers five times; a dimension that no label taught it would be noise that looks like a score."""
     missing = [dimension for dimension in DIMENSIONS if not any(dimension in record.labels for record in data.train)]
     if missing:
         raise RecordError(
             f"{name} has no trained head yet, and there is no label for {', '.join(missing)}: "
             f"label all five dimensions, train its first head (train --bootstrap --model {name}), or start from demo"
         )
+
+
+def train(
+    model: VJEPAModel,
+    data: TrainingData,
+    config: TrainConfig,
+    folder: str | Path,
+    *,
+    base: Checkpoint | None = None,
+    resume: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
+    load: LoadClip = load_clip,
+    store: FeatureStore | None = None,
+    memory_bytes: int = FEATURE_CACHE_BYTES,
+) -> Iterator[TrainingReport]:
+    """Fine-tune `model` (float32, and only this run's) on `data`; write the best weights to `folder`.
+
+    Yields an `EncodingReport` a clip, for a model with a trained head a `StartReport`, an `EpochReport` an epoch, and
+    last the `TrainingResult`. `should_stop` is asked before each clip and step: once it says yes, the run ends with the
+    best weights so far. Closing the generator abandons the run. After each epoch its state is on disk, whole: with
+    `resume` a killed run goes on from there. Under `accelerate launch` every process calls this alike.
+
+    `base` is the checkpoint that `model` was loaded from, None where its head is new: a run is resumed only on the same
+    weights, and the new checkpoint remembers the clips of the old one beside its own. What the frozen part makes of
+    the clips is kept in `memory_bytes` and in `store`; what fits into neither is computed anew each epoch.
+
+    Raises:
+        RecordError: if fewer than two clips are left to learn from, the run to resume was another one, it was stopped
+            before anything was learned, or the loss is no longer a number.
+        CheckpointError: if there is no run to resume.
+    """
+    features = _Features(model, config, load, store=store, memory_bytes=memory_bytes)
+    run = _Run(model, data, config, Path(folder), base, features)
+    run.begin(resume=resume)
+    try:
+        yield from run.encode(should_stop)
+        run.prepare()
+        if base is not None and not run.epoch:
+            yield from run.start()
+        yield from run.epochs(should_stop)
+        yield run.finish()
+    finally:
+        features.release()
 
 
 class _Learner(nn.Module):
@@ -315,13 +308,11 @@ class _Run:
         data: TrainingData,
         config: TrainConfig,
         folder: Path,
-        model_config: ModelConfig,
-        base_weights: str | None,
-        learned_before: Collection[str],
+        base: Checkpoint | None,
         features: _Features,
     ) -> None:
-        self.data, self.config, self.folder, self.model_config = data, config, folder, model_config
-        self.base_weights, self.learned_before, self.features = base_weights, learned_before, features
+        self.data, self.config, self.folder, self.base, self.features = data, config, folder, base, features
+        self.model_config = model.config if base is None else base.model  # where the checkpoint finds its encoders
         self.accelerator = Accelerator(
             cpu=model.device.type == "cpu",
             gradient_accumulation_steps=config.accumulate,
@@ -433,15 +424,15 @@ class _Run:
 
     def _learn(self, epoch: int, should_stop: Callable[[], bool]) -> float | None:
         """One epoch's mean loss over its batches; None if it was stopped half-way."""
-        torch.manual_seed(_seed_of(self.config.seed, epoch))  # dropout
-        self.batches.set_epoch(epoch)  # order
+        self.batches.set_epoch(epoch)  # the order of the clips
         self.learner.train()
         losses = []
         for step, indices in enumerate(self.batches):
             if should_stop():
                 return None
             self._set_rate((epoch - 1) * self.steps_per_epoch + step // self.config.accumulate)
-            with self.accelerator.accumulate(self.learner):
+            # Dropout depends on seed, epoch and step alone: a resumed run draws what an uninterrupted one would.
+            with self.accelerator.accumulate(self.learner), seeded(self.config.seed, epoch, step):
                 predictions, labels = self._predict([self.train[index] for index in indices.tolist()])
                 loss = mos_loss(predictions, labels)
                 self.accelerator.backward(loss)
@@ -472,13 +463,12 @@ class _Run:
     def _validate(self) -> tuple[float | None, Evaluation | None]:
         if not self.validation:
             return None, None
-        predictions = self._predictions(self.validation)
-        labels = label_tensor(self.validation)
-        return float(mos_loss(predictions, labels)), evaluate(predictions, labels, num_resamples=0)
+        outputs, labels = self._outputs(self.validation), label_tensor(self.validation)
+        return float(mos_loss(outputs, labels)), evaluate(on_scale(outputs), labels, num_resamples=0)
 
     @torch.no_grad()
-    def _predictions(self, records: Sequence[VideoRecord]) -> Tensor:
-        """Predictions (N, 5) on the CPU; each process computes its share."""
+    def _outputs(self, records: Sequence[VideoRecord]) -> Tensor:
+        """What the head answers (N, 5), on the CPU and not cut to the scale; each process computes its share."""
         self.learner.eval()
         learner = self.accelerator.unwrap_model(self.learner)
         count, mine = self.accelerator.num_processes, []
@@ -508,7 +498,7 @@ class _Run:
         labels = ([record.labels[name] for record in self.validation if name in record.labels] for name in DIMENSIONS)
         return any(len(values) >= MIN_JUDGED_CLIPS and len(set(values)) > 1 for values in labels)
 
-    def finish(self, before_saving: Callable[[], None]) -> TrainingResult:
+    def finish(self) -> TrainingResult:
         """The best weights in a checkpoint, with their metrics, standard errors and the no-video baseline.
 
         Raises:
@@ -520,10 +510,11 @@ class _Run:
         evaluation = None
         predictions = torch.empty(0, len(DIMENSIONS))
         if self.validation:
-            predictions = self._predictions(self.validation)
+            predictions = on_scale(self._outputs(self.validation))  # judged as they will be shown
             evaluation = metrics_beside_baseline(predictions, self.validation, self.train)
         if self.accelerator.is_main_process:
-            before_saving()
+            if self.base is not None:
+                bring_encoders(self.base, self.folder)
             self._save_checkpoint(evaluation)
             shutil.rmtree(self.work)
         self.accelerator.wait_for_everyone()
@@ -541,6 +532,7 @@ class _Run:
         measured = evaluation.to_dict() if evaluation is not None else {}
         sroccs = {name: metrics["srocc"] for name, metrics in measured.get("dimensions", {}).items()}
         prompts = {record.prompt_key for record in self.train}
+        learned_before = () if self.base is None else self.base.trained_on.digests
         trained_on = TrainedOn(
             kind=self.data.kind,
             num_clips=len(self.train),
@@ -551,7 +543,7 @@ class _Run:
             dimensions=tuple(name for name in DIMENSIONS if any(name in record.labels for record in self.train)),
             vquala_score=measured.get("vquala_score"),
             no_video_baseline=measured.get("no_video_baseline"),
-            digests=tuple(sorted({*self.learned_before, *map(self.features.digest, self.train)})),
+            digests=tuple(sorted({*learned_before, *map(self.features.digest, self.train)})),
             known_words=_with_words_of(self.train, self.data.known_words),
             lead=None if evaluation is None else evaluation.lead.value,
             lead_standard_error=None if evaluation is None else evaluation.lead.standard_error,
@@ -597,7 +589,7 @@ class _Run:
     def _identity(self) -> str:
         """A digest of what a run must have in common with the one it resumes: model, settings and labels."""
         rows = [(r.name, r.prompt, sorted(r.labels.items())) for r in (*self.data.train, *self.data.validation)]
-        model = [self.model_config.to_dict(), self.base_weights]
+        model = [self.model_config.to_dict(), self.base and self.base.weights_sha256]
         text = json.dumps([model, self.config.to_dict(), len(self.data.train), rows])
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -625,10 +617,6 @@ def _with_words_of(records: Sequence[VideoRecord], known_words: Sequence[str]) -
         return ()
     clips = Counter(word for record in records for word in {each.lower() for each in WORD.findall(record.prompt)})
     return tuple(sorted({*known_words, *(word for word, count in clips.items() if count >= LEARNED_FROM)}))
-
-
-def _seed_of(seed: int, epoch: int) -> int:
-    return seed * 100_003 + epoch
 
 
 def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

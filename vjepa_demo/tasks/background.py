@@ -1,0 +1,145 @@
+"""A missing first head, learned in the background of a server while other models answer."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+
+from vjepa_demo.config import BOOTSTRAP_CLIPS, BOOTSTRAP_MODEL, BOOTSTRAP_VARIABLE, TrainConfig, model_presets
+from vjepa_demo.schema import (
+    BusyError,
+    DemoError,
+    DrawingReport,
+    EncodingReport,
+    EpochReport,
+    FirstHead,
+    ModelError,
+    TrainingReport,
+)
+from vjepa_demo.wording import first_head_line
+
+logger = logging.getLogger(__name__)
+
+
+class Bootstrapper:
+    """Trains a missing first head in the background of a server, at most once. Safe for many threads.
+
+    $VJEPA_DEMO_BOOTSTRAP says of which model: without it `vitg`, the default where there is a GPU, and only there;
+    `vitl` or `vitg` that one, GPU or not; `0` none.
+    """
+
+    def __init__(
+        self,
+        *,
+        has_gpu: Callable[[], bool] | None = None,
+        config: TrainConfig | None = None,
+        count: int = BOOTSTRAP_CLIPS,
+    ) -> None:
+        self._has_gpu, self._config, self._count = has_gpu or _has_gpu, config, count
+        self._state = FirstHead("waiting")
+        self._cancelled = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Begin where a head is wanted and missing; returns at once. Nothing more happens when called again."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="bootstrap", daemon=True)
+                self._thread.start()
+
+    def state(self) -> FirstHead:
+        """How far it is now."""
+        state = self._state
+        if state.phase in ("elsewhere", "failed") and model_presets()[state.name].refusal is None:
+            return FirstHead("done", state.name)
+        if self._cancelled.is_set() and not state.is_settled:
+            return FirstHead("stopping", state.name)
+        return state
+
+    def cancel(self) -> None:
+        """Stop at the next clip or epoch; nothing of the run is kept."""
+        self._cancelled.set()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until it has ended."""
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    def _run(self) -> None:
+        try:
+            self._tell(self._learn())
+        except BusyError as error:
+            logger.info("%s", error)
+            self._tell(FirstHead("elsewhere", self._state.name))
+        except DemoError as error:
+            logger.error("bootstrap of %s: %s", self._state.name, error)
+            self._fail(_without_folders(str(error)))
+        finally:  # of another error threading.excepthook logs the traceback
+            if self._state.phase != "elsewhere" and not self._state.is_settled:
+                self._fail("it ended with an error, which the server's log tells")
+
+    def _learn(self) -> FirstHead:
+        """Runs it, telling how far it is; returns how it ended."""
+        name = self._wanted()
+        if name is None or model_presets()[name].refusal is None:
+            return FirstHead("idle", name or BOOTSTRAP_MODEL)
+        self._tell(FirstHead("loading", name))
+        from vjepa_demo.tasks.bootstrap import bootstrap_head  # loads torch: the page is served before
+
+        reports = bootstrap_head(name, config=self._config, count=self._count)
+        for report in reports:
+            self._tell(_state_after(report, name) or self._state)
+            if self._cancelled.is_set() and not self._state.is_settled:
+                reports.close()
+                return FirstHead("stopped", name)
+        return FirstHead("done", name)
+
+    def _wanted(self) -> str | None:
+        """
+        Raises:
+            ModelError: if the setting is none of those that there are.
+        """
+        setting = os.environ.get(BOOTSTRAP_VARIABLE, "").strip()
+        if setting == "0":
+            return None
+        if setting in model_presets():
+            return setting
+        if setting:
+            raise ModelError(f"{BOOTSTRAP_VARIABLE} is {setting[:40]!r}; 0, vitl or vitg was expected")
+        return BOOTSTRAP_MODEL if self._has_gpu() else None
+
+    def _tell(self, state: FirstHead) -> None:
+        line = first_head_line(state)
+        if line and state.phase not in (self._state.phase, "failed"):  # a failure is logged as an error
+            logger.info("%s", line)
+        self._state = state
+
+    def _fail(self, problem: str) -> None:
+        self._tell(FirstHead("failed", self._state.name, problem=problem))
+
+
+def _state_after(report: DrawingReport | TrainingReport, name: str) -> FirstHead | None:
+    """How far the run is after `report`; None where that changes nothing."""
+    if isinstance(report, DrawingReport):
+        return FirstHead("drawing", name, report.done, report.total, report.seconds_left)
+    if isinstance(report, EncodingReport):
+        return FirstHead("encoding", name, report.done, report.total, report.seconds_left)
+    if isinstance(report, EpochReport):
+        return FirstHead("learning", name, report.epoch, report.epochs, report.seconds_left)
+    return FirstHead("done", name) if isinstance(report, TrainingResult) else None
+
+
+def _without_folders(message: str) -> str:
+    """`message` for a page that anybody may see: without the folders of this machine."""
+    for preset in model_presets().values():
+        message = message.replace(f"{preset.checkpoint.parent}{os.sep}", "")
+    return message
+
+
+def _has_gpu() -> bool:
+    from vjepa_demo.tasks.launch import default_device  # loads torch: the page is served before
+
+    return default_device() == "cuda"
