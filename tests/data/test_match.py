@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import dataclasses
+import random
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+from small_models import ffmpeg
+from tables import messages, overall
+
+from vjepa_demo.config import VIDEO_ZIP_LIMITS, ZipLimits
+from vjepa_demo.data import match as match_module
+from vjepa_demo.data.match import check_videos, extract_videos, match_videos
+from vjepa_demo.data.records import read_records
+from vjepa_demo.data.table import read_labels
+from vjepa_demo.schema import OpeningReport, RecordError
+
+
+def found_for(table, name: str, source) -> str:
+    """The file that a row with `name` gets, or its problem."""
+    found = match_videos(read_labels(table("video,prompt,mos", f"{name},p,3")), source)
+    return found.records[0].video.name if found.records else found.problems[0].message
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("clip.mp4", "clip.mp4"),
+        ("clip", "clip.mp4"),
+        ("CLIP.MP4", "clip.mp4"),
+        ("Clip", "clip.mp4"),
+        ("videos/clip.mp4", "clip.mp4"),
+        ("C:\\data\\videos\\clip.mp4", "clip.mp4"),
+        ("./clip", "clip.mp4"),
+        ("v1.5", "v1.5.webm"),
+        ("twin", "twin.mp4"),
+        ("Twin.mp4", "Twin.mp4"),
+        ("noted", "noted.mp4"),
+        ("caf\u00e9", "cafe\u0301.mp4"),
+    ],
+)
+def test_a_video_is_found_by_name_with_or_without_folder_extension_and_case(table, folder, name, file):
+    videos = folder(
+        *("clip.mp4", "v1.5.webm", "twin.mp4", "Twin.mp4", "deep/noted.mp4", "deep/noted.json", ".hidden/clip.mp4"),
+        *("__MACOSX/clip.mp4", "cafe\u0301.mp4"),
+    )
+    assert found_for(table, name, videos) == file
+
+
+def test_what_matches_nothing_or_too_much_is_a_problem(table, folder):
+    videos = folder("a/x.mp4", "b/x.mp4", "y.mp4", "y.webm", "c/Z.mp4", "c/z.mp4")
+    assert found_for(table, "none.mp4", videos) == "no video “none.mp4” in videos"
+    assert (
+        found_for(table, "other/y.mp4", folder("real/y.mp4", under="elsewhere"))
+        == "no video “other/y.mp4” in elsewhere"
+    )
+    assert found_for(table, "x", videos).startswith("“x” can mean 2 videos (a/x.mp4, b/x.mp4); write the folder")
+    assert found_for(table, "y", videos).startswith("“y” can mean 2 videos")
+    assert found_for(table, "c/Z", videos) == "Z.mp4"
+    assert found_for(table, "C/Z", videos).startswith("“C/Z” can mean 2 videos")
+    assert found_for(table, "b/x", videos) == "x.mp4"
+
+
+def test_a_row_never_reaches_outside_the_source(table, folder, tmp_path):
+    (tmp_path / "secret.mp4").write_bytes(b"")
+    videos = folder("a.mp4")
+    for name in ("../secret.mp4", str(tmp_path / "secret.mp4"), "/etc/passwd"):
+        assert found_for(table, name, videos).startswith("no video")
+
+
+def test_several_files_and_folders_are_one_source(table, folder):
+    videos = folder("a.mp4", "b.mp4")
+    more = folder("c.mp4", under="more")
+    path = table(*overall(3, 4, header="video,prompt,mos"), "a,p,1", "b.mp4,p,2", "c,p,5")
+    found = read_records(path, [videos / "a.mp4", more])
+    assert [each.video.name for each in found.records] == ["a.mp4", "c.mp4"]
+    assert messages(found)[5] == ["no video “b.mp4” in a.mp4, more"]
+    assert (found.num_rows, found.dimensions) == (5, ("Overall",))
+
+
+def test_the_same_file_twice_with_one_prompt_is_a_problem_and_with_two_is_not(table, folder):
+    path = table("video,prompt,mos", "a,p,1", "a.mp4,P,2", "A.mp4,q,3")
+    found = read_records(path, folder("a.mp4"))
+    assert [each.line for each in found.records] == [2, 4]
+    assert messages(found) == {3: ["the same video and prompt as line 2; keep one of them"]}
+
+
+def test_rows_of_different_folders_do_not_share_a_file(table, folder):
+    path = table("video,prompt,mos", "real/a.mp4,p,1", "fake/a.mp4,q,2", "b,r,3", "x/b.mp4,s,3")
+    found = read_records(path, folder("a.mp4", "b.mp4"))
+    assert [each.line for each in found.records] == [4, 5]
+    assert messages(found)[2] == [
+        "fake/a.mp4, real/a.mp4 are different videos, but only a.mp4 was found for them; keep their folders"
+    ]
+    assert list(messages(found)) == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("name", "match"), [("none", "no such file or folder"), ("videos.tar.gz", "not opened; pack the videos as a zip")]
+)
+def test_a_source_that_holds_no_videos_is_refused(table, tmp_path, name, match):
+    (tmp_path / "videos.tar.gz").write_bytes(b"")
+    with pytest.raises(RecordError, match=match):
+        read_records(table(*overall(3)), tmp_path / name)
+
+
+def test_check_videos_drops_what_is_no_video_and_says_so_by_line(table, tmp_path):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=8:duration=0.5", videos / "good.mp4")
+    (videos / "text.mp4").write_text("this is no video")
+    (videos / "empty.mp4").write_bytes(b"")
+    path = table("video,prompt,mos", "good,p,1", "text,p,2", "good,q,3", "empty,p,4", "none,p,5")
+    *seen, found = check_videos(read_records(path, videos))
+    assert [each.line for each in found.records] == [2, 4]
+    assert {line: texts[0].split(" ")[0] for line, texts in messages(found).items()} == {
+        3: "text.mp4",
+        5: "empty.mp4",
+        6: "no",
+    }
+    assert seen == [OpeningReport(done, 3) for done in (1, 2, 3)]
+
+
+def test_closing_the_check_opens_no_more_videos(table, folder, monkeypatch):
+    opened = []
+
+    def open_slowly(path, config):
+        time.sleep(0.02)
+        opened.append(path)
+
+    monkeypatch.setattr(match_module, "load_clip", open_slowly)
+    check = check_videos(read_records(table(*overall(*[3] * 40)), folder(*(f"{i}.mp4" for i in range(40)))))
+    assert next(check) == OpeningReport(1, 40)
+    check.close()
+    assert len(opened) < 20
+
+
+# ---- zips ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pack(tmp_path):
+    """Packs (name or ZipInfo, bytes) into a zip."""
+
+    def write(*entries: tuple[str | zipfile.ZipInfo, bytes], method: int = zipfile.ZIP_DEFLATED) -> Path:
+        path = tmp_path / "videos.zip"
+        with zipfile.ZipFile(path, "w", method) as archive:
+            for name, data in entries:
+                archive.writestr(name, data)
+        return path
+
+    return write
+
+
+def refuse(path: Path, match: str, *, wanted=("a",)) -> None:
+    """`path` is refused, and nothing is left of it."""
+    before = sorted(path.parent.rglob("*"))
+    with pytest.raises(RecordError, match=match):
+        extract_videos(path, path.parent / "out", wanted=wanted)
+    assert sorted(path.parent.rglob("*")) == before
+
+
+def test_only_the_videos_that_the_table_names_are_extracted(table, pack, tmp_path):
+    archive = pack(
+        *(("set/a.mp4", b"A"), ("set/deep/B.webm", b"B"), ("set/c.mp4", b"C"), ("set/a.json", b"{}")),
+        *(("a.zip", b"PK"), ("__MACOSX/set/._a.mp4", b"x"), ("__MACOSX/set/a.mp4", b"x"), ("set/", b"")),
+    )
+    found = read_records(
+        table("video,prompt,mos", "a,p,1", "b.webm,p,2"), archive, extract_to=tmp_path / "work" / "out"
+    )
+    assert [each.video.read_bytes() for each in found.records] == [b"A", b"B"]
+    files = [path for path in (tmp_path / "work").rglob("*") if path.is_file()]
+    assert sorted(path.name for path in files) == ["B.webm", "a.mp4"]
+    assert found.problems == ()
+
+
+def test_two_zips_of_one_name_do_not_mix(table, pack, tmp_path):
+    first = pack(("a.mp4", b"1")).rename(tmp_path / "first.zip")
+    (tmp_path / "other").mkdir()
+    second = pack(("b.mp4", b"2")).rename(tmp_path / "other" / "first.zip")
+    found = read_records(table("video,prompt,mos", "a,p,1", "b,p,2"), [first, second], extract_to=tmp_path / "out")
+    assert [each.video.read_bytes() for each in found.records] == [b"1", b"2"]
+
+
+def test_a_zip_needs_a_folder_to_go_to(table, pack):
+    with pytest.raises(ValueError, match="pass extract_to"):
+        read_records(table(*overall(3)), pack(("0.mp4", b"")))
+
+
+@pytest.mark.parametrize(
+    "name", ["../a.mp4", "x/../../a.mp4", "/tmp/a.mp4", "C:/a.mp4", "..\\a.mp4", "\\\\host\\a.mp4"]
+)
+def test_a_path_that_leads_out_of_the_zip_refuses_it(pack, name):
+    refuse(pack(("a.mp4", b"fine"), (name, b"evil")), "leads out of the zip; pack it anew")
+
+
+def test_a_link_refuses_the_zip(pack):
+    link = zipfile.ZipInfo("a.mp4")
+    link.external_attr = 0o120777 << 16
+    refuse(pack((link, b"/etc/passwd")), "“a.mp4” is a link")
+
+
+def test_a_bomb_is_stopped_by_the_bytes_that_come_out(pack):
+    refuse(pack(("a.mp4", bytes(5_000_000))), "grows more than 100 times")
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "match"),
+    [
+        ("entries", 1, "holds 2 files; 1 at most"),
+        ("entries", 0, "holds too many files; 0 at most"),
+        ("entry_bytes", 999, "“a.mp4” is larger than"),
+        ("total_bytes", 1999, "holds more than"),
+    ],
+)
+def test_a_zip_beyond_a_limit_is_refused(pack, monkeypatch, limit, value, match):
+    monkeypatch.setattr(match_module, "VIDEO_ZIP_LIMITS", dataclasses.replace(VIDEO_ZIP_LIMITS, **{limit: value}))
+    noise = random.Random(0).randbytes(1000)
+    refuse(pack(("a.mp4", noise), ("b.mp4", noise)), match, wanted=("a", "b"))
+
+
+def test_a_zip_at_its_limits_is_extracted(pack, monkeypatch, tmp_path):
+    monkeypatch.setattr(match_module, "VIDEO_ZIP_LIMITS", ZipLimits(2, 1000, 2000, 100))
+    noise = random.Random(0).randbytes(1000)
+    files = extract_videos(pack(("a.mp4", noise), ("b.mp4", noise)), tmp_path / "out", wanted=("a", "b"))
+    assert [file.read_bytes() for file in files] == [noise, noise]
+
+
+def test_a_zip_that_lies_about_a_size_is_refused(pack):
+    path = pack(("a.mp4", b"x" * 300))
+    size = (300).to_bytes(4, "little")
+    assert path.read_bytes().count(size) == 2  # local header and directory
+    path.write_bytes(path.read_bytes().replace(size, (30).to_bytes(4, "little")))
+    refuse(path, "damaged or not a zip")
+
+
+def test_damaged_encrypted_unusual_repeated_and_empty_zips_are_refused(pack, tmp_path):
+    path = pack(("a.mp4", random.Random(0).randbytes(1000)))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:500])
+    refuse(path, "damaged or not a zip")
+    path.write_bytes(whole[:200] + b"????" + whole[204:])
+    refuse(path, "damaged or not a zip")
+    directory = whole.index(b"PK\1\2")
+    path.write_bytes(whole[: directory + 8] + b"\1" + whole[directory + 9 :])
+    refuse(path, "“a.mp4” is encrypted")
+    refuse(pack(("a.mp4", b"x"), method=zipfile.ZIP_LZMA), "unusual method; use plain zip")
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        path = pack(("a.mp4", b"x"), ("a.mp4", b"y"))
+    refuse(path, r"holds one path twice \(a.mp4\); pack it anew")
+    refuse(pack(("a.txt", b"x")), "holds no videos$")
+    refuse(pack(("a.zip", b"x")), "archives inside it are not opened: unpack them")
+
+
+def test_any_damage_is_refused_or_harmless(pack, tmp_path):
+    whole = pack(("v/a.mp4", random.Random(1).randbytes(100)), ("v/b.mp4", b"b" * 100)).read_bytes()
+    rng = random.Random(2)
+    for trial in range(60):
+        data = bytearray(whole)
+        data[rng.randrange(len(data))] = rng.randrange(256)
+        path = tmp_path / "videos.zip"
+        path.write_bytes(data)
+        try:
+            files = extract_videos(path, tmp_path / str(trial), wanted=("a", "b"))
+        except RecordError:
+            assert not (tmp_path / str(trial)).exists()
+        else:
+            assert all(file.resolve().is_relative_to(tmp_path / str(trial)) for file in files)
+    assert not list(tmp_path.glob(".partial*"))
+
+
+def test_a_folder_with_files_in_it_is_not_extracted_into(pack, folder):
+    with pytest.raises(RecordError, match="is not empty; give an empty or a new folder"):
+        extract_videos(pack(("a.mp4", b"x")), folder("old.mp4"), wanted=("a",))
