@@ -361,11 +361,11 @@ def test_of_a_sessions_runs_the_last_that_ended_stays():
         folder.mkdir()
         archives.append(session.end_run(folder))
         archives[-1].touch()
-        assert session.checkpoint == folder
+        assert session.model.checkpoint == folder
     assert [path.name for path in session.folder.iterdir()] == ["run-3"]
     assert [archive.exists() for archive in archives] == [False, False, True]
     session.new_run().mkdir()  # one that fails leaves the last that ended
-    assert session.checkpoint.exists()
+    assert session.model.checkpoint.exists()
     assert archives[-1].exists()
     session.close()
     assert not archives[-1].exists()
@@ -381,7 +381,7 @@ def test_the_visitors_own_model_is_loaded_once_by_calls_at_once(monkeypatch, tmp
         return loaded[-1]
 
     monkeypatch.setattr("vjepa_demo.tasks.score.load_scorer", load)
-    session.checkpoint = tmp_path
+    session.model.checkpoint = tmp_path
     threads = [threading.Thread(target=session.own_scorer, args=["mine"]) for _ in range(2)]
     for thread in threads:
         thread.start()

@@ -12,8 +12,8 @@ from pages import fill_in, wait_for_scores
 from playwright.sync_api import expect
 
 from vjepa_demo.app import history, score_tab
-from vjepa_demo.app.history import MAX_REMEMBERED, remember, scored_clip
-from vjepa_demo.app.session import Session
+from vjepa_demo.app.history import scored_clip
+from vjepa_demo.app.session import MAX_REMEMBERED, Session
 
 
 @pytest.fixture
@@ -29,19 +29,19 @@ def clip(prompt: str = "a cat", video: str = "/tmp/clip.mp4", **changes):
 
 def test_the_newest_come_first_and_the_oldest_goes(session):
     for number in range(MAX_REMEMBERED + 3):
-        remember(session, clip(str(number)))
-    assert [each.result.prompt for each in session.history] == [str(n) for n in range(14, 2, -1)]
+        session.history.remember(clip(str(number)))
+    assert [each.result.prompt for each in session.history.clips] == [str(n) for n in range(14, 2, -1)]
 
 
 def test_the_same_clip_prompt_and_model_are_there_once(session):
-    remember(session, clip())
-    remember(session, clip("a dog"))
-    remember(session, clip())
-    assert [each.result.prompt for each in session.history] == ["a cat", "a dog"]
-    remember(session, clip(model="vitg"))
-    remember(session, clip(video="/tmp/other/clip.mp4"))
-    remember(session, clip(scores=dict.fromkeys(RESULT.scores, 2.0)))  # a model of the same name, trained anew
-    assert len(session.history) == 5
+    session.history.remember(clip())
+    session.history.remember(clip("a dog"))
+    session.history.remember(clip())
+    assert [each.result.prompt for each in session.history.clips] == ["a cat", "a dog"]
+    session.history.remember(clip(model="vitg"))
+    session.history.remember(clip(video="/tmp/other/clip.mp4"))
+    session.history.remember(clip(scores=dict.fromkeys(RESULT.scores, 2.0)))  # a model of the same name, trained anew
+    assert len(session.history.clips) == 5
 
 
 def test_no_frames_are_kept_and_what_is_shown_is(session):
@@ -54,7 +54,7 @@ def test_no_frames_are_kept_and_what_is_shown_is(session):
 
 def test_an_empty_history_shows_nothing_and_what_was_typed_is_escaped(session):
     assert history.panel(session) == ""
-    remember(session, clip("<script>"))
+    session.history.remember(clip("<script>"))
     assert "&lt;script&gt;" in history.panel(session)
     assert "<script" not in history.panel(session)
 
@@ -63,7 +63,7 @@ def test_a_deleted_upload_leaves_its_scores_and_is_not_compared(session, tmp_pat
     (tmp_path / "clip.mp4").write_bytes(b"")
     there, gone = clip(video=str(tmp_path / "clip.mp4")), clip(video=str(tmp_path / "gone.mp4"))
     for each in (there, gone):
-        remember(session, each)
+        session.history.remember(each)
     told = []
     monkeypatch.setattr(gr, "Warning", told.append)
     video, prompt, model, *shown = score_tab._restored(gr.EventData(None, {"key": gone.key}), session)

@@ -132,7 +132,7 @@ def test_a_file_of_labels_needs_its_videos(hub, command, arguments, labels):
 
 def test_a_push_from_the_page_is_the_visitors_own(hub, account, session, checkpoint_folder, caplog):
     caplog.set_level(logging.DEBUG)
-    session.checkpoint = checkpoint_folder
+    session.model.checkpoint = checkpoint_folder
     answer, field = checkpoint_panel._push(session, " you/scores ", True, " hf_you ", None)
     repo = hub.repos["models/you/scores"]
     assert (repo.private, repo.readers, field) == (True, {"you"}, "")
@@ -141,7 +141,7 @@ def test_a_push_from_the_page_is_the_visitors_own(hub, account, session, checkpo
 
 
 def test_who_signed_in_needs_no_token(hub, session, checkpoint_folder):
-    session.checkpoint = checkpoint_folder
+    session.model.checkpoint = checkpoint_folder
     signed_in = gr.OAuthToken(token="hf_you", scope="contribute-repos", expires_at=0)
     checkpoint_panel._push(session, "you/scores", False, "", signed_in)
     assert not hub.repos["models/you/scores"].private
@@ -149,7 +149,7 @@ def test_who_signed_in_needs_no_token(hub, session, checkpoint_folder):
 
 @pytest.mark.parametrize("typed", ["", " ", None])
 def test_the_page_never_pushes_with_the_account_of_the_machine(hub, account, session, checkpoint_folder, typed):
-    session.checkpoint = checkpoint_folder
+    session.model.checkpoint = checkpoint_folder
     with pytest.raises(gr.Error, match="no token: paste one that may write"):
         checkpoint_panel._push(session, "me/scores", True, typed, None)
     assert hub.requests == []
@@ -158,7 +158,7 @@ def test_the_page_never_pushes_with_the_account_of_the_machine(hub, account, ses
 def test_a_push_that_fails_says_why_and_not_the_token(hub, session, checkpoint_folder):
     with pytest.raises(gr.Error, match="train one first"):
         checkpoint_panel._push(session, "me/scores", True, "hf_me", None)
-    session.checkpoint = checkpoint_folder
+    session.model.checkpoint = checkpoint_folder
     with pytest.raises(gr.Error, match="does not know this account") as caught:
         checkpoint_panel._push(session, "me/scores", True, "hf_secret", None)
     assert "secret" not in caught.value.message
@@ -189,15 +189,15 @@ def test_an_uploaded_checkpoint_leaves_no_files_and_no_half_state(session, small
 
 
 def test_what_was_trained_here_is_scored_with_again_after_another_checkpoint(session, small_zip, checkpoint_folder):
-    session.checkpoint = checkpoint_folder
+    session.model.checkpoint = checkpoint_folder
     for _ in range(2):
         checkpoint_panel._use_zip(session, str(small_zip))
-        assert session.scorer.name == "my uploaded checkpoint"
+        assert session.model.scorer.name == "my uploaded checkpoint"
         checkpoint_panel.choose_mine(session)
-        assert session.scorer.name == "my fine-tuned model"
-    trained = session.scorer
+        assert session.model.scorer.name == "my fine-tuned model"
+    trained = session.model.scorer
     checkpoint_panel.choose_mine(session)
-    assert session.scorer is trained
+    assert session.model.scorer is trained
 
 
 def test_a_strangers_checkpoint_does_not_choose_what_is_fetched(hub, session, checkpoint_folder, tmp_path):
@@ -211,7 +211,7 @@ def test_a_strangers_checkpoint_does_not_choose_what_is_fetched(hub, session, ch
     push_checkpoint(folder, "you/x", token="hf_you", private=False)
     with pytest.raises(gr.Error, match="you/x rests on owner/private-encoder"):
         checkpoint_panel._use_hub(session, "you/x")
-    assert session.scorer is None
+    assert session.model.scorer is None
 
 
 def test_the_page_takes_names_of_the_hub_and_no_folders(hub, account, session, checkpoint_folder, monkeypatch):

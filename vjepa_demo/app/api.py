@@ -294,7 +294,7 @@ def _scored(
     from vjepa_demo.tasks.batch import run_batch, summarise_batch
 
     out, results = folder / "scores.csv", []
-    run = run_batch(scorer, table, out, should_stop=session.should_stop_batch)
+    run = run_batch(scorer, table, out, should_stop=session.batch.run.should_stop)
     with closing(in_turn(run)) as reports:
         for report in reports:
             results.append(report.result)
@@ -354,7 +354,7 @@ def _records(session: Session, files: tuple[str, list[str]], label_range: str, f
 
 def _go_on(session: Session) -> None:
     """Raises RecordError if the client has gone."""
-    session.should_stop()
+    session.check_open()
 
 
 def _add_check_labels(visitors: Visitors) -> None:
@@ -452,9 +452,9 @@ def _add_fine_tune(default_model: str, visitors: Visitors) -> None:
             data, warnings = training_data(records, config, description=Path(files[0]).name, kind=kind)
             for report in _train(session, model, data, config):
                 told = _told(report)
-                if session.archive is not None and told["phase"] == "done":
+                if session.model.archive is not None and told["phase"] == "done":
                     told |= {"warnings": list(warnings), "problems": list(map(asdict, records.problems))}
-                    told |= {"checkpoint": download(answer, session.archive, request)}
+                    told |= {"checkpoint": download(answer, session.model.archive, request)}
                 yield for_caller(told, request)
 
     defaults = TrainConfig()
@@ -480,7 +480,7 @@ def _train(session: Session, model: str, data: TrainingData, config: TrainConfig
     from vjepa_demo.tasks.train import TrainingResult, fine_tune
 
     with TRAININGS.turn():
-        for report in fine_tune(model, data, config, session.new_run(), should_stop=session.should_stop):
+        for report in fine_tune(model, data, config, session.new_run(), should_stop=session.training.run.should_stop):
             if isinstance(report, TrainingResult):
                 zip_checkpoint(report.folder, session.end_run(report.folder))
             yield report

@@ -5,9 +5,8 @@ What is kept of a clip is what the page shows, not the frames: those of twelve c
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,13 +15,12 @@ import gradio as gr
 
 from vjepa_demo.app import html as render
 from vjepa_demo.app.events import TOLD, shown_errors
-from vjepa_demo.app.session import Session
+from vjepa_demo.app.session import ScoredClip, Session
 from vjepa_demo.schema import RecordError, VideoScores
 
 if TYPE_CHECKING:
     from vjepa_demo.app.compare_tab import CompareTab
 
-MAX_REMEMBERED = 12
 # Tells the server which clip's button was pressed, by the clip's key: by its place it might be another one by then.
 JS = """
 element.addEventListener('click', (event) => {
@@ -35,27 +33,6 @@ element.addEventListener('click', (event) => {
 """
 
 
-@dataclass(frozen=True)
-class ScoredClip:
-    """A clip that was scored: its file, the value of the model's choice, the scores without frames, and as HTML the
-    frames that the model saw and one of them as a small picture."""
-
-    video: Path
-    model: str
-    result: VideoScores
-    strip: str
-    picture: str
-    key: str = field(default_factory=lambda: uuid.uuid4().hex)
-
-    def is_like(self, other: ScoredClip) -> bool:
-        """Whether it is the same clip with the same prompt and model; a model that scores otherwise is another."""
-        return self._identity == other._identity
-
-    @property
-    def _identity(self) -> tuple[Any, ...]:
-        return self.video, self.result.prompt, self.result.model, tuple(self.result.scores.values())
-
-
 def scored_clip(video: str, model: str, result: VideoScores) -> ScoredClip:
     """What is kept of `result`, which the model's choice `model` gave for the file `video`."""
     frames = result.frames
@@ -65,12 +42,6 @@ def scored_clip(video: str, model: str, result: VideoScores) -> ScoredClip:
     )
 
 
-def remember(session: Session, clip: ScoredClip) -> None:
-    """Put `clip` first, and keep the newest `MAX_REMEMBERED`; what is like it goes."""
-    session.shown = clip
-    session.history = [clip, *(each for each in session.history if not each.is_like(clip))][:MAX_REMEMBERED]
-
-
 def add_history() -> gr.HTML:
     """The panel, empty; `panel` fills it."""
     return gr.HTML(js_on_load=JS, apply_default_css=False, elem_id="history")
@@ -78,9 +49,9 @@ def add_history() -> gr.HTML:
 
 def panel(session: Session) -> str:
     """The clips of this session, newest first; nothing where there are none."""
-    if not session.history:
+    if not session.history.clips:
         return ""
-    cards = "".join(map(_card, session.history))
+    cards = "".join(map(_card, session.history.clips))
     title = "Scored in this session, with Overall: click one to bring it back"
     return f'<p class="strip-title">{title}</p><ul class="history">{cards}</ul>'
 
@@ -99,18 +70,6 @@ def _card(clip: ScoredClip) -> str:
     )
 
 
-def found(session: Session, key: str) -> ScoredClip:
-    """The clip of the history that was clicked.
-
-    Raises:
-        RecordError: if it is no longer there.
-    """
-    for clip in session.history:
-        if clip.key == key:
-            return clip
-    raise RecordError("this clip is no longer in the history: score it again")
-
-
 def file_of(clip: ScoredClip) -> str | None:
     """The clip's file; None, and the person is told, where it has been deleted meanwhile: uploads last a day."""
     if clip.video.is_file():
@@ -125,7 +84,7 @@ def wire_compare(history: gr.HTML, button: gr.Button, compare: CompareTab, sessi
     """Send a clip of the `history`, or with the `button` the one whose scores are shown, to the Compare tab."""
 
     def send_found(event: gr.EventData, visitor: Session, *values: Any) -> tuple[Any, ...]:
-        return _sent(lambda: found(visitor, event.key), compare, values)
+        return _sent(lambda: visitor.history.find(event.key), compare, values)
 
     def send_shown(visitor: Session, *values: Any) -> tuple[Any, ...]:
         return _sent(lambda: _shown(visitor), compare, values)
@@ -135,9 +94,9 @@ def wire_compare(history: gr.HTML, button: gr.Button, compare: CompareTab, sessi
 
 
 def _shown(session: Session) -> ScoredClip:
-    if session.shown is None:
+    if session.history.shown is None:
         raise RecordError("the server was started anew: load this page again")
-    return session.shown
+    return session.history.shown
 
 
 def _sent(find: Callable[[], ScoredClip], compare: CompareTab, values: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -12,7 +12,7 @@ from vjepa_demo.config import ModelPreset, model_presets
 def model_choices(session: Session | None = None) -> list[tuple[str, str]]:
     """(what is shown, name) of each model that this visitor can choose."""
     presets = [(_shown(preset), preset.name) for preset in model_presets().values()]
-    return presets if session is None or session.scorer is None else [*presets, (session.scorer.name, MINE)]
+    return presets if session is None or session.model.scorer is None else [*presets, (session.model.scorer.name, MINE)]
 
 
 def _shown(preset: ModelPreset) -> str:

@@ -14,9 +14,9 @@ import gradio as gr
 from vjepa_demo.app import html as render
 from vjepa_demo.app.charts import radar_chart
 from vjepa_demo.app.events import AT_ONCE, TOLD, add_running, keep_in_step, shown_errors
-from vjepa_demo.app.history import ScoredClip, add_history, file_of, found, panel, remember, scored_clip
+from vjepa_demo.app.history import add_history, file_of, panel, scored_clip
 from vjepa_demo.app.model_choice import add_model_choice, refusal
-from vjepa_demo.app.session import Session
+from vjepa_demo.app.session import ScoredClip, Session
 from vjepa_demo.config import ASSETS
 from vjepa_demo.schema import DemoError, VideoError, VideoScores
 
@@ -111,10 +111,10 @@ def add_score_tab(
             try:
                 result = _score(visitor.or_else(load_scorer), video, prompt, model, progress)
             except DemoError as error:
-                visitor.problem = str(error)
+                visitor.history.problem = str(error)
                 raise
         clip = scored_clip(video or "", model, result)
-        remember(visitor, clip)
+        visitor.history.remember(clip)
         yield gr.skip(), *_shown(clip), panel(visitor)
 
     with gr.Row(equal_height=False, elem_id="score-row"):
@@ -248,8 +248,8 @@ def _score(
 def _restored(event: gr.EventData, visitor: Session) -> tuple[Any, ...]:
     """A clip of the history as it was when it was scored: its video, prompt, model and results."""
     with shown_errors():
-        clip = found(visitor, event.key)
-    visitor.shown = clip
+        clip = visitor.history.find(event.key)
+    visitor.history.shown = clip
     return file_of(clip), clip.result.prompt, clip.model, *_shown(clip)
 
 
@@ -270,7 +270,7 @@ def _shown(clip: ScoredClip) -> tuple[Any, ...]:
 
 def _cleared(visitor: Session) -> tuple[Any, ...]:
     """No scores, and why; where nothing is known of that, what to do."""
-    why, visitor.problem = visitor.problem, ""
+    why, visitor.history.problem = visitor.history.problem, ""
     told = gr.HTML(render.problem(why) if why else render.EMPTY, visible=True)
     return told, gr.Column(visible=False), "", None, "", "", "", "", ""
 

@@ -1,6 +1,6 @@
 """What one visitor has: a folder of their own, their clips, scores and checkpoint. Gone when the session ends.
 
-What was uploaded is not theirs alone: Gradio keeps equal files once, whoever brings them, and deletes them after a day.
+Uploads are not part of it: Gradio keeps equal files once, whoever uploaded them, and deletes them after a day.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import secrets
 import shutil
 import tempfile
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,18 +19,165 @@ from typing import TYPE_CHECKING, Any, Literal
 import gradio as gr
 from gradio.utils import get_upload_folder
 
+from vjepa_demo import tasks
 from vjepa_demo.app.events import AT_ONCE
 from vjepa_demo.app.turns import Turns
-from vjepa_demo.schema import ModelError, RecordError
+from vjepa_demo.schema import BatchTable, LabelSource, ModelError, RecordError, RecordSet, RowResult, VideoScores
 
 if TYPE_CHECKING:
-    from vjepa_demo.app.history import ScoredClip
-    from vjepa_demo.data.records import RecordSet
-    from vjepa_demo.tasks.batch import BatchTable, RowResult
-    from vjepa_demo.tasks.score import Scorer
+    from vjepa_demo.tasks import Scorer
 
 BatchOrder = Literal["latest", "errors", "best", "worst"]  # which rows of a batch are shown first
-MINE = "mine"  # the value of the Score tab's model choice that stands for the visitor's own checkpoint
+MINE = "mine"  # the value of the model choice that stands for the visitor's own checkpoint
+MAX_REMEMBERED = 12  # scored clips
+
+
+# ---- scored clips ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ScoredClip:
+    """A clip that was scored: its file, the value of the model choice, the scores without frames, and as HTML the
+    frames that the model saw and one of them as a small picture."""
+
+    video: Path
+    model: str
+    result: VideoScores
+    strip: str
+    picture: str
+    key: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def is_like(self, other: ScoredClip) -> bool:
+        """Whether it is the same clip with the same prompt and model; a model that scores otherwise is another."""
+        return self._identity == other._identity
+
+    @property
+    def _identity(self) -> tuple[Any, ...]:
+        return self.video, self.result.prompt, self.result.model, tuple(self.result.scores.values())
+
+
+@dataclass(eq=False)
+class ScoreHistory:
+    """The clips that were scored in the Score tab, newest first, and the one whose scores are shown there.
+
+    `problem` says why there are no scores in the tab, until that is shown.
+    """
+
+    clips: list[ScoredClip] = field(default_factory=list)
+    shown: ScoredClip | None = None
+    problem: str = ""
+
+    def remember(self, clip: ScoredClip) -> None:
+        """Put `clip` first, in place of one that is like it, and keep the newest `MAX_REMEMBERED`."""
+        self.shown = clip
+        self.clips = [clip, *(each for each in self.clips if not each.is_like(clip))][:MAX_REMEMBERED]
+
+    def find(self, key: str) -> ScoredClip:
+        """The clip with this key.
+
+        Raises:
+            RecordError: if it is no longer there.
+        """
+        for clip in self.clips:
+            if clip.key == key:
+                return clip
+        raise RecordError("this clip is no longer in the history: score it again")
+
+
+# ---- runs ------------------------------------------------------------------------------------------------------------
+
+
+class Run:
+    """A place for one long run of a visitor, from the press of its button until its end is shown."""
+
+    def __init__(self, closed: threading.Event, already_running: str) -> None:
+        """`closed` tells that the visitor has left; `already_running` is what a second run is refused with."""
+        self._closed, self._already_running = closed, already_running
+        self._claimed = threading.Lock()
+        self.stop = threading.Event()  # set when the visitor presses Stop
+
+    @property
+    def is_running(self) -> bool:
+        return self._claimed.locked()
+
+    def claim(self) -> None:
+        """Take the place, before anything slow: of two buttons that are pressed at once, one is refused.
+
+        Raises:
+            RecordError: if it is taken.
+        """
+        if not self._claimed.acquire(blocking=False):
+            raise RecordError(self._already_running)
+        self.stop.clear()
+
+    def release(self) -> None:
+        """Give the place back, if it is taken."""
+        if self._claimed.locked():
+            self._claimed.release()
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Around what prepares a run: the place is claimed, and given back only if that fails.
+
+        Raises:
+            RecordError: if it is taken.
+        """
+        self.claim()
+        try:
+            yield
+        except BaseException:
+            self.release()
+            raise
+
+    def should_stop(self) -> bool:
+        """Whether the visitor pressed Stop.
+
+        Raises:
+            RecordError: if the visitor has left: what runs for them is to be abandoned.
+        """
+        _check_open(self._closed)
+        return self.stop.is_set()
+
+
+def _check_open(closed: threading.Event) -> None:
+    if closed.is_set():
+        raise RecordError("the session has ended: reload the page")
+
+
+# ---- training, and the visitor's own model ---------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class Training:
+    """The labelled clips that were checked in the Fine-tune tab, and the run that learns from them.
+
+    `checked` is what `records` were read from. `kind` is "procedural" for the sample data set, which says so by itself;
+    of other data the visitor says who gave the labels when the training starts.
+    """
+
+    run: Run
+    records: RecordSet | None = None
+    checked: Any = None
+    description: str = ""
+    kind: LabelSource = "undeclared"
+    num_runs: int = 0
+
+
+@dataclass(eq=False)
+class OwnModel:
+    """The checkpoint that was trained in this session, and the scorer that the model choice calls "mine".
+
+    `scorer` may be of a checkpoint from elsewhere; `scorer_of` is the checkpoint trained here that it has, else None.
+    """
+
+    checkpoint: Path | None = None
+    archive: Path | None = None  # the checkpoint as a zip, to be downloaded
+    scorer: Scorer | None = None
+    scorer_of: Path | None = None
+    loading: threading.Lock = field(default_factory=threading.Lock)
+
+
+# ---- batches ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(eq=False)
@@ -43,10 +191,6 @@ class Batch:
     order: BatchOrder = "latest"
 
     @property
-    def model(self) -> str:
-        return "" if self.scorer is None else self.scorer.name
-
-    @property
     def num_left(self) -> int:
         return len(self.table.rows) - len(self.results)
 
@@ -57,10 +201,20 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Staged:
-    """What Score all would score. Until then the batch before it stays, with all its scores."""
+class Added:
+    """What the visitor added to be scored, to be compared: "nothing" is the same however the page says it."""
 
-    inputs: tuple[Any, ...] = ((), None, "", None)  # that were checked: videos, table, prompt, range of the labels
+    videos: tuple[str, ...] = ()
+    table: str | None = None
+    prompt: str = ""
+    label_range: str | None = None
+
+
+@dataclass(frozen=True)
+class Staged:
+    """What Score all would score. Until it is pressed, the batch before it stays, with all its scores."""
+
+    added: Added = Added()  # what was checked
     table: BatchTable | None = None
     problem: str = ""  # why what was added is no table
 
@@ -70,35 +224,35 @@ class Staged:
 
 
 @dataclass(eq=False)
-class Session:
-    """Held by Gradio for one visitor alone: nobody else can name it, and its folder's name is not told."""
+class BatchState:
+    """The last batch that was begun, what the next would score, and the run that scores.
 
-    records: RecordSet | None = None
-    checked: tuple[Any, ...] | None = None  # the uploads that `records` are of: labels, videos, range of the labels
-    description: str = ""
-    kind: Literal["human", "procedural"] = "human"
-    checkpoint: Path | None = None
-    scorer: Scorer | None = None
-    scorer_of: Path | None = None  # the checkpoint trained here that `scorer` has; None for one from elsewhere
-    loading: threading.Lock = field(default_factory=threading.Lock)  # the visitor's own checkpoint
-    downloads: list[Path] = field(default_factory=list)  # folders of files that the session made to be fetched
-    archive: Path | None = None  # of the checkpoint, among the downloads
-    checks: Turns = field(default_factory=Turns)  # one of what was added at a time: each begins with an empty folder
-    stop: threading.Event = field(default_factory=threading.Event)
-    closed: threading.Event = field(default_factory=threading.Event)
-    is_training: bool = False
-    runs: int = 0
-    history: list[ScoredClip] = field(default_factory=list)  # newest first
-    shown: ScoredClip | None = None  # in the Score tab
-    problem: str = ""  # why there are no scores in it, until that is shown
-    batch: Batch | None = None  # the last that was begun
-    batches: int = 0
+    `unpacked` holds the last uploads, and the same with a folder in place of each zip.
+    """
+
+    run: Run
+    last: Batch | None = None
     staged: Staged = field(default_factory=Staged)
-    unpacked: tuple[tuple[str, ...], list[Path]] | None = None  # uploads, with a folder in place of each zip
-    stop_batch: threading.Event = field(default_factory=threading.Event)
-    is_scoring: bool = False  # a batch
-    _folder: tempfile.TemporaryDirectory[str] | None = None  # which is deleted with this object, if not before
-    _making: threading.Lock = field(default_factory=threading.Lock)  # the folder
+    unpacked: tuple[tuple[str, ...], list[Path]] | None = None
+    num_batches: int = 0
+
+
+# ---- all together ----------------------------------------------------------------------------------------------------
+
+
+class Session:
+    """Held by Gradio for one visitor alone: nobody else can name it, and nobody is told its folder's name."""
+
+    def __init__(self) -> None:
+        self.closed = threading.Event()
+        self.checks = Turns()  # one check of what was added at a time: each begins with an empty folder
+        self.downloads: list[Path] = []  # folders of files that the session made to be downloaded
+        self.history = ScoreHistory()
+        self.model = OwnModel()
+        self.training = Training(Run(self.closed, "a training runs already: wait until it has ended, or stop it"))
+        self.batch = BatchState(Run(self.closed, "a batch runs already: wait until it has ended, or stop it"))
+        self._folder: tempfile.TemporaryDirectory[str] | None = None  # deleted with this object, if not before
+        self._making_folder = threading.Lock()
 
     @property
     def folder(self) -> Path:
@@ -107,11 +261,19 @@ class Session:
         Raises:
             RecordError: if there is none yet, and the visitor has left.
         """
-        with self._making:
+        with self._making_folder:
             if self._folder is None:
-                self._check_open()
+                self.check_open()
                 self._folder = tempfile.TemporaryDirectory(prefix="vjepa-demo-", ignore_cleanup_errors=True)
             return Path(self._folder.name)
+
+    def download_path(self, name: str) -> Path:
+        """Where to write a file that the visitor is to download: Gradio serves it, nobody can guess it, and it is
+        deleted with the session."""
+        folder = Path(get_upload_folder(), secrets.token_hex(32))
+        folder.mkdir(parents=True)
+        self.downloads.append(folder)
+        return folder / name
 
     def or_else(self, load_scorer: Callable[[str], Scorer]) -> Callable[[str], Scorer]:
         """`load_scorer`, but for `MINE` this visitor's own scorer.
@@ -123,66 +285,67 @@ class Session:
         def load(name: str) -> Scorer:
             if name != MINE:
                 return load_scorer(name)
-            if self.scorer is None:
+            if self.model.scorer is None:
                 raise ModelError("your own model is gone: train or load it again, or choose demo")
-            return self.scorer
+            return self.model.scorer
 
         return load
 
     def own_scorer(self, shown_as: str) -> Scorer | None:
         """The scorer of the checkpoint that was trained here, loaded now if need be, once; None if there is none."""
-        from vjepa_demo.tasks.score import load_scorer
-
-        with self.loading:
-            if self.checkpoint is None:
+        own = self.model
+        with own.loading:
+            if own.checkpoint is None:
                 return None
-            if self.scorer is None or self.scorer_of != self.checkpoint:
-                self.scorer, self.scorer_of = load_scorer(str(self.checkpoint), shown_as=shown_as), self.checkpoint
-            return self.scorer
+            if own.scorer is None or own.scorer_of != own.checkpoint:
+                own.scorer = tasks.load_scorer(str(own.checkpoint), shown_as=shown_as)
+                own.scorer_of = own.checkpoint
+            return own.scorer
 
     def new_run(self) -> Path:
         """The folder of the next training run."""
-        self.runs += 1
-        return self.folder / f"run-{self.runs}"
+        self.training.num_runs += 1
+        return self.folder / f"run-{self.training.num_runs}"
 
     def end_run(self, checkpoint: Path) -> Path:
-        """A run has given `checkpoint`: what the runs before it left goes. Returns where its zip is to be written."""
-        with self.loading:
-            self.checkpoint = checkpoint
+        """Make `checkpoint` the visitor's own and delete what earlier runs left. Returns where to write its zip."""
+        own = self.model
+        with own.loading:
+            own.checkpoint = checkpoint
         for folder in set(self.folder.glob("run-*")) - {checkpoint}:
             shutil.rmtree(folder, ignore_errors=True)
-        if self.archive is not None:
-            self.downloads.remove(self.archive.parent)
-            shutil.rmtree(self.archive.parent, ignore_errors=True)
-        self.archive = self.download_path(f"checkpoint-{self.runs}.zip")
-        return self.archive
-
-    def download_path(self, name: str) -> Path:
-        """Where to write a file that the visitor is to download: Gradio serves it, nobody can guess it, and it is
-        deleted with the session."""
-        folder = Path(get_upload_folder(), secrets.token_hex(32))
-        folder.mkdir(parents=True)
-        self.downloads.append(folder)
-        return folder / name
+        if own.archive is not None:
+            self.downloads.remove(own.archive.parent)
+            shutil.rmtree(own.archive.parent, ignore_errors=True)
+        own.archive = self.download_path(f"checkpoint-{self.training.num_runs}.zip")
+        return own.archive
 
     def new_batch(self, table: BatchTable) -> Batch:
-        """What is scored from now on; the scores there were go."""
-        if self.batch is not None:
-            self.batch.out.unlink(missing_ok=True)
-        self.batches += 1
-        self.batch = Batch(table, self.folder / f"scores-{self.batches}.csv")
-        return self.batch
+        """What is scored from now on, in place of the last batch and its scores."""
+        batches = self.batch
+        if batches.last is not None:
+            batches.last.out.unlink(missing_ok=True)
+        batches.num_batches += 1
+        batches.last = Batch(table, self.folder / f"scores-{batches.num_batches}.csv")
+        return batches.last
+
+    def check_open(self) -> None:
+        """
+        Raises:
+            RecordError: if the visitor has left.
+        """
+        _check_open(self.closed)
 
     def close(self) -> None:
         """Stop what runs and delete what was made for the visitor."""
         self.closed.set()
-        self.stop.set()
-        self.stop_batch.set()
+        self.training.run.stop.set()
+        self.batch.run.stop.set()
         self.delete()
 
     def delete(self) -> None:
         """Delete the folder and the downloads; a run that was still writing calls it once more."""
-        with self._making:
+        with self._making_folder:
             if self._folder is not None:
                 self._folder.cleanup()
         for folder in self.downloads:
@@ -197,29 +360,9 @@ class Session:
             if self.closed.is_set():
                 self.delete()
 
-    def should_stop(self) -> bool:
-        """Whether the visitor pressed Stop beside the training.
-
-        Raises:
-            RecordError: if the visitor left: what runs for them is to be abandoned.
-        """
-        return self._is_pressed(self.stop)
-
-    def should_stop_batch(self) -> bool:
-        """`should_stop` of the batch."""
-        return self._is_pressed(self.stop_batch)
-
-    def _is_pressed(self, stop: threading.Event) -> bool:
-        self._check_open()
-        return stop.is_set()
-
-    def _check_open(self) -> None:
-        if self.closed.is_set():
-            raise RecordError("the session has ended: reload the page")
-
 
 class _New:
-    """Every deep copy is a session of its own. (A `Session` would not do: Gradio takes a dataclass apart.)"""
+    """Every deep copy is a session of its own: Gradio copies the value of a `gr.State` for each visitor."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Session:
         return Session()
@@ -230,6 +373,6 @@ def add_session(app: gr.Blocks) -> gr.State:
     the page's load event: Gradio copies a state's value for a visitor when an event of theirs first needs it."""
     state = gr.State(delete_callback=Session.close)
     state.value = _New()  # the constructor would have copied it
-    # Gradio tells the end of those alone that an event has given back.
+    # Gradio calls `delete_callback` only for a state that an event has returned.
     app.load(lambda session: session, state, state, **AT_ONCE)
     return state
