@@ -39,33 +39,33 @@ CHECKPOINT_CONFIG_FILE = "config.json"  # a folder that holds it is a checkpoint
 
 MAX_PROMPT_CHARACTERS = 2000
 SHOWN_UNREAD = 48  # letters of the part of a prompt that a model does not read
-FEATURE_CACHE_BYTES = 256 * 2**20  # features and frames of the last clips that a running scorer remembers
-DECODE_AHEAD = 2  # clips decoded while another one is encoded
-CACHE_VARIABLE, CACHE_GB_VARIABLE = "VJEPA_DEMO_CACHE", "VJEPA_DEMO_CACHE_GB"  # of the environment
+FEATURE_CACHE_BYTES = 256 * 2**20  # memory for the features and frames of the last clips
+DECODE_AHEAD = 2  # clips that are decoded while another one is encoded
+CACHE_VARIABLE, CACHE_GB_VARIABLE = "VJEPA_DEMO_CACHE", "VJEPA_DEMO_CACHE_GB"  # environment variables
 GIGABYTE = 10**9
-MAX_CACHE_BYTES, CACHE_SHARE = 20 * GIGABYTE, 0.2  # on disk, where nothing else is set; of the free disk
+MAX_CACHE_BYTES, CACHE_SHARE = 20 * GIGABYTE, 0.2  # default disk budget: 20 GB, or this share of the free disk
 MAX_UPLOAD_BYTES = 2 * 2**30
-FETCH_SECONDS, MAX_REDIRECTS = 60.0, 10  # of a file that a program names by its URL
-MAX_KEPT_SESSIONS = 64  # of programs; of more, the one used longest ago goes
-MAX_WAITING = 64  # requests in the queue; the next is told to come back
+FETCH_SECONDS, MAX_REDIRECTS = 60.0, 10  # limits of a file that a program names by its URL
+MAX_KEPT_SESSIONS = 64  # of programs; past it, the session used longest ago is closed
+MAX_WAITING = 64  # requests in the queue; the next one is told to come back
 MIN_COMPARED, MAX_COMPARED = 2, 4  # videos side by side
-COMPARED_LETTERS = "ABCD"  # what they are called
-MAX_COMPARISON_BYTES = 2**20  # of a saved one
+COMPARED_LETTERS = "ABCD"  # the names of the videos that are compared
+MAX_COMPARISON_BYTES = 2**20  # of a saved comparison
 
 # Labelled tables. Below this many validation clips a rank correlation says nothing.
 MAX_TABLE_BYTES = 64 * 2**20
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
-MAX_CELL_CHARACTERS = 2**17 - 1  # Python's csv reads one more, for the apostrophe that a formula gets in the output
+MAX_CELL_CHARACTERS = 2**17 - 1  # one less than Python's csv reads: a formula gets an apostrophe in the output
 MIN_VALIDATION_CLIPS = 5
-DATASET_MAX_BYTES = 32 * 2**30  # of the videos that a data set on the Hub may have fetched
+DATASET_MAX_BYTES = 32 * 2**30  # of videos that are fetched from one data set on the Hub
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts"),
     *(".mts", ".flv", ".wmv", ".ogv", ".3gp", ".gif"),
 )
 
-# What of a checkpoint travels, by zip or over the Hub: never code, never a pickle, never a run's work folder.
+# The files of a checkpoint that travel, by zip or over the Hub: never code, never a pickle, never a run's work folder.
 CHECKPOINT_WEIGHTS_FILE, CHECKPOINT_CARD_FILE = "model.safetensors", "README.md"
-ENCODER_FOLDERS = ("video_encoder", "text_encoder")  # inside a checkpoint whose encoders are not on the Hub
+ENCODER_FOLDERS = ("video_encoder", "text_encoder")  # inside a checkpoint that brings its own encoders
 ENCODER_FILES = (
     *("config.json", "model.safetensors", "model.safetensors.index.json", "model-?????-of-?????.safetensors"),
     *("video_preprocessor_config.json", "preprocessor_config.json"),
@@ -100,9 +100,9 @@ CHECKPOINT_ZIP_LIMITS = ZipLimits(1000, CHECKPOINT_MAX_BYTES, CHECKPOINT_MAX_BYT
 
 
 def wait_passively() -> None:
-    """Let the threads of torch's OpenMP sleep while they wait for each other; call it before torch is imported.
+    """Let the threads of torch's OpenMP sleep while they wait for each other. Call it before torch is imported.
 
-    On two cores shared with other work, threads that spin instead made `demo` 20 to 40 times slower.
+    By default they spin: on two cores shared with other work that made `demo` 20 to 40 times slower.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -137,7 +137,7 @@ class View:
     grid: int = 8
 
     def __post_init__(self) -> None:
-        """Raises ValueError for what no view can be: the fields may come from a file."""
+        """Raises ValueError for fields that no view can have: they may come from a file."""
         if self.framing not in get_args(Framing):
             raise ValueError(f"framing is {self.framing!r}; choose one of {', '.join(get_args(Framing))}")
         limits = {
@@ -157,7 +157,7 @@ class View:
 
     @property
     def title(self) -> str:
-        """What a person reads of it."""
+        """The view in words, for a person."""
         most = f" (of {self.edge} lines at most)" if self.edge else ""
         what = {
             "crop": "the centre of the picture",
@@ -172,14 +172,14 @@ class View:
 
 
 SEED_VIEWS = (View(),)  # uniform in time, the centre of the shrunken frame
-# What a first head can be given to see, by name; the first is the seed's.
+# Views that a first head can be trained with, by name; the first is the seed's.
 NAMED_VIEWS = {
     "centre": View(),
     "whole": View(num_frames=16, framing="squeeze"),
     "dense": View(num_frames=16, window=16),
     "native": View(num_frames=4, window=16, framing="fragments", edge=1080),
 }
-# What `demo` looks at: the whole scene; motion from frame to frame; blur, noise and codec, up to 720 lines unscaled.
+# The views of `demo`: the whole scene; motion from frame to frame; blur, noise and compression at up to 720 lines.
 DEMO_VIEWS = (
     View(num_frames=8, framing="squeeze"),
     View(num_frames=16, window=16, edge=192),
@@ -249,7 +249,7 @@ class ModelConfig:
     views: tuple[View, ...] = SEED_VIEWS
 
     def __post_init__(self) -> None:
-        """Raises ValueError for what no model can be made of: the fields may come from a file."""
+        """Raises ValueError for fields that no model can have: they may come from a file."""
         object.__setattr__(self, "views", _read_views(self.views))  # JSON knows only lists and objects
         for name in ("video_encoder", "text_encoder"):
             if not isinstance(getattr(self, name), str) or not getattr(self, name):
@@ -320,19 +320,19 @@ class ModelPreset:
 
 
 def checkpoint_folder() -> Path:
-    """Where heads trained on this machine are kept: $VJEPA_DEMO_CHECKPOINTS, or a folder in the user's cache."""
+    """The folder of first heads trained on this machine: $VJEPA_DEMO_CHECKPOINTS, or one in the user's cache."""
     default = Path.home() / ".cache" / "vjepa_demo" / "checkpoints"
     return Path(os.environ.get("VJEPA_DEMO_CHECKPOINTS", default))
 
 
 def dataset_folder() -> Path:
-    """Where data sets from the Hub are kept for the command line: $VJEPA_DEMO_DATASETS, or in the user's cache."""
+    """The folder of data sets that the command line fetched: $VJEPA_DEMO_DATASETS, or one in the user's cache."""
     default = Path.home() / ".cache" / "vjepa_demo" / "datasets"
     return Path(os.environ.get("VJEPA_DEMO_DATASETS", default))
 
 
 def feature_cache_folder() -> Path:
-    """Where features of videos are kept for all processes: $VJEPA_DEMO_CACHE, or in the user's cache."""
+    """The folder of the feature cache of all processes: $VJEPA_DEMO_CACHE, or one in the user's cache."""
     default = Path.home() / ".cache" / "vjepa_demo" / "features"
     return Path(os.environ.get(CACHE_VARIABLE) or default).expanduser().absolute()
 
@@ -363,7 +363,7 @@ def gigabytes(text: str) -> int:
     except ValueError:
         value = math.nan
     if not 0 <= value < math.inf:
-        raise ValueError(f"{text!r} is no number of gigabytes: a number from 0 (nothing is kept) up was expected")
+        raise ValueError(f"{text!r} is no number of gigabytes; a number from 0 up was expected, where 0 keeps nothing")
     return int(value * GIGABYTE)
 
 
@@ -380,10 +380,10 @@ def model_presets() -> dict[str, ModelPreset]:
     return {preset.name: preset for preset in presets}
 
 
-LABEL_RANGES = ((1, 5), (1, 4), (0, 1), (0, 5), (1, 10), (0, 10), (0, 100))  # that the page offers to declare
+LABEL_RANGES = ((1, 5), (1, 4), (0, 1), (0, 5), (1, 10), (0, 10), (0, 100))  # ranges that a person can declare
 BOOTSTRAP_CLIPS = 400  # procedural clips that a first head learns from
-BOOTSTRAP_MODEL = "vitg"  # the model that gets a first head by itself, on a GPU: the default there once it has one
-BOOTSTRAP_VARIABLE = "VJEPA_DEMO_BOOTSTRAP"  # of the environment: which model instead, or 0 for none
+BOOTSTRAP_MODEL = "vitg"  # gets a first head by itself where there is a GPU, and is the default there afterwards
+BOOTSTRAP_VARIABLE = "VJEPA_DEMO_BOOTSTRAP"  # environment variable: another model, or 0 for none
 Scope = Literal["head", "top"]
 
 

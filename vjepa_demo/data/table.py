@@ -177,13 +177,13 @@ def _left_out_note(problems: Sequence[RecordProblem]) -> list[str]:
 
 
 def added_columns(header: Iterable[str]) -> tuple[str, ...]:
-    """What scoring adds to a table with the columns `header`: five scores and `unknown_words`, `error` and `scored_by`,
-    or free names."""
+    """The columns that scoring adds to a table with the columns `header`: five scores, then `unknown_words`,
+    `not_meaningful`, `error` and `scored_by`; a name that is taken gets a number."""
     taken = {name.casefold() for name in header}
     endings = ("", "_score", *(f"_score_{number}" for number in range(2, len(taken) + 3)))
     scores = ([f"{name}{ending}" for name in DIMENSIONS] for ending in endings)
     free = next(names for names in scores if not taken & {name.casefold() for name in names})
-    return *free, *(_free_name(name, taken) for name in ("unknown_words", "error", "scored_by"))
+    return *free, *(_free_name(name, taken) for name in ("unknown_words", "not_meaningful", "error", "scored_by"))
 
 
 def _free_name(name: str, taken: Collection[str]) -> str:
@@ -197,7 +197,7 @@ def _score_columns(header: Sequence[str]) -> set[int]:
     for end, name in enumerate(header):
         if not re.fullmatch(r"scored_by(_\d+)?", name):
             continue
-        for others in (2, 1):  # between the scores and this one; an older version of this program wrote `error` alone
+        for others in (3, 2, 1):  # columns between the scores and this one: older versions of this program wrote fewer
             start = end - len(DIMENSIONS) - others
             names = [re.sub(r"_score(_\d+)?$", "", each) for each in header[max(start, 0) : end - others]]
             if names == list(DIMENSIONS):

@@ -17,6 +17,7 @@ from vjepa_demo.schema import (
     FirstHead,
     ModelError,
     TrainingReport,
+    TrainingResult,
 )
 from vjepa_demo.wording import first_head_line
 

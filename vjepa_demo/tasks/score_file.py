@@ -1,0 +1,295 @@
+"""The CSV that a batch writes: valid at any moment, resumed after a kill, shared by several processes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, cast, get_args
+
+from vjepa_demo.config import DIMENSIONS, SCORE_MAX, SCORE_MIN
+from vjepa_demo.data.cells import as_cell, as_written
+from vjepa_demo.data.table import added_columns
+from vjepa_demo.files import replacing
+from vjepa_demo.schema import BatchRow, BatchTable, Doubt, RecordError, RowResult
+from vjepa_demo.tasks.launch import num_processes, process_index
+
+POLL_SECONDS = 0.2  # between looks at what other processes have written
+
+
+def output_columns(table: BatchTable) -> tuple[str, ...]:
+    """The columns of the CSV that `run_batch` writes: the table's, then what `records.added_columns` names."""
+    return (*table.columns, *added_columns(table.columns))
+
+
+def check_out(out: Path, *, resume: bool) -> None:
+    """
+    Raises:
+        RecordError: if `out` is there already and is not to be resumed.
+    """
+    if out.exists() and not resume:
+        raise RecordError(f"{out} exists already: go on with it (--resume), delete it, or write to another file")
+
+
+def begin(table: BatchTable, out: Path, model: str, *, resume: bool) -> dict[int, RowResult]:
+    """Make `out`, with the rows that earlier runs scored; returns those by line."""
+    check_out(out, resume=resume)
+    with _writable(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        parts = [path for path in out.parent.iterdir() if path.name.startswith(_part_name(out, ""))]
+        kept = _kept(table, model, [*([out] if out.exists() else []), *parts]) if resume else {}
+        _write_all(out, table, kept)
+        for path in parts:
+            path.unlink()
+    return kept
+
+
+def _kept(table: BatchTable, model: str, paths: Iterable[Path]) -> dict[int, RowResult]:
+    """The scored rows in the output and the parts of earlier runs, by line; a row can be in both."""
+    results = (
+        each for path in paths for each in WrittenRows(table, table.rows, model).results(path, path.read_bytes())
+    )
+    return {result.row.line: result for result in results if result.scores is not None}
+
+
+def _write_all(out: Path, table: BatchTable, results: Mapping[int, RowResult]) -> None:
+    """`out` anew, with `results` (by line) in the table's order: whole or not at all."""
+    rows = (_as_row(results[row.line]) for row in table.rows if row.line in results)
+    with replacing(out) as partial:
+        partial.write_text(_as_lines([output_columns(table), *rows]), encoding="utf-8", newline="")
+
+
+class ScoreFile:
+    """The output while rows are added to it."""
+
+    def __init__(self, out: Path, table: BatchTable, kept: Iterable[RowResult]) -> None:
+        self._out, self._table = out, table
+        self._results = {result.row.line: result for result in kept}
+        self._file: IO[bytes]
+
+    def __enter__(self) -> ScoreFile:
+        with _writable(self._out):
+            self._file = self._out.open("ab", buffering=0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def written(self, results: Iterable[RowResult], rows: Sequence[BatchRow]) -> Iterator[RowResult]:
+        """Each of `results` once it is on the disk; those that come before an earlier one of `rows` wait for it."""
+        waiting: dict[int, RowResult] = {}
+        expected = deque(row.line for row in rows)
+        for result in results:
+            waiting[result.row.line] = result
+            while expected and expected[0] in waiting:
+                ready = waiting.pop(expected.popleft())
+                self._append(ready)
+                yield ready
+        for result in waiting.values():  # the run was stopped
+            self._append(result)
+            yield result
+        lines = list(self._results)
+        if lines != sorted(lines):
+            with _writable(self._out):
+                _write_all(self._out, self._table, self._results)
+
+    def _append(self, result: RowResult) -> None:
+        with _writable(self._out):
+            _append(self._file, result)
+        self._results[result.row.line] = result
+
+
+def _append(file: IO[bytes], result: RowResult) -> None:
+    """One whole line, on the disk."""
+    line = _as_lines([_as_row(result)]).encode()
+    while line:
+        line = line[file.write(line) :]
+    os.fsync(file.fileno())
+
+
+def _as_row(result: RowResult) -> tuple[str, ...]:
+    scores = [repr(result.scores[name]) for name in DIMENSIONS] if result.scores else [""] * len(DIMENSIONS)
+    doubts = "; ".join(f"{name}: {reason}" for name, reason in result.doubts.items())
+    words = " ".join(result.unknown_words)
+    return (*result.row.cells.values(), *scores, words, doubts, result.error or "", result.model)
+
+
+def _as_lines(rows: Iterable[Sequence[str]]) -> str:
+    """CSV as RFC 4180 has it, without formulas."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\r\n").writerows(map(as_cell, row) for row in rows)
+    return text.getvalue()
+
+
+@contextmanager
+def _writable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RecordError(
+            f"{path} cannot be written ({error.strerror or error}); mend that, and go on with --resume"
+        ) from error
+
+
+# ---- killed and resumed ----------------------------------------------------------------------------------------------
+
+
+def _whole(data: bytes) -> bytes:
+    """`data` up to the end of its last whole row; what a kill tore off after it is left out."""
+    end = position = quotes = 0
+    for line in data.splitlines(keepends=True):
+        position += len(line)
+        quotes += line.count(b'"')
+        if line.endswith(b"\n") and quotes % 2 == 0:  # else the row goes on: a cell has several lines
+            end = position
+    return data[:end]
+
+
+def _read_lines(path: Path, data: bytes) -> list[tuple[int, tuple[str, ...]]]:
+    """The line and the cells of each row in `data`, of the file `path`; cells are as they were before `as_cell`."""
+    rows, line = [], 1
+    try:
+        reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
+        for cells in reader:
+            rows.append((line, tuple(as_written(cell) for cell in cells)))
+            line = reader.line_num + 1
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise RecordError(f"{path.name}, line {line} cannot be read ({error}); write to another file") from error
+    return rows
+
+
+class WrittenRows:
+    """Finds the rows of a table in what was written of it, each once."""
+
+    def __init__(self, table: BatchTable, rows: Iterable[BatchRow], model: str) -> None:
+        self._table, self._model = table, model
+        self._rows: dict[tuple[str, ...], deque[BatchRow]] = defaultdict(deque)
+        for row in rows:
+            self._rows[tuple(row.cells.values())].append(row)
+
+    def results(self, path: Path, data: bytes) -> Iterator[RowResult]:
+        """The results in `data`, the content of the file `path`, a header and rows; one that was torn is left out.
+
+        Raises:
+            RecordError: if they are of another table or model.
+        """
+        whole, columns = _whole(data), output_columns(self._table)
+        header, *rows = _read_lines(path, whole) if whole else [(1, columns)]
+        torn_header = not whole and _as_lines([columns]).encode().startswith(data)
+        if header[1] != columns or not (whole or torn_header):
+            raise RecordError(
+                f"{path.name} does not hold scores of {self._table.name}: its columns are others; write to another file"
+            )
+        for line, cells in rows:
+            if cells:
+                yield self.result(f"{path.name}, line {line}", cells)
+
+    def result(self, where: str, cells: Sequence[str]) -> RowResult:
+        """The result that is written as `cells`; `where` is what messages call its place.
+
+        Raises:
+            RecordError: if it is of another table or model.
+        """
+        width = len(self._table.columns)
+        own, scores, last = tuple(cells[:width]), cells[width:-4], cells[-4:]
+        if len(scores) != len(DIMENSIONS) or not self._rows[own]:
+            raise RecordError(
+                f"{where} is no row of {self._table.name}, or stands there once more than in the table, which has "
+                "changed: write to another file"
+            )
+        unknown, doubtful, error, model = last
+        if model != self._model:
+            raise RecordError(
+                f"{where} was scored by {model}, {_difference(model, self._model)}: write to another file"
+            )
+        row = self._rows[own].popleft()
+        if error:
+            return RowResult(row, None, error, model)
+        try:
+            values = [float(score) for score in scores]
+        except ValueError as problem:
+            raise RecordError(f"{where}: {problem}; write to another file") from problem
+        if not all(SCORE_MIN <= value <= SCORE_MAX for value in values):
+            raise RecordError(f"{where} holds {', '.join(scores)}, which are no scores; write to another file")
+        by_name = dict(zip(DIMENSIONS, values, strict=True))
+        return RowResult(row, by_name, None, model, tuple(unknown.split()), _read_doubts(doubtful))
+
+
+def _read_doubts(cell: str) -> dict[str, Doubt]:
+    """What `_as_row` wrote; anything else is no doubt."""
+    pairs = (each.partition(": ") for each in cell.split("; "))
+    return {name: cast(Doubt, reason) for name, _, reason in pairs if name in DIMENSIONS and reason in get_args(Doubt)}
+
+
+def _difference(written: str, now: str) -> str:
+    """How the id of the model that has `written` a row differs from that of the model `now`, in words."""
+    name = now.rpartition("@")[0]
+    if name and written.rpartition("@")[0] == name:
+        return f"and the weights of {name} have changed since: it is {now} now"
+    return f"not {now}"
+
+
+# ---- several processes -----------------------------------------------------------------------------------------------
+
+
+def _part_name(out: Path, index: int | str) -> str:
+    return f".{out.name}.part-{index}"
+
+
+class Parts:
+    """What each process of an `accelerate launch` has scored, in a file of its own until it is in the output."""
+
+    def __init__(self, out: Path, table: BatchTable, found: WrittenRows) -> None:
+        """`found` finds the rows that are scored now."""
+
+        self._table, self._found = table, found
+        self._paths = [out.with_name(_part_name(out, index)) for index in range(num_processes())]
+        self._own = self._paths[process_index()]
+        self._offsets = dict.fromkeys(self._paths, 0)
+        self._open = set(self._paths)
+
+    def write(self, results: Iterable[RowResult]) -> Iterator[RowResult]:
+        """Each of `results` once it is on the disk; an empty line at the end says that no more will come."""
+        with _writable(self._own), self._own.open("wb", buffering=0) as file:
+            file.write(_as_lines([output_columns(self._table)]).encode())
+            for result in results:
+                _append(file, result)
+                yield result
+            file.write(b"\r\n")
+
+    def merge(self, own: Iterable[RowResult]) -> Iterator[RowResult]:
+        """The results of all processes as they come; `own` are those that this process writes meanwhile."""
+        for _ in own:
+            yield from self._new()
+        while self._open:
+            yield from self._new()
+            time.sleep(POLL_SECONDS)
+
+    def _new(self) -> Iterator[RowResult]:
+        """What was written since the last call."""
+        for path in sorted(self._open):
+            data = _whole(_read_from(path, self._offsets[path]))
+            for _, cells in _read_lines(path, data):
+                if not cells:
+                    self._open.remove(path)
+                elif cells != output_columns(self._table):
+                    yield self._found.result(path.name, cells)
+            self._offsets[path] += len(data)
+
+    def remove(self) -> None:
+        """Take the files away, once all is in the output."""
+        for path in self._paths:
+            path.unlink(missing_ok=True)
+
+
+def _read_from(path: Path, offset: int) -> bytes:
+    if not path.exists():
+        return b""
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read()
