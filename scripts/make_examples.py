@@ -1,12 +1,8 @@
-"""Write the example clips of the page and their prompts into assets/examples: `python scripts/make_examples.py`."""
+"""Write the example clips of the page and their prompts into assets/examples: `python -m scripts.make_examples`."""
 
 from __future__ import annotations
 
 import csv
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from vjepa_demo.config import ASSETS
 from vjepa_demo.media.video import write_video

@@ -62,9 +62,7 @@ class Settings:
     first_seed: int = _setting(0, f"first seed of the scenes; sketches use the same seeds plus {SKETCH_SEED}")
     num_scenes: int = _setting(1660, "scenes, each in four variants")
     num_sketches: int = _setting(9500, "sketches: clean scenes in the full view alone")
-    seen_before: int = _setting(
-        0, "how many of these clips the model in --start learned from; the card counts them once"
-    )
+    seen_before: int = _setting(0, "how many of these clips --start learned from already, for the card")
     scenes_per_batch: int = _setting(8, "scenes per step, each in two variants")
     sketches_per_batch: int = _setting(12, "sketches per step")
     seed: int = _setting(0, "random seed of the first weights and of everything drawn during training")
@@ -209,8 +207,8 @@ def _reordered(view: Tensor, order: np.ndarray) -> Tensor:
 def _seen(
     scene: Scene, costs: dict[str, float], views: list[Tensor], rng: np.random.Generator, mirror: bool, backwards: bool
 ) -> dict[str, Any]:
-    """One example: views, mirrored or backwards if asked, a caption, and the labels that follow from the faults' `costs`
-    and the light of the full view."""
+    """One example: the views, mirrored or backwards if asked, a caption, and the labels that follow from the `costs` of
+    the faults and the light of the full view."""
     if mirror:
         views, scene = [view.flip(-1) for view in views], _renamed(scene, MIRRORED)
     if backwards:

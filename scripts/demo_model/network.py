@@ -117,7 +117,7 @@ def dct_filters() -> Tensor:
 
 @torch.no_grad()
 def _set_patch_embedding(proj: nn.Conv3d, sample: Tensor) -> None:
-    """DCT filters whose outputs have mean 0 and deviation 1 over `sample`. Otherwise the mean colour hides all detail."""
+    """DCT filters whose outputs have mean 0 and deviation 1 over `sample`. Else the mean colour hides all detail."""
     proj.weight.copy_(dct_filters())
     assert proj.bias is not None
     proj.bias.zero_()
@@ -158,7 +158,7 @@ class Rotation:
         self.rest = attention.attention_head_size - sum(self.axes)
 
     def __call__(self, qk: Tensor, positions: Sequence[Tensor]) -> Tensor:
-        """Queries or keys (B, heads, N, D), turned by their `positions` in time, y and x, each (N,) or (1, heads, N)."""
+        """Queries or keys (B, heads, N, D), turned by `positions` in time, y and x, each (N,) or (1, heads, N)."""
         parts = []
         for size, places in zip(self.axes, positions, strict=True):
             speeds = 1.0 / 10000 ** (torch.arange(size // 2) / (size / 2))

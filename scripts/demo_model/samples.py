@@ -62,7 +62,7 @@ HELD_OUT_VARIANTS = (1, 3)  # the two variants of a scene that are drawn indepen
 
 @dataclass(frozen=True)
 class Variant:
-    """One clip: the severity of each of its faults, and what each fault costs its dimension (0 to 0.95 of the scale)."""
+    """One clip: the severity of each fault, and what the fault costs its dimension (0 to 0.95 of the scale)."""
 
     degradations: dict[str, float]
     costs: dict[str, float]
