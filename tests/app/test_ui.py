@@ -6,9 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import gradio as gr
+import httpx
 import numpy as np
 import pytest
 from fakes import RESULT, FakeScorer
+from pages import page_of
 
 from vjepa_demo.app import html as render
 from vjepa_demo.app import score_tab
@@ -185,3 +187,9 @@ def test_every_example_is_there_with_a_prompt():
         assert shows
         assert Path(path).read_bytes()[4:8] == b"ftyp"
         assert prompt.strip()
+
+
+def test_the_page_is_served_on_a_machine_too_busy_to_answer_within_gradios_time_limit(monkeypatch):
+    monkeypatch.setattr("gradio.networking.url_ok", lambda _: False)
+    with page_of(lambda _: FakeScorer()) as address:
+        assert httpx.get(address).is_success
