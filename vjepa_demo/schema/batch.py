@@ -13,10 +13,10 @@ from vjepa_demo.schema.scores import Doubt
 
 @dataclass(frozen=True)
 class BatchRow:
-    """A row to be scored: its cells as they came, and what they mean. `problem` says why it cannot be scored.
+    """A row to be scored: its cells as they came, and what they mean. `problem` says why the row cannot be scored.
 
-    `line` is its line in the file (the header is line 1), `video` its file, None where `problem` says why there is
-    none. `labels` are scores from 1 to 5, those there are; `generator` is what made the video, where a column says so.
+    `line` is the row's line in the file (the header is line 1). `video` is its file, None where there is a `problem`.
+    `labels` are scores from 1 to 5, for the dimensions that have one. `generator` made the video, where a column says so.
     """
 
     line: int
@@ -61,8 +61,8 @@ class RowResult:
 class BatchReport:
     """A row is in the output: `done` of `total` rows now are, `errors` of them without scores.
 
-    `seconds_left` is judged by the rows that this run has scored, None before the first. `resumed` rows were scored by
-    an earlier run; they come first.
+    `seconds_left` is estimated from the rows that this run has scored; None before the first. `resumed` rows were
+    scored by an earlier run and come first.
     """
 
     result: RowResult
@@ -75,9 +75,10 @@ class BatchReport:
 
 @dataclass(frozen=True)
 class GroupScores:
-    """The mean of each dimension over the scored rows (none: empty), and its standard error, s / sqrt(n); None below 2.
+    """The mean of each dimension over the scored rows, and its standard error, s / sqrt(n).
 
-    Rows count as independent draws; where clips of one prompt resemble each other, the true errors are larger.
+    Without a scored row both are empty; with one row the errors are None. Rows count as independent draws: where clips
+    of one prompt resemble each other, the true errors are larger.
     """
 
     name: str

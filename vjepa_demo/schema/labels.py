@@ -31,7 +31,7 @@ class VideoRecord:
 
     @property
     def prompt_key(self) -> str:
-        """What two prompts that differ only in case, spacing or Unicode form have in common."""
+        """The prompt without differences of case, spacing and Unicode form: equal keys are the same prompt."""
         return prompt_key(self.prompt)
 
 
@@ -78,7 +78,7 @@ class Split:
 
 @dataclass(frozen=True)
 class RecordSet:
-    """The clips that can be used, and by line why the other rows of the table's `num_rows` cannot."""
+    """The clips of a table that can be used, and for each of the other rows why it cannot; `num_rows` rows in all."""
 
     records: tuple[VideoRecord, ...]
     problems: tuple[RecordProblem, ...]

@@ -163,10 +163,10 @@ def beats(lead: float, standard_error: float | None) -> bool:
 class VideoScores:
     """Five mean opinion scores of one video with one prompt, and what they rest on.
 
-    `scores` maps each of `DIMENSIONS`, in that order, to a value from 1 (Bad) to 5 (Excellent).
-    `seconds` maps "decode", "video", "text" and "head" to the seconds each step took; a step whose
-    result was remembered took 0. `views` say what the model looked at. `frames` (T, H, W, 3) uint8 is what it saw in
-    the first of them, at `frame_seconds` (T,), `more_frames` in the others; None and () where nobody needs them.
+    `scores` maps each of `DIMENSIONS`, in that order, to a value from 1 (Bad) to 5 (Excellent). `seconds` maps
+    "decode", "video", "text" and "head" to the seconds that each step took; a step whose result was remembered took 0.
+    `views` describe the views of the model in words. `frames` (T, H, W, 3) uint8 are those of the first view, shown at
+    `frame_seconds` (T,); `more_frames` are those of the other views. They are None and () where nobody asked for them.
     """
 
     video: str
@@ -218,17 +218,17 @@ Video = TypeVar("Video")
 
 
 def to_compare(videos: Sequence[Video], prompts: Sequence[str]) -> list[tuple[Video, str]]:
-    """Each of `videos` with its own of `prompts`, or with the one there is for all.
+    """Pairs of video and prompt: `prompts` holds one for each of `videos`, or one for all of them.
 
     Raises:
-        RecordError: if that many cannot be compared, or the prompts are more or fewer.
+        RecordError: if there are too few or too many videos, or the prompts are not as many.
     """
     if not MIN_COMPARED <= len(videos) <= MAX_COMPARED:
         many = f"{len(videos)} video{'s' * (len(videos) != 1)}"
         raise RecordError(f"got {many}; {MIN_COMPARED} to {MAX_COMPARED} can be compared")
     if len(prompts) not in (1, len(videos)):
         many = f"{len(prompts)} prompt{'s' * (len(prompts) != 1)}"
-        raise RecordError(f"got {many} for {len(videos)} videos; one for all, or one for each")
+        raise RecordError(f"got {many} for {len(videos)} videos; give one prompt for all, or one for each")
     return list(zip(videos, [*prompts] * (len(videos) // len(prompts)), strict=True))
 
 
@@ -258,7 +258,7 @@ class Comparison:
 
     @property
     def differences(self) -> tuple[dict[str, float], ...]:
-        """Of each result its scores minus the first's, rounded to four decimals as scores are; the first's are 0."""
+        """For each result, its scores minus those of the first result, rounded as scores are."""
         first = self.results[0].scores
         return tuple(
             {name: round(score - first[name], SCORE_DECIMALS) for name, score in result.scores.items()}
@@ -267,7 +267,7 @@ class Comparison:
 
     @property
     def shown_differences(self) -> tuple[dict[str, float], ...]:
-        """Of each result its scores minus the first's, both as they are shown, so that a reader's sum comes out."""
+        """As `differences`, but of the scores as they are shown: a reader who subtracts gets the same."""
         return tuple(
             {name: round(scores[index] - scores[0], SHOWN_DECIMALS) for name, scores in self._shown.items()}
             for index in range(len(self.results))
@@ -277,8 +277,8 @@ class Comparison:
     def best(self) -> dict[str, tuple[int, ...]]:
         """For each dimension the indices of the results with the highest score, compared at `SHOWN_DECIMALS`.
 
-        Several where they are shown as equal: a thousandth says nothing about which is better. None where a score of
-        one of them means nothing.
+        Several results are best where they are shown as equal: a thousandth says nothing about which is better. None
+        is best where the score of one of them means nothing.
         """
         return {
             name: tuple(index for index, score in enumerate(scores) if score == max(scores) and name not in self.doubts)
@@ -320,32 +320,34 @@ class Comparison:
         }
 
     def _known_words_of_the_prompts(self) -> tuple[str, ...]:
-        """What tells the words of the prompts that are not known; all of them may be thousands."""
+        """The known words that these prompts have: enough to tell the unknown ones. All known words may be thousands."""
         words = {word.lower() for result in self.results for word in WORD.findall(result.prompt)}
         known = self.trained_on.known_words
         return tuple(word for word in known if word in words) or known[:1]
 
     @classmethod
     def from_dict(cls, value: Any) -> Comparison:
-        """What `to_dict` wrote; differences and best are computed anew, frames are not in it.
+        """The comparison that `to_dict` wrote, without frames; differences and best are computed anew.
 
         Raises:
             RecordError: if `value` is no such object, or damaged.
         """
         if not isinstance(value, dict) or value.get("format") != COMPARISON_FORMAT:
-            raise RecordError("this is no comparison of this program: open a JSON file that its Compare tab exported")
+            raise RecordError(
+                "the file holds no comparison of this program: open a JSON file that the Compare tab exported"
+            )
         if value.get("version") != COMPARISON_VERSION:
             raise RecordError(
-                f"this comparison has version {value.get('version')!r}; {COMPARISON_VERSION} can be read: "
+                f"the comparison has version {value.get('version')!r}; {COMPARISON_VERSION} can be read: "
                 "use a newer version of this program"
             )
         try:
             trained_on = TrainedOn(**value["training"])
             return cls(tuple(_result_from_dict(each, value["model"], trained_on) for each in value["results"]))
         except KeyError as error:
-            raise RecordError(f"this comparison is damaged: {error} is missing; export it again") from error
+            raise RecordError(f"the comparison is damaged: {error} is missing; export it again") from error
         except (TypeError, ValueError, OverflowError, AttributeError) as error:
-            raise RecordError(f"this comparison is damaged: {error}; export it again") from error
+            raise RecordError(f"the comparison is damaged: {error}; export it again") from error
 
 
 def _result_from_dict(value: dict[str, Any], model: str, trained_on: TrainedOn) -> VideoScores:
