@@ -16,7 +16,7 @@ class BatchRow:
     """A row to be scored: its cells as they came, and what they mean. `problem` says why the row cannot be scored.
 
     `line` is the row's line in the file (the header is line 1). `video` is its file, None where there is a `problem`.
-    `labels` are scores from 1 to 5, for the dimensions that have one. `generator` made the video, where a column says so.
+    `labels` are scores from 1 to 5, for the dimensions that have one. `generator` made the video, if a column says so.
     """
 
     line: int

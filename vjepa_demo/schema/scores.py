@@ -320,7 +320,7 @@ class Comparison:
         }
 
     def _known_words_of_the_prompts(self) -> tuple[str, ...]:
-        """The known words that these prompts have: enough to tell the unknown ones. All known words may be thousands."""
+        """The known words of these prompts: enough to tell the unknown ones, where all known words may be thousands."""
         words = {word.lower() for result in self.results for word in WORD.findall(result.prompt)}
         known = self.trained_on.known_words
         return tuple(word for word in known if word in words) or known[:1]
