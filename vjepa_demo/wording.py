@@ -71,7 +71,7 @@ def duration(seconds: float) -> str:
 
 def time_left(seconds: float | None) -> str:
     """Such as "45 s left"; empty where nothing is known, or nothing is left."""
-    return f"{duration(seconds)} left" if seconds else ""
+    return f"{duration(seconds)} left" if seconds and round(seconds) else ""
 
 
 def bytes_text(num_bytes: int) -> str:

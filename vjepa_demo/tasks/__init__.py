@@ -11,44 +11,79 @@ from vjepa_demo.lazy import attach
 
 if TYPE_CHECKING:
     from vjepa_demo.tasks.background import Bootstrapper
-    from vjepa_demo.tasks.batch import batch_of_files, check_out, read_batch, run_batch, summarise_batch
+    from vjepa_demo.tasks.batch import batch_of_files, read_batch, run_batch, summarise_batch
     from vjepa_demo.tasks.bootstrap import bootstrap_head
+    from vjepa_demo.tasks.cache import CacheSize, cache_size
+    from vjepa_demo.tasks.dataset import make_dataset
     from vjepa_demo.tasks.evaluate import evaluate_model
     from vjepa_demo.tasks.labels import check_labels
     from vjepa_demo.tasks.launch import default_device, from_main_process, num_processes, training_device
-    from vjepa_demo.tasks.score import Scorer, default_model, get_scorer, load_scorer
+    from vjepa_demo.tasks.score import (
+        Scorer,
+        default_model,
+        find_checkpoint,
+        get_scorer,
+        load_scorer,
+    )
+    from vjepa_demo.tasks.score_file import check_out
     from vjepa_demo.tasks.train import fine_tune
+    from vjepa_demo.tasks.transfer import (
+        extract_videos,
+        load_public_checkpoint,
+        load_uploaded_checkpoint,
+        push_checkpoint,
+        zip_checkpoint,
+    )
 
 __all__ = [
     "Bootstrapper",
+    "CacheSize",
     "Scorer",
     "batch_of_files",
     "bootstrap_head",
+    "cache_size",
     "check_labels",
     "check_out",
     "default_device",
     "default_model",
     "evaluate_model",
+    "extract_videos",
+    "find_checkpoint",
     "fine_tune",
     "from_main_process",
     "get_scorer",
+    "load_public_checkpoint",
     "load_scorer",
+    "load_uploaded_checkpoint",
+    "make_dataset",
     "num_processes",
+    "push_checkpoint",
     "read_batch",
     "run_batch",
     "summarise_batch",
     "training_device",
+    "zip_checkpoint",
 ]
 
 _HOMES = {
-    "batch": ("batch_of_files", "check_out", "read_batch", "run_batch", "summarise_batch"),
+    "batch": ("batch_of_files", "read_batch", "run_batch", "summarise_batch"),
     "background": ("Bootstrapper",),
     "bootstrap": ("bootstrap_head",),
+    "cache": ("CacheSize", "cache_size"),
+    "dataset": ("make_dataset",),
     "evaluate": ("evaluate_model",),
     "labels": ("check_labels",),
     "launch": ("default_device", "from_main_process", "num_processes", "training_device"),
-    "score": ("Scorer", "default_model", "get_scorer", "load_scorer"),
+    "score": ("Scorer", "default_model", "find_checkpoint", "get_scorer", "load_scorer"),
+    "score_file": ("check_out",),
     "train": ("fine_tune",),
+    "transfer": (
+        "extract_videos",
+        "load_public_checkpoint",
+        "load_uploaded_checkpoint",
+        "push_checkpoint",
+        "zip_checkpoint",
+    ),
 }
 
 __getattr__ = attach(__name__, {name: home for home, names in _HOMES.items() for name in names})
