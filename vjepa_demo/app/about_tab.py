@@ -4,46 +4,50 @@ from __future__ import annotations
 
 import gradio as gr
 
+from vjepa_demo import tasks
 from vjepa_demo.app import html as render
-from vjepa_demo.app.events import AT_ONCE, shown_errors
+from vjepa_demo.app.events import TOLD, Values, shown_errors
 from vjepa_demo.config import ACR_WORDS, DIMENSION_MEANINGS, model_presets
+from vjepa_demo.wording import about_cache
 
 TEXT = """
 ### What the scores are
-Mean opinion scores on the absolute category rating scale of ITU-T P.910: {scale}.
+Mean opinion scores (MOS) on the absolute category rating scale of ITU-T P.910: {scale}.
 
 {dimensions}
 
-**Overall** is predicted by itself; in human ratings it is not the mean of the others.
+The model predicts **Overall** by itself: in human ratings it is not the mean of the other four.
 
-### How they are made
-The video encoder of [V-JEPA 2](https://arxiv.org/abs/2506.09985) reads frames of the clip, a text encoder
-([BGE](https://huggingface.co/BAAI/bge-large-en-v1.5) in the large models) reads the prompt, and a small head turns both
-into five scores (QualiVision, VQualA 2025). Below the scores stands what was seen: `demo` looks at the whole picture
-all over the clip, at 16 frames in a row about its middle, and at small pieces at full resolution. What is elsewhere can
-escape it. The large models see the centre square of shrunken frames, unless their head was trained to see more.
+### How the scores are made
+The [V-JEPA 2](https://arxiv.org/abs/2506.09985) video encoder reads frames of the clip. A text encoder
+([BGE](https://huggingface.co/BAAI/bge-large-en-v1.5) in the large models) reads the prompt. A small head turns both
+into five scores (QualiVision, VQualA 2025).
+
+The page shows below the scores what the model saw. `demo` looks at whole frames spread over the clip, at 16 consecutive
+frames from the middle, and at small patches in full resolution. It can miss a fault anywhere else. The large models see
+the centre square of downscaled frames, unless their head was trained to see more.
 
 ### Models
 {models}
 
-No public weights exist for the head, so an encoder alone cannot score: a model whose head was never trained refuses.
+Nobody has published a trained head. A model whose head was never trained gives no scores.
 
-### What not to read into a number
-A score ranks clips; it is no certificate. The `demo` model learned from clips that this project drew and degraded
-itself: it has never seen a human rating, and it knows only a few hundred words. Those that it does not know are
-underlined in your prompt, and Alignment then means nothing. Compare versions of the same clip rather than clips of
-different kinds.
+### What a score does not tell you
+Compare versions of the same clip. Scores of clips of different kinds say little beside each other, and no score
+certifies quality. `demo` learned from clips that this project drew and degraded: it has never seen a human rating. It
+knows only a few hundred words. The page underlines every word of your prompt that it does not know, and Alignment then
+means nothing.
 
-An upload is deleted from this server about a day after it came. The frames that the model saw of the last
-clips stay in its memory until newer ones take their place, so that a second prompt costs nothing. What was
-extracted from your uploads, your scores and the model you train are yours alone, and are deleted when your
-session ends, about an hour after you close the page. What follows is all that stays longer.
+### Your data
+- The server deletes an upload about a day after it came.
+- The server keeps the frames of the last clips in memory, so that a second prompt is fast. Newer clips replace them.
+- Only you can see your scores, the files unpacked from your uploads, and the model you train. The server deletes them
+  when your session ends, about an hour after you close the page.
 """
 
 
 def add_about_tab(tab: gr.Tab) -> None:
-    """Fill the current tab, `tab`; what is kept on disk, and what was measured of the models that are ready, is looked
-    up whenever it is chosen."""
+    """Fill the current tab, `tab`; the state of the cache and of the models is looked up whenever it is chosen."""
     gr.Markdown(
         TEXT.format(
             scale=", ".join(f"{number} {word}" for number, word in enumerate(ACR_WORDS, start=1)),
@@ -54,23 +58,16 @@ def add_about_tab(tab: gr.Tab) -> None:
             ),
         )
     )
-    kept = gr.Markdown(elem_id="kept-on-disk")
-    gr.Markdown("### What the models learned from, and how well they did")
+    cache = gr.Markdown(elem_id="kept-on-disk")
+    gr.Markdown("### What the models learned from, and how well they do")
     models = gr.HTML(elem_id="about-models")
-    tab.select(_kept_on_disk, outputs=kept, **AT_ONCE)
-    tab.select(_about_models, outputs=models, **AT_ONCE)
 
+    def look_up() -> Values:
+        with shown_errors():
+            size = tasks.cache_size()
+            ready = [preset.name for preset in model_presets().values() if preset.refusal is None]
+            about_models = [render.about_model(name, tasks.find_checkpoint(name).trained_on) for name in ready]
+        kept = about_cache(size.folder, size.num_files, size.num_bytes, size.budget_bytes)
+        return {cache: kept, models: "".join(about_models)}
 
-def _kept_on_disk() -> str:
-    from vjepa_demo.model.features import about_store, feature_store  # loads torch: not before the page is painted
-
-    with shown_errors():
-        return about_store(feature_store())
-
-
-def _about_models() -> str:
-    from vjepa_demo.model.checkpoint import read_checkpoint  # loads torch: not before the page is painted
-
-    with shown_errors():
-        ready = [preset for preset in model_presets().values() if preset.refusal is None]
-        return "".join(render.about_model(each.name, read_checkpoint(each.checkpoint).trained_on) for each in ready)
+    tab.select(look_up, outputs=[cache, models], **TOLD)

@@ -14,6 +14,7 @@ from vjepa_demo.schema import VideoScores
 LINE, FILL = "#f97316", "rgba(249, 115, 22, 0.25)"
 SECOND_LINE = "#0ea5e9"
 NEUTRAL = "#7d838c"  # readable on white and on near-black; the page replaces it by the theme's text colour
+CLEAR = "rgba(0,0,0,0)"
 GRID = "rgba(125, 131, 140, 0.35)"
 # Orange, sky blue, bluish green and reddish purple are told apart by the colour blind (Okabe & Ito, Color Universal
 # Design, 2008); dashes and marks tell them apart without colour.
@@ -32,10 +33,10 @@ def radar_chart(result: VideoScores) -> go.Figure:
     """The five scores of `result` on five axes, each from 1 (Bad, the centre) to 5 (Excellent, the rim)."""
     values = [result.scores[name] for name in DIMENSIONS]
     labels = [
-        f"{name}<br>" + (NOT_MEANINGFUL if name in result.doubtful else f"<b>{value:.2f}</b>")
+        f"{name}<br>" + (NOT_MEANINGFUL if name in result.doubts else f"<b>{value:.2f}</b>")
         for name, value in zip(DIMENSIONS, values, strict=True)
     ]
-    marks = ["circle-open" if name in result.doubtful else "circle" for name in DIMENSIONS]
+    marks = ["circle-open" if name in result.doubts else "circle" for name in DIMENSIONS]
     figure = go.Figure(
         go.Scatterpolar(
             r=[*values, values[0]],  # back to the first point: the outline closes
@@ -49,11 +50,7 @@ def radar_chart(result: VideoScores) -> go.Figure:
             hovertemplate="%{theta}<extra></extra>",
         )
     )
-    figure.update_layout(
-        polar={"bgcolor": "rgba(0,0,0,0)", "radialaxis": _score_axis(), "angularaxis": _dimension_axis()},
-    )
-    _plain(figure, height=CHART_HEIGHT)
-    return figure.update_layout(font_size=13, margin={"l": 70, "r": 70, "t": 40, "b": 40})
+    return _radar(figure, height=CHART_HEIGHT)
 
 
 def comparison_chart(results: Sequence[VideoScores], *, places: Sequence[int] | None = None) -> go.Figure:
@@ -61,25 +58,42 @@ def comparison_chart(results: Sequence[VideoScores], *, places: Sequence[int] | 
 
     `places` are the places, from 0, of `results` among the clips on the page; None where there are no others.
     """
-    figure, doubtful = go.Figure(), {name for result in results for name in result.doubtful}
+    figure = go.Figure()
+    doubtful = {name for result in results for name in result.doubts}
     axes = [f"{name}<br>{NOT_MEANINGFUL}" if name in doubtful else name for name in DIMENSIONS]
     for place, result in zip(places or range(len(results)), results, strict=True):
         values = [result.scores[name] for name in DIMENSIONS]
-        colour = CLIP_COLOURS[place]
+        colour, mark = CLIP_COLOURS[place], CLIP_MARKS[place]
+        marks = [f"{mark}-open" if name in result.doubts else mark for name in DIMENSIONS]
         figure.add_scatterpolar(
             r=[*values, values[0]],
             theta=[*axes, axes[0]],
             name=f"{COMPARED_LETTERS[place]} · {_shortened(Path(result.video).name)}",
             mode="lines+markers",
             line={"color": colour, "width": 2.5, "dash": CLIP_DASHES[place]},
-            marker={"color": colour, "size": 7, "symbol": CLIP_MARKS[place]},
+            marker={"color": colour, "size": 7, "symbol": [*marks, marks[0]]},
             hovertemplate="%{theta} %{r:.2f}<extra>%{fullData.name}</extra>",
         )
-    figure.update_layout(
-        polar={"bgcolor": "rgba(0,0,0,0)", "radialaxis": _score_axis(), "angularaxis": _dimension_axis()},
-        legend={"orientation": "h", "x": 0.5, "xanchor": "center", "y": -0.12, "itemwidth": 40},
-    )
-    _plain(figure, height=CHART_HEIGHT + 40, showlegend=True)
+    figure.update_layout(legend={"orientation": "h", "x": 0.5, "xanchor": "center", "y": -0.12, "itemwidth": 40})
+    return _radar(figure, height=CHART_HEIGHT + 40, showlegend=True)
+
+
+def _radar(figure: go.Figure, *, height: int, showlegend: bool = False) -> go.Figure:
+    """Five axes, each from 1 to 5 with the words of ITU-T P.910, written half-way between the first two dimensions."""
+    ticks = [SCORE_MIN + step for step in range(len(ACR_WORDS))]
+    score_axis = {
+        "range": [SCORE_MIN, SCORE_MAX],
+        "tickvals": ticks,
+        "ticktext": [f"{tick:.0f} {word}" for tick, word in zip(ticks, ACR_WORDS, strict=True)],
+        "tickfont": {"size": 10},
+        "angle": WORDS_ANGLE,
+        "tickangle": WORDS_ANGLE,  # plotly counts from the axis: the words lie flat
+        "gridcolor": GRID,
+        "linecolor": GRID,
+    }
+    dimension_axis = {"direction": "clockwise", "rotation": 90, "gridcolor": GRID, "linecolor": GRID}
+    figure.update_layout(polar={"bgcolor": CLEAR, "radialaxis": score_axis, "angularaxis": dimension_axis})
+    _plain(figure, height=height, showlegend=showlegend)
     return figure.update_layout(font_size=13, margin={"l": 70, "r": 70, "t": 40, "b": 40})
 
 
@@ -92,25 +106,6 @@ def _shortened(name: str) -> str:
 def without_tags(text: str) -> str:
     """`text` as plain text for plotly, which takes tags in names and titles for HTML."""
     return text.replace("<", "‹").replace(">", "›")
-
-
-def _score_axis() -> dict[str, object]:
-    """1 to 5 with the words of ITU-T P.910, written half-way between the first two dimensions."""
-    ticks = [SCORE_MIN + step for step in range(len(ACR_WORDS))]
-    return {
-        "range": [SCORE_MIN, SCORE_MAX],
-        "tickvals": ticks,
-        "ticktext": [f"{tick:.0f} {word}" for tick, word in zip(ticks, ACR_WORDS, strict=True)],
-        "tickfont": {"size": 10},
-        "angle": WORDS_ANGLE,
-        "tickangle": WORDS_ANGLE,  # plotly counts from the axis: the words lie flat
-        "gridcolor": GRID,
-        "linecolor": GRID,
-    }
-
-
-def _dimension_axis() -> dict[str, object]:
-    return {"direction": "clockwise", "rotation": 90, "gridcolor": GRID, "linecolor": GRID}
 
 
 def label_histograms(summary: Sequence[tuple[str, Sequence[int]]]) -> go.Figure:
@@ -209,8 +204,8 @@ def _part_of_scale(rows: Sequence[tuple[str, float, float | None]]) -> list[floa
 def _plain(figure: go.Figure, *, height: int, showlegend: bool = False) -> go.Figure:
     """The look that all charts share."""
     figure.update_layout(
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
+        paper_bgcolor=CLEAR,
+        plot_bgcolor=CLEAR,
         font={"color": NEUTRAL, "size": 12},
         height=height,
         margin={"l": 50, "r": 20, "t": 40, "b": 50},

@@ -6,18 +6,19 @@ import csv
 import io
 import json
 import re
-from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
 from vjepa_demo.app.charts import CLIP_COLOURS, without_tags
 from vjepa_demo.app.compare_board import Board, Clip
-from vjepa_demo.app.html import STEP_NAMES, UNKNOWN_WORDS, marked_prompt, trust
+from vjepa_demo.app.html import STEP_NAMES, heading, in_words, marked_prompt
 from vjepa_demo.config import COMPARED_LETTERS, DIMENSIONS
-from vjepa_demo.schema import OVERALL_MEANS_LESS, Comparison, VideoScores
+from vjepa_demo.data.cells import as_text
+from vjepa_demo.schema import Comparison, VideoScores
+from vjepa_demo.wording import comparison_notes, listed, notes, trust
 
-STEPS = (
+HOW_TO = (
     '<b>Which version is better, and in what?</b><br><ol class="steps"><li>Drop in two to four clips.</li>'
     "<li>Type the prompt they were made from.</li><li>Press Compare.</li></ol>"
 )
@@ -28,8 +29,8 @@ PLAYER = """
     <path class="to-pause" d="M6 4h4v16H6zM14 4h4v16h-4z"/></svg></button>
   <input type="range" min="0" max="1" step="0.04" value="0" data-control="seek" aria-label="Time in all clips">
   <output class="time">0:00.0 / 0:00.0</output>
-  <button type="button" data-control="loop" aria-pressed="false" title="Begin again at the end">Loop</button>
-  <button type="button" data-control="sound" title="Sound of one clip at a time">Muted</button>
+  <button type="button" data-control="loop" aria-pressed="false" title="Start again at the end">Loop</button>
+  <button type="button" data-control="sound" title="Choose the clip whose sound plays">Muted</button>
 </div>
 """
 FILE_NAME_CHARACTERS = 60
@@ -81,11 +82,8 @@ def _state(clip: Clip) -> str:
         return f'<p class="state error" role="alert">{escape(clip.error)}</p>'
     if clip.result is None:
         return '<p class="state">not scored yet</p>'
-    return f'<p class="state" title="{_in_words(clip.result)}">Overall {clip.result.scores["Overall"]:.2f}</p>'
-
-
-def _in_words(result: VideoScores) -> str:
-    return " · ".join(f"{name} {score:.2f}" for name, score in result.scores.items())
+    overall, doubt = clip.result.scores["Overall"], " doubtful" if "Overall" in clip.result.doubts else ""
+    return f'<p class="state{doubt}" title="{in_words(clip.result)}">Overall {overall:.2f}</p>'
 
 
 def file_url(path: Path) -> str:
@@ -97,12 +95,16 @@ def file_url(path: Path) -> str:
 
 
 def empty(board: Board) -> str:
-    """What stands in the place of a comparison while there is none: how to get one, or why there is none."""
+    """What stands in the place of a comparison while there is none: how to get one, or why there is none, with the
+    scores of the clip that has some."""
     if not board.failed:
-        return f'<div class="empty"><div>{STEPS}</div></div>'
-    kept = [(clip.name, clip.result) for clip in board.clips if clip.result is not None]
-    scores = "".join(f"<p><b>{escape(name)}</b><br>{_in_words(result)}</p>" for name, result in kept)
-    return f'<div class="empty"><div><b>{escape(failure(board))}</b>{scores}</div></div>'
+        return f'<div class="empty"><div>{HOW_TO}</div></div>'
+    kept = "".join(
+        heading(f"<b>{escape(clip.name)}</b><br>{in_words(result)}", result.model, result.trained_on, notes([result]))
+        for clip in board.clips
+        if (result := clip.result) is not None
+    )
+    return f'<div class="empty"><div><p><b>{escape(failure(board))}</b></p>{kept}</div></div>'
 
 
 def failure(board: Board) -> str:
@@ -114,59 +116,39 @@ def failure(board: Board) -> str:
     return f"{listed([clip.name for clip in board.failed])} {one if len(board.failed) == 1 else several}"
 
 
-def heading(comparison: Comparison) -> str:
-    """What was compared, with which prompt, by which model, and how far to trust it."""
+def comparison_heading(comparison: Comparison) -> str:
+    """The `heading` of a comparison: how many clips, and their prompt where all have the same."""
     prompts = {result.prompt for result in comparison.results}
-    first = comparison.results[0]
-    what = f"“{marked_prompt(first)}”" if len(prompts) == 1 else "each with its own prompt"
-    doubt = [f"Alignment means nothing here, and {OVERALL_MEANS_LESS}: {UNKNOWN_WORDS}."] if comparison.doubtful else []
-    sentences = [
-        f"Scored by <b>{escape(comparison.model)}</b>.",
-        first.trained_on.caution,
-        *doubt,
-        *dict.fromkeys(escape(result.too_long) for result in comparison.results),
-    ]
-    return (
-        f'<div class="heading"><p class="what"><b>{len(comparison.results)} clips</b> · {what}</p>'
-        f"<p>{' '.join(filter(None, sentences))}</p></div>"
-    )
+    of = f"“{marked_prompt(comparison.results[0])}”" if len(prompts) == 1 else "each with its own prompt"
+    what = f"<b>{len(comparison.results)} clips</b> · {of}"
+    return heading(what, comparison.model, comparison.trained_on, comparison_notes(comparison))
 
 
 def table(board: Board, comparison: Comparison) -> str:
     """A row a dimension, a column a clip: the score, its difference to the first clip, and a star at the best."""
-    letters = _letters(board)
+    first = COMPARED_LETTERS[board.scored[0]]
     heads = "".join(
-        _column_head(index, result, _own_prompt(comparison, result))
+        _column_head(index, result, of_its_own=len({each.prompt for each in comparison.results}) > 1)
         for index, result in zip(board.scored, comparison.results, strict=True)
     )
-    rows = "".join(_row(name, comparison, letters[0]) for name in DIMENSIONS)
+    rows = "".join(_row(name, comparison) for name in DIMENSIONS)
     return (
-        '<table class="scores compared"><caption>Scores from 1 (Bad) to 5 (Excellent); below each its difference to '
-        f'{letters[0]}. <span aria-hidden="true">★</span> marks the best of a row, as shown.</caption>'
+        '<table class="scores compared"><caption>Scores from 1 (Bad) to 5 (Excellent), and below each its difference '
+        f'to {first}. <span aria-hidden="true">★</span> marks the best of a row, after rounding.</caption>'
         f"<thead><tr><th></th>{heads}</tr></thead><tbody>{rows}</tbody></table>"
     )
 
 
-def _letters(board: Board) -> list[str]:
-    return [COMPARED_LETTERS[index] for index in board.scored]
-
-
-def _own_prompt(comparison: Comparison, result: VideoScores) -> str:
-    return result.prompt if len({each.prompt for each in comparison.results}) > 1 else ""
-
-
-def _column_head(index: int, result: VideoScores, prompt: str) -> str:
-    name = escape(Path(result.video).name, quote=True)
-    said = (
-        f'<small class="own" title="{escape(prompt, quote=True)}">“{marked_prompt(result)}”</small>' if prompt else ""
-    )
+def _column_head(index: int, result: VideoScores, *, of_its_own: bool) -> str:
+    name, prompt = escape(Path(result.video).name, quote=True), escape(result.prompt, quote=True)
+    own = f'<small class="own" title="{prompt}">“{marked_prompt(result)}”</small>' if of_its_own else ""
     return (
         f'<th scope="col" style="--clip:{CLIP_COLOURS[index]}"><span class="letter">{COMPARED_LETTERS[index]}</span>'
-        f'<span class="name" title="{name}">{name}</span>{said}</th>'
+        f'<span class="name" title="{name}">{name}</span>{own}</th>'
     )
 
 
-def _row(name: str, comparison: Comparison, first: str) -> str:
+def _row(name: str, comparison: Comparison) -> str:
     cells = []
     for index, (result, differences) in enumerate(zip(comparison.results, comparison.shown_differences, strict=True)):
         is_best = index in comparison.best[name]
@@ -176,7 +158,7 @@ def _row(name: str, comparison: Comparison, first: str) -> str:
             f'<td class="{"best" if is_best else ""}" data-dimension="{name}"><span class="value">'
             f'{result.scores[name]:.2f}</span>{star}<small class="difference">{difference}</small></td>'
         )
-    kind = "doubtful" if name in comparison.doubtful else "sure"
+    kind = "doubtful" if name in comparison.doubts else "sure"
     return f'<tr class="{kind}"><th scope="row">{name}</th>{"".join(cells)}</tr>'
 
 
@@ -189,12 +171,13 @@ def signed(difference: float) -> str:
 
 def about(board: Board, comparison: Comparison) -> str:
     """What the model learned from, and the time that each clip took; a video seen before is not encoded again."""
-    timed = list(zip(_letters(board), comparison.results, strict=True))
+    letters = [COMPARED_LETTERS[index] for index in board.scored]
+    timed = list(zip(letters, comparison.results, strict=True))
     spent = " · ".join(f"{letter} {_spent(result)}" for letter, result in timed)
     remembered = [letter for letter, result in timed if result.seconds.get("video") == 0]
     again = f" (video remembered, not encoded again: {listed(remembered)})" if remembered else ""
     return (
-        f'<div class="about-scores"><p>{escape(trust(comparison.results[0]))}</p>'
+        f'<div class="about-scores"><p>{escape(trust(comparison.model, comparison.trained_on))}</p>'
         f'<p class="times">{spent}{again}</p></div>'
     )
 
@@ -213,8 +196,8 @@ def exports(comparison: Comparison) -> str:
         f'<button type="button" data-export="{kind}" title="{title}">{kind.upper()}</button>'
         for kind, title in (
             ("png", "The chart as a picture"),
-            ("csv", "The numbers for a spreadsheet, a row a clip"),
-            ("json", "The numbers for programs; opens here again"),
+            ("csv", "The scores for a spreadsheet, a row for each clip"),
+            ("json", "The scores for programs; this tab can open the file again"),
         )
     )
     data = {
@@ -241,7 +224,8 @@ def _title(comparison: Comparison) -> str:
     """
     prompts = {result.prompt for result in comparison.results}
     of = f" · “{comparison.results[0].prompt}”" if len(prompts) == 1 else ""
-    return without_tags(f"Scored by {comparison.model}{of}")
+    loses = ", which does not beat the no-video baseline" if comparison.trained_on.beats_baseline is False else ""
+    return without_tags(f"Scored by {comparison.model}{loses}{of}")
 
 
 def as_json(comparison: Comparison) -> str:
@@ -249,20 +233,13 @@ def as_json(comparison: Comparison) -> str:
 
 
 def as_csv(comparison: Comparison) -> str:
-    """A row a clip: video, prompt, model, its scores, their differences to the first clip. No cell is a formula."""
-    from vjepa_demo.data.records import as_text  # loads pandas: not for the first paint
-
+    """A row a clip: video, prompt, model, its scores, their differences to the first clip, and the dimensions whose
+    score means nothing. No cell is a formula."""
     columns = ["video", "prompt", "model", *DIMENSIONS, *(f"{name}_difference" for name in DIMENSIONS)]
     written = io.StringIO()
     rows = csv.writer(written)  # RFC 4180
-    rows.writerow(columns)
+    rows.writerow([*columns, "not_meaningful"])
     for result, differences in zip(comparison.results, comparison.differences, strict=True):
         texts = map(as_text, (Path(result.video).name, result.prompt, result.model))
-        rows.writerow([*texts, *result.scores.values(), *differences.values()])
+        rows.writerow([*texts, *result.scores.values(), *differences.values(), ", ".join(result.doubts)])
     return written.getvalue()
-
-
-def listed(names: Sequence[str]) -> str:
-    """`names` as words: "a", "a and b", "a, b and c"."""
-    *others, last = names
-    return f"{', '.join(others)} and {last}" if others else last

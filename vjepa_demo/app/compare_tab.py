@@ -18,404 +18,336 @@ import gradio as gr
 from vjepa_demo.app import compare_html as fragments
 from vjepa_demo.app import html as render
 from vjepa_demo.app.charts import comparison_chart
-from vjepa_demo.app.compare_board import Board, Clip, Outcome, board_of
-from vjepa_demo.app.events import AT_ONCE, TOLD, add_running, keep_in_step, shown_errors
+from vjepa_demo.app.compare_board import Board, Outcome, board_of
+from vjepa_demo.app.events import AT_ONCE, TOLD, Values, add_running, keep_in_step, shown_errors
 from vjepa_demo.app.model_choice import add_model_choice, refusal
-from vjepa_demo.app.score_tab import SCORING, STEPS, example_rows
+from vjepa_demo.app.scoring import SCORING, STEPS, example_rows, scroll_to
+from vjepa_demo.app.session import Session
 from vjepa_demo.config import COMPARED_LETTERS, MAX_COMPARED, MAX_COMPARISON_BYTES, MIN_COMPARED, VIDEO_SUFFIXES
+from vjepa_demo.files import content_sha256
 from vjepa_demo.schema import Comparison, DemoError, RecordError
+from vjepa_demo.wording import listed
 
 if TYPE_CHECKING:
-    from vjepa_demo.tasks.score import Scorer
+    from vjepa_demo.tasks import Scorer
 
 JS = Path(__file__).with_name("compare.js")
-CSS = Path(__file__).with_name("compare.css")
-# On a phone the scores come below what was pressed: go there.
-SHOW_RESULTS = "() => { if (innerWidth < 700) document.querySelector('#compare-results-column').scrollIntoView() }"
-
-# The next click on a card waits for this: what it asks for is done to what the one before it left.
+# The next click on a card waits for this event: it then acts on what the click before it left.
 TELL_DRAWN = "() => { document.dispatchEvent(new Event('compare-drawn')) }"
 
 
 @dataclass(frozen=True)
-class CompareTab:
-    """The tab, for those who send a clip to it.
-
-    `event(lambda video, prompt, *rest: compare.add_clip(video, prompt, *rest), [video, prompt, *compare.inputs],
-    compare.outputs, **TOLD)` puts a clip into the next free place and brings the tab to the front.
-    """
-
-    model: gr.Dropdown
-    inputs: list[Any]
-    outputs: list[Any]
-
-    def add_clip(self, video: str | Path, prompt: str, *values: Any) -> tuple[Any, ...]:
-        """What `outputs` become with the file `video` and its prompt; `values` are those of `inputs`."""
-        board = _board(*values[: len(self.inputs) - 2])
-        if board.is_full:
-            gr.Warning(f"Compare holds {MAX_COMPARED} clips: remove one there first.")
-            return *_drawn(board, board, *values[-2:]), gr.Tabs(selected="compare")
-        return *_drawn(board, board.with_clip(Path(video), prompt), *values[-2:]), gr.Tabs(selected="compare")
-
-
-@dataclass(frozen=True)
-class _Inputs:
-    clips: gr.State
-    stage: gr.HTML
-    drop: gr.File
-    drop_column: gr.Column
-    shared: gr.Textbox
-    each: gr.Checkbox
-    own: list[gr.Textbox]
-    model: gr.Dropdown
-    button: gr.Button
-    hint: gr.HTML
-    examples: gr.Button
-    saved: gr.UploadButton
-    running: gr.Checkbox
-
-    @property
-    def board(self) -> list[Any]:
-        """What `_board` takes."""
-        return [self.clips, self.shared, self.each, *self.own]
-
-    @property
-    def values(self) -> list[Any]:
-        """What a handler takes that draws the page anew."""
-        return [*self.board, self.model, self.running]
-
-
-@dataclass(frozen=True)
-class _Run:
-    """What became of each clip, by its key, with the choice `model`."""
+class Run:
+    """What became of each clip, by its key, with the model choice `model`."""
 
     model: str
     outcomes: dict[str, Outcome]
 
 
-@dataclass(frozen=True)
-class _Results:
-    empty: gr.HTML
-    panel: gr.Column
-    heading: gr.HTML
-    radar: gr.Plot
-    table: gr.HTML
-    exports: gr.HTML
-    about: gr.HTML
+class CompareTab:
+    """The components of the Compare tab, and what happens when they are used.
 
-    @property
-    def all(self) -> list[Any]:
-        return [self.empty, self.panel, self.heading, self.radar, self.table, self.exports, self.about]
-
-
-def add_compare_tab(
-    load_scorer: Callable[[str], Scorer], default_model: str, session: gr.State, *, tabs: gr.Tabs
-) -> CompareTab:
-    """Fill the current tab, one of `tabs` with the id "compare"."""
-    inputs, results = _add_page(default_model)
-    outputs = [*inputs.board, inputs.stage, inputs.drop_column, inputs.button, inputs.hint, *results.all]
-
-    def score_clips(
-        clips: tuple[Clip, ...],
-        shared: str,
-        each: bool,
-        *values: Any,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio asks for it)
-    ) -> _Run:
-        *own, model, visitor = values  # the last a Session
-        load = visitor.or_else(load_scorer)
-        with shown_errors():
-            return _score(load, _board(clips, shared, each, *own), model, progress)
-
-    _wire_editing(inputs, outputs)
-    _wire_scoring(inputs, results, outputs, score_clips, session)
-    return CompareTab(inputs.model, inputs.values, [*outputs, tabs])
-
-
-# ---- the page --------------------------------------------------------------------------------------------------------
-
-
-def _add_page(default_model: str) -> tuple[_Inputs, _Results]:
-    clips, running = gr.State(()), add_running()
-    with gr.Row(elem_id="compare-row"):
-        stage = gr.HTML(
-            fragments.stage(Board()), js_on_load=JS.read_text("utf-8"), apply_default_css=False, elem_id="compare-stage"
-        )
-        with gr.Column(min_width=130, elem_id="compare-drop-column") as drop_column:
-            drop = gr.File(
-                label="Clips",
-                file_count="multiple",
-                file_types=["video", *VIDEO_SUFFIXES],
-                height=170,
-                elem_id="compare-drop",
-            )
-    gr.HTML(fragments.PLAYER, apply_default_css=False, elem_id="compare-player")
-    with gr.Row(equal_height=False, elem_id="compare-columns"):
-        with gr.Column(scale=2, min_width=320, elem_id="compare-inputs-column"):
-            shared = gr.Textbox(
-                label="Prompt", placeholder="The text the clips were made from", lines=2, elem_id="compare-prompt"
-            )
-            own = [
-                gr.Textbox(label=f"Prompt of {letter}", lines=2, visible=False, elem_id=f"compare-prompt-{letter}")
-                for letter in COMPARED_LETTERS
-            ]
-            each = gr.Checkbox(label="Each clip has its own prompt", container=False, elem_id="compare-each")
-            model = add_model_choice(default_model, "compare-model")
-            button = gr.Button("Compare", variant="primary", interactive=False, elem_id="compare-button")
-            hint = gr.HTML(render.hint(_missing(Board(), default_model) or ""), elem_id="compare-hint")
-            with gr.Row():
-                examples = gr.Button("Compare the example clips", size="sm", elem_id="compare-examples")
-                saved = gr.UploadButton(
-                    "Open a saved comparison", size="sm", file_types=[".json"], elem_id="compare-open"
-                )
-        with gr.Column(scale=3, min_width=320, elem_id="compare-results-column"):
-            results = _add_results()
-    inputs = _Inputs(
-        *(clips, stage, drop, drop_column, shared, each, own, model, button, hint, examples, saved, running)
-    )
-    return inputs, results
-
-
-def _add_results() -> _Results:
-    empty = gr.HTML(fragments.empty(Board()), elem_id="compare-empty")
-    with gr.Column(visible=False, elem_id="compare-results") as panel:
-        heading = gr.HTML(elem_id="compare-heading")
-        radar = gr.Plot(label="Scores", show_label=False, container=False, elem_id="compare-radar")
-        table = gr.HTML(elem_id="compare-table")
-        exports = gr.HTML(apply_default_css=False, elem_id="compare-exports")
-        about = gr.HTML(elem_id="compare-about")
-    return _Results(empty, panel, heading, radar, table, exports, about)
-
-
-def _board(clips: tuple[Clip, ...], shared: str, each: bool, *own: str) -> Board:
-    return Board(tuple(clips), shared or "", each, tuple(text or "" for text in own))
-
-
-def _drawn(before: Board, board: Board, model: str, running: bool) -> tuple[Any, ...]:
-    """All that shows `board` on a page that shows `before`, in the order of the outputs.
-
-    A prompt that is the same is left alone: it may be being typed.
+    To send it a clip, an event takes `inputs`, a set, and gives `outputs` what `add_clip` returns.
     """
-    return (
-        board.clips,
-        _prompt(before.shared, board.shared, visible=not board.each),
-        gr.skip() if board.each == before.each else board.each,
-        *(_own_prompt(before, board, index) for index in range(MAX_COMPARED)),
-        fragments.stage(board),
-        gr.Column(visible=bool(board.absent) or not board.is_full),
-        *_readiness(board, model, running),
-        *_shown(board),
-    )
+
+    def __init__(
+        self, load_scorer: Callable[[str], Scorer], default_model: str, session: gr.State, *, tabs: gr.Tabs
+    ) -> None:
+        """Fill the current tab, one of `tabs` with the id "compare"."""
+        self._load_scorer, self._session, self._tabs = load_scorer, session, tabs
+        self.clips, self.running = gr.State(()), add_running()
+        self._add_stage()
+        with gr.Row(equal_height=False, elem_id="compare-columns"):
+            with gr.Column(scale=2, min_width=320, elem_id="compare-inputs-column"):
+                self._add_inputs(default_model)
+            with gr.Column(scale=3, min_width=320, elem_id="compare-results-column"):
+                self._add_results()
+        board: set[Any] = {self.clips, self.shared, self.each, *self.own}
+        self.inputs = {*board, self.model, self.running}
+        drawn = [self.stage, self.drop_column, self.button, self.hint, self.empty, self.panel, self.radar]
+        self._drawn = [*board, *drawn, *self._texts]
+        self.outputs = [*self._drawn, tabs]
+        self._wire_editing()
+        self._wire_scoring()
+
+    # ---- the components ----------------------------------------------------------------------------------------------
+
+    def _add_stage(self) -> None:
+        with gr.Row(elem_id="compare-row"):
+            self.stage = gr.HTML(
+                fragments.stage(Board()),
+                js_on_load=JS.read_text("utf-8"),
+                apply_default_css=False,
+                elem_id="compare-stage",
+            )
+            with gr.Column(min_width=130, elem_id="compare-drop-column") as self.drop_column:
+                self.drop = gr.File(
+                    label="Clips",
+                    file_count="multiple",
+                    file_types=["video", *VIDEO_SUFFIXES],
+                    height=170,
+                    elem_id="compare-drop",
+                )
+        gr.HTML(fragments.PLAYER, apply_default_css=False, elem_id="compare-player")
+
+    def _add_inputs(self, default_model: str) -> None:
+        self.shared = gr.Textbox(
+            label="Prompt", placeholder="The text the clips were made from", lines=2, elem_id="compare-prompt"
+        )
+        self.own = [
+            gr.Textbox(label=f"Prompt of {letter}", lines=2, visible=False, elem_id=f"compare-prompt-{letter}")
+            for letter in COMPARED_LETTERS
+        ]
+        self.each = gr.Checkbox(label="Each clip has its own prompt", container=False, elem_id="compare-each")
+        self.model = add_model_choice(default_model, "compare-model")
+        self.button = gr.Button("Compare", variant="primary", interactive=False, elem_id="compare-button")
+        self.hint = gr.HTML(render.hint(missing(Board(), default_model) or ""), elem_id="compare-hint")
+        with gr.Row():
+            self.examples = gr.Button("Compare the example clips", size="sm", elem_id="compare-examples")
+            self.saved = gr.UploadButton(
+                "Open a saved comparison", size="sm", file_types=[".json"], elem_id="compare-open"
+            )
+
+    def _add_results(self) -> None:
+        self.empty = gr.HTML(fragments.empty(Board()), elem_id="compare-empty")
+        with gr.Column(visible=False, elem_id="compare-results") as self.panel:
+            self.heading = gr.HTML(elem_id="compare-heading")
+            self.radar = gr.Plot(label="Scores", show_label=False, container=False, elem_id="compare-radar")
+            self.table = gr.HTML(elem_id="compare-table")
+            self.exports = gr.HTML(apply_default_css=False, elem_id="compare-exports")
+            self.about = gr.HTML(elem_id="compare-about")
+        self._texts = [self.heading, self.table, self.exports, self.about]
+
+    # ---- what is drawn -----------------------------------------------------------------------------------------------
+
+    def _board(self, values: Values) -> Board:
+        own = tuple(values[field] or "" for field in self.own)
+        return Board(tuple(values[self.clips]), values[self.shared] or "", values[self.each], own)
+
+    def draw(self, values: Values, board: Board, *, running: bool | None = None) -> Values:
+        """All that shows `board`, on a page that has `values`; with `running`, whether it is running is another too.
+
+        A prompt that is the same is left alone: it may be being typed.
+        """
+        before = self._board(values)
+        is_running = values[self.running] if running is None else running
+        drawn: Values = {
+            self.clips: board.clips,
+            self.shared: _prompt(before.shared, board.shared, visible=not board.each),
+            self.stage: fragments.stage(board),
+            self.drop_column: gr.Column(visible=bool(board.absent) or not board.is_full),
+        }
+        if board.each != before.each:
+            drawn[self.each] = board.each
+        for index, field in enumerate(self.own):
+            is_there = index < len(board.clips)
+            label = f"Prompt of {COMPARED_LETTERS[index]}" + (f" · {board.clips[index].name}" if is_there else "")
+            drawn[field] = _prompt(before.own[index], board.own[index], label=label, visible=board.each and is_there)
+        return drawn | self._readiness(board, values[self.model], is_running) | self._results(board)
+
+    def _readiness(self, board: Board, model: str, running: bool) -> Values:
+        reason = missing(board, model)
+        is_stale = bool(board.scored) and board.is_stale(model)
+        again = "Press Compare for the scores of what is here now." if is_stale else ""
+        told = reason or " ".join(filter(None, (fragments.failure(board), again)))
+        return {
+            self.button: gr.Button(interactive=reason is None and not running),
+            self.hint: render.hint(told),
+        }
+
+    def _results(self, board: Board) -> Values:
+        comparison = board.comparison
+        if comparison is None:
+            told = gr.HTML(fragments.empty(board), visible=True)
+            nothing: Values = dict.fromkeys(self._texts, "")
+            return {**nothing, self.empty: told, self.panel: gr.Column(visible=False), self.radar: None}
+        return {
+            self.empty: gr.HTML(visible=False),
+            self.panel: gr.Column(visible=True),
+            self.heading: fragments.comparison_heading(comparison),
+            self.radar: comparison_chart(comparison.results, places=board.scored),
+            self.table: fragments.table(board, comparison),
+            self.exports: fragments.exports(comparison),
+            self.about: fragments.about(board, comparison),
+        }
+
+    # ---- the clips ---------------------------------------------------------------------------------------------------
+
+    def _wire_editing(self) -> None:
+        self.drop.upload(self.add_files, {self.drop, *self.inputs}, [self.drop, *self._drawn], **TOLD)
+        acted = self.stage.click(self._act, self.inputs, self._drawn, trigger_mode="multiple", **AT_ONCE)
+        acted.then(None, js=TELL_DRAWN, api_visibility="private")
+        self.each.input(self._switch, self.inputs, self._drawn, trigger_mode="always_last", **AT_ONCE)
+        opened = gr.State(None)
+        read = self.saved.upload(self._read, self.saved, opened, **TOLD)
+        read.success(lambda values: self.draw(values, values[opened]), {opened, *self.inputs}, self._drawn, **AT_ONCE)
+        keep_in_step(
+            [self.shared.change, *(field.change for field in self.own), self.model.change, self.running.change],
+            self.readiness,
+            self.inputs,
+            [self.button, self.hint],
+        )
+
+    def readiness(self, values: Values) -> Values:
+        """The button can be pressed when the clips can be compared; the line under it says what is missing, or that
+        the scores shown are of something else."""
+        return self._readiness(self._board(values), values[self.model], values[self.running])
+
+    def add_clip(self, values: Values, video: Path, prompt: str) -> Values:
+        """The page with `video` in the next free place, and the tab in front."""
+        board = self._board(values)
+        if board.is_full:
+            gr.Warning(f"Compare holds {MAX_COMPARED} clips: remove one there first.")
+        else:
+            board = board.with_clip(video, prompt)
+        return self.draw(values, board) | {self._tabs: gr.Tabs(selected="compare")}
+
+    def add_files(self, values: Values) -> Values:
+        """The dropped files in the free places; a file that a saved comparison was made from goes to its scores."""
+        board = self._board(values)
+        left_out = []
+        for path in map(Path, values[self.drop] or []):
+            known = board.found(path, content_sha256(path)) if board.absent else None
+            if known is None and board.is_full:
+                left_out.append(path.name)
+            else:
+                board = known or board.with_clip(path)
+        if left_out:
+            gr.Warning(f"Compare holds {MAX_COMPARED} clips: {render.escape(listed(left_out))} left out.")
+        return self.draw(values, board) | {self.drop: None}
+
+    def _act(self, event: gr.EventData, values: Values) -> Values:
+        """What a button on a clip's card asks for."""
+        board = self._board(values)
+        if event.action == "remove":
+            return self.draw(values, board.removed(event.key))
+        return self.draw(values, board.moved(event.key, -1 if event.action == "left" else 1))
+
+    def _switch(self, values: Values) -> Values:
+        board = self._board(values)
+        return self.draw(values, board.switched(each=board.each))
+
+    def _read(self, saved: str) -> Board:
+        with shown_errors():
+            return board_of(read_comparison(Path(saved)))
+
+    # ---- the scores --------------------------------------------------------------------------------------------------
+
+    def _wire_scoring(self) -> None:
+        """Both buttons: switch themselves off, score, show what there is, and switch on again."""
+        run = gr.State(None)
+        switches = [self.examples, self.running]
+        loaded = self.examples.click(self._load_examples, self.inputs, self._drawn, **AT_ONCE)
+
+        def show_outcomes(values: Values) -> Values:
+            """The page, no longer running. Clips moved, added or removed meanwhile stay as they are."""
+            board, ended = self._board(values), values[run]
+            if ended is not None:
+                board = board.with_outcomes(ended.outcomes, model=ended.model)
+            drawn = self.draw(values, board, running=False)
+            return drawn | {self.examples: gr.Button(interactive=True), self.running: False}
+
+        for trigger in (self.button.click, loaded.then):
+            started = trigger(self._started, outputs=[self.button, *switches], **AT_ONCE)
+            scoring = started.then(
+                self._score,
+                {*self.inputs, self._session},
+                run,
+                show_progress_on=[self.hint],
+                api_visibility="private",
+                **SCORING,
+            )
+            failed = scoring.failure(lambda: None, outputs=run, **AT_ONCE)
+            for event in (scoring.success, failed.then):
+                shown = event(show_outcomes, {run, *self.inputs}, [*self._drawn, *switches], **AT_ONCE)
+                shown.then(None, js=scroll_to("#compare-results-column"), api_visibility="private")
+
+    def _started(self) -> Values:
+        return {
+            self.button: gr.Button(interactive=False),
+            self.examples: gr.Button(interactive=False),
+            self.running: True,
+        }
+
+    def _load_examples(self, values: Values) -> Values:
+        """The clips that ship with the program, each with its prompt, in the place of what is on the page."""
+        board = Board(each=True)
+        for path, prompt, _ in example_rows():
+            board = board.with_clip(Path(path), prompt)
+        return self.draw(values, board)
+
+    def _score(
+        self,
+        values: Values,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio asks for it)
+    ) -> Run:
+        visitor: Session = values[self._session]
+        with shown_errors():
+            return score_board(visitor.or_else(self._load_scorer), self._board(values), values[self.model], progress)
 
 
-def _prompt(before: str, text: str, **look: Any) -> Any:
+def _prompt(before: str, text: str, **look: Any) -> gr.Textbox:
     return gr.Textbox(**look) if text == before else gr.Textbox(text, **look)
 
 
-def _own_prompt(before: Board, board: Board, index: int) -> Any:
-    is_there = index < len(board.clips)
-    label = f"Prompt of {COMPARED_LETTERS[index]}" + (f" · {board.clips[index].name}" if is_there else "")
-    return _prompt(before.own[index], board.own[index], label=label, visible=board.each and is_there)
-
-
-def _readiness(board: Board, model: str, running: bool) -> tuple[Any, Any]:
-    missing = _missing(board, model)
-    told = missing or " ".join(filter(None, (fragments.failure(board), _again(board, model))))
-    return gr.Button(interactive=missing is None and not running), gr.HTML(render.hint(told))
-
-
-def _again(board: Board, model: str) -> str:
-    return "Press Compare for the scores of what is here now." if board.scored and board.is_stale(model) else ""
-
-
-def _missing(board: Board, model: str) -> str | None:
+def missing(board: Board, model: str) -> str | None:
     """Why this cannot be compared; None where it can."""
     if (reason := refusal(model)) is not None:
         return reason
     if len(board.clips) < MIN_COMPARED:
         return "Add one more clip." if board.clips else "Add two to four clips and type their prompt."
     if board.absent:
-        names = fragments.listed([clip.name for clip in board.absent])
-        return f"Opened from a file, without its videos: drop in {names} to play and to score again."
+        names = listed([clip.name for clip in board.absent])
+        return f"A saved comparison has no videos: drop in {names} to play them and to score them again."
     unsaid = [COMPARED_LETTERS[index] for index, prompt in enumerate(board.prompts) if not prompt.strip()]
     if unsaid and board.each:
-        return f"Type the prompt of {fragments.listed(unsaid)}."
+        return f"Type the prompt of {listed(unsaid)}."
     return "Type the prompt that the clips were made from." if unsaid else None
 
 
-def _shown(board: Board) -> tuple[Any, ...]:
-    comparison = board.comparison
-    if comparison is None:
-        return gr.HTML(fragments.empty(board), visible=True), gr.Column(visible=False), "", None, "", "", ""
-    return (
-        gr.HTML(visible=False),
-        gr.Column(visible=True),
-        fragments.heading(comparison),
-        comparison_chart(comparison.results, places=board.scored),
-        fragments.table(board, comparison),
-        fragments.exports(comparison),
-        fragments.about(board, comparison),
-    )
+def read_comparison(path: Path) -> Comparison:
+    """The comparison that Compare saved as JSON.
 
-
-# ---- the clips -------------------------------------------------------------------------------------------------------
-
-
-def _wire_editing(inputs: _Inputs, outputs: list[Any]) -> None:
-    inputs.drop.upload(_add_files, [inputs.drop, *inputs.values], [inputs.drop, *outputs], **TOLD)
-    acted = inputs.stage.click(_act, inputs.values, outputs, trigger_mode="multiple", **AT_ONCE)
-    acted.then(None, js=TELL_DRAWN, api_visibility="private")
-    inputs.each.input(_switch, inputs.values, outputs, trigger_mode="always_last", **AT_ONCE)
-    opened = gr.State(None)
-    read = inputs.saved.upload(_read, inputs.saved, opened, **TOLD)
-    read.success(_take_opened, [opened, *inputs.values], outputs, **AT_ONCE)
-    fields: list[Any] = [inputs.shared, *inputs.own, inputs.model, inputs.running]
-    keep_in_step(
-        [field.change for field in fields],
-        lambda *values: _readiness(_board(*values[:-2]), *values[-2:]),
-        inputs.values,
-        [inputs.button, inputs.hint],
-    )
-
-
-def _add_files(files: list[str] | None, *values: Any) -> tuple[Any, ...]:
-    """The dropped files in the free places; a file that a saved comparison was made from goes to its scores."""
-    board = before = _board(*values[:-2])
-    left_out = []
-    for path in map(Path, files or []):
-        known = board.found(path, _sha256(path)) if board.absent else None
-        if known is None and board.is_full:
-            left_out.append(path.name)
-        else:
-            board = known or board.with_clip(path)
-    if left_out:
-        gr.Warning(f"Compare holds {MAX_COMPARED} clips: {render.escape(fragments.listed(left_out))} left out.")
-    return None, *_drawn(before, board, *values[-2:])
-
-
-def _sha256(path: Path) -> str:
-    from vjepa_demo.model.features import content_sha256  # loads torch: not for the first paint
-
-    return content_sha256(path)
-
-
-def _act(event: gr.EventData, *values: Any) -> tuple[Any, ...]:
-    """What a button on a clip's card asks for."""
-    before = _board(*values[:-2])
-    if event.action == "remove":
-        return _drawn(before, before.removed(event.key), *values[-2:])
-    return _drawn(before, before.moved(event.key, -1 if event.action == "left" else 1), *values[-2:])
-
-
-def _switch(*values: Any) -> tuple[Any, ...]:
-    before = _board(*values[:-2])
-    return _drawn(before, before.switched(each=before.each), *values[-2:])
-
-
-def _read(saved: str) -> Board:
-    with shown_errors():
-        return board_of(_read_comparison(Path(saved)))
-
-
-def _take_opened(opened: Board, *values: Any) -> tuple[Any, ...]:
-    """A comparison that was exported as JSON, in the place of what is on the page."""
-    return _drawn(_board(*values[:-2]), opened, *values[-2:])
-
-
-def _read_comparison(path: Path) -> Comparison:
+    Raises:
+        RecordError: if it is no such file, or too large for one.
+    """
     if path.stat().st_size > MAX_COMPARISON_BYTES:
-        raise RecordError(f"{path.name} has {path.stat().st_size:,} bytes: that is no comparison")
+        raise RecordError(
+            f"{path.name} has {path.stat().st_size:,} bytes, more than a saved comparison: "
+            "open a file that Compare saved as JSON"
+        )
     try:
         value = json.loads(path.read_text("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise RecordError(f"{path.name} is no JSON: open a file that Compare saved as JSON") from error
+        raise RecordError(f"{path.name} is not JSON: open a file that Compare saved as JSON") from error
     try:
         return Comparison.from_dict(value)
     except RecordError as error:
         raise RecordError(f"{path.name}: {error}") from error
 
 
-# ---- the scores ------------------------------------------------------------------------------------------------------
+def score_board(load_scorer: Callable[[str], Scorer], board: Board, model: str, progress: Callable[..., Any]) -> Run:
+    """Of each clip whose video is here the scores, or the words that say why it has none.
 
-
-def _wire_scoring(
-    inputs: _Inputs,
-    results: _Results,
-    outputs: list[Any],
-    score_clips: Callable[..., _Run],
-    session: gr.State,
-) -> None:
-    """Both buttons: switch themselves off, score, show what there is, and switch on again."""
-    run = gr.State(None)
-    off = [inputs.button, inputs.examples, inputs.running]
-    loaded = inputs.examples.click(_load_examples, inputs.values, outputs, **AT_ONCE)
-    for trigger in (inputs.button.click, loaded.then):
-        started = trigger(
-            lambda: (gr.Button(interactive=False), gr.Button(interactive=False), True), outputs=off, **AT_ONCE
-        )
-        scoring = started.then(
-            score_clips,
-            [*inputs.board, inputs.model, session],
-            run,
-            show_progress_on=[inputs.hint],
-            api_visibility="private",
-            **SCORING,
-        )
-        failed = scoring.failure(lambda: None, outputs=run, **AT_ONCE)
-        for event in (scoring.success, failed.then):
-            shown = event(_take_outcomes, [run, *inputs.values], [*outputs, *off[1:]], **AT_ONCE)
-            shown.then(None, js=SHOW_RESULTS, api_visibility="private")
-
-
-def _load_examples(*values: Any) -> tuple[Any, ...]:
-    """The clips that ship with the program, each with its prompt, in the place of what is on the page."""
-    board = Board(each=True)
-    for path, prompt, _ in example_rows():
-        board = board.with_clip(Path(path), prompt)
-    return _drawn(_board(*values[:-2]), board, *values[-2:])
-
-
-def _score(load_scorer: Callable[[str], Scorer], board: Board, model: str, progress: Callable[..., Any]) -> _Run:
-    """Of each clip whose video is here the scores, or the words that say why it has none."""
+    `progress` is told such as "Clip 2 of 3, a.mp4: encoding the video" with the share of the whole that is done.
+    """
     progress(0.0, desc=f"Loading {model}")
     scorer = load_scorer(model)
+    # A clip has no video if a comparison was opened between the click and this.
+    here = [(clip, clip.path, prompt) for clip, prompt in zip(board.clips, board.prompts, strict=True) if clip.path]
     outcomes: dict[str, Outcome] = {}
-    # Without its video is a clip of a comparison that was opened between the click and this.
-    clips = [clip for clip in board.clips if clip.path]
-    requests = [(clip.path, prompt) for clip, prompt in zip(board.clips, board.prompts, strict=True) if clip.path]
-    told = _Progress(progress, [clip.name for clip in clips])
-    with closing(scorer.score_all(requests, on_step=told.step)) as results:
-        told.clip(0)
-        for index, (clip, result) in enumerate(zip(clips, results, strict=True)):
+
+    def tell(step: str) -> None:
+        index = len(outcomes)
+        if index < len(here):
+            share, what = STEPS[step]
+            of = f"Clip {index + 1} of {len(here)}, {here[index][0].name}"
+            progress((index + share) / len(here), desc=f"{of}: {what[0].lower()}{what[1:]}")
+
+    requests = [(path, prompt) for _, path, prompt in here]
+    with closing(scorer.score_all(requests, on_step=tell)) as results:
+        tell("decode")
+        for (clip, _, _), result in zip(here, results, strict=True):
             outcomes[clip.key] = str(result) if isinstance(result, DemoError) else replace(result, video=clip.name)
-            told.clip(index + 1)
-    return _Run(model, outcomes)
-
-
-class _Progress:
-    """Tells "Clip 2 of 3, a.mp4: encoding the video" with the share of the whole that is done."""
-
-    def __init__(self, progress: Callable[..., Any], names: list[str]) -> None:
-        self._progress = progress
-        self._names = names
-        self._index = 0
-
-    def clip(self, index: int) -> None:
-        """The clip at `index` is begun; after the last there is nothing to tell."""
-        self._index = index
-        if index < len(self._names):
-            self.step("decode")
-
-    def step(self, step: str) -> None:
-        """A step of this clip is begun."""
-        share, what = STEPS[step]
-        of = f"Clip {self._index + 1} of {len(self._names)}, {self._names[self._index]}"
-        self._progress((self._index + share) / len(self._names), desc=f"{of}: {what[0].lower()}{what[1:]}")
-
-
-def _take_outcomes(run: _Run | None, *values: Any) -> tuple[Any, ...]:
-    """The page with the scores, no longer running. Clips moved, added or removed meanwhile stay as they are."""
-    *values, model, _ = values
-    before = _board(*values)
-    board = before if run is None else before.with_outcomes(run.outcomes, model=run.model)
-    return *_drawn(before, board, model, running=False), gr.Button(interactive=True), False
+            tell("decode")
+    return Run(model, outcomes)

@@ -1,4 +1,4 @@
-"""What every tab does alike: errors as messages, events that run at once and in private, buttons that know when."""
+"""How every tab wires its events: what runs at once, what may fail, and how buttons keep up with what was typed."""
 
 from __future__ import annotations
 
@@ -11,22 +11,26 @@ import gradio as gr
 
 from vjepa_demo.schema import DemoError
 
-# How an event is wired that runs at once. What it raises or warns of, nobody is told.
+# What a handler takes and gives: the value of each component. Outputs that are missing stay as they are.
+Values = dict[Any, Any]
+
+# For a handler that answers in milliseconds and never fails. It does not wait in the queue behind scoring and training.
+# Gradio does not show errors and warnings raised in unqueued events.
 AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-# How one is wired that raises or warns: Gradio shows errors and warnings of queued events alone.
+# For a handler that raises errors or warns: it is queued so that Gradio shows them, but waits for no other.
 TOLD: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
 
 
 @contextmanager
 def shown_errors(written: Callable[[str], str] = escape) -> Iterator[None]:
-    """What a person can mend, as a message. On the page Gradio renders it as HTML, so there it has to be escaped."""
+    """Turns a `DemoError` into a message on the page. Gradio renders messages as HTML, so `written` escapes it."""
     try:
         yield
     except DemoError as error:
         raise gr.Error(written(str(error)), print_exception=False) from error
 
 
-def keep_in_step(events: Sequence[Any], run: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+def keep_in_step(events: Sequence[Any], run: Callable[..., Any], inputs: Any, outputs: Sequence[Any]) -> None:
     """Call `run` at each of `events`; the outputs end up as `run` gives them for the newest inputs.
 
     Of two events at the same moment Gradio starts both, and the answer to the older one may come last. So each answer
@@ -39,6 +43,6 @@ def keep_in_step(events: Sequence[Any], run: Callable[..., Any], inputs: Sequenc
 def add_running() -> gr.Checkbox:
     """Whether an action is running: a hidden checkbox, because its `change` is an event for `keep_in_step`.
 
-    Gradio tells the page of changes of a `gr.State` in queued events alone.
+    A `gr.State` would not do: Gradio tells the page of its changes only in queued events.
     """
     return gr.Checkbox(visible="hidden", show_label=False, container=False)

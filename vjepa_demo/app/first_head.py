@@ -1,23 +1,24 @@
 """The line on a first head that is being learned in the background, and the button that cancels it.
 
-Cancelling is for the person at the machine alone: on a public Space any visitor could press the button, and would take
-the model from all others. So it is offered, and obeyed, only where the page was opened as `localhost` on the machine
-that serves it, without a proxy between; anybody else waits, or sets VJEPA_DEMO_BOOTSTRAP=0 and starts anew.
+Only the person at the machine can cancel: on a public Space any visitor could press the button, and would take the
+model from all others. So the button is there, and works, only where the page was opened as `localhost` on the machine
+that serves it, without a proxy between. Anybody else waits, or restarts the server with VJEPA_DEMO_BOOTSTRAP=0.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import gradio as gr
 
 from vjepa_demo.app import html as render
-from vjepa_demo.app.events import AT_ONCE
+from vjepa_demo.app.events import AT_ONCE, TOLD, Values
+from vjepa_demo.wording import first_head_line
 
 if TYPE_CHECKING:
-    from vjepa_demo.tasks.bootstrap import Bootstrapper
+    from vjepa_demo.tasks import Bootstrapper
 
 POLL_SECONDS = 2.0
 LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -30,26 +31,26 @@ def add_first_head(app: gr.Blocks, bootstrapper: Bootstrapper) -> gr.HTML:
         cancel = gr.Button("Cancel", size="sm", scale=0, min_width=100, elem_id="first-head-cancel")
     timer = gr.Timer(POLL_SECONDS)
 
-    def show(request: gr.Request) -> tuple[Any, ...]:
+    def show(request: gr.Request) -> Values:
         state = bootstrapper.state()
-        text = str(state)
+        text = first_head_line(state)
         running = not state.is_settled and state.phase not in ("stopping", "elsewhere")
-        return (
-            gr.Row(visible=bool(text)),
-            render.hint(text),
-            gr.Button(visible=running and _is_at_the_machine(request)),
-            gr.Timer(active=not state.is_settled),
-        )
+        return {
+            row: gr.Row(visible=bool(text)),
+            line: render.hint(text),
+            cancel: gr.Button(visible=running and _is_at_the_machine(request)),
+            timer: gr.Timer(active=not state.is_settled),
+        }
 
-    def stop(request: gr.Request) -> tuple[Any, ...]:
+    def stop(request: gr.Request) -> Values:
         if not _is_at_the_machine(request):
-            raise gr.Error("only the person at the machine can cancel this", print_exception=False)
+            raise gr.Error("only somebody at the machine that serves the page can cancel", print_exception=False)
         bootstrapper.cancel()
         return show(request)
 
     shown = [row, line, cancel, timer]
     gr.on([app.load, timer.tick], show, outputs=shown, **AT_ONCE)
-    cancel.click(stop, outputs=shown, **AT_ONCE)
+    cancel.click(stop, outputs=shown, **TOLD)
     return line
 
 

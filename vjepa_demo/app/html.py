@@ -1,26 +1,32 @@
-"""Scores as fragments of HTML. Whatever a person typed or named is escaped."""
+"""What the page shows as fragments of HTML. Whatever a person typed or named is escaped."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from vjepa_demo.config import DIMENSION_MEANINGS, SCORE_MAX, SCORE_MIN, acr_word
-from vjepa_demo.schema import OVERALL_MEANS_LESS, TrainedOn, VideoScores, words_of
-
-if TYPE_CHECKING:
-    from vjepa_demo.data.records import RecordSet, RecordSummary
-    from vjepa_demo.model.metrics import Evaluation
+from vjepa_demo.config import DIMENSION_MEANINGS, SCORE_MAX, SCORE_MIN
+from vjepa_demo.schema import Evaluation, RecordSet, RecordSummary, TrainedOn, VideoScores, words_of
+from vjepa_demo.wording import (
+    WHY_DOUBTFUL,
+    card_verdict,
+    caution,
+    counted,
+    duration,
+    known_words,
+    notes,
+    summary_line,
+    trust,
+    verdict_word,
+)
 
 THUMBNAIL_PIXELS = 176  # twice the size it is shown at, for sharp screens
-UNKNOWN_WORDS = "the model does not know every word of the prompt"
 STEP_NAMES = {"decode": "decoding", "video": "video encoder", "text": "text encoder", "head": "head"}
 EMPTY = '<div class="empty">The scores appear here.<br>Add a video and its prompt, or click an example.</div>'
 EMPTY_TRAINING = (
@@ -55,22 +61,31 @@ def header(title: str, model: str, state: str) -> str:
 
 
 def score_table(result: VideoScores) -> str:
-    """A row a dimension: its score, the ACR word, and what it looks at."""
+    """A row a dimension: its score, the ACR word, and what it looks at, or why it means nothing here."""
     rows = "".join(_score_row(name, score, result) for name, score in result.scores.items())
     return f'<table class="scores"><tbody>{rows}</tbody></table>'
 
 
 def _score_row(name: str, score: float, result: VideoScores) -> str:
     percent = 100 * (score - SCORE_MIN) / (SCORE_MAX - SCORE_MIN)
-    doubt = name in result.doubtful
-    meaning = f"not meaningful here: {UNKNOWN_WORDS}" if doubt else DIMENSION_MEANINGS[name]
-    if name == "Overall" and result.doubtful:
+    doubt = result.doubts.get(name)
+    meaning = f"not meaningful here: {WHY_DOUBTFUL[doubt]}" if doubt else DIMENSION_MEANINGS[name]
+    if name == "Overall" and result.unknown_words:
         meaning += "; the prompt moves it too"
+    word = verdict_word(score, name, result.doubts, result.trained_on)
     return (
         f"<tr class='{'doubtful' if doubt else 'sure'}'>"
         f"<td>{name}<small>{meaning}</small></td>"
         f'<td class="meter"><div><span style="width:{percent:.1f}%"></span></div></td>'
-        f'<td class="value" data-dimension="{name}">{score:.2f}</td><td>{"–" if doubt else acr_word(score)}</td></tr>'
+        f'<td class="value" data-dimension="{name}">{score:.2f}</td><td>{word}</td></tr>'
+    )
+
+
+def in_words(result: VideoScores) -> str:
+    """All scores on one line."""
+    return " · ".join(
+        f"{name} {score:.2f}{' (not meaningful)' if name in result.doubts else ''}"
+        for name, score in result.scores.items()
     )
 
 
@@ -80,29 +95,23 @@ def frame_strip(result: VideoScores) -> str:
     if result.frames is None:
         return ""
     what = result.views[0] if len(result.views) > 1 else "frame by frame"
-    shown = _strip([_figure(*one) for one in zip(result.frames, result.frame_seconds, strict=True)])
-    others = [
-        f'<details class="more-views"><summary>{title}</summary>{_strip([_figure(one) for one in frames])}</details>'
+    shown = _strip(_figure(*one) for one in zip(result.frames, result.frame_seconds, strict=True))
+    others = "".join(
+        f'<details class="more-views"><summary>{title}</summary>{_strip(_figure(one) for one in frames)}</details>'
         for title, frames in zip(result.views[1:], result.more_frames, strict=True)
-    ]
-    also = f'<p class="strip-title">It also saw, each by itself:</p>{"".join(others)}' if others else ""
-    return f'<p class="strip-title">What the model saw of it: {what} →</p>{shown}{also}'
+    )
+    also = f'<p class="strip-title">It also saw:</p>{others}' if others else ""
+    return f'<p class="strip-title">What the model saw: {what} →</p>{shown}{also}'
 
 
-def _strip(figures: Sequence[str]) -> str:
+def _strip(figures: Iterable[str]) -> str:
     return f'<div class="strip">{"".join(figures)}</div>'
 
 
 def _figure(frame: np.ndarray, seconds: float | None = None) -> str:
     """A frame that the model saw, and when, if that is known."""
     time = "" if seconds is None else f"{seconds:.2f} s"
-    name = f"frame at {time}" if time else "frame"
-    return f'<figure><img src="{jpeg_url(frame)}" alt="{name}">{time}</figure>'
-
-
-def counted(number: int, noun: str) -> str:
-    """`3 rows`, `1 row`."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+    return f'<figure><img src="{jpeg_url(frame)}" alt="frame{" at " * bool(time)}{time}">{time}</figure>'
 
 
 def jpeg_url(frame: np.ndarray) -> str:
@@ -114,14 +123,17 @@ def jpeg_url(frame: np.ndarray) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def heading(result: VideoScores) -> str:
-    """What the scores below are of: the clip, its prompt and the model; and how far to trust them."""
-    sentences = [f"Scored by <b>{escape(result.model)}</b>.", result.trained_on.caution, *_doubts(result)]
-    return (
-        '<div class="heading">'
-        f'<p class="what"><b>{escape(Path(result.video).name)}</b> · “{marked_prompt(result)}”</p>'
-        f"<p>{' '.join(filter(None, sentences))}</p></div>"
-    )
+def heading(what: str, model: str, trained_on: TrainedOn, must_know: Iterable[str] = ()) -> str:
+    """What scores are of (HTML), which model gave them, how far to trust it, and what else a reader must know."""
+    sentences = [f"Scored by <b>{escape(model)}</b>.", *map(escape, (caution(trained_on), *must_know))]
+    title = f'<p class="what">{what}</p>' if what else ""
+    return f'<div class="heading">{title}<p>{" ".join(filter(None, sentences))}</p></div>'
+
+
+def score_heading(result: VideoScores) -> str:
+    """The `heading` of one clip's scores."""
+    what = f"<b>{escape(Path(result.video).name)}</b> · “{marked_prompt(result)}”"
+    return heading(what, result.model, result.trained_on, notes([result]))
 
 
 def marked_prompt(result: VideoScores) -> str:
@@ -142,58 +154,36 @@ def marked(prompt: str, unknown_words: Collection[str], model: str) -> str:
     return "".join([*parts, escape(prompt[end:])])
 
 
-def _doubts(result: VideoScores) -> list[str]:
-    doubts, so = [], f"so its Alignment means nothing here, and its {OVERALL_MEANS_LESS}"
-    if result.unknown_words:
-        doubts.append(f"It does not know the words that are marked, {so}.")
-    if result.too_long:
-        doubts.append(escape(result.too_long))
-    taught = result.trained_on.dimensions
-    if len(taught) < len(DIMENSION_MEANINGS):
-        doubts.append(f"Its labels were for {', '.join(taught)} only: the other scores are not theirs.")
-    if len(set(result.frame_seconds)) == 1:
-        doubts.append("This video has a single frame: Temporal says nothing.")
-    return doubts
-
-
 def about_scores(result: VideoScores) -> str:
     """How much of the clip was seen, what the model learned from and how well, and the seconds it took."""
     seen = counted(len(set(result.frame_seconds)), "frame")
     looks = f", and {counted(len(result.views) - 1, 'other view')}" if len(result.views) > 1 else ""
     return (
         '<div class="about-scores">'
-        f"<p>{seen} of {result.duration_seconds:.1f} s seen{looks}. "
-        f"{escape(trust(result))}</p><p>{times(result)}</p></div>"
+        f"<p>The model saw {seen} of {result.duration_seconds:.1f} s{looks}. "
+        f"{escape(trust(result.model, result.trained_on))}</p><p>{times(result)}</p></div>"
     )
-
-
-def trust(result: VideoScores) -> str:
-    """What the head of this model learned from, and how well it did on clips it had not seen."""
-    trained_on = result.trained_on
-    sentences = [f"The head of {result.model} learned from {trained_on}."]
-    if trained_on.srocc:
-        pairs = ", ".join(f"{name} {value:.2f}" for name, value in trained_on.srocc.items())
-        sentences.append(
-            f"On {trained_on.num_held_out:,} clips it had not seen, scores and labels rank alike by SROCC {pairs}."
-        )
-    return " ".join(sentences)
 
 
 def about_model(name: str, trained_on: TrainedOn) -> str:
-    """What a model learned from, how well it did on what it had not seen, and which words it knows."""
-    rows = [(f"SROCC, {dimension}", f"{value:.2f}") for dimension, value in trained_on.srocc.items()]
+    """What a model learned from, how well it did on clips it had not seen, and which words it knows."""
+    measured = {f"SROCC, {dimension}": f"{value:.2f}" for dimension, value in trained_on.srocc.items()}
     cells = "".join(
         f"<tr><td>{escape(what)}</td><td>{escape(value)}</td></tr>"
-        for what, value in (*rows, *trained_on.measured.items())
+        for what, value in (measured | trained_on.measured).items()
     )
-    held_out = f"<p>On {trained_on.num_held_out:,} clips it had not seen, and what else was measured:</p>"
-    words, recipe = trained_on.known_words_in_short, trained_on.recipe
+    table = f'<table class="scores"><tbody>{cells}</tbody></table>' if cells else ""
+    held_out = counted(trained_on.num_held_out, "clip")
+    said = [
+        f"<b>{escape(name)}</b> learned from {escape(str(trained_on))}.",
+        escape(caution(trained_on)),
+        f"On {held_out} it had not seen: {escape(card_verdict(trained_on))}" if trained_on.num_held_out else "",
+    ]
+    words, recipe = known_words(trained_on), trained_on.recipe
+    known = f"<p>The words it knows: {escape(words)}.</p>" if words else ""
     made = f"<details><summary>How it was made</summary><p>{escape(recipe)}</p></details>" if recipe else ""
-    return (
-        f'<div class="about-scores"><p><b>{escape(name)}</b> learned from {escape(str(trained_on))}.</p>'
-        f"{f'{held_out}<table class=scores><tbody>{cells}</tbody></table>' if cells else ''}"
-        f"{f'<p>The words it knows: {escape(words)}.</p>' if words else ''}{made}</div>"
-    )
+    paragraphs = "".join(f"<p>{each}</p>" for each in said if each)
+    return f'<div class="about-scores">{paragraphs}{table}{known}{made}</div>'
 
 
 def times(result: VideoScores) -> str:
@@ -221,18 +211,14 @@ def check_report(summary: RecordSummary, records: RecordSet) -> str:
             f"<p><b>{len(records.problems):,} rows will not be used</b></p>"
             f'<div class="problems"><table class="scores"><tbody>{problems}</tbody></table></div>{rest}'
         )
-    return f'<div class="about-scores"><p><b>{escape(str(summary))}</b></p>{notes}{problems}</div>'
+    return f'<div class="about-scores"><p><b>{escape(summary_line(summary))}</b></p>{notes}{problems}</div>'
 
 
 def status(text: str, share: float | None, seconds_left: float | None) -> str:
     """What runs, how far it is (0 to 1) and how long it will still take."""
-    left = "" if not seconds_left else f" · {_duration(seconds_left)} left"
+    left = "" if not seconds_left else f" · {duration(seconds_left)} left"
     bar = "" if share is None else f'<div class="bar-line"><span style="width:{100 * share:.1f}%"></span></div>'
     return f'<div class="train-status"><p>{escape(text)}{left}</p>{bar}</div>'
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 def metrics_table(evaluation: Evaluation | None, sentence: str) -> str:

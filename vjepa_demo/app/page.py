@@ -1,10 +1,11 @@
-"""The Blocks: header with the model's state, and a tab each from its own file."""
+"""The page: its header, its tabs, each from its own file, what goes from tab to tab, and how it is served."""
 
 from __future__ import annotations
 
 import importlib.util
 import logging
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -13,25 +14,30 @@ from vjepa_demo.app import html as render
 from vjepa_demo.app.about_tab import add_about_tab
 from vjepa_demo.app.api import add_api
 from vjepa_demo.app.batch_tab import add_batch_tab
-from vjepa_demo.app.compare_tab import CSS as COMPARE_CSS
-from vjepa_demo.app.compare_tab import add_compare_tab
+from vjepa_demo.app.compare_tab import CompareTab
+from vjepa_demo.app.events import TOLD, Values, shown_errors
 from vjepa_demo.app.finetune_tab import add_finetune_tab
 from vjepa_demo.app.first_head import add_first_head
-from vjepa_demo.app.history import wire_compare
+from vjepa_demo.app.history import to_compare
 from vjepa_demo.app.model_choice import follow
-from vjepa_demo.app.score_tab import add_score_tab
+from vjepa_demo.app.score_tab import ScoreTab
 from vjepa_demo.app.session import add_session
-from vjepa_demo.app.theme import CSS, THEME
 from vjepa_demo.config import ASSETS, MAX_UPLOAD_BYTES, MAX_WAITING
 from vjepa_demo.schema import DemoError
 
 if TYPE_CHECKING:
-    from vjepa_demo.tasks.bootstrap import Bootstrapper
-    from vjepa_demo.tasks.score import Scorer
+    from vjepa_demo.tasks import Bootstrapper, Scorer
 
 TITLE = "V-JEPA 2 Video Quality"
-# An upload is deleted a day after it came; looked for every hour.
-DELETE_CACHE_SECONDS = (3600, 86400)
+STYLE = Path(__file__).with_name("style.css")
+THEME = gr.themes.Soft(primary_hue="orange", neutral_hue="slate", font=["system-ui", "sans-serif"]).set(
+    background_fill_primary="*neutral_50",  # what Soft has; `set` forgets it
+    body_text_color_subdued="*neutral_600",  # small text has to stand out from the page by 4.5 to 1
+    body_text_color_subdued_dark="*neutral_400",
+    input_placeholder_color="*neutral_500",
+    input_placeholder_color_dark="*neutral_400",
+)
+DELETE_CACHE_SECONDS = (3600, 86400)  # every hour, Gradio deletes the uploads that are a day old
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +47,7 @@ def build_app(
 ) -> gr.Blocks:
     """The page, not yet served. `load_scorer(name)` gives the scorer of a model, loading it at most once.
 
-    The page says how far `bootstrapper` is; who builds the page starts it.
+    The page tells how far `bootstrapper` is; the caller starts it.
     """
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=DELETE_CACHE_SECONDS) as app:
         badge = gr.HTML(render.header(TITLE, default_model, "loading"), elem_id="header")
@@ -49,9 +55,9 @@ def build_app(
         first_head = None if bootstrapper is None else add_first_head(app, bootstrapper)
         with gr.Tabs() as tabs:
             with gr.Tab("Score", id="score"):
-                score = add_score_tab(load_scorer, default_model, session, recheck=first_head)
+                score = ScoreTab(load_scorer, default_model, session, recheck=first_head)
             with gr.Tab("Compare", id="compare"):
-                compare = add_compare_tab(load_scorer, default_model, session, tabs=tabs)
+                compare = CompareTab(load_scorer, default_model, session, tabs=tabs)
             with gr.Tab("Batch", id="batch"):
                 batch_model = add_batch_tab(load_scorer, default_model, session)
             with gr.Tab("Fine-tune", id="finetune"):
@@ -61,7 +67,7 @@ def build_app(
         add_api(load_scorer, default_model, app)
         for other in (compare.model, batch_model):
             follow(score.model, other, session)
-        wire_compare(score.history, score.compare, compare, session)
+        _wire_history_to_compare(score, compare, session)
 
         def model_state() -> Iterator[str]:
             """The header while the default model loads, and once it has."""
@@ -72,25 +78,36 @@ def build_app(
                 logger.error("%s", error)
                 yield render.header(TITLE, default_model, "not available")
 
-        app.load(
-            model_state,
-            outputs=badge,
-            show_progress="hidden",
-            concurrency_limit=None,
-            api_visibility="private",
-        )
+        app.load(model_state, outputs=badge, **TOLD)
     return app
+
+
+def _wire_history_to_compare(score: ScoreTab, compare: CompareTab, session: gr.State) -> None:
+    """Send a clip of the history, or with the button the one whose scores are shown, to the Compare tab."""
+
+    def send(values: Values, key: str | None) -> Values:
+        with shown_errors():
+            clip = to_compare(values[session].history, key)
+        return compare.add_clip(values, clip.video, clip.result.prompt)
+
+    def send_found(event: gr.EventData, values: Values) -> Values:
+        return send(values, event.key)
+
+    def send_shown(values: Values) -> Values:
+        return send(values, None)
+
+    inputs = {session, *compare.inputs}
+    score.history.send(send_found, inputs, compare.outputs, **TOLD)
+    score.compare.click(send_shown, inputs, compare.outputs, **TOLD)
 
 
 def launch(app: gr.Blocks, **settings: Any) -> None:
     """Serve `app` with the page's theme, and return; host and port: GRADIO_SERVER_NAME and GRADIO_SERVER_PORT."""
     app.queue(max_size=MAX_WAITING)
-    examples = [str(ASSETS / "examples")]
     app.launch(
         theme=THEME,
-        css=CSS,
-        css_paths=[COMPARE_CSS],
-        allowed_paths=examples,
+        css_paths=[STYLE],
+        allowed_paths=[str(ASSETS / "examples")],
         max_file_size=MAX_UPLOAD_BYTES,
         quiet=True,
         prevent_thread_lock=True,
