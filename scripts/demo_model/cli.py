@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+import multiprocessing
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
@@ -95,7 +96,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not options.export_only:
         options.run.mkdir(parents=True, exist_ok=True)
         if options.processes > 1:
-            torch.multiprocessing.spawn(train, (options,), nprocs=options.processes)
+            multiprocessing.set_forkserver_preload([__name__])  # import torch once for all processes
+            torch.multiprocessing.start_processes(
+                train, (options,), nprocs=options.processes, start_method="forkserver"
+            )
         else:
             train(0, options)
     trainer = _saved_run(options)

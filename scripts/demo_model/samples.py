@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from vjepa_demo.config import DEMO_VIEWS, PROJECT_ROOT, ClipConfig
-from vjepa_demo.media.video import uniform_indices, view_frames, window_indices
+from vjepa_demo.media.sampling import uniform_indices, view_frames, window_indices
 from vjepa_demo.procedural.clips import draw_scene
 from vjepa_demo.procedural.faults import (
     DEGRADATIONS,
