@@ -39,7 +39,8 @@ from PIL import Image, ImageFilter
 from scipy import stats
 from torch import Tensor
 
-from vjepa_demo.media.video import pixel_values, recode, view_frames, view_indices, write_video
+from vjepa_demo.media.sampling import view_frames, view_indices
+from vjepa_demo.media.video import pixel_values, recode, write_video
 from vjepa_demo.model.checkpoint import load_checkpoint, note_measured, read_checkpoint
 from vjepa_demo.model.vjepa import VJEPAModel
 from vjepa_demo.procedural.scenes import Scene, render_scene

@@ -20,8 +20,7 @@ def many(prompts: int = 40, clips: int = 5) -> list[VideoRecord]:
     ]
 
 
-@pytest.mark.parametrize("fraction", [0.1, 0.2, 0.5])
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("fraction", "seed"), [(0.1, 0), (0.1, 3), (0.2, 1), (0.2, 4), (0.5, 2)])
 def test_every_clip_is_on_one_side_and_no_prompt_on_both(fraction, seed):
     records = many()
     split = split_records(records, validation_fraction=fraction, seed=seed)

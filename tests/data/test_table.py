@@ -20,9 +20,14 @@ def test_a_taobaovd_gc_row_becomes_its_values_in_the_order_of_the_dimensions(tab
     assert found.label_range == LabelRange(1, 5)
 
 
-@pytest.mark.parametrize("separator", [",", ";", "\t"])
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    ("separator", "encoding", "newline"),
+    [  # every pair of values
+        *((",", "utf-8", "\n"), (",", "utf-8-sig", "\r\n"), (",", "utf-16", "\n")),
+        *((";", "utf-8", "\r\n"), (";", "utf-8-sig", "\n"), (";", "utf-16", "\r\n")),
+        *(("\t", "utf-8", "\n"), ("\t", "utf-8-sig", "\r\n"), ("\t", "utf-16", "\r\n")),
+    ],
+)
 def test_separators_encodings_and_line_ends_make_no_difference(table, separator, encoding, newline):
     text = newline.join([separator.join(["Prompt", "VIDEO NAME", "Overall-MOS"]), separator.join(["猫 é", "a", "3.5"])])
     (row,) = read_labels(table(data=text.encode(encoding))).rows

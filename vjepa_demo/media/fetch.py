@@ -16,8 +16,17 @@ from vjepa_demo.config import FETCH_SECONDS, MAX_REDIRECTS, MAX_UPLOAD_BYTES
 from vjepa_demo.schema import RecordError
 
 
-def fetch(url: str, folder: Path, *, max_bytes: int = MAX_UPLOAD_BYTES, seconds: float = FETCH_SECONDS) -> Path:
+def fetch(
+    url: str,
+    folder: Path,
+    *,
+    max_bytes: int = MAX_UPLOAD_BYTES,
+    why_not_more: str = "",
+    seconds: float = FETCH_SECONDS,
+) -> Path:
     """The file at `url`, under the name it has there, in a new folder in `folder`; never one that was fetched before.
+
+    `why_not_more` explains `max_bytes` where it is less than a file may have.
 
     Raises:
         RecordError: if a host on the way is not public, the answer is not 200, too large, or not there in `seconds`.
@@ -25,7 +34,7 @@ def fetch(url: str, folder: Path, *, max_bytes: int = MAX_UPLOAD_BYTES, seconds:
     shown = repr(url[:100])
     file = Path(tempfile.mkdtemp(dir=folder)) / _name(url)
     try:
-        asyncio.run(asyncio.wait_for(_download(url, file, max_bytes, seconds), seconds))
+        asyncio.run(asyncio.wait_for(_download(url, file, max_bytes, why_not_more, seconds), seconds))
     except TimeoutError as error:
         raise RecordError(f"{shown} cannot be fetched in {seconds:g} s: upload the file instead") from error
     except (RecordError, httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
@@ -44,19 +53,19 @@ def _name(url: str) -> str:
     return printable.encode()[-200:].decode(errors="ignore").lstrip(".") or "file"
 
 
-async def _download(url: str, file: Path, max_bytes: int, seconds: float) -> None:
+async def _download(url: str, file: Path, max_bytes: int, why_not_more: str, seconds: float) -> None:
     for _ in range(MAX_REDIRECTS + 1):
         async with (
             httpx.AsyncClient(transport=await _transport(url), timeout=seconds) as client,
             client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as response,
         ):
             if not response.has_redirect_location:
-                return await _save(response, file, max_bytes)
+                return await _save(response, file, max_bytes, why_not_more)
             url = str(httpx.URL(url).join(response.headers["Location"]))
     raise RecordError(f"more than {MAX_REDIRECTS} redirects")
 
 
-async def _save(response: httpx.Response, file: Path, max_bytes: int) -> None:
+async def _save(response: httpx.Response, file: Path, max_bytes: int, why_not_more: str) -> None:
     if response.status_code != 200:
         raise RecordError(f"the server answered with status {response.status_code}")
     size = 0
@@ -64,7 +73,7 @@ async def _save(response: httpx.Response, file: Path, max_bytes: int) -> None:
         async for chunk in response.aiter_bytes():
             size += len(chunk)
             if size > max_bytes:
-                raise RecordError(f"it is larger than {max_bytes:,} bytes")
+                raise RecordError(why_not_more or f"it is larger than {max_bytes:,} bytes")
             out.write(chunk)
 
 

@@ -1,8 +1,8 @@
-"""A video file becomes a `Clip`: which frames (arithmetic), decoding and resizing (FFmpeg, through torchcodec),
-and the normalised pixels a V-JEPA 2 encoder expects.
+"""A video file becomes a `Clip` (decoded and resized by FFmpeg, through torchcodec) and the pixels an encoder expects.
 
-Preprocessing is that of transformers' `VJEPA2VideoProcessor`, without torchvision: shortest edge resized
-(bilinear, antialiased), centre crop, divided by 255, normalised per channel.
+torchcodec is imported where it is used: this module also loads on a machine without FFmpeg. Preprocessing is that of
+transformers' `VJEPA2VideoProcessor`, without torchvision: shortest edge resized (bilinear, antialiased), centre crop,
+divided by 255, normalised per channel.
 """
 
 from __future__ import annotations
@@ -16,10 +16,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vjepa_demo.config import ClipConfig, View
+from vjepa_demo.files import replacing
+from vjepa_demo.media.sampling import (
+    WINDOW_FRAMES_PER_SECOND,
+    fragments,
+    frame_times,
+    resized_shape,
+    view_edge,
+    view_frames,
+    view_indices,
+    view_shape,
+)
 from vjepa_demo.schema import VideoError
 
 if TYPE_CHECKING:
@@ -36,28 +46,39 @@ STILL_IMAGE_BRANDS = {b"avif", b"heic", b"heix", b"mif1"}  # of an ISO base medi
 HEAD_BYTES = 512
 MAX_PIXELS = 8192 * 4320  # of a frame: FFmpeg holds a few of them at once
 MAX_ASPECT_RATIO = 20.0  # beyond it, a frame resized to the model's height would not fit into memory
-LOST = "FFmpeg does not find its way in it; convert it to MP4 first, or export it again"
-WINDOW_FRAMES_PER_SECOND = 30.0  # a window of a faster video takes every second frame of it, or fewer
+LOST = "FFmpeg finds other frames than were asked for; convert it to MP4 first, or export it again"
 TIME_TOLERANCE_SECONDS = 1e-3  # between a frame's own times and the moment it was asked for
 TRUNCATED_BELOW = 0.95  # share of the frames that the header promises
-# Playable before it is whole; and x264's macroblock tree gave other bytes each time for the same frames.
+# A browser plays it before it is fetched whole; and with x264's macroblock trees the same frames gave other bytes
+# each time.
 ENCODER_OPTIONS = {"movflags": "+faststart", "x264-params": "mbtree=0"}
-DECODED_BYTES = 64 * 2**20  # of frames before a view shrinks them
+DECODED_BYTES = 64 * 2**20  # of frames that are decoded together, before a view shrinks them
 DECODER_THREADS = 2  # each FFmpeg thread holds whole frames: more of them cost memory on 4K and gain little
 
 
 class _SeekError(VideoError):
-    """FFmpeg reads the file but does not find its way in it."""
+    """FFmpeg reads the file, but seeking in it fails or leads to another frame."""
 
 
 @dataclass(frozen=True)
 class _Stream:
-    """Pixels of a frame as it is shown (rotation applied), and the times between which there are frames."""
+    """A video stream: pixels of a frame as it is shown (rotation applied), and from when to when there are frames."""
 
+    num_frames: int
     height: int
     width: int
     begin_seconds: float
     end_seconds: float
+
+    def times(self, view: View, config: ClipConfig) -> list[float]:
+        """The moments that a view of the whole clip shows."""
+        return frame_times(self.begin_seconds, self.end_seconds, view.num_frames or config.num_frames)
+
+    def indices(self, view: View, config: ClipConfig) -> list[int]:
+        """The frames that `view` shows, counted from 0."""
+        seconds = self.end_seconds - self.begin_seconds
+        rate = self.num_frames / seconds if seconds > 0 else WINDOW_FRAMES_PER_SECOND
+        return view_indices(view, self.num_frames, rate, config)
 
 
 _Look = tuple[Tensor, tuple[float, ...]]  # a view's frames (T, 3, crop, crop) uint8, and when each is shown
@@ -67,8 +88,8 @@ _Look = tuple[Tensor, tuple[float, ...]]  # a view's frames (T, 3, crop, crop) u
 class Clip:
     """The frames of a video that a model sees.
 
-    `frames` is (T, 3, crop, crop) uint8 RGB, those of the first view; `frame_seconds` (T,) when each of them is first
-    shown in the video, whose whole length is `duration_seconds`. `more_views` are the frames of the other views.
+    `frames` (T, 3, crop, crop) uint8 RGB are those of the first view, `frame_seconds` (T,) when the video begins to
+    show each of them; `more_views` are the frames of the other views. The whole video lasts `duration_seconds`.
     """
 
     frames: Tensor
@@ -78,93 +99,6 @@ class Clip:
 
     def __repr__(self) -> str:
         return f"Clip(frames={tuple(self.frames.shape)}, duration_seconds={self.duration_seconds:.2f})"
-
-
-def frame_times(begin_seconds: float, end_seconds: float, num_frames: int) -> list[float]:
-    """The centres of `num_frames` equal parts of [begin, end): uniform in time, never on a frame's edge.
-
-    A video with fewer frames than asked for gets its frames repeated, each about equally often.
-    """
-    step = (end_seconds - begin_seconds) / num_frames
-    return [begin_seconds + (index + 0.5) * step for index in range(num_frames)]
-
-
-def uniform_indices(num_source: int, num_frames: int) -> list[int]:
-    """Which of `num_source` frames lie at the centres of `num_frames` equal parts of them."""
-    return [int((index + 0.5) * num_source / num_frames) for index in range(num_frames)]
-
-
-def window_indices(num_source: int, frames_per_second: float, window: int, num_frames: int) -> list[int]:
-    """`num_frames` of `num_source` frames, in pairs of neighbours spread over `window` consecutive ones in the middle.
-
-    Whole frames are counted, never times in between: a frame shown twice means that the video shows it twice. Of a
-    video faster than 30 frames a second every second frame is a neighbour, or every third and so on, if there are as
-    many. Where the video is shorter than the window, its first and last frame are repeated.
-    """
-    step = max(1, min(round(frames_per_second / WINDOW_FRAMES_PER_SECOND), num_source // window))
-    first = (num_source - window * step) // 2
-    pairs = [int((pair + 0.5) * window / (num_frames // 2)) - 1 for pair in range(num_frames // 2)]
-    places = [first + (start + neighbour) * step for start in pairs for neighbour in (0, 1)]
-    return [min(max(place, 0), num_source - 1) for place in places]
-
-
-def view_indices(view: View, num_source: int, frames_per_second: float, config: ClipConfig) -> list[int]:
-    """Which of a video's frames `view` looks at."""
-    num_frames = view.num_frames or config.num_frames
-    if view.window is None:
-        return uniform_indices(num_source, num_frames)
-    return window_indices(num_source, frames_per_second, view.window, num_frames)
-
-
-def view_frames(frames: Tensor, view: View, config: ClipConfig) -> Tensor:
-    """What `view` shows of its frames (T, 3, H, W) uint8: (T, 3, crop, crop) uint8."""
-    crop = config.crop_size
-    height, width = frames.shape[-2:]
-    if view.framing == "squeeze":
-        return _resize(frames, (crop, crop))
-    shape = resized_shape(height, width, _edge(height, width, view, config))
-    if view.framing == "fragments":
-        return fragments(_resize(frames, shape), crop, view.grid)
-    return _centre(_resize(frames, shape), crop)
-
-
-def _edge(height: int, width: int, view: View, config: ClipConfig) -> int:
-    """The shortest edge that a view needs of a frame. Pieces are taken at the frame's own, but neither over the view's
-    nor below the crop."""
-    if view.framing == "fragments":
-        return max(config.crop_size, min(height, width, view.edge or max(height, width)))
-    return config.crop_size if view.framing == "squeeze" else view.edge or config.resize_edge
-
-
-def fragments(frames: Tensor, crop: int, grid: int) -> Tensor:
-    """`grid` x `grid` pieces of frames (T, C, H, W), each from the middle of its part of the frame and unscaled, put
-    together to (T, C, crop, crop). The crop is a multiple of `grid`."""
-    piece = crop // grid
-    rows, columns = (
-        torch.cat([int((part + 0.5) * size / grid - piece / 2) + torch.arange(piece) for part in range(grid)])
-        for size in frames.shape[-2:]
-    )
-    return frames[..., rows[:, None], columns]
-
-
-def _resize(frames: Tensor, shape: tuple[int, int]) -> Tensor:
-    if frames.shape[-2:] == shape:
-        return frames
-    return F.interpolate(frames, size=shape, mode="bilinear", antialias=True)
-
-
-def _centre(frames: Tensor, crop: int) -> Tensor:
-    height, width = frames.shape[-2:]
-    top, left = round((height - crop) / 2), round((width - crop) / 2)
-    return frames[..., top : top + crop, left : left + crop]
-
-
-def resized_shape(height: int, width: int, shortest_edge: int) -> tuple[int, int]:
-    """(height, width) after scaling so that the shorter side is `shortest_edge`, the longer one rounded down
-    (transformers, `get_resize_output_image_size`)."""
-    if height <= width:
-        return shortest_edge, int(shortest_edge * width / height)
-    return int(shortest_edge * height / width), shortest_edge
 
 
 def load_clip(path: str | Path, config: ClipConfig) -> Clip:
@@ -198,12 +132,18 @@ def _load(path: Path, config: ClipConfig) -> Clip:
 
 
 def _look(path: Path, stream: _Stream, view: View, config: ClipConfig) -> _Look:
-    """What a view of the whole clip shows, shrunk in the decoder."""
-    times = _times(stream, view, config)
-    shape = (config.crop_size, config.crop_size)
-    if view.framing != "squeeze":
-        shape = resized_shape(stream.height, stream.width, _edge(stream.height, stream.width, view, config))
-    batch = _decode(path, times, shape, config.crop_size if view.framing == "crop" else None)
+    """What a view of the whole clip shows, resized and cropped inside FFmpeg."""
+    from torchcodec.transforms import CenterCrop, Resize
+
+    times, crop = stream.times(view, config), CenterCrop((config.crop_size, config.crop_size))
+    resize = Resize(view_shape(stream.height, stream.width, view, config))
+    decoder = _open(path, transforms=[resize, crop] if view.framing == "crop" else [resize])
+    try:
+        batch = decoder.get_frames_played_at(times)
+    except (RuntimeError, IndexError) as error:
+        raise _SeekError(str(_unreadable(path, error))) from error
+    if (batch.pts_seconds > torch.tensor(times, dtype=torch.float64) + TIME_TOLERANCE_SECONDS).any():
+        raise _SeekError(f"{path.name} cannot be read as a video: {LOST}")  # a frame from after the moment asked for
     frames = batch.data if view.framing != "fragments" else fragments(batch.data, config.crop_size, view.grid)
     return frames, tuple(batch.pts_seconds.tolist())
 
@@ -211,66 +151,51 @@ def _look(path: Path, stream: _Stream, view: View, config: ClipConfig) -> _Look:
 def _look_together(path: Path, decoder: VideoDecoder, stream: _Stream, config: ClipConfig) -> list[_Look]:
     """What all views show, decoded in one pass over the file: frames are counted, and no larger than a view needs.
 
-    Where counting does not find what is shown at the times of a view of the whole clip, because the frame rate varies,
-    that view is decoded by itself.
+    Where the frame rate varies, counting may miss the moments that a view of the whole clip shows: such a view is
+    decoded by itself.
     """
-    places = [_indices(decoder, stream, view, config) for view in config.views]
-    wanted = sorted({place for each in places for place in each})
-    edge = max(_edge(stream.height, stream.width, view, config) for view in config.views)
+    indices = [stream.indices(view, config) for view in config.views]
+    edge = max(view_edge(stream.height, stream.width, view, config) for view in config.views)
     shape = resized_shape(stream.height, stream.width, min(edge, stream.height, stream.width))
-    spans: dict[int, tuple[float, float]] = {}
-    shown: list[dict[int, Tensor]] = [{} for _ in config.views]
-    for batch, some in _decode_counted(path, decoder, wanted, shape):
-        spans |= {place: (float(batch.pts_seconds[row]), float(batch.duration_seconds[row])) for place, row in some}
-        for view, each, frames in zip(config.views, places, shown, strict=True):
-            rows = {place: row for place, row in some if place in each}
+    spans: dict[int, tuple[float, float]] = {}  # from when and how long each frame is shown
+    frames: list[dict[int, Tensor]] = [{} for _ in config.views]  # of each view, by index
+    for part, batch in _decode_counted(path, decoder, sorted(set().union(*indices)), shape):
+        spans |= zip(part, zip(batch.pts_seconds.tolist(), batch.duration_seconds.tolist(), strict=True), strict=True)
+        for view, wanted, found in zip(config.views, indices, frames, strict=True):
+            rows = {index: row for row, index in enumerate(part) if index in wanted}
             if rows:
-                frames |= zip(rows, view_frames(batch.data[list(rows.values())], view, config), strict=True)
+                found |= zip(rows, view_frames(batch.data[list(rows.values())], view, config), strict=True)
     looks = []
-    for view, each, frames in zip(config.views, places, shown, strict=True):
-        if view.window is None and not _are_shown([spans[place] for place in each], _times(stream, view, config)):
-            looks.append(_look(path, stream, view, config))
+    for view, wanted, found in zip(config.views, indices, frames, strict=True):
+        at_their_times = view.window is not None or all(
+            -TIME_TOLERANCE_SECONDS <= moment - spans[index][0] <= spans[index][1] + TIME_TOLERANCE_SECONDS
+            for index, moment in zip(wanted, stream.times(view, config), strict=True)
+        )
+        if at_their_times:
+            looks.append((torch.stack([found[index] for index in wanted]), tuple(spans[index][0] for index in wanted)))
         else:
-            looks.append((torch.stack([frames[place] for place in each]), tuple(spans[place][0] for place in each)))
+            looks.append(_look(path, stream, view, config))
     return looks
 
 
 def _decode_counted(
-    path: Path, decoder: VideoDecoder, places: list[int], shape: tuple[int, int]
-) -> Iterator[tuple[FrameBatch, list[tuple[int, int]]]]:
-    """The frames at `places`, of `shape`, a few at a time: a batch, and each place with its row."""
+    path: Path, decoder: VideoDecoder, indices: list[int], shape: tuple[int, int]
+) -> Iterator[tuple[list[int], FrameBatch]]:
+    """The frames at `indices`, resized to `shape`, a few at a time: their indices, and the batch of them."""
     from torchcodec._core import _test_frame_pts_equality  # what the scan found; the public index is not checked
     from torchcodec.transforms import Resize
 
     shrinking, some = _open(path, transforms=[Resize(shape)]), max(1, DECODED_BYTES // (3 * shape[0] * shape[1]))
-    for begin in range(0, len(places), some):
-        part = places[begin : begin + some]
+    for begin in range(0, len(indices), some):
+        part = indices[begin : begin + some]
         try:
             batch = shrinking.get_frames_at(part)
         except (RuntimeError, IndexError) as error:
             raise _SeekError(str(_unreadable(path, error))) from error
-        for place, seconds in zip(part, batch.pts_seconds.tolist(), strict=True):
-            if not _test_frame_pts_equality(decoder._decoder, frame_index=place, pts_seconds_to_test=seconds):
+        for index, seconds in zip(part, batch.pts_seconds.tolist(), strict=True):
+            if not _test_frame_pts_equality(decoder._decoder, frame_index=index, pts_seconds_to_test=seconds):
                 raise _SeekError(f"{path.name} cannot be read as a video: {LOST}")  # another frame than was asked for
-        yield batch, [(place, row) for row, place in enumerate(part)]
-
-
-def _are_shown(spans: list[tuple[float, float]], seconds: list[float]) -> bool:
-    """Whether each frame, shown from and for so long, is what is shown at its moment."""
-    return all(
-        begin - TIME_TOLERANCE_SECONDS <= moment <= begin + duration + TIME_TOLERANCE_SECONDS
-        for (begin, duration), moment in zip(spans, seconds, strict=True)
-    )
-
-
-def _times(stream: _Stream, view: View, config: ClipConfig) -> list[float]:
-    return frame_times(stream.begin_seconds, stream.end_seconds, view.num_frames or config.num_frames)
-
-
-def _indices(decoder: VideoDecoder, stream: _Stream, view: View, config: ClipConfig) -> list[int]:
-    num_source = len(decoder)
-    seconds = stream.end_seconds - stream.begin_seconds
-    return view_indices(view, num_source, num_source / seconds if seconds > 0 else WINDOW_FRAMES_PER_SECOND, config)
+        yield part, batch
 
 
 def clip_pixels(clip: Clip, config: ClipConfig) -> list[Tensor]:
@@ -286,22 +211,13 @@ def pixel_values(frames: Tensor, config: ClipConfig) -> Tensor:
 
 
 def write_video(path: str | Path, frames: Tensor, *, frames_per_second: float, crf: int = 18) -> None:
-    """Write frames (T, 3, H, W) uint8 RGB as an H.264 MP4 that browsers play; whole or not at all."""
+    """Write frames (T, 3, H, W) uint8 RGB to `path`, an .mp4, as H.264 that browsers play; whole or not at all."""
     from torchcodec.encoders import VideoEncoder
 
-    path = Path(path)
-    partial = path.with_name(f".{path.stem}.partial.mp4")
-    try:
+    with replacing(path) as partial:
         VideoEncoder(frames, frame_rate=frames_per_second).to_file(
-            partial,
-            codec="libx264",
-            pixel_format="yuv420p",
-            crf=crf,
-            extra_options=ENCODER_OPTIONS,
+            partial, codec="libx264", pixel_format="yuv420p", crf=crf, extra_options=ENCODER_OPTIONS
         )
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def recode(frames: Tensor, *, codec: str, frames_per_second: float, **options: Any) -> Tensor:
@@ -318,9 +234,9 @@ def recode(frames: Tensor, *, codec: str, frames_per_second: float, **options: A
 
 
 def _load_copy(path: Path, config: ClipConfig, problem: VideoError) -> Clip:
-    """Load a copy of `path` in a container that has an index; where that does not help, `problem` stands.
+    """The clip of a copy of `path` in a container that has an index; `problem` is raised if that does not help.
 
-    MPEG streams have no index: FFmpeg seeks past the frame that was meant. The copy is not re-encoded.
+    MPEG streams have no index, and FFmpeg seeks past the frame that was meant. The copy is not re-encoded.
     """
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy.mkv"
@@ -333,9 +249,9 @@ def _load_copy(path: Path, config: ClipConfig, problem: VideoError) -> Clip:
 
 
 def check_file(path: Path) -> None:
-    """Refuse, without decoding anything, what is not a file, or not a file of pictures in motion.
+    """Refuse, without decoding it, what cannot be a video.
 
-    FFmpeg goes by content: a text that is a playlist would make it open whatever other files the text names.
+    FFmpeg judges a file by its content: it would open whatever other files a playlist names.
 
     Raises:
         VideoError: if the file is missing, a folder, empty, text, or a still picture.
@@ -348,15 +264,11 @@ def check_file(path: Path) -> None:
         head = file.read(HEAD_BYTES)
     if not head:
         raise VideoError(f"{path.name} is empty (0 bytes); make or upload it again")
-    if _is_text(head):
+    # Text has no control characters but white space and the escapes of terminal art; raw Y4M video begins like text.
+    if not any(byte < 32 and byte not in b"\t\n\r\x0c\x1b" for byte in head) and not head.startswith(b"YUV4MPEG2"):
         raise VideoError(f"{path.name} cannot be read as a video: it is a text file, or a playlist of other files")
     if head[4:8] == b"ftyp" and head[8:12] in STILL_IMAGE_BRANDS:
         raise VideoError(f"{path.name} is a still image; a video was expected")
-
-
-def _is_text(head: bytes) -> bool:
-    """Whether a file begins as text does: no control characters but white space and the escapes of terminal art."""
-    return not any(byte < 32 and byte not in b"\t\n\r\x0c\x1b" for byte in head) and not head.startswith(b"YUV4MPEG2")
 
 
 def _open(path: Path, **settings: Any) -> VideoDecoder:
@@ -379,7 +291,7 @@ def _open(path: Path, **settings: Any) -> VideoDecoder:
 
 
 def _inspect(path: Path, decoder: VideoDecoder) -> _Stream:
-    """What the scan found, if it is a whole video that can be shown to a model."""
+    """The stream that the scan found, if it is a whole video that can be shown to a model."""
     metadata = decoder.metadata
     if metadata.num_frames == 1 and metadata.codec in STILL_IMAGE_CODECS:
         raise VideoError(
@@ -397,16 +309,18 @@ def _inspect(path: Path, decoder: VideoDecoder) -> _Stream:
             f"one side may be {MAX_ASPECT_RATIO:.0f} times the other at most: crop it first"
         )
     _check_complete(path, decoder)
-    return _Stream(height, width, begin, end)
+    return _Stream(len(decoder), height, width, begin, end)
 
 
 def _check_complete(path: Path, decoder: VideoDecoder) -> None:
     """Refuse a file that ends before its header says: half a clip must not pass for the whole.
 
-    MP4, MOV and AVI promise a number of frames, less what an edit list hides, which shortens the stream's promised
-    duration too: both must fall short. Matroska, WebM and others promise only the length of the longest stream, which
-    is surely the video's where there is no other; a cut-off file of theirs that has sound is not noticed.
+    MP4, MOV and AVI promise a number of frames and a duration. An edit list hides frames and shortens the duration: so
+    a file is cut off only where both fall short. Matroska, WebM and others promise only the length of the longest
+    stream, which is the video's for certain only where there is no other: a cut-off file with sound is not noticed.
     """
+    from torchcodec._core import get_container_metadata  # the public metadata is per stream
+
     metadata = decoder.metadata
     found = metadata.end_stream_seconds_from_content or 0.0
     promised = metadata.duration_seconds_from_header
@@ -414,35 +328,13 @@ def _check_complete(path: Path, decoder: VideoDecoder) -> None:
         if (metadata.num_frames_from_content or 0) >= TRUNCATED_BELOW * metadata.num_frames_from_header:
             return
     elif promised is None:
-        promised = _container_seconds(decoder)
+        container = get_container_metadata(decoder._decoder)
+        promised = container.duration_seconds_from_header if len(container.streams) == 1 else None
     if promised is not None and found < TRUNCATED_BELOW * promised:
         raise VideoError(
             f"{path.name} is cut off: {found:.1f} s of the {promised:.1f} s that its header promises are there; "
             "download or export it again"
         )
-
-
-def _container_seconds(decoder: VideoDecoder) -> float | None:
-    """Length that the container promises, where video is all that it holds: other streams may be longer."""
-    from torchcodec._core import get_container_metadata  # the public metadata is per stream
-
-    container = get_container_metadata(decoder._decoder)
-    return container.duration_seconds_from_header if len(container.streams) == 1 else None
-
-
-def _decode(path: Path, times: list[float], shape: tuple[int, int], crop: int | None) -> Any:
-    """The frames shown at `times`, resized and perhaps cropped inside FFmpeg: a torchcodec FrameBatch."""
-    from torchcodec.transforms import CenterCrop, Resize
-
-    transforms = [Resize(shape), *([CenterCrop((crop, crop))] if crop else [])]
-    decoder = _open(path, transforms=transforms)
-    try:
-        batch = decoder.get_frames_played_at(times)
-    except (RuntimeError, IndexError) as error:
-        raise _SeekError(str(_unreadable(path, error))) from error
-    if (batch.pts_seconds > torch.tensor(times, dtype=torch.float64) + TIME_TOLERANCE_SECONDS).any():
-        raise _SeekError(f"{path.name} cannot be read as a video: {LOST}")  # a frame from after the moment asked for
-    return batch
 
 
 def _unreadable(path: Path, error: Exception) -> VideoError:

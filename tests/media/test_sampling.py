@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+
+from vjepa_demo.config import DEMO_VIEWS, ClipConfig, View
+from vjepa_demo.media.sampling import (
+    fragments,
+    frame_times,
+    resized_shape,
+    uniform_indices,
+    view_frames,
+    view_indices,
+    window_indices,
+)
+
+
+def test_frame_times_are_the_centres_of_equal_parts():
+    assert frame_times(0.0, 4.0, 4) == [0.5, 1.5, 2.5, 3.5]
+    assert frame_times(1.4, 1.4, 2) == [1.4, 1.4]
+
+
+def test_uniform_indices_are_the_centres_of_equal_parts():
+    assert uniform_indices(8, 8) == list(range(8))
+    assert uniform_indices(100, 4) == [12, 37, 62, 87]
+    assert uniform_indices(2, 4) == [0, 0, 1, 1]
+
+
+def test_a_full_window_is_the_consecutive_frames_in_the_middle():
+    assert window_indices(100, 30.0, 16, 16) == list(range(42, 58))
+    assert window_indices(16, 24.0, 16, 16) == list(range(16))
+
+
+def test_fewer_frames_of_a_window_are_pairs_of_neighbours_within_it():
+    assert window_indices(100, 30.0, 16, 4) == [45, 46, 53, 54]
+    assert set(window_indices(100, 30.0, 16, 4)) <= set(window_indices(100, 30.0, 16, 16))
+
+
+@pytest.mark.parametrize(("rate", "step"), [(12.0, 1), (25.0, 1), (44.0, 1), (50.0, 2), (59.94, 2), (120.0, 4)])
+def test_a_window_of_a_fast_video_skips_frames(rate, step):
+    indices = window_indices(1000, rate, 16, 16)
+    assert {after - before for before, after in pairwise(indices)} == {step}
+
+
+def test_a_video_shorter_than_the_window_repeats_its_ends():
+    assert window_indices(3, 30.0, 8, 8) == [0, 0, 0, 0, 1, 2, 2, 2]
+    assert window_indices(1, 30.0, 4, 4) == [0, 0, 0, 0]
+
+
+def test_a_short_clip_of_many_frames_a_second_is_no_stutter():
+    assert window_indices(40, 120.0, 16, 16) == list(range(4, 36, 2))
+    assert window_indices(30, 60.0, 16, 16) == list(range(7, 23))
+
+
+def test_a_view_of_the_whole_clip_counts_what_is_shown_at_its_times():
+    assert view_indices(View(), 12, 24.0, ClipConfig(num_frames=6, crop_size=56)) == [1, 3, 5, 7, 9, 11]
+
+
+@pytest.mark.parametrize(("height", "width"), [(96, 130), (130, 96), (128, 128), (720, 1280), (1080, 800)])
+def test_every_view_of_demo_is_the_encoders_square(height, width):
+    config = ClipConfig(num_frames=16, crop_size=128, views=DEMO_VIEWS)
+    frames = torch.randint(0, 256, (2, 3, height, width), dtype=torch.uint8)
+    for view in DEMO_VIEWS:
+        assert view_frames(frames, view, config).shape == (2, 3, 128, 128)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "expected"), [(720, 1280, (146, 259)), (1280, 720, (259, 146)), (100, 100, (146, 146))]
+)
+def test_the_shortest_edge_is_resized_and_the_other_rounded_down(height, width, expected):
+    assert resized_shape(height, width, 146) == expected
+
+
+def test_a_squeezed_view_reaches_every_edge_and_a_cropped_one_does_not():
+    frames = torch.zeros(1, 3, 64, 256, dtype=torch.uint8)
+    frames[..., :40] = 255
+    config = ClipConfig(num_frames=2, crop_size=64)
+    assert view_frames(frames, View(framing="squeeze"), config).float().mean() == pytest.approx(40, abs=1)
+    assert view_frames(frames, View(edge=64), config).max() == 0
+
+
+def test_fragments_are_unscaled_pieces_from_all_over_the_frame():
+    rows, columns = torch.meshgrid(torch.arange(100), torch.arange(200), indexing="ij")
+    pieces = fragments(torch.stack([rows, columns])[None], 8, 2)[0]  # (2, 8, 8)
+    assert pieces[0, :, 0].tolist() == [23, 24, 25, 26, 73, 74, 75, 76]
+    assert pieces[1, 0].tolist() == [48, 49, 50, 51, 148, 149, 150, 151]
+
+
+def test_fragments_shrink_only_what_is_larger_than_their_edge():
+    config, view = ClipConfig(num_frames=2, crop_size=32), View(framing="fragments", edge=64, grid=2)
+    noise = torch.randint(0, 2, (1, 3, 64, 80), dtype=torch.uint8) * 255
+    assert set(view_frames(noise, view, config).unique().tolist()) == {0, 255}  # no pixel is mixed with others
+    assert len(view_frames(noise.repeat(1, 1, 2, 2), view, config).unique()) > 2

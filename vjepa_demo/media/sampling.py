@@ -1,0 +1,98 @@
+"""Which frames of a video a model looks at, and which pixels of each frame: arithmetic, apart from decoding."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vjepa_demo.config import ClipConfig, View
+
+WINDOW_FRAMES_PER_SECOND = 30.0  # a window of a faster video takes every second frame of it, or fewer
+
+
+def frame_times(begin_seconds: float, end_seconds: float, num_frames: int) -> list[float]:
+    """The centres of `num_frames` equal parts of [begin, end): uniform in time, never on a frame's edge.
+
+    A video with fewer frames than `num_frames` gets its frames repeated, each about equally often.
+    """
+    step = (end_seconds - begin_seconds) / num_frames
+    return [begin_seconds + (index + 0.5) * step for index in range(num_frames)]
+
+
+def uniform_indices(num_source: int, num_frames: int) -> list[int]:
+    """Which of `num_source` frames lie at the centres of `num_frames` equal parts of them."""
+    return [int((index + 0.5) * num_source / num_frames) for index in range(num_frames)]
+
+
+def window_indices(num_source: int, frames_per_second: float, window: int, num_frames: int) -> list[int]:
+    """`num_frames` of `num_source` frames, in pairs of neighbours spread over the `window` frames in the middle.
+
+    Frames are counted, not looked up by time: so a frame that comes twice comes twice in the video too. A video faster
+    than 30 frames a second is thinned to every second frame, every third and so on, as far as it has enough frames.
+    A video shorter than the window repeats its first and its last frame.
+    """
+    step = max(1, min(round(frames_per_second / WINDOW_FRAMES_PER_SECOND), num_source // window))
+    first = (num_source - window * step) // 2
+    pairs = [int((pair + 0.5) * window / (num_frames // 2)) - 1 for pair in range(num_frames // 2)]
+    indices = [first + (start + neighbour) * step for start in pairs for neighbour in (0, 1)]
+    return [min(max(index, 0), num_source - 1) for index in indices]
+
+
+def view_indices(view: View, num_source: int, frames_per_second: float, config: ClipConfig) -> list[int]:
+    """Which of a video's `num_source` frames `view` looks at."""
+    num_frames = view.num_frames or config.num_frames
+    if view.window is None:
+        return uniform_indices(num_source, num_frames)
+    return window_indices(num_source, frames_per_second, view.window, num_frames)
+
+
+def resized_shape(height: int, width: int, shortest_edge: int) -> tuple[int, int]:
+    """(height, width) after scaling so that the shorter side is `shortest_edge`, the longer one rounded down
+    (transformers, `get_resize_output_image_size`)."""
+    if height <= width:
+        return shortest_edge, int(shortest_edge * width / height)
+    return int(shortest_edge * height / width), shortest_edge
+
+
+def view_edge(height: int, width: int, view: View, config: ClipConfig) -> int:
+    """The pixels that the shortest edge of a frame needs for `view`.
+
+    Fragments are cut from the frame at its own resolution, within two limits: `view.edge` at most, the crop at least.
+    """
+    if view.framing == "fragments":
+        return max(config.crop_size, min(height, width, view.edge or max(height, width)))
+    return config.crop_size if view.framing == "squeeze" else view.edge or config.resize_edge
+
+
+def view_shape(height: int, width: int, view: View, config: ClipConfig) -> tuple[int, int]:
+    """(height, width) to which `view` resizes a frame, before it crops it or cuts pieces from it."""
+    if view.framing == "squeeze":
+        return config.crop_size, config.crop_size
+    return resized_shape(height, width, view_edge(height, width, view, config))
+
+
+def view_frames(frames: Tensor, view: View, config: ClipConfig) -> Tensor:
+    """What `view` shows of its frames (T, 3, H, W) uint8: (T, 3, crop, crop) uint8."""
+    crop = config.crop_size
+    height, width = frames.shape[-2:]
+    shape = view_shape(height, width, view, config)
+    if (height, width) != shape:
+        frames = F.interpolate(frames, size=shape, mode="bilinear", antialias=True)  # (T, 3, *shape)
+    if view.framing == "fragments":
+        return fragments(frames, crop, view.grid)
+    top, left = (round((size - crop) / 2) for size in shape)
+    return frames[..., top : top + crop, left : left + crop]
+
+
+def fragments(frames: Tensor, crop: int, grid: int) -> Tensor:
+    """`grid` x `grid` pieces of frames (T, C, H, W), put together to (T, C, crop, crop).
+
+    Each piece comes unscaled from the middle of its part of the frame. The crop is a multiple of `grid`.
+    """
+    piece = crop // grid
+    rows, columns = (
+        torch.cat([int((part + 0.5) * size / grid - piece / 2) + torch.arange(piece) for part in range(grid)])
+        for size in frames.shape[-2:]
+    )
+    return frames[..., rows[:, None], columns]
