@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from heapq import nlargest, nsmallest
 from html import escape
 from itertools import islice
@@ -12,16 +13,16 @@ from typing import TYPE_CHECKING
 from vjepa_demo.app import html as render
 from vjepa_demo.app.session import BatchOrder
 from vjepa_demo.config import DIMENSIONS, SCORE_MAX, SCORE_MIN
-from vjepa_demo.schema import OVERALL_MEANS_LESS
+from vjepa_demo.schema import BatchReport, BatchRow, BatchSummary, BatchTable, GroupScores, RowResult
+from vjepa_demo.wording import batch_notes, counted
 
 if TYPE_CHECKING:
-    from vjepa_demo.tasks.batch import BatchReport, BatchRow, BatchTable, GroupScores, RowResult
-    from vjepa_demo.tasks.score import Scorer
+    from vjepa_demo.tasks import Scorer
 
 EMPTY = (
     '<div class="empty">Score many clips at once.<br>'
-    "Their videos, and either one prompt for all of them or a table with the columns video_name and Prompt."
-    "<br>With a column generator the generators are ranked; with labels the scores are compared with them.</div>"
+    "Add their videos, and either one prompt for all of them or a table with the columns video_name and Prompt."
+    "<br>A column generator ranks the generators; columns with labels show how well the scores agree with them.</div>"
 )
 METRICS_TITLE = '<p class="strip-title">Scores compared with the labels</p>'
 ORDERS: dict[str, BatchOrder] = {
@@ -42,40 +43,28 @@ def table_report(table: BatchTable, *, is_open: bool, is_next: bool = False) -> 
 
     `is_next` where the scores below are those of another table.
     """
-    notes = "".join(f"<p>{escape(note)}</p>" for note in table.notes)
-    problems = [row for row in table.rows if row.problem is not None]
-    return (
-        f'<div class="about-scores"><p><b>{"Next: " if is_next else ""}{escape(_sentence(table))}</b></p>{notes}'
-        f"{_problems(problems, is_open=is_open) if problems else ''}</div>"
-    )
-
-
-def _sentence(table: BatchTable) -> str:
     usable = [row for row in table.rows if row.problem is None]
-    videos = len({row.video for row in usable})
     parts = [
-        f"{len(usable):,} of {render.counted(len(table.rows), 'row')} will be scored",
-        render.counted(videos, "video"),
+        f"{len(usable):,} of {counted(len(table.rows), 'row')} will be scored",
+        counted(len({row.video for row in usable}), "video"),
     ]
     if table.generator_column is not None:
         generators = len({row.generator for row in usable if row.generator})
-        parts.append(f"{render.counted(generators, 'generator')} (column {table.generator_column})")
+        parts.append(f"{counted(generators, 'generator')} (column {table.generator_column})")
     if labelled := sum(bool(row.labels) for row in usable):
         parts.append(f"{labelled:,} with labels")
-    return f"{table.name}: {', '.join(parts)}."
+    sentence = f"{'Next: ' if is_next else ''}{table.name}: {', '.join(parts)}."
+    notes = "".join(f"<p>{escape(note)}</p>" for note in table.notes)
+    problems = _problems([row for row in table.rows if row.problem is not None], is_open=is_open)
+    return f'<div class="about-scores"><p><b>{escape(sentence)}</b></p>{notes}{problems}</div>'
 
 
 def _problems(rows: Sequence[BatchRow], *, is_open: bool) -> str:
-    shown = "".join(
-        f"<tr><td>{row.line}</td><td>{escape(row.problem or '')}</td></tr>" for row in rows[: render.SHOWN_PROBLEMS]
-    )
-    more = len(rows) - render.SHOWN_PROBLEMS
-    rest = f"<p>... and {more:,} more</p>" if more > 0 else ""
-    return (
-        f"<details{' open' if is_open else ''}><summary>{render.counted(len(rows), 'row')} cannot be scored and "
-        'will have an error (line, reason)</summary><div class="problems"><table class="scores">'
-        f"<tbody>{shown}</tbody></table></div>{rest}</details>"
-    )
+    if not rows:
+        return ""
+    title = f"{counted(len(rows), 'row')} cannot be scored and will have an error (line, reason)"
+    table = render.problem_table([(row.line, row.problem or "") for row in rows])
+    return f"<details{' open' if is_open else ''}><summary>{title}</summary>{table}</details>"
 
 
 # ---- while it runs ---------------------------------------------------------------------------------------------------
@@ -83,49 +72,45 @@ def _problems(rows: Sequence[BatchRow], *, is_open: bool) -> str:
 
 def progress(report: BatchReport) -> str:
     """How far the run is, how long it will take, and how many rows could not be scored."""
-    text = f"{report.done:,} of {render.counted(report.total, 'row')}{_errors(report.errors)}"
+    text = f"{report.done:,} of {counted(report.total, 'row')}{_errors(report.errors)}"
     return render.status(text, report.done / report.total, report.seconds_left)
 
 
 def ended(num_scored: int, num_left: int, errors: int) -> str:
     """That the run is done or was stopped, and with what."""
     total = num_scored + errors + num_left
-    text = f"{num_scored:,} of {render.counted(total, 'row')} scored{_errors(errors)}"
+    text = f"{num_scored:,} of {counted(total, 'row')} scored{_errors(errors)}"
     if num_left:
         return render.status(f"Stopped: {text}, {num_left:,} left", 1 - num_left / total, None)
     return render.status(f"Done: {text}", 1.0, None)
 
 
 def _errors(errors: int) -> str:
-    return f" · {render.counted(errors, 'error')}" if errors else ""
+    return f" · {counted(errors, 'error')}" if errors else ""
 
 
-def scored_by(scorer: Scorer, *, num_doubtful: int = 0) -> str:
-    """The model, and how far to trust it; in `num_doubtful` rows its Alignment means nothing."""
-    rows = render.counted(num_doubtful, "row")
-    why = "it does not know every word of the prompt"
-    doubt = f"In {rows} its Alignment means nothing, and its {OVERALL_MEANS_LESS}: {why}." if num_doubtful else ""
-    return (
-        f'<div class="heading"><p>Scored by <b>{escape(scorer.name)}</b>. {scorer.trained_on.caution} {doubt}</p></div>'
-    )
-
-
-def means(scores: Sequence[Mapping[str, float]], errors: Mapping[str, float | None] | None = None) -> str:
-    """The mean of each dimension over `scores`, one mapping a clip, with its standard error where one is given."""
+def means(results: Sequence[RowResult], scorer: Scorer, errors: Mapping[str, float | None] | None = None) -> str:
+    """The mean of each dimension over the rows with scores, with its standard error where one is given; the model, and
+    how far to trust it."""
+    scores = [result.scores for result in results if result.scores is not None]
+    doubtful = Counter(name for result in results for name in result.doubts)
+    num_doubtful = {name: doubtful[name] for name in DIMENSIONS if name in doubtful}
+    heading = render.heading("", scorer.name, scorer.trained_on, batch_notes(num_doubtful, len(scores)))
     if not scores:
-        return ""
+        return heading
     tiles = "".join(
-        _tile(name, fmean(each[name] for each in scores), None if errors is None else errors[name])
+        _tile(name, fmean(each[name] for each in scores), (errors or {}).get(name), is_doubtful=name in doubtful)
         for name in DIMENSIONS
     )
-    return f'<p class="strip-title">Mean of {render.counted(len(scores), "clip")}</p><div class="tiles">{tiles}</div>'
+    return f'<p class="strip-title">Mean of {counted(len(scores), "clip")}</p><div class="tiles">{tiles}</div>{heading}'
 
 
-def _tile(name: str, mean: float, error: float | None) -> str:
+def _tile(name: str, mean: float, error: float | None, *, is_doubtful: bool) -> str:
     percent = 100 * (mean - SCORE_MIN) / (SCORE_MAX - SCORE_MIN)
+    beside = "says little" if is_doubtful else "" if error is None else f"± {error:.2f}"
     return (
-        f'<div class="tile" data-dimension="{name}"><small>{name}</small><b>{mean:.2f}</b> '
-        f"<small>{'' if error is None else f'± {error:.2f}'}</small>"
+        f'<div class="tile{" doubtful" if is_doubtful else ""}" data-dimension="{name}"><small>{name}</small>'
+        f"<b>{mean:.2f}</b> <small>{beside}</small>"
         f'<div class="bar-line"><span style="width:{percent:.1f}%"></span></div></div>'
     )
 
@@ -139,9 +124,7 @@ def rows(results: Sequence[RowResult], order: BatchOrder) -> str:
         return f'<p class="strip-title">{"No errors." if order == "errors" else "No row is done yet."}</p>'
     head = "".join(f"<th>{name}</th>" for name in ("line", "clip", *DIMENSIONS))
     body = "".join(map(_row, chosen))
-    few = (
-        f"{len(chosen)} of {render.counted(of, 'row')} shown; the download has all of them." if of > len(chosen) else ""
-    )
+    few = f"{len(chosen)} of {counted(of, 'row')} shown; the download has all of them." if of > len(chosen) else ""
     return (
         f'<table class="scores batch-rows"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
         f'<p class="strip-title">{few}</p>'
@@ -165,9 +148,8 @@ def _row(result: RowResult) -> str:
     if result.scores is None:
         cells = f'<td class="row-failed" colspan="{len(DIMENSIONS)}">{escape(result.error or "")}</td>'
     else:
-        doubtful = {"Alignment"} if result.unknown_words else set()
         cells = "".join(
-            f'<td class="value{" doubtful" if name in doubtful else ""}" data-dimension="{name}">'
+            f'<td class="value{" doubtful" if name in result.doubts else ""}" data-dimension="{name}">'
             f"{result.scores[name]:.2f}</td>"
             for name in DIMENSIONS
         )
@@ -177,44 +159,42 @@ def _row(result: RowResult) -> str:
 # ---- when it has ended -----------------------------------------------------------------------------------------------
 
 
-def leaderboard(groups: Sequence[GroupScores], *, num_unnamed: int = 0, doubtful: Collection[str] = ()) -> str:
-    """A row a generator, in the order of `groups`; means with standard errors, the best of each dimension in bold but
-    for the `doubtful` ones, in which a score means nothing.
+def leaderboard(summary: BatchSummary, results: Sequence[RowResult]) -> str:
+    """A row a generator, best Overall first: means with standard errors, the best of each dimension in bold; doubtful
+    dimensions have no best. Rows of `results` that do not name a generator are counted below."""
+    num_unnamed = sum(result.row.generator is None for result in results)
+    unnamed = f'<p class="strip-title">Not ranked: {counted(num_unnamed, "row")} without a generator.</p>'
+    ranking = _generators(summary) if summary.generators else ""
+    return ranking + (unnamed if num_unnamed else "")
 
-    `num_unnamed` rows do not say what made their clip, and so count for nobody.
-    """
-    unnamed = f'<p class="strip-title">Not ranked: {render.counted(num_unnamed, "row")} without a generator.</p>'
-    return (_generators(groups, doubtful) if groups else "") + (unnamed if num_unnamed else "")
 
-
-def _generators(groups: Sequence[GroupScores], doubtful: Collection[str]) -> str:
+def _generators(summary: BatchSummary) -> str:
     head = "".join(f"<th>{name}</th>" for name in ("", "generator", "clips", *RANKED))
     best = {
-        name: max((group.means[name] for group in groups if group.means and name not in doubtful), default=None)
+        name: max((group.means[name] for group in summary.generators if group.means), default=None)
         for name in DIMENSIONS
+        if name not in summary.num_doubtful
     }
-    body = "".join(_generator(rank, group, best) for rank, group in enumerate(groups, start=1))
+    body = "".join(_generator(rank, group, best) for rank, group in enumerate(summary.generators, start=1))
     return (
-        '<p class="strip-title">Generators, best Overall first: mean ± its standard error</p>'
+        '<p class="strip-title">Generators, best Overall first: mean ± standard error</p>'
         '<div class="wide"><table class="scores metrics leaderboard">'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
 def _generator(rank: int, group: GroupScores, best: Mapping[str, float | None]) -> str:
-    failed = f"<small>{render.counted(group.num_errors, 'error')}</small>" if group.num_errors else ""
-    cells = "".join(f'<td data-dimension="{name}">{_mean(group, name, best[name])}</td>' for name in RANKED)
+    """`best` holds no dimension that is doubtful."""
+    failed = f"<small>{counted(group.num_errors, 'error')}</small>" if group.num_errors else ""
+    cells = ""
+    for name in RANKED:
+        mean, error = group.means.get(name), group.standard_errors.get(name)
+        text = "–" if mean is None else f"<b>{mean:.2f}</b>" if mean == best.get(name) else f"{mean:.2f}"
+        beside = "" if error is None else f"<small>± {error:.2f}</small>"
+        doubtful = "" if name in best else ' class="doubtful"'
+        cells += f'<td data-dimension="{name}"{doubtful}>{text}{beside}</td>'
     name = escape(group.name)
     return (
         f'<tr data-generator="{name}"><td>{rank}</td><td class="name" title="{name}">{name}</td>'
         f"<td>{group.num_scored:,}{failed}</td>{cells}</tr>"
     )
-
-
-def _mean(group: GroupScores, name: str, best: float | None) -> str:
-    if not group.means:
-        return "–"
-    is_best = group.means[name] == best
-    error = group.standard_errors[name]
-    text = f"{group.means[name]:.2f}"
-    return (f"<b>{text}</b>" if is_best else text) + ("" if error is None else f"<small>± {error:.2f}</small>")

@@ -1,15 +1,12 @@
-"""What the Fine-tune and Batch tabs share: fields for a table and its videos."""
+"""What the Fine-tune and Batch tabs and the API share: a table with its videos, and the settings of a training."""
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-
 import gradio as gr
 
-from vjepa_demo.config import ASSETS, LABEL_RANGES, TABLE_SUFFIXES, VIDEO_SUFFIXES
+from vjepa_demo.config import ASSETS, LABEL_RANGES, TABLE_SUFFIXES, VIDEO_SUFFIXES, Scope, TrainConfig
+from vjepa_demo.schema import RecordError
 
-Range = tuple[float, float] | None
 SAMPLE = ASSETS / "sample"
 SAMPLE_TABLE = SAMPLE / "labels.csv"
 RANGES = {"detect it": None, **{f"{low} to {high}": (low, high) for low, high in LABEL_RANGES}}
@@ -36,8 +33,22 @@ def add_label_range(elem_id: str) -> gr.Dropdown:
     return gr.Dropdown(list(RANGES), label="Range of the labels", elem_id=elem_id)
 
 
-def emptied(folder: Path) -> Path:
-    """`folder`, new and without what was in it."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    return folder
+def train_config(
+    scope: Scope, epochs: float | None, rate: float | None, validation: float | None, seed: float | None
+) -> TrainConfig:
+    """The settings of a run as a person gave them; those that are empty are the defaults.
+
+    Raises:
+        RecordError: for a value out of its range.
+    """
+    defaults = TrainConfig()
+    try:
+        return TrainConfig(
+            scope=scope,
+            epochs=defaults.epochs if epochs is None else int(epochs),
+            learning_rate=defaults.learning_rate if rate is None else float(rate),
+            validation_fraction=defaults.validation_fraction if validation is None else float(validation),
+            seed=defaults.seed if seed is None else int(seed),
+        )
+    except ValueError as error:
+        raise RecordError(str(error)) from error

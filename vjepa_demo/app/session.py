@@ -147,17 +147,27 @@ def _check_open(closed: threading.Event) -> None:
 # ---- training, and the visitor's own model ---------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Checked:
+    """What labelled clips were read from: a table and its videos, or where `videos` is None a data set on the Hub."""
+
+    labels: str
+    videos: tuple[str, ...] | None
+    label_range: str | None = None
+
+
 @dataclass(eq=False)
 class Training:
     """The labelled clips that were checked in the Fine-tune tab, and the run that learns from them.
 
-    `checked` is what `records` were read from. `kind` is "procedural" for the sample data set, which says so by itself;
-    of other data the visitor says who gave the labels when the training starts.
+    `checked` is what `records` were read from, `fetched` the data set of the Hub whose files the session has. `kind` is
+    "procedural" for the sample data set; of other data the visitor says who gave the labels when the training starts.
     """
 
     run: Run
     records: RecordSet | None = None
-    checked: Any = None
+    checked: Checked | None = None
+    fetched: Checked | None = None
     description: str = ""
     kind: LabelSource = "undeclared"
     num_runs: int = 0
@@ -247,6 +257,8 @@ class Session:
         self.closed = threading.Event()
         self.checks = Turns()  # one check of what was added at a time: each begins with an empty folder
         self.downloads: list[Path] = []  # folders of files that the session made to be downloaded
+        self.fetching = threading.Lock()  # one file is fetched at a time for the visitor's calls of the API
+        self.fetched_bytes = 0  # of the files that these calls have fetched and still use
         self.history = ScoreHistory()
         self.model = OwnModel()
         self.training = Training(Run(self.closed, "a training runs already: wait until it has ended, or stop it"))

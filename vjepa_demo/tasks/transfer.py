@@ -1,0 +1,44 @@
+"""What a visitor brings to the page and takes away: videos in a zip, and checkpoints as a zip or on the Hub."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from vjepa_demo.config import MAX_UPLOAD_BYTES
+from vjepa_demo.data.match import extract_videos
+from vjepa_demo.model.checkpoint import (
+    check_stranger,
+    find_public_checkpoint,
+    open_checkpoint_zip,
+    push_checkpoint,
+    zip_checkpoint,
+)
+from vjepa_demo.tasks.score import Scorer, load_scorer
+
+__all__ = ["extract_videos", "load_public_checkpoint", "load_uploaded_checkpoint", "push_checkpoint", "zip_checkpoint"]
+
+
+def load_uploaded_checkpoint(archive: str | Path, folder: Path, *, shown_as: str) -> Scorer:
+    """A scorer of the checkpoint in a stranger's zip, called `shown_as`; unpacked below `folder` and deleted again.
+
+    Raises:
+        CheckpointError: if the zip holds no checkpoint, or one that names encoders which this page does not fetch.
+        ModelError: if an encoder cannot be had.
+    """
+    with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as unpacked:
+        checkpoint = open_checkpoint_zip(archive, unpacked)
+        check_stranger(checkpoint, Path(archive).name)
+        return load_scorer(unpacked, shown_as=shown_as)
+
+
+def load_public_checkpoint(name: str) -> Scorer:
+    """A scorer of `owner/name` or `owner/name@revision` on the Hub, called so, which everybody may read.
+
+    Raises:
+        CheckpointError: if there is none, it is larger than an upload may be, or it names encoders which this page
+            does not fetch.
+        ModelError: if an encoder cannot be had.
+    """
+    checkpoint = find_public_checkpoint(name, max_bytes=MAX_UPLOAD_BYTES)
+    return load_scorer(str(checkpoint.folder), shown_as=name)
