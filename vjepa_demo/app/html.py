@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from html import escape
 from pathlib import Path
 
@@ -18,10 +18,10 @@ from vjepa_demo.wording import (
     card_verdict,
     caution,
     counted,
-    duration,
     known_words,
     notes,
     summary_line,
+    time_left,
     trust,
     verdict_word,
 )
@@ -31,8 +31,8 @@ STEP_NAMES = {"decode": "decoding", "video": "video encoder", "text": "text enco
 EMPTY = '<div class="empty">The scores appear here.<br>Add a video and its prompt, or click an example.</div>'
 EMPTY_TRAINING = (
     '<div class="empty">Fine-tune a model on your own labels.<br>'
-    "A CSV with the columns video_name, Prompt and at least one of Traditional_MOS, Alignment_MOS, Aesthetic_MOS, "
-    "Temporal_MOS, Overall_MOS; and the videos, as files or one zip.<br>What will be used is shown before it begins."
+    "Add a CSV with the columns video_name, Prompt and at least one of Traditional_MOS, Alignment_MOS, Aesthetic_MOS, "
+    "Temporal_MOS, Overall_MOS; and the videos, as files or one zip.<br>You see what will be used before the training."
     "</div>"
 )
 SHOWN_PROBLEMS = 50
@@ -200,23 +200,24 @@ def times(result: VideoScores) -> str:
 def check_report(summary: RecordSummary, records: RecordSet) -> str:
     """What will be used of a labelled table, what was guessed, and each row that will not be used."""
     notes = "".join(f"<p>{escape(note)}</p>" for note in records.notes)
-    problems = "".join(
-        f"<tr><td>{problem.line}</td><td>{escape(problem.message)}</td></tr>"
-        for problem in records.problems[:SHOWN_PROBLEMS]
-    )
-    more = len(records.problems) - SHOWN_PROBLEMS
-    if problems:
-        rest = f"<p>... and {more:,} more</p>" if more > 0 else ""
-        problems = (
-            f"<p><b>{len(records.problems):,} rows will not be used</b></p>"
-            f'<div class="problems"><table class="scores"><tbody>{problems}</tbody></table></div>{rest}'
-        )
-    return f'<div class="about-scores"><p><b>{escape(summary_line(summary))}</b></p>{notes}{problems}</div>'
+    unused = ""
+    if records.problems:
+        title = f"<p><b>{counted(len(records.problems), 'row')} will not be used</b> (line, reason)</p>"
+        unused = title + problem_table([(problem.line, problem.message) for problem in records.problems])
+    return f'<div class="about-scores"><p><b>{escape(summary_line(summary))}</b></p>{notes}{unused}</div>'
+
+
+def problem_table(problems: Sequence[tuple[int, str]]) -> str:
+    """The first `SHOWN_PROBLEMS` rows (line, reason) that cannot be used, and how many more there are."""
+    rows = "".join(f"<tr><td>{line}</td><td>{escape(why)}</td></tr>" for line, why in problems[:SHOWN_PROBLEMS])
+    more = len(problems) - SHOWN_PROBLEMS
+    rest = f"<p>... and {more:,} more</p>" if more > 0 else ""
+    return f'<div class="problems"><table class="scores"><tbody>{rows}</tbody></table></div>{rest}'
 
 
 def status(text: str, share: float | None, seconds_left: float | None) -> str:
     """What runs, how far it is (0 to 1) and how long it will still take."""
-    left = "" if not seconds_left else f" · {duration(seconds_left)} left"
+    left = f" · {time_left(seconds_left)}" if seconds_left else ""
     bar = "" if share is None else f'<div class="bar-line"><span style="width:{100 * share:.1f}%"></span></div>'
     return f'<div class="train-status"><p>{escape(text)}{left}</p>{bar}</div>'
 
