@@ -36,7 +36,7 @@ from vjepa_demo.schema import Comparison, ModelError, VideoError
 SAMPLE = ASSETS / "sample"
 EXAMPLES = [ASSETS / "examples" / f"{name}.mp4" for name in ("clean", "blurred", "unsteady")]
 ENDPOINTS = ["/score", "/compare", "/batch", "/check_labels", "/fine_tune", "/evaluate"]
-README = (ROOT / "README.md").read_text(encoding="utf-8").split("\n## Web API\n")[1].split("\n## ")[0]
+MANUAL = (ROOT / "docs" / "api.md").read_text(encoding="utf-8").split("\n## Web API\n")[1].split("\n## ")[0]
 QUICK_HEARTBEAT = {"GRADIO_IS_E2E_TEST": "1"}  # Gradio looks four times a second whether a client has left
 REFUSED = "not enabled verbose error reporting"  # all that Gradio says of a path that nobody uploaded
 
@@ -511,11 +511,11 @@ def test_an_evaluation_takes_turns_with_batches(monkeypatch, labels, clips):
     session.close()
 
 
-# ---- the README ------------------------------------------------------------------------------------------------------
+# ---- the manual ------------------------------------------------------------------------------------------------------
 
 
 def snippet(language: str, address: str) -> str:
-    return re.search(rf"```{language}\n(.*?)```", README, re.DOTALL).group(1).replace("http://127.0.0.1:7860", address)
+    return re.search(rf"```{language}\n(.*?)```", MANUAL, re.DOTALL).group(1).replace("http://127.0.0.1:7860", address)
 
 
 def test_the_python_snippet_runs(server, monkeypatch, capsys, tmp_path):
