@@ -257,19 +257,24 @@ def extract_videos(zip_path: str | Path, folder: str | Path, *, wanted: Iterable
     try:
         with new_folder(folder) as partial:
             files = extract_zip(
-                zip_path, partial, lambda paths: _wanted_files(paths, wanted), limits=_limits_for(partial)
+                zip_path,
+                partial,
+                lambda paths: _wanted_files(Path(zip_path).name, paths, wanted),
+                limits=_limits_for(partial),
             )
     except (ArchiveError, FolderError) as error:
         raise RecordError(str(error)) from error
     return tuple(folder / file.relative_to(partial) for file in files)
 
 
-def _wanted_files(paths: Sequence[str], wanted: Iterable[str] | None) -> dict[str, str]:
+def _wanted_files(zip_name: str, paths: Sequence[str], wanted: Iterable[str] | None) -> dict[str, str]:
     """Those of a zip's `paths` that `wanted` names (None: all videos); a zip is extracted with the paths it has."""
     videos = [(path, path) for path in paths if path.lower().endswith(VIDEO_SUFFIXES) and not is_hidden(path)]
     if not videos:
         nested = any(path.lower().endswith(ARCHIVE_SUFFIXES) for path in paths)
-        raise ArchiveError(" holds no videos" + ("; archives inside it are not opened: unpack them" if nested else ""))
+        raise RecordError(
+            f"{zip_name} holds no videos" + ("; archives inside it are not opened: unpack them" if nested else "")
+        )
     if wanted is None:
         return dict(videos)
     listing = Listing(videos)

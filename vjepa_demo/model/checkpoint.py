@@ -291,7 +291,9 @@ def open_checkpoint_zip(zip_path: str | Path, folder: str | Path) -> Checkpoint:
     zip_path, folder = Path(zip_path), Path(folder)
     try:
         with new_folder(folder) as partial:
-            extract_zip(zip_path, partial, _zip_members, limits=CHECKPOINT_ZIP_LIMITS)
+            extract_zip(
+                zip_path, partial, lambda paths: _zip_members(zip_path.name, paths), limits=CHECKPOINT_ZIP_LIMITS
+            )
             try:
                 _check_whole(read_checkpoint(partial))
             except CheckpointError as error:
@@ -301,7 +303,7 @@ def open_checkpoint_zip(zip_path: str | Path, folder: str | Path) -> Checkpoint:
     return read_checkpoint(folder)
 
 
-def _zip_members(paths: Sequence[str]) -> dict[str, str]:
+def _zip_members(zip_name: str, paths: Sequence[str]) -> dict[str, str]:
     """Where to put each file of a zip (its path) within the checkpoint's folder."""
     paths = [path for path in paths if not is_hidden(path)]
     tops = {PurePosixPath(path).parts[0] for path in paths}
@@ -310,9 +312,11 @@ def _zip_members(paths: Sequence[str]) -> dict[str, str]:
     foreign = sorted(path for path, name in members.items() if not _travels(name))
     missing = [name for name in (CHECKPOINT_CONFIG_FILE, WEIGHTS_FILE) if name not in members.values()]
     if missing:
-        raise ArchiveError(f" is not a checkpoint: it has no {missing[0]}. Give the zip that this program wrote")
+        raise CheckpointError(
+            f"{zip_name} is not a checkpoint: it has no {missing[0]}. Give the zip that this program wrote"
+        )
     if foreign:
-        raise ArchiveError(f" holds {foreign[0][:60]!r}, which is no part of a checkpoint: take it out")
+        raise CheckpointError(f"{zip_name} holds {foreign[0][:60]!r}, which is no part of a checkpoint: take it out")
     return members
 
 
