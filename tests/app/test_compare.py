@@ -15,18 +15,18 @@ import pytest
 from fakes import RESULT
 from small_models import TRAINED_ON
 
-from vjepa_demo.app import cli, compare_tab
 from vjepa_demo.app import compare_html as compare_render
 from vjepa_demo.app.charts import comparison_chart
 from vjepa_demo.app.cli import main
+from vjepa_demo.app.cli_text import comparison_lines
 from vjepa_demo.app.compare_board import Board, Clip, board_of
-from vjepa_demo.config import ASSETS, DIMENSIONS, MAX_COMPARED, MAX_COMPARISON_BYTES, PROJECT_ROOT
+from vjepa_demo.app.compare_tab import CompareTab, read_comparison, score_board
+from vjepa_demo.config import ASSETS, DIMENSIONS, MAX_COMPARISON_BYTES, PROJECT_ROOT
 from vjepa_demo.model.checkpoint import read_checkpoint
-from vjepa_demo.schema import OVERALL_MEANS_LESS, Comparison, RecordError, VideoError
+from vjepa_demo.schema import Comparison, RecordError, VideoError
 from vjepa_demo.tasks.score import get_scorer
 
 EXAMPLES = ASSETS / "examples"
-DROP = 3 + MAX_COMPARED + 1  # of what is drawn: after the clips, the prompts, the switch and the stage
 FILES = [EXAMPLES / f"{name}.mp4" for name in ("clean", "blurred", "unsteady")]
 
 
@@ -68,10 +68,10 @@ def test_of_scores_that_mean_nothing_none_is_the_best():
     knows = replace(RESULT.trained_on, known_words=("a", "cat"))
     one, other = (replace(each, trained_on=knows) for each in (FIRST, replace(SECOND, prompt="a <i>zebra</i>")))
     doubtful = Comparison((one, other))
-    assert doubtful.doubtful == ("Alignment",)
+    assert doubtful.doubts == {"Alignment": "unknown_words"}
     assert doubtful.best == {**Comparison((FIRST, SECOND)).best, "Alignment": ()}
     saved = doubtful.to_dict()
-    assert Comparison.from_dict(saved).doubtful == ("Alignment",)
+    assert Comparison.from_dict(saved).doubts == doubtful.doubts
     assert saved["training"]["known_words"] == ("a", "cat")
     many = replace(knows, known_words=("a", "cat", *(f"w{n}" for n in range(100_000))))
     large = Comparison(tuple(replace(each, trained_on=many) for each in (one, other)))
@@ -83,8 +83,8 @@ def test_of_scores_that_mean_nothing_none_is_the_best():
     assert "★" not in row
     assert "&lt;i" in shown
     assert '<mark title="demo does not know this word">zebra</mark>' in shown
-    assert f"Alignment means nothing here, and {OVERALL_MEANS_LESS}" in compare_render.heading(doubtful)
-    assert cli._as_comparison(doubtful)[-1].endswith(f"{OVERALL_MEANS_LESS}; the model does not know: i, zebra")
+    said = "Alignment means nothing here: the model does not know: i, zebra."
+    assert said in compare_render.comparison_heading(doubtful)
 
 
 def test_the_best_of_each_dimension_are_all_that_have_the_highest_score():
@@ -99,8 +99,8 @@ def test_scores_that_are_shown_as_equal_are_equally_good_in_all_that_is_printed_
     assert set(map(tuple, comparison.to_dict()["best"].values())) == {(0, 1)}
     scored = board("a", "b").with_outcomes({"a": one, "b": other}, model="demo")
     assert compare_render.table(scored, comparison).count('<span class="value">4.35</span><span class="star"') == 10
-    assert "\n".join(cli._as_comparison(comparison)).count("4.35 *") == 5
-    assert "\n".join(cli._as_comparison(comparison)).count("4.35 (+0.00) *") == 5
+    assert "\n".join(comparison_lines(comparison)).count("4.35 *") == 5
+    assert "\n".join(comparison_lines(comparison)).count("4.35 (+0.00) *") == 5
     apart = Comparison((one, result("b.mp4", *[4.3551] * 5)))
     assert set(apart.best.values()) == {(1,)}
 
@@ -290,6 +290,25 @@ def test_the_title_of_the_picture_follows_the_rule_of_the_names_in_it():
 # ---- the board -------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def tab() -> CompareTab:
+    with gr.Blocks(), gr.Tabs() as tabs, gr.Tab("Compare", id="compare"):
+        return CompareTab(lambda _: None, "demo", gr.State(), tabs=tabs)
+
+
+def values_of(tab: CompareTab, board: Board, *, model: str = "demo", running: bool = False):
+    """What the page has where it shows `board`."""
+    own = dict(zip(tab.own, board.own, strict=True))
+    fields = {tab.clips: board.clips, tab.shared: board.shared, tab.each: board.each}
+    return own | fields | {tab.model: model, tab.running: running}
+
+
+def readiness(tab: CompareTab, board: Board, model: str = "demo", *, running: bool = False) -> tuple[bool, str]:
+    """Whether the Compare button can be pressed, and the line under it."""
+    shown = tab.readiness(values_of(tab, board, model=model, running=running))
+    return shown[tab.button].interactive, shown[tab.hint]
+
+
 def board(*names: str, **fields) -> Board:
     return Board(tuple(Clip(name, Path(name), key=name) for name in names), **fields)
 
@@ -326,11 +345,11 @@ def test_a_clip_that_is_sent_with_another_prompt_gives_each_its_own():
     assert sent.with_clip(Path("c.mp4"), "a cat").prompts == ("a cat", "a dog", "a cat")
 
 
-def test_a_clip_that_comes_without_a_prompt_takes_none_of_another():
+def test_a_clip_that_comes_without_a_prompt_takes_none_of_another(tab):
     typed = board("a", "b", shared="a cat", each=True, own=("a cat", "a dog", "left over", ""))
     more = typed.with_clip(Path("c.mp4"))
     assert more.prompts == ("a cat", "a dog", "")
-    assert "Type the prompt of C." in compare_tab._readiness(more, "demo", running=False)[1].value
+    assert "Type the prompt of C." in readiness(tab, more)[1]
     assert replace(typed, each=False).with_clip(Path("c.mp4")).prompts == ("a cat", "a cat", "a cat")
 
 
@@ -370,13 +389,13 @@ def test_an_error_takes_the_scores_of_before_away_and_the_next_scores_the_error(
     assert (again.clips[0].result, again.clips[0].error) == (FIRST, None)
 
 
-def test_scores_of_another_prompt_or_model_or_of_fewer_clips_are_stale():
+def test_scores_of_another_prompt_or_model_or_of_fewer_clips_are_stale(tab):
     scored = board("a", "b", shared=" a cat ").with_outcomes({"a": FIRST, "b": SECOND}, model="mine")
     assert not scored.is_stale("mine")  # whatever name that model has
     assert replace(scored, shared="a dog").is_stale("mine")
     assert scored.with_clip(Path("c.mp4")).is_stale("mine")
     assert scored.is_stale("demo")
-    assert "Press Compare" in compare_tab._readiness(scored, "demo", running=False)[1].value
+    assert "Press Compare" in readiness(tab, scored)[1]
     assert (board_of(COMPARISON).is_stale("demo"), board_of(COMPARISON).is_stale("vitl")) == (False, True)
 
 
@@ -404,15 +423,15 @@ def test_an_opened_comparison_waits_for_its_videos_and_knows_them_by_content():
         (board("a", "b", "c", each=True), "demo", "Type the prompt of A, B and C."),
         (board_of(COMPARISON), "demo", "drop in a.mp4 and b.mp4"),
         (board("a", "b", shared="a cat"), "vitg", "no trained head"),
-        (board("a", "b", shared="a cat"), "demo", None),
+        (board("a", "b", shared="a cat"), "demo", ""),
     ],
 )
-def test_the_button_says_what_is_missing(here, model, missing, tmp_path, monkeypatch):
+def test_the_button_says_what_is_missing(tab, here, model, missing, tmp_path, monkeypatch):
     monkeypatch.setenv("VJEPA_DEMO_CHECKPOINTS", str(tmp_path))
-    button, hint = compare_tab._readiness(here, model, running=False)
-    assert button.interactive == (missing is None)
-    assert (missing or "<p></p>") in hint.value
-    assert not compare_tab._readiness(here, model, running=True)[0].interactive
+    is_ready, hint = readiness(tab, here, model)
+    assert is_ready == (not missing)
+    assert (missing or "<p></p>") in hint
+    assert not readiness(tab, here, model, running=True)[0]
 
 
 def test_the_table_has_each_score_its_difference_and_a_star_at_the_best():
@@ -440,23 +459,76 @@ def test_a_card_keeps_its_line_when_the_scores_come():
     assert ">Overall 4.99</p>" in scored
 
 
-def test_a_clip_that_failed_is_named_and_the_score_of_the_other_stays_in_sight():
+def test_a_clip_that_failed_is_named_and_the_score_of_the_other_stays_in_sight(tab):
     here = board("<bad>.mp4", "b", shared="a cat")
     failed = here.with_outcomes({"<bad>.mp4": "no video", "b": FIRST}, model="demo")
-    button, hint = compare_tab._readiness(failed, "demo", running=False)
     said = "&lt;bad&gt;.mp4 has no scores: put another clip in its place."
-    assert hint.value == f"<p>{said}</p>"
-    assert button.interactive
+    assert readiness(tab, failed) == (True, f"<p>{said}</p>")
     instead = compare_render.empty(failed)
     assert said in instead
     assert "Overall 5.00" in instead
+    assert "Scored by <b>demo</b>." in instead
+    assert "means nothing" not in instead
     assert "<ol" not in instead
     assert "<ol" in compare_render.empty(here)
-    _, hint = compare_tab._readiness(replace(failed, shared="a dog"), "demo", running=False)
-    assert said in hint.value
-    assert "Press Compare" in hint.value
+    _, hint = readiness(tab, replace(failed, shared="a dog"))
+    assert said in hint
+    assert "Press Compare" in hint
     both = here.with_outcomes({"<bad>.mp4": "no video", "b": "none either"}, model="demo")
     assert compare_render.failure(both) == "<bad>.mp4 and b have no scores: put other clips in their places."
+
+
+KNOWS = replace(RESULT.trained_on, known_words=("a", "dog"))
+LOSES = replace(RESULT.trained_on, vquala_score=-0.4, no_video_baseline=0.2, lead=-0.6, lead_standard_error=0.1)
+DOUBTS = (
+    ({"trained_on": KNOWS}, "Alignment", "the model does not know: cat"),
+    ({"frame_seconds": (0.0,)}, "Temporal", "the video has a single frame"),
+    (
+        {"trained_on": replace(RESULT.trained_on, dimensions=DIMENSIONS[:4])},
+        "Overall",
+        "the model learned from no label of it",
+    ),
+)
+
+
+@pytest.mark.parametrize(("changes", "dimension", "reason"), DOUBTS)
+def test_a_score_that_means_nothing_says_so_wherever_it_is_compared(changes, dimension, reason):
+    one, other = replace(FIRST, **changes), replace(SECOND, **changes)
+    comparison = Comparison((one, other))
+    scored = board("a", "b").with_outcomes({"a": one, "b": other}, model="demo")
+    (greyed,) = re.findall(r'<tr class="doubtful">.*?</tr>', compare_render.table(scored, comparison))
+    assert f'<th scope="row">{dimension}</th>' in greyed
+    assert "★" not in greyed
+    sentence = f"{dimension} means nothing here: {reason}."
+    assert sentence in compare_render.comparison_heading(comparison)
+    rows = list(csv.DictReader(io.StringIO(compare_render.as_csv(comparison), newline="")))
+    assert [row["not_meaningful"] for row in rows] == [dimension] * 2
+    assert [list(each["not_meaningful"]) for each in comparison.to_dict()["results"]] == [[dimension]] * 2
+    for trace in comparison_chart((one, other)).data:
+        is_hollow = [mark.endswith("-open") for mark in trace.marker.symbol[:-1]]
+        assert is_hollow == [name == dimension for name in DIMENSIONS]
+    alone = scored.with_outcomes({"b": "broken"}, model="demo")
+    assert sentence in compare_render.empty(alone)
+    assert f"{dimension} {one.scores[dimension]:.2f} (not meaningful)" in compare_render.empty(alone)
+    assert ('class="state doubtful"' in compare_render.stage(alone)) == (dimension == "Overall")
+
+
+def test_a_clip_of_one_frame_beside_others_makes_temporal_mean_nothing():
+    comparison = Comparison((replace(FIRST, frame_seconds=(0.0,)), SECOND))
+    rows = list(csv.DictReader(io.StringIO(compare_render.as_csv(comparison), newline="")))
+    assert [row["not_meaningful"] for row in rows] == ["Temporal", ""]
+    assert "Temporal means nothing here" in compare_render.comparison_heading(comparison)
+    first, second = comparison_chart(comparison.results).data
+    assert ["-open" in first.marker.symbol[3], "-open" in second.marker.symbol[3]] == [True, False]
+
+
+def test_a_comparison_by_a_model_that_does_not_beat_its_baseline_says_so():
+    one, other = (replace(each, trained_on=LOSES) for each in (FIRST, SECOND))
+    comparison = Comparison((one, other))
+    assert "does not beat the no-video baseline" in compare_render.comparison_heading(comparison)
+    assert "Scored by demo, which does not beat the no-video baseline" in compare_render.exports(comparison)
+    alone = board("a", "b").with_outcomes({"a": one, "b": "broken"}, model="demo")
+    assert "does not beat the no-video baseline" in compare_render.empty(alone)
 
 
 def test_a_clip_without_its_video_is_not_scored_and_takes_no_other_ones_scores():
@@ -466,7 +538,7 @@ def test_a_clip_without_its_video_is_not_scored_and_takes_no_other_ones_scores()
 
     here = board("a", "b", "c", each=True, own=("1", "2", "3", ""))
     half = replace(here, clips=(replace(here.clips[0], path=None), *here.clips[1:]))
-    run = compare_tab._score(lambda _: Named(), half, "demo", lambda *_, **__: None)
+    run = score_board(lambda _: Named(), half, "demo", lambda *_, **__: None)
     assert {key: outcome.prompt for key, outcome in run.outcomes.items()} == {"b": "2", "c": "3"}
     assert {clip.name: clip.model for clip in half.with_outcomes(run.outcomes, model=run.model).clips} == {
         "a": None,
@@ -485,7 +557,7 @@ def test_what_a_person_typed_or_named_is_escaped():
         compare_render.stage(failed),
         compare_render.empty(failed),
         compare_render.empty(here.with_outcomes({evil: evil}, model="demo")),
-        compare_render.heading(comparison),
+        compare_render.comparison_heading(comparison),
         compare_render.table(here, comparison),
         compare_render.exports(comparison),
         compare_render.about(here, comparison),
@@ -516,46 +588,46 @@ def test_a_remembered_video_is_said_to_be():
     assert "not encoded again: B)" in compare_render.about(here, here.comparison)
 
 
-def test_other_tabs_send_a_clip_to_the_next_free_place_and_bring_the_tab_to_the_front():
-    tab = compare_tab.CompareTab(None, inputs=[None] * 9, outputs=[])
-    drawn = tab.add_clip("/uploads/a.mp4", "a cat", (), "", False, "", "", "", "", "demo", False)
-    clips, shared = drawn[0], drawn[1]
-    assert [(clip.name, clip.path) for clip in clips] == [("a.mp4", Path("/uploads/a.mp4"))]
-    assert shared.value == "a cat"
-    assert drawn[-1].selected == "compare"
-    again = tab.add_clip("/uploads/b.mp4", "a cat", clips, "a cat", False, "a cat", "", "", "", "demo", False)
-    assert [clip.name for clip in again[0]] == ["a.mp4", "b.mp4"]
-    assert again[2 + MAX_COMPARED + 3].interactive  # Compare can be pressed
+def test_other_tabs_send_a_clip_to_the_next_free_place_and_bring_the_tab_to_the_front(tab):
+    drawn = tab.add_clip(values_of(tab, Board()), Path("/uploads/a.mp4"), "a cat")
+    assert [(clip.name, clip.path) for clip in drawn[tab.clips]] == [("a.mp4", Path("/uploads/a.mp4"))]
+    assert drawn[tab.shared].value == "a cat"
+    assert drawn[tab.outputs[-1]].selected == "compare"
+    one = Board(drawn[tab.clips], shared="a cat")
+    again = tab.add_clip(values_of(tab, one), Path("/uploads/b.mp4"), "a cat")
+    assert [clip.name for clip in again[tab.clips]] == ["a.mp4", "b.mp4"]
+    assert again[tab.button].interactive  # Compare can be pressed
+    assert tab.each not in again  # it stays as it is
 
 
-def test_the_fifth_clip_is_left_out_and_named(monkeypatch):
+def test_the_fifth_clip_is_left_out_and_named(tab, monkeypatch):
     told: list[str] = []
     monkeypatch.setattr(gr, "Warning", told.append)
-    values = ((), "a cat", False, "", "", "", "", "demo", False)
-    drawn = compare_tab._add_files([f"{name}.mp4" for name in "vwxyz"], *values)
-    assert [clip.name for clip in drawn[1]] == ["v.mp4", "w.mp4", "x.mp4", "y.mp4"]
+    files = [f"{name}.mp4" for name in "vwxyz"]
+    drawn = tab.add_files({**values_of(tab, Board(shared="a cat")), tab.drop: files})
+    assert [clip.name for clip in drawn[tab.clips]] == ["v.mp4", "w.mp4", "x.mp4", "y.mp4"]
     assert "z.mp4" in told[0]
 
 
-def test_the_videos_of_a_saved_comparison_of_four_can_still_be_dropped_in(tmp_path):
+def test_the_videos_of_a_saved_comparison_of_four_can_still_be_dropped_in(tab, tmp_path):
     opened = board_of(Comparison((FIRST, SECOND, THIRD, FIRST)))
-    assert compare_tab._drawn(Board(), opened, "demo", False)[DROP].visible
+    assert tab.draw(values_of(tab, Board()), opened)[tab.drop_column].visible
     full = replace(opened, clips=tuple(replace(clip, path=tmp_path) for clip in opened.clips))
-    assert not compare_tab._drawn(Board(), full, "demo", False)[DROP].visible
+    assert not tab.draw(values_of(tab, Board()), full)[tab.drop_column].visible
 
 
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"{", "is no JSON"),
-        (b"\xff\xfe\x00", "is no JSON"),
-        (b"[" * 100_000, "is no JSON"),
+        (b"{", "is not JSON"),
+        (b"\xff\xfe\x00", "is not JSON"),
+        (b"[" * 100_000, "is not JSON"),
         (b'{"format": "a < b"}', "no comparison of this program"),
-        (b" " * (MAX_COMPARISON_BYTES + 1), "bytes: that is no comparison"),
+        (b" " * (MAX_COMPARISON_BYTES + 1), "more than a saved comparison"),
     ],
 )
 def test_a_saved_file_that_cannot_be_opened_says_why(tmp_path, content, problem):
     (tmp_path / "saved.json").write_bytes(content)
     with pytest.raises(RecordError, match=problem) as raised:
-        compare_tab._read_comparison(tmp_path / "saved.json")
+        read_comparison(tmp_path / "saved.json")
     assert str(raised.value).startswith("saved.json")

@@ -12,11 +12,13 @@ import pytest
 from fakes import RESULT, FakeScorer
 from pages import page_of
 
+from vjepa_demo.app import history, scoring
 from vjepa_demo.app import html as render
-from vjepa_demo.app import score_tab
 from vjepa_demo.app.events import shown_errors
+from vjepa_demo.app.score_tab import ScoreTab, score_clip
+from vjepa_demo.app.session import ScoreHistory
 from vjepa_demo.config import DIMENSION_MEANINGS, DIMENSIONS
-from vjepa_demo.schema import OVERALL_MEANS_LESS, ModelError, RecordError, TrainedOn, VideoError
+from vjepa_demo.schema import ModelError, RecordError, TrainedOn, VideoError
 
 
 def test_the_table_has_score_word_and_meaning_of_each_dimension():
@@ -34,15 +36,18 @@ KNOWS = replace(RESULT.trained_on, known_words=("a", "red", "ball"))
 def test_words_that_the_model_does_not_know_are_marked_and_alignment_means_nothing():
     known, strange = (replace(RESULT, trained_on=KNOWS, prompt=text) for text in ("A red ball.", "A red <b>Zebra</b>!"))
     assert known.unknown_words == ()
-    assert "<mark" not in render.heading(known)
+    assert "<mark" not in render.score_heading(known)
     assert "not meaningful" not in render.score_table(known)
     assert strange.unknown_words == ("b", "zebra")
-    assert '“A red &lt;<mark title="demo does not know this word">b</mark>&gt;<mark' in render.heading(strange)
+    assert '“A red &lt;<mark title="demo does not know this word">b</mark>&gt;<mark' in render.score_heading(strange)
     assert render.score_table(strange).count("not meaningful") == 1
     assert "the prompt moves it too" not in render.score_table(known)
     assert f"{DIMENSION_MEANINGS['Overall']}; the prompt moves it too" in render.score_table(strange)
-    assert f"its Alignment means nothing here, and its {OVERALL_MEANS_LESS}." in render.heading(strange)
-    assert OVERALL_MEANS_LESS not in render.heading(known)
+    said = "Alignment means nothing here: the model does not know: b, zebra. Overall means less"
+    assert said in render.score_heading(strange)
+    assert "means" not in render.score_heading(known)
+    assert "Alignment 2.25 (not meaningful) · Aesthetic 3.00 ·" in render.in_words(strange)
+    assert "(not meaningful)" not in render.in_words(known)
     assert strange.to_dict()["unknown_words"] == ["b", "zebra"]
 
 
@@ -54,11 +59,11 @@ def test_the_strip_shows_what_else_the_model_looked_at():
     dense = np.zeros((3, 8, 8, 3), np.uint8)
     looked = replace(RESULT, views=("the whole picture", "3 frames in a row"), more_frames=(dense,))
     strip = render.frame_strip(looked)
-    assert "What the model saw of it: the whole picture →</p>" in strip
+    assert "What the model saw: the whole picture →</p>" in strip
     folded = strip.partition("<details")[2]
     assert "<summary>3 frames in a row</summary>" in folded
     assert (strip.count("<figure>"), folded.count("<figure>")) == (5, 3)
-    assert "2 frames of 1.5 s seen, and 1 other view." in render.about_scores(looked)
+    assert "The model saw 2 frames of 1.5 s, and 1 other view." in render.about_scores(looked)
 
 
 def test_the_panel_on_the_model_tells_data_metrics_and_words():
@@ -83,32 +88,71 @@ def test_the_strip_has_a_picture_and_a_time_for_each_frame():
 
 
 def test_scores_are_headed_by_clip_prompt_model_and_caution():
-    heading = render.heading(RESULT)
+    heading = render.score_heading(RESULT)
     assert "<b>my clip.mp4</b> · “a &lt;b&gt;cat&lt;/b&gt;”" in heading
     assert "Scored by <b>demo</b>." in heading
     assert "/server" not in heading
     assert "not from people: compare versions of one clip" in heading
     people = replace(RESULT, trained_on=TrainedOn("human", 4000, "TaobaoVD-GC"))
-    assert "not from people" not in render.heading(people)
+    assert "not from people" not in render.score_heading(people)
 
 
 def test_a_score_is_shown_with_what_its_model_learned_from():
     about = render.about_scores(RESULT)
-    assert "2 frames of 1.5 s seen." in about
+    assert "The model saw 2 frames of 1.5 s." in about
     assert "The head of demo learned from 6,000 procedural clips: moving shapes." in about
-    assert "On 400 clips it had not seen" in about
-    assert "rank alike by SROCC Temporal 0.71." in about
+    assert "Rank correlation (SROCC) with the labels of 400 clips it had not seen: Temporal 0.71." in about
 
 
-def test_a_video_of_one_frame_is_said_to_tell_nothing_of_time():
-    still = replace(RESULT, frame_seconds=(0.0, 0.0))
-    assert "a single frame: Temporal says nothing" in render.heading(still)
-    assert "1 frame of 1.5 s seen." in render.about_scores(still)
-    assert "single frame" not in render.heading(RESULT)
+STILL = replace(RESULT, frame_seconds=(0.0, 0.0))
+SOME_LABELS = replace(RESULT, trained_on=TrainedOn("human", 9, "nine clips", dimensions=DIMENSIONS[:4]))
+
+
+@pytest.mark.parametrize(
+    ("result", "dimension", "reason"),
+    [
+        (STILL, "Temporal", "the video has a single frame"),
+        (SOME_LABELS, "Overall", "the model learned from no label of it"),
+    ],
+)
+def test_a_dimension_that_the_model_cannot_judge_is_greyed_and_has_no_verdict(result, dimension, reason):
+    rows = render.score_table(result).split("<tr class=")[1:]
+    (row,) = (each for each in rows if f'data-dimension="{dimension}"' in each)
+    assert row.startswith("'doubtful'")
+    assert f"not meaningful here: {reason}" in row
+    assert row.endswith("<td>–</td></tr>" + "</tbody></table>" * (dimension == "Overall"))
+    assert sum(each.startswith("'doubtful'") for each in rows) == 1
+    assert f"{dimension} means nothing here: {reason}." in render.score_heading(result)
+    assert "means nothing" not in render.score_heading(RESULT)
+
+
+def test_a_video_of_one_frame_is_said_to_have_one():
+    assert "The model saw 1 frame of 1.5 s." in render.about_scores(STILL)
+
+
+def test_a_doubtful_overall_is_greyed_in_the_history():
+    panels = []
+    for result in (RESULT, SOME_LABELS):
+        remembered = ScoreHistory()
+        remembered.remember(history.scored_clip("/tmp/a.mp4", "demo", result))
+        panels.append(history.panel(remembered))
+    assert ['class="doubtful">5.00' in each for each in panels] == [False, True]
+    assert "Overall 5.00 (not meaningful)" in panels[1]
+
+
+def test_a_model_that_does_not_beat_its_baseline_says_so_and_gives_no_verdicts():
+    loses = replace(RESULT.trained_on, vquala_score=-0.4, no_video_baseline=0.2, lead=-0.4, lead_standard_error=0.1)
+    result = replace(RESULT, trained_on=loses)
+    assert "does not beat the no-video baseline" in render.score_heading(result)
+    assert "does not beat the no-video baseline" in render.about_model("mine", loses)
+    assert render.score_table(result).count("<td>–</td>") == 5
+    beats = replace(loses, vquala_score=0.8, lead=0.6)
+    assert "does not beat" not in render.score_heading(replace(result, trained_on=beats))
+    assert "<td>–</td>" not in render.score_table(replace(result, trained_on=beats))
 
 
 def test_what_a_person_typed_is_escaped():
-    assert "<script" not in render.heading(replace(RESULT, video="<script>.mp4", prompt="<script>"))
+    assert "<script" not in render.score_heading(replace(RESULT, video="<script>.mp4", prompt="<script>"))
 
 
 def test_a_remembered_video_is_said_to_be():
@@ -117,71 +161,78 @@ def test_a_remembered_video_is_said_to_be():
     assert "video remembered" not in render.times(RESULT)
 
 
+@pytest.fixture(scope="module")
+def tab() -> ScoreTab:
+    with gr.Blocks():
+        return ScoreTab(lambda _: FakeScorer(), "demo", gr.State())
+
+
+def readiness(tab: ScoreTab, video: str | None, prompt: str, *, model: str = "demo", running: bool = False):
+    """Whether the Score button can be pressed, and the line under it."""
+    values = {tab.video: video, tab.prompt: prompt, tab.model: model, tab.running: running}
+    shown = tab.readiness(values)
+    return shown[tab.button].interactive, shown[tab.hint]
+
+
 @pytest.mark.parametrize(
-    ("video", "prompt", "model", "missing"),
+    ("video", "prompt", "missing"),
     [
-        (None, "", "demo", "Add a video and type its prompt."),
-        (None, "a cat", "demo", "Add a video."),
-        ("clip.mp4", "  ", "demo", "Type the prompt that the video was made from."),
-        ("clip.mp4", "a cat", "demo", None),
+        (None, "", "Add a video and type its prompt."),
+        (None, "a cat", "Add a video."),
+        ("clip.mp4", "  ", "Type the prompt that the video was made from."),
+        ("clip.mp4", "a cat", ""),
     ],
 )
-def test_the_button_says_what_is_missing(video, prompt, model, missing):
-    button, hint = score_tab._readiness(video, prompt, model, running=False)
-    assert button.interactive == (missing is None)
-    assert (missing or "<p></p>") in hint.value
+def test_the_button_says_what_is_missing(tab, video, prompt, missing):
+    assert readiness(tab, video, prompt) == (not missing, f"<p>{missing}</p>")
 
 
-def test_the_button_stays_off_while_it_runs():
-    assert not score_tab._readiness("clip.mp4", "a cat", "demo", running=True)[0].interactive
+def test_the_button_stays_off_while_it_runs(tab):
+    assert readiness(tab, "clip.mp4", "a cat", running=True) == (False, "<p></p>")
 
 
-def test_a_format_that_browsers_do_not_play_can_be_scored_and_the_hint_says_so():
-    button, hint = score_tab._readiness("clip.avi", "a cat", "demo", running=False)
-    assert button.interactive
-    assert "can be scored all the same" in hint.value
+def test_a_format_that_browsers_do_not_play_can_be_scored_and_the_hint_says_so(tab):
+    is_ready, hint = readiness(tab, "clip.avi", "a cat")
+    assert is_ready
+    assert "it can be scored" in hint
 
 
-def test_a_model_without_a_head_cannot_be_pressed(tmp_path, monkeypatch):
+def test_a_model_without_a_head_cannot_be_pressed(tab, tmp_path, monkeypatch):
     monkeypatch.setenv("VJEPA_DEMO_CHECKPOINTS", str(tmp_path))
-    button, hint = score_tab._readiness("clip.mp4", "a cat", "vitg", running=False)
-    assert not button.interactive
-    assert "no trained head exists" in hint.value
+    is_ready, hint = readiness(tab, "clip.mp4", "a cat", model="vitg")
+    assert not is_ready
+    assert "no trained head exists" in hint
+
+
+def scored(scorer: FakeScorer, video: str = "clip.mp4", progress=lambda share, desc: None):
+    return score_clip(lambda _: scorer, video, "a cat", "demo", progress)
 
 
 @pytest.mark.parametrize("error", [VideoError, RecordError, ModelError])
 def test_what_a_person_can_mend_becomes_a_message(error):
     with pytest.raises(gr.Error) as raised, shown_errors():
-        score_tab._score(lambda _: FakeScorer(error("<b>x</b>.mp4 is empty")), "clip.mp4", "a cat", "demo")
+        scored(FakeScorer(error("<b>x</b>.mp4 is empty")))
     assert raised.value.message == "&lt;b&gt;x&lt;/b&gt;.mp4 is empty"
 
 
 def test_a_bug_is_not_dressed_up_as_a_message():
-    with pytest.raises(ZeroDivisionError):
-        score_tab._score(lambda _: FakeScorer(ZeroDivisionError()), "clip.mp4", "a cat", "demo")
+    with pytest.raises(ZeroDivisionError), shown_errors():
+        scored(FakeScorer(ZeroDivisionError()))
 
 
 def test_progress_is_told_step_by_step():
     told = []
-    score_tab._score(
-        lambda _: FakeScorer(), "clip.mp4", "a cat", "demo", lambda share, desc: told.append((share, desc))
-    )
-    assert [desc for _, desc in told] == [
-        "Loading demo",
-        "Decoding the frames",
-        "Encoding the video",
-        "Encoding the prompt",
-        "Scoring",
-    ]
+    scored(FakeScorer(), progress=lambda share, desc: told.append((share, desc)))
+    assert [desc for _, desc in told] == ["Loading demo", *(what for _, what in scoring.STEPS.values())]
     assert [share for share, _ in told] == sorted(share for share, _ in told)
 
 
 def test_the_server_keeps_its_paths_to_itself():
-    assert score_tab._score(lambda _: FakeScorer(), "/tmp/gradio/ab/clip.mp4", "a cat", "demo").video == "clip.mp4"
+    assert scored(FakeScorer(), "/tmp/gradio/ab/clip.mp4").video == "clip.mp4"
 
 
 def test_every_example_is_there_with_a_prompt():
-    rows = score_tab.example_rows()
+    rows = scoring.example_rows()
     assert len(rows) >= 3
     for path, prompt, shows in rows:
         assert shows

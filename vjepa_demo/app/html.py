@@ -167,23 +167,27 @@ def about_scores(result: VideoScores) -> str:
 
 def about_model(name: str, trained_on: TrainedOn) -> str:
     """What a model learned from, how well it did on clips it had not seen, and which words it knows."""
-    measured = {f"SROCC, {dimension}": f"{value:.2f}" for dimension, value in trained_on.srocc.items()}
-    cells = "".join(
-        f"<tr><td>{escape(what)}</td><td>{escape(value)}</td></tr>"
-        for what, value in (measured | trained_on.measured).items()
-    )
-    table = f'<table class="scores"><tbody>{cells}</tbody></table>' if cells else ""
-    held_out = counted(trained_on.num_held_out, "clip")
     said = [
         f"<b>{escape(name)}</b> learned from {escape(str(trained_on))}.",
         escape(caution(trained_on)),
-        f"On {held_out} it had not seen: {escape(card_verdict(trained_on))}" if trained_on.num_held_out else "",
+        "" if trained_on.vquala_score is None else escape(card_verdict(trained_on)),
+        f"Rank correlation with the labels of {counted(trained_on.num_held_out, 'clip')} it had not seen:",
     ]
-    words, recipe = known_words(trained_on), trained_on.recipe
-    known = f"<p>The words it knows: {escape(words)}.</p>" if words else ""
-    made = f"<details><summary>How it was made</summary><p>{escape(recipe)}</p></details>" if recipe else ""
-    paragraphs = "".join(f"<p>{each}</p>" for each in said if each)
-    return f'<div class="about-scores">{paragraphs}{table}{known}{made}</div>'
+    ranks = {f"SROCC, {dimension}": f"{value:.2f}" for dimension, value in trained_on.srocc.items()}
+    folded = {
+        "What else was measured": _pairs(trained_on.measured),
+        f"The {counted(len(trained_on.known_words), 'word')} it knows": escape(known_words(trained_on)),
+        "How it was made": escape(trained_on.recipe),
+    }
+    details = "".join(f"<details><summary>{title}</summary>{text}</details>" for title, text in folded.items() if text)
+    paragraphs = "".join(f"<p>{each}</p>" for each in (said if ranks else said[:-1]) if each)
+    return f'<div class="about-scores">{paragraphs}{_pairs(ranks)}{details}</div>'
+
+
+def _pairs(values: Mapping[str, str]) -> str:
+    """A table of names and values; nothing where there are none."""
+    rows = "".join(f"<tr><td>{escape(what)}</td><td>{escape(value)}</td></tr>" for what, value in values.items())
+    return f'<table class="scores"><tbody>{rows}</tbody></table>' if rows else ""
 
 
 def times(result: VideoScores) -> str:
