@@ -27,11 +27,11 @@ from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from pages import PROMPT, ROOT, free_port, serving
 
+from vjepa_demo.app import api
 from vjepa_demo.app.page import build_app, launch
-from vjepa_demo.app.session import Session
 from vjepa_demo.config import ASSETS, DIMENSIONS
 from vjepa_demo.model.checkpoint import open_checkpoint_zip
-from vjepa_demo.schema import Comparison, ModelError, VideoError
+from vjepa_demo.schema import Comparison, EncodingReport, ModelError, VideoError
 
 SAMPLE = ASSETS / "sample"
 EXAMPLES = [ASSETS / "examples" / f"{name}.mp4" for name in ("clean", "blurred", "unsteady")]
@@ -179,6 +179,8 @@ def test_python_curl_and_mcp_score_like_the_command_line_to_the_last_digit(serve
     answer = client.predict(video=handle_file(world), prompt=PROMPT, api_name="/score")
     assert answer["scores"] == command_line_scores
     assert (answer["video"], answer["prompt"], answer["model"]) == ("world.mp4", PROMPT, "demo")
+    assert list(answer["not_meaningful"]) == ["Alignment"]  # the model knows no planets
+    assert "It learned from drawn clips, not from people" in answer["caution"]
     assert "procedural clips" in answer["trained_on"]
 
     (path,) = upload(server, world)
@@ -291,6 +293,7 @@ WRONG = [
     ("fine_tune", {"learning_rate": [1]}, "learning_rate is [1]; a number from 1e-07 to 0.1"),
     ("fine_tune", {"validation_share": None}, "validation_share is null; a number from 0 to 0.5"),
     ("fine_tune", {"seed": -1}, "seed is -1; a whole number from 0"),
+    ("fine_tune", {"procedural": True, "human": True}, "procedural and human are both true"),
     ("fine_tune", {"procedural": "yes"}, 'procedural is "yes"; true or false'),
     ("fine_tune", {"scope": "all"}, 'scope is "all"; one of head, top'),
     ("evaluate", {"label_range": "0 to 7"}, 'label_range is "0 to 7"; one of'),
@@ -398,8 +401,6 @@ class HeldBack:
         self.closed = threading.Event()
 
     def __call__(self, *_: Any, should_stop: Callable[[], bool], **__: Any) -> Iterator[Any]:
-        from vjepa_demo.tasks.train import EncodingReport
-
         try:
             while not should_stop():
                 time.sleep(0.01)
@@ -432,7 +433,7 @@ def test_a_cancelled_call_ends_its_run(monkeypatch, labels, clips):
 class Endless(FakeScorer):
     """A scorer for which a batch never ends."""
 
-    name, model_id, trained_on = "demo", "demo@0a1b2c3d", "nothing"
+    name, model_id, trained_on = "demo", "demo@0a1b2c3d", RESULT.trained_on
     ended = threading.Event()
 
     def score_all(self, requests, *, on_step=None):
@@ -461,7 +462,7 @@ def test_a_cancelled_batch_ends_its_run():
 class Failing(FakeScorer):
     """A scorer that breaks at the second row."""
 
-    name, model_id, trained_on = "demo", "demo@0a1b2c3d", "nothing"
+    name, model_id, trained_on = "demo", "demo@0a1b2c3d", RESULT.trained_on
 
     def score_all(self, requests, *, on_step=None):
         yield VideoError("no")
@@ -486,9 +487,6 @@ def test_a_batch_that_fails_leaves_no_file(monkeypatch, tmp_path):
 
 def test_an_evaluation_takes_turns_with_batches(monkeypatch, labels, clips):
     """It scores many clips, so no single score waits for it: neither for its slot nor for the machine."""
-    from vjepa_demo.app import api
-    from vjepa_demo.data.records import read_records
-
     taken = []
 
     def in_turn(reports):
@@ -500,15 +498,19 @@ def test_an_evaluation_takes_turns_with_batches(monkeypatch, labels, clips):
         trained_on = RESULT.trained_on
 
         def score_all(self, requests, *, on_step=None):
-            return (replace(RESULT, video=video, prompt=prompt) for video, prompt in requests)
+            yield from (replace(RESULT, video=video, prompt=prompt) for video, prompt in requests)
 
     monkeypatch.setattr(api, "in_turn", in_turn)
-    session = Session()
-    records = read_records(labels, [clips], extract_to=session.folder / "videos")
-    told = list(api._evaluated(Quick(), records, session))
+    blocks = build_app(lambda _: Quick())
+    launch(blocks, server_name="127.0.0.1", server_port=free_port())
+    client = Client(blocks.local_url, verbose=False)
+    asked = {"labels": handle_file(labels), "videos": [handle_file(clips)], "api_name": "/evaluate"}
+    told = list(client.submit(**asked))
     assert [each["done"] for each in told] == list(range(1, 15))
-    assert told[-1]["evaluation"]["n"] == len(taken) == 14
-    session.close()
+    assert told[-1]["evaluation"]["n"] == 14
+    assert len(taken) == 15  # each clip, and the metrics
+    client.close()
+    blocks.close(verbose=False)
 
 
 # ---- the manual ------------------------------------------------------------------------------------------------------

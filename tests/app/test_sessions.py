@@ -7,7 +7,8 @@ import contextlib
 import gc
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,8 @@ import pytest
 from gradio.components.api_component import Api
 from gradio.state_holder import SessionState
 
-from vjepa_demo.app import api_fields, visitors
+from vjepa_demo.app import api_call, api_fields, visitors
+from vjepa_demo.app.api_call import Call
 from vjepa_demo.app.session import Session, add_session
 from vjepa_demo.app.visitors import Visitors
 from vjepa_demo.config import MAX_KEPT_SESSIONS
@@ -38,7 +40,7 @@ def uploads(tmp_path, monkeypatch) -> Path:
 
 
 class Site(BaseHTTPRequestHandler):
-    """Answers `/clip.mp4` with another text each time, and what else its path says."""
+    """Answers `/clip.mp4` with another text each time, `/9.mp4` with nine bytes, and others as their names say."""
 
     asked = 0
 
@@ -65,8 +67,10 @@ class Site(BaseHTTPRequestHandler):
                     while True:
                         self.wfile.write(b"\0" * 65536)
                 return
-            case _:
+            case path:
                 self.send_response(200)
+                size = path.removeprefix("/").removesuffix(".mp4")
+                body = bytes(int(size)) if size.isdigit() else body
         self.end_headers()
         self.wfile.write(body)
 
@@ -92,23 +96,57 @@ def site(monkeypatch) -> Iterator[str]:
     server.server_close()
 
 
-def test_what_a_url_gives_is_fetched_anew_each_time(site, tmp_path):
-    field = api_fields.file_field("video")
-    first, second = (Path(api_fields.given_file(field, f"{site}/clip.mp4", tmp_path)) for _ in range(2))
-    assert first.name == second.name == "clip.mp4"
-    assert first.read_bytes() != second.read_bytes()
-    assert all(path.is_relative_to(tmp_path) for path in (first, second))
+VIDEO = api_fields.file_field("video")
 
 
-def test_gradio_fetches_nothing_by_itself(site, tmp_path):
+@pytest.fixture
+def calls() -> Iterator[Callable[[], AbstractContextManager[Call]]]:
+    """Begins calls of one client, which keeps its connection."""
+    known = Visitors()
+    yield lambda: Call.of(known, program("a"))
+    known.leave(program("a"))
+
+
+def test_what_a_url_gives_is_fetched_anew_each_time_and_gone_with_the_call(site, calls):
+    with calls() as call:
+        first, second = (Path(call.file(VIDEO, f"{site}/clip.mp4")) for _ in range(2))
+        assert first.name == second.name == "clip.mp4"
+        assert first.read_bytes() != second.read_bytes()
+        assert all(path.is_relative_to(call.folder) for path in (first, second))
+    assert call.session.folder.exists()
+    assert not first.exists()
+    assert not second.exists()
+
+
+def test_what_the_calls_of_a_client_fetch_is_limited_together(site, calls, monkeypatch):
+    monkeypatch.setattr(api_call, "MAX_FETCHED_BYTES", 10_000)
+    big = f"{site}/4000.mp4"
+    with calls() as one:
+        one.files(VIDEO, [big, big])
+        message = r"\(the calls of a client may fetch 10 kB together, 2 kB are left\)"
+        with calls() as other:
+            assert other.session is one.session
+            with pytest.raises(RecordError, match=message):
+                other.file(VIDEO, f"{site}/2001.mp4")
+            other.file(VIDEO, f"{site}/2000.mp4")
+        with pytest.raises(RecordError, match=message):  # what the other call fetched is gone
+            one.file(VIDEO, f"{site}/endless.mp4")
+    with calls() as after:
+        after.files(VIDEO, [big, big])
+        assert list(after.session.folder.iterdir()) == [after.folder]
+        assert after.session.fetched_bytes == 8000
+    assert after.session.fetched_bytes == 0
+
+
+def test_gradio_fetches_nothing_by_itself(site, calls):
     """`handle_file` of a URL is a file whose path is the URL: Gradio would keep it by the URL's name."""
-    field = api_fields.file_field("video")
     url = f"{site}/clip.mp4"
     asked = Site.asked
-    assert asyncio.run(field.async_move_resource_to_block_cache(url)) == url
+    assert asyncio.run(VIDEO.async_move_resource_to_block_cache(url)) == url
     assert Site.asked == asked
     given = {"path": url, "meta": {"_type": "gradio.FileData"}}
-    assert Path(api_fields.given_file(field, given, tmp_path)).read_text().startswith("content")
+    with calls() as call:
+        assert Path(call.file(VIDEO, given)).read_text().startswith("content")
 
 
 def test_redirects_are_followed_to_public_hosts_alone(site, tmp_path):
@@ -140,9 +178,9 @@ def test_a_file_without_end_is_given_up_by_size_and_by_time(site, tmp_path):
 @pytest.mark.parametrize(
     "url", ["http://", "http://\udcff/\x00", "http://[/clip.mp4", "http://127.0.0.1:1/x", "http://a b/"]
 )
-def test_every_failure_of_the_network_is_said(site, tmp_path, url):
-    with pytest.raises(RecordError, match="cannot be") as caught:
-        api_fields.given_file(api_fields.file_field("video"), url, tmp_path)
+def test_every_failure_of_the_network_is_said(site, calls, url):
+    with calls() as call, pytest.raises(RecordError, match="cannot be") as caught:
+        call.file(VIDEO, url)
     str(caught.value).encode()
 
 
@@ -160,7 +198,7 @@ def test_clips_to_compare_are_counted_before_any_is_fetched():
         with pytest.raises(RecordError, match=f"got {number} videos?; 2 to 4"):
             to_compare(["a"] * number, ["x"])
     for prompts in ([], ["x"] * 3):
-        with pytest.raises(RecordError, match="one for all, or one for each"):
+        with pytest.raises(RecordError, match="one prompt for all, or one for each"):
             to_compare(["a", "b"], prompts)
 
 

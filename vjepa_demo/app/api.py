@@ -1,122 +1,73 @@
-"""Every public endpoint of the page, for `gradio_client`, curl and MCP; whatever is not here is private.
+"""Every public endpoint of the page, for `gradio_client`, curl and MCP; everything else is private.
 
-Gradio itself checks that a file is one that the caller uploaded: a path on the server is refused. All other values are
-checked by `api_fields` against the types and ranges that are documented. A docstring is what the API page and MCP show.
-An answer is one JSON object; a file in it is one that `gradio_client` downloads by itself, and that the others fetch
-from its `url`.
+Gradio itself checks that a file is one that the caller uploaded: a path on the server is refused. `api_fields` checks
+all other values against the documented types and ranges. The API page and MCP show the docstrings. An answer is one
+JSON object. `gradio_client` downloads a file in it by itself; other callers fetch it from its `url`.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import gradio as gr
 from gradio.components.api_component import Api
 
+from vjepa_demo import tasks
+from vjepa_demo.app.api_answers import (
+    BATCHED,
+    CHECKED,
+    COMPARED,
+    EVALUATED,
+    RESULT,
+    TRAINED,
+    records_json,
+    row_json,
+    training_json,
+    with_caution,
+)
+from vjepa_demo.app.api_call import Call, Given, Json, given_list
 from vjepa_demo.app.api_fields import (
     COUNT,
-    DOWNLOAD,
     NUMBER,
-    SCORES,
     TEXT,
     YES_OR_NO,
     a_list,
     an_object,
     answer_field,
     choice_field,
-    download,
     file_field,
-    files_field,
-    given_file,
-    given_files,
-    given_list,
-    said,
     value_field,
 )
-from vjepa_demo.app.data_inputs import RANGES
-from vjepa_demo.app.events import shown_errors
-from vjepa_demo.app.finetune_tab import meaning, train_config, training_data
-from vjepa_demo.app.session import MINE, Session
+from vjepa_demo.app.data_inputs import RANGES, train_config
+from vjepa_demo.app.session import MINE
 from vjepa_demo.app.turns import PROGRAMS, PROGRAMS_BATCHING, PROGRAMS_TRAINING, TRAININGS, in_turn
-from vjepa_demo.app.visitors import Visitors, is_mcp
+from vjepa_demo.app.visitors import Visitors
 from vjepa_demo.config import Scope, TrainConfig, model_presets
-from vjepa_demo.schema import DemoError, ModelError, RecordError, to_compare
+from vjepa_demo.schema import (
+    Evaluation,
+    LabelSource,
+    ModelError,
+    RecordError,
+    RecordSet,
+    SplitReport,
+    TrainingResult,
+    to_compare,
+)
+from vjepa_demo.wording import verdict
 
 if TYPE_CHECKING:
-    from vjepa_demo.data.records import RecordSet
-    from vjepa_demo.model.metrics import Evaluation
-    from vjepa_demo.tasks.batch import BatchReport, BatchTable
-    from vjepa_demo.tasks.score import Scorer
-    from vjepa_demo.tasks.train import Report, TrainingData
+    from vjepa_demo.tasks import Scorer
 
-Json = dict[str, Any]
-Given = Any  # a file, or files, as a caller gives them
-
-RESULT = {
-    "video": said(TEXT, "its file name"),
-    "prompt": TEXT,
-    "model": TEXT,
-    "trained_on": said(TEXT, "what the model learned from"),
-    "scores": SCORES,
-    "unknown_words": said(a_list(TEXT), "of the prompt: if there are any, Alignment means nothing, Overall less"),
-    "unread": said(TEXT, "the end of a prompt that is longer than the model reads; mostly nothing"),
-    "seconds": an_object(decode=NUMBER, video=NUMBER, text=NUMBER, head=NUMBER),
-}
-COMPARED = an_object(
-    model=TEXT,
-    trained_on=TEXT,
-    results=a_list(an_object(**RESULT, differences=said(SCORES, "minus the first's"))),
-    best=said(an_object(), "dimension: indices of results"),
-)
-ROW = an_object(line=COUNT, video=TEXT, prompt=TEXT, scores=SCORES, error=TEXT)
-BATCHED = an_object(
-    done=COUNT,
-    total=COUNT,
-    errors=COUNT,
-    row=said(ROW, "in all but the last"),
-    all=an_object(),
-    generators=a_list(an_object()),
-    evaluation=an_object(),
-    num_doubtful=said(COUNT, "rows whose prompt has words that the model does not know: Alignment means nothing there"),
-    scores=DOWNLOAD,
-)
-PROBLEM = an_object(line=said(COUNT, "of the table; its header is 1"), message=TEXT)
-CHECKED = an_object(
-    summary=TEXT,
-    num_rows=COUNT,
-    num_used=COUNT,
-    label_range=an_object(low=NUMBER, high=NUMBER, declared=YES_OR_NO),
-    num_labels=said(an_object(), "dimension: number of labels"),
-    notes=said(a_list(TEXT), "what was guessed"),
-    problems=said(a_list(PROBLEM), "each row that would not be used"),
-)
-EVALUATION = {
-    "n": said(COUNT, "clips"),
-    "dimensions": said(an_object(), "dimension: srocc, plcc, krocc, rmse"),
-    "vquala_score": NUMBER,
-    "no_video_baseline": said(NUMBER, "the VQualA score without a look at the video"),
-    "num_learned": said(COUNT, "clips of those that were given, which the model learned from"),
-    "num_left_out": said(COUNT, "all of them, or 0 where too few others were there to judge by"),
-}
-EVALUATED = an_object(
-    done=COUNT, total=COUNT, evaluation=said(an_object(**EVALUATION), "only in the last"), meaning=TEXT
-)
-TRAINED = an_object(
-    phase=said({"type": "string", "enum": ["reading", "start", "epoch", "done"]}, "the other fields depend on it"),
-    evaluation=an_object(**EVALUATION),
-    meaning=TEXT,
-    checkpoint=DOWNLOAD,
-)
+LoadScorer = Callable[[str], "Scorer"]
 
 
-def add_api(load_scorer: Callable[[str], Scorer], default_model: str, app: gr.Blocks) -> None:
+def add_api(load_scorer: LoadScorer, default_model: str, app: gr.Blocks) -> None:
     """Name all public endpoints of `app`, the Blocks that are being built."""
     visitors = Visitors()
     app.unload(visitors.leave)
@@ -129,58 +80,9 @@ def add_api(load_scorer: Callable[[str], Scorer], default_model: str, app: gr.Bl
         _add_evaluate(load_scorer, default_model, visitors)
 
 
-@contextmanager
-def _call(visitors: Visitors, request: gr.Request, *, keep: bool = True) -> Iterator[tuple[Session, Path]]:
-    """Around a call: the caller's session, and a folder for what is needed until the call ends."""
-    with (
-        shown_errors(str),
-        visitors.session(request, keep=keep) as session,
-        tempfile.TemporaryDirectory(dir=session.folder, ignore_cleanup_errors=True) as folder,
-    ):
-        yield session, Path(folder)
-
-
 def _endpoint(run: Callable[..., Any], inputs: list[Any], answer: Api, **turn: Any) -> None:
     """Publish `run` under its own name."""
     gr.Button(visible=False).click(run, inputs, answer, api_name=run.__name__, show_progress="hidden", **turn)
-
-
-def for_caller(answer: Json, request: gr.Request) -> Json | str:
-    """`answer` as it will arrive as JSON: Gradio's MCP server would write a dict in Python's way."""
-    return json.dumps(answer, ensure_ascii=False) if is_mcp(request) else answer
-
-
-# ---- scoring ---------------------------------------------------------------------------------------------------------
-
-
-def _add_score(load_scorer: Callable[[str], Scorer], default_model: str, visitors: Visitors) -> None:
-    def score(video: Given, prompt: str, model: str, request: gr.Request) -> Json | str:
-        """Score a video, and the prompt it was generated from, on five mean opinion scores from 1 (Bad) to 5
-        (Excellent): Traditional (blur, noise, compression), Alignment (does it show what the prompt says), Aesthetic,
-        Temporal (smooth, consistent motion) and Overall. "trained_on" says how far to trust them.
-
-        Args:
-            video: The video, in any format that FFmpeg decodes, at most 2 GiB.
-            prompt: The text the video was made from, 1 to 2,000 characters.
-            model: demo, vitl, vitg, or mine: what this client trained with fine_tune (not over MCP or curl).
-
-        Returns:
-            {"video", "prompt", "model", "trained_on"
-            "scores": {"Traditional", "Alignment", "Aesthetic", "Temporal", "Overall"}
-            "unknown_words": words of the prompt that the model never met: if any, Alignment means nothing
-            "unread": the end of a prompt that is longer than the model reads
-            "seconds": {"decode", "video", "text", "head"}}
-            or an error that says what is wrong with the video, the prompt or the model
-        """
-        with _call(visitors, request, keep=False) as (session, folder):
-            scorer = _scorer(load_scorer, model, session)
-            path = given_file(field, video, folder)
-            result = scorer.score(path, prompt, with_frames=False)
-            return for_caller(replace(result, video=Path(path).name).to_dict(), request)
-
-    field = file_field("video")
-    inputs = [field, value_field("prompt", TEXT), _model_field(default_model, MINE)]
-    _endpoint(score, inputs, answer_field(an_object(**RESULT)), **PROGRAMS)
 
 
 def _model_field(default_model: str, *others: str) -> Api:
@@ -191,11 +93,11 @@ def _range_field() -> Api:
     return choice_field("label_range", list(RANGES), next(iter(RANGES)))
 
 
-def _scorer(load_scorer: Callable[[str], Scorer], model: str, session: Session) -> Scorer:
-    """The scorer of `model`; of the client's own, loaded now if need be."""
+def _scorer(load_scorer: LoadScorer, model: str, call: Call) -> Scorer:
+    """The scorer of `model`; the client's own is loaded now if need be."""
     if model != MINE:
         return load_scorer(model)
-    scorer = session.own_scorer(MINE)
+    scorer = call.session.own_scorer(MINE)
     if scorer is None:
         raise ModelError(
             f'there is no model "{MINE}": it is what this client trained with /fine_tune, until it closes its '
@@ -204,13 +106,44 @@ def _scorer(load_scorer: Callable[[str], Scorer], model: str, session: Session) 
     return scorer
 
 
-# ---- several videos --------------------------------------------------------------------------------------------------
+# ---- scoring ---------------------------------------------------------------------------------------------------------
 
 
-def _add_compare(load_scorer: Callable[[str], Scorer], default_model: str, visitors: Visitors) -> None:
+def _add_score(load_scorer: LoadScorer, default_model: str, visitors: Visitors) -> None:
+    def score(video: Given, prompt: str, model: str, request: gr.Request) -> Json | str:
+        """Score a video, and the prompt it was generated from, on five mean opinion scores from 1 (Bad) to 5
+        (Excellent): Traditional (blur, noise, compression), Alignment (does it show what the prompt says), Aesthetic,
+        Temporal (smooth, consistent motion) and Overall. "trained_on" and "caution" say how far to trust them.
+
+        Args:
+            video: The video, in any format that FFmpeg decodes, at most 2 GiB.
+            prompt: The text the video was made from, 1 to 2,000 characters.
+            model: demo, vitl, vitg, or mine: what this client trained with fine_tune (not over MCP or curl).
+
+        Returns:
+            {"video", "prompt", "model", "trained_on", "beats_baseline", "caution"
+            "scores": {"Traditional", "Alignment", "Aesthetic", "Temporal", "Overall"}
+            "not_meaningful": {dimension: why its score means nothing}
+            "unknown_words": words of the prompt that the model never met: if any, Alignment means nothing
+            "unread": the end of a prompt that is longer than the model reads
+            "seconds": {"decode", "video", "text", "head"}}
+            or an error that says what is wrong with the video, the prompt or the model
+        """
+        with Call.of(visitors, request, keep=False) as call:
+            scorer = _scorer(load_scorer, model, call)
+            path = call.file(field, video)
+            result = scorer.score(path, prompt, with_frames=False)
+            return call.answer(with_caution(replace(result, video=Path(path).name).to_dict(), result.trained_on))
+
+    field = file_field("video")
+    inputs = [field, value_field("prompt", TEXT), _model_field(default_model, MINE)]
+    _endpoint(score, inputs, answer_field(an_object(**RESULT)), **PROGRAMS)
+
+
+def _add_compare(load_scorer: LoadScorer, default_model: str, visitors: Visitors) -> None:
     def compare(videos: Given, prompts: Given, model: str, request: gr.Request) -> Json | str:
-        """Score two to four videos with one model; the others are compared with the first. The page's Compare tab opens
-        the answer too, saved as a JSON file.
+        """Score two to four videos with one model; the others are compared with the first. The page's Compare tab also
+        opens the answer, saved as a JSON file.
 
         Args:
             videos: Two to four videos, in any format that FFmpeg decodes.
@@ -218,25 +151,27 @@ def _add_compare(load_scorer: Callable[[str], Scorer], default_model: str, visit
             model: demo, vitl, vitg, or mine: what this client trained with fine_tune (not over MCP or curl).
 
         Returns:
-            {"model", "trained_on", "results": [as score gives them, each with "differences": score minus the first's]
-            "best": {dimension: indices of the videos with the highest score, equal at two decimals; none where it means
-            nothing}}
+            {"model", "trained_on", "beats_baseline", "caution"
+            "results": [as score gives them, each with "differences": score minus the first's]
+            "best": {dimension: indices of the videos with the highest score, equal at two decimals; none where the
+            score means nothing}}
             or an error that says which video or prompt cannot be used
         """
-        with _call(visitors, request, keep=False) as (session, folder):
+        with Call.of(visitors, request, keep=False) as call:
             texts = [prompts] if isinstance(prompts, str) else prompts
             clips = to_compare(given_list(videos), texts)  # counted before any is fetched
-            scorer = _scorer(load_scorer, model, session)
-            comparison = scorer.compare([(given_file(field, video, folder), text) for video, text in clips])
+            scorer = _scorer(load_scorer, model, call)
+            comparison = scorer.compare([(call.file(field, video), text) for video, text in clips])
             named = (replace(result, video=Path(result.video).name) for result in comparison.results)
-            return for_caller(replace(comparison, results=tuple(named)).to_dict(), request)
+            answer = replace(comparison, results=tuple(named)).to_dict()
+            return call.answer(with_caution(answer, comparison.trained_on))
 
-    field = files_field("videos")
+    field = file_field("videos", several=True)
     inputs = [field, value_field("prompts", {"anyOf": [a_list(TEXT), TEXT]}), _model_field(default_model, MINE)]
     _endpoint(compare, inputs, answer_field(COMPARED), **PROGRAMS)
 
 
-def _add_batch(load_scorer: Callable[[str], Scorer], default_model: str, visitors: Visitors) -> None:
+def _add_batch(load_scorer: LoadScorer, default_model: str, visitors: Visitors) -> None:
     def batch(
         videos: Given, prompt: str, model: str, label_range: str, request: gr.Request, table: Given = None
     ) -> Iterator[Json | str]:
@@ -254,113 +189,76 @@ def _add_batch(load_scorer: Callable[[str], Scorer], default_model: str, visitor
 
         Returns:
             a row at a time {"done", "total", "errors", "seconds_left"
-            "row": {"line", "video", "prompt", "scores": {dimension: score} or null, "error"}}
-            last {"done", "total", "errors", "model", "trained_on", "notes"
+            "row": {"line", "video", "prompt", "scores": {dimension: score} or null
+            "not_meaningful": {dimension: why its score means nothing}, "error"}}
+            last {"done", "total", "errors", "model", "trained_on", "beats_baseline", "caution", "notes"
             "all": {"num_scored", "num_errors", "means", "standard_errors"}, "generators": the same of each
-            "evaluation": metrics or null, "num_doubtful": rows where Alignment means nothing, as the model does not
-            know every word of the prompt, "scores": a CSV file, there for a day or until the client leaves}
+            "evaluation": metrics or null, "num_doubtful": {dimension: in how many rows its score means nothing}
+            "scores": a CSV file, there for a day or until the client leaves}
             or an error if nothing can be scored at all
         """
-        from vjepa_demo.tasks.batch import batch_of_files, read_batch
-
-        with _call(visitors, request) as (session, folder):
-            files = given_files(field, videos, folder)
-            labelled = given_file(table_field, table, folder) if table else None
-            if labelled is None:
-                rows = batch_of_files(files, prompt)
+        with Call.of(visitors, request) as call:
+            files = call.files(field, videos)
+            if table:
+                rows = tasks.read_batch(
+                    call.file(table_field, table),
+                    files,
+                    prompt=prompt or None,
+                    label_range=RANGES[label_range],
+                    extract_to=call.folder,
+                )
             else:
-                declared = RANGES[label_range]
-                rows = read_batch(labelled, files, prompt=prompt or None, label_range=declared, extract_to=folder)
-            scorer = _scorer(load_scorer, model, session)
-            for told in _scored(scorer, rows, session, folder, lambda path: download(answer, path, request)):
-                yield for_caller(told, request)
+                rows = tasks.batch_of_files(files, prompt)
+            scorer, out, results = _scorer(load_scorer, model, call), call.folder / "scores.csv", []
+            run = tasks.run_batch(scorer, rows, out, should_stop=call.session.batch.run.should_stop)
+            with closing(in_turn(run)) as reports:
+                for report in reports:
+                    results.append(report.result)
+                    yield call.answer(row_json(report))
+            summary = tasks.summarise_batch(results, scorer.trained_on)
+            kept = Path(shutil.move(out, call.session.download_path(out.name)))
+            last = {
+                "done": len(results),
+                "total": len(rows.rows),
+                "errors": summary.all.num_errors,
+                "model": scorer.name,
+                "trained_on": str(scorer.trained_on),
+                "notes": list(rows.notes),
+                **summary.to_dict(),
+                "scores": call.download(answer, kept),
+            }
+            yield call.answer(with_caution(last, scorer.trained_on))
 
-    field, table_field, answer = files_field("videos"), file_field("table"), answer_field(BATCHED)
-    inputs = [
-        field,
-        value_field("prompt", TEXT, ""),
-        _model_field(default_model, MINE),
-        _range_field(),
-        table_field,
-    ]
+    field, table_field, answer = file_field("videos", several=True), file_field("table"), answer_field(BATCHED)
+    inputs = [field, value_field("prompt", TEXT, ""), _model_field(default_model, MINE), _range_field(), table_field]
     _endpoint(batch, inputs, answer, **PROGRAMS_BATCHING)
 
 
-def _scored(
-    scorer: Scorer, table: BatchTable, session: Session, folder: Path, offer: Callable[[Path], Json]
-) -> Iterator[Json]:
-    """Each row as it is scored, and last the summary, as the command `batch --json` has it, with the file that was
-    written into `folder` until then."""
-    from vjepa_demo.tasks.batch import run_batch, summarise_batch
-
-    out, results = folder / "scores.csv", []
-    run = run_batch(scorer, table, out, should_stop=session.batch.run.should_stop)
-    with closing(in_turn(run)) as reports:
-        for report in reports:
-            results.append(report.result)
-            yield _row(report)
-    summary = summarise_batch(results, scorer.trained_on)
-    yield {
-        "done": len(results),
-        "total": len(table.rows),
-        "errors": summary.all.num_errors,
-        "model": scorer.name,
-        "trained_on": str(scorer.trained_on),
-        "notes": list(table.notes),
-        **summary.to_dict(),
-        "scores": offer(Path(shutil.move(out, session.download_path(out.name)))),
-    }
+# ---- labels ----------------------------------------------------------------------------------------------------------
 
 
-def _row(report: BatchReport) -> Json:
-    row = report.result.row
-    return {
-        "done": report.done,
-        "total": report.total,
-        "errors": report.errors,
-        "seconds_left": report.seconds_left,
-        "row": {
-            "line": row.line,
-            "video": row.name,
-            "prompt": row.prompt,
-            "scores": report.result.scores,
-            "error": report.result.error,
-        },
-    }
-
-
-# ---- fine-tuning -----------------------------------------------------------------------------------------------------
-
-
-class _Data:
+class _Labelled:
     """The fields for labelled clips, of every call that takes them."""
 
     def __init__(self) -> None:
-        self.labels, self.videos = file_field("labels"), files_field("videos")
+        self.labels, self.videos = file_field("labels"), file_field("videos", several=True)
         self.label_range = _range_field()
 
-    def files(self, labels: Given, videos: Given, folder: Path) -> tuple[str, list[str]]:
-        """The table and the videos; those that are fetched are in `folder`."""
-        return given_file(self.labels, labels, folder), given_files(self.videos, videos, folder)
-
-
-def _records(session: Session, files: tuple[str, list[str]], label_range: str, folder: Path) -> RecordSet:
-    """The usable rows of a table and its videos, each video opened; what comes out of a zip is in `folder`."""
-    from vjepa_demo.data.records import check_videos, read_records
-
-    found = read_records(*files, label_range=RANGES[label_range], extract_to=tempfile.mkdtemp(dir=folder))
-    return check_videos(found, on_progress=lambda *_: _go_on(session))
-
-
-def _go_on(session: Session) -> None:
-    """Raises RecordError if the client has gone."""
-    session.check_open()
+    def check(self, call: Call, labels: Given, videos: Given, label_range: str) -> tuple[str, RecordSet]:
+        """The name of the table, and its usable rows; each video is opened. Ends when the client leaves."""
+        table, files = call.file(self.labels, labels), call.files(self.videos, videos)
+        folder = tempfile.mkdtemp(dir=call.folder)
+        for report in tasks.check_labels(table, files, extract_to=folder, label_range=RANGES[label_range]):
+            call.session.check_open()
+            if isinstance(report, RecordSet):
+                records = report
+        return Path(table).name, records
 
 
 def _add_check_labels(visitors: Visitors) -> None:
     def check_labels(labels: Given, videos: Given, label_range: str, request: gr.Request) -> Json | str:
-        """Say what fine_tune or evaluate would use of a table of labels and its videos, and what not and why; each
-        video is opened, nothing is learned.
+        """Say which rows of a table of labels fine_tune or evaluate would use, and which not and why; each video is
+        opened, nothing is learned.
 
         Args:
             labels: A CSV or TSV: video_name, Prompt, and some of Traditional_MOS .. Overall_MOS; at most 64 MiB.
@@ -372,37 +270,15 @@ def _add_check_labels(visitors: Visitors) -> None:
             "problems": [{"line", "message"}]}
             or an error if the table or the zip cannot be used at all
         """
-        with _call(visitors, request) as (session, folder):
-            records = _records(session, fields.files(labels, videos, folder), label_range, folder)
-            return for_caller(_checked(records), request)
+        with Call.of(visitors, request) as call:
+            _, records = data.check(call, labels, videos, label_range)
+            return call.answer(records_json(records))
 
-    fields = _Data()
-    _endpoint(
-        check_labels,
-        [fields.labels, fields.videos, fields.label_range],
-        answer_field(CHECKED),
-        **PROGRAMS,
-    )
-
-
-def _checked(records: RecordSet) -> Json:
-    from vjepa_demo.data.records import summarise
-
-    summary = summarise(records)
-    return {
-        "summary": str(summary),
-        "num_rows": summary.num_rows,
-        "num_used": summary.num_used,
-        "label_range": asdict(records.label_range),
-        "num_labels": {each.dimension: each.num_labels for each in summary.dimensions},
-        "notes": list(records.notes),
-        "problems": [asdict(problem) for problem in records.problems],
-    }
+    data = _Labelled()
+    _endpoint(check_labels, [data.labels, data.videos, data.label_range], answer_field(CHECKED), **PROGRAMS)
 
 
 def _add_fine_tune(default_model: str, visitors: Visitors) -> None:
-    answer = answer_field(TRAINED)
-
     def fine_tune(
         labels: Given,
         videos: Given,
@@ -414,6 +290,7 @@ def _add_fine_tune(default_model: str, visitors: Visitors) -> None:
         seed: int,
         label_range: str,
         procedural: bool,
+        human: bool,
         request: gr.Request,
     ) -> Iterator[Json | str]:
         """Fine-tune a model on labelled clips: streams how far it is, and ends with how good the model became on
@@ -425,13 +302,14 @@ def _add_fine_tune(default_model: str, visitors: Visitors) -> None:
             labels: A CSV or TSV: video_name, Prompt, and some of Traditional_MOS .. Overall_MOS; at most 64 MiB.
             videos: The videos that the table names, as files or as one zip.
             model: The model to start from.
-            scope: What learns: head (seconds an epoch), or top (the encoder's upper layers too; often better).
+            scope: What learns: head (seconds an epoch), or top (also the encoder's upper layers; often better).
             epochs: How many times each clip is learned from, 1 to 100; the best epoch is kept.
             learning_rate: Base learning rate, 1e-7 to 0.1.
-            validation_share: Share of the clips to judge by, 0 to 0.5, all of a prompt or none.
-            seed: Of the split and of the order; equal seeds give equal models on one machine.
+            validation_share: Share of the clips to validate with, 0 to 0.5, all of a prompt or none.
+            seed: Random seed for split and order; equal seeds give equal models on one machine.
             label_range: The range the labels were given in, such as 0 to 100; mapped to 1..5.
             procedural: True if the labels were computed and not given by people; the model then says so.
+            human: True if the labels were given by people; the model then says so.
 
         Returns:
             while it runs {"phase": "reading", "done", "total", "seconds_left", "problems": [{"line", "message"}]}
@@ -439,91 +317,57 @@ def _add_fine_tune(default_model: str, visitors: Visitors) -> None:
             {"phase": "epoch", "epoch", "epochs", "loss", "validation_loss", "vquala_score", "best", "seconds_left"}
             last {"phase": "done", "epochs", "best_epoch"
             "evaluation": {"n", "dimensions": {dimension: {"srocc", "plcc", "krocc", "rmse"}}, "vquala_score"
-            "no_video_baseline"} or null without validation clips
+            "no_video_baseline", "beats_baseline"} or null without validation clips
             "meaning": what that says in plain words, "warnings", "problems": [{"line", "message"}]
             "checkpoint": a zip file, there for a day or until the client leaves}
             or an error
         """
-        kind: Literal["human", "procedural"] = "procedural" if procedural else "human"
-        with _call(visitors, request) as (session, folder):
+        kind: LabelSource = "procedural" if procedural else "human" if human else "undeclared"
+        with Call.of(visitors, request) as call:
+            if procedural and human:
+                raise RecordError("procedural and human are both true; at most one of them was expected")
             config = train_config(scope, epochs, learning_rate, validation_share, seed)
-            files = fields.files(labels, videos, folder)
-            records = _records(session, files, label_range, folder)
-            data, warnings = training_data(records, config, description=Path(files[0]).name, kind=kind)
-            for report in _train(session, model, data, config):
-                told = _told(report)
-                if session.model.archive is not None and told["phase"] == "done":
-                    told |= {"warnings": list(warnings), "problems": list(map(asdict, records.problems))}
-                    told |= {"checkpoint": download(answer, session.model.archive, request)}
-                yield for_caller(told, request)
+            table, records = data.check(call, labels, videos, label_range)
+            with TRAININGS.turn():
+                for report in tasks.fine_tune(
+                    model,
+                    records,
+                    config,
+                    call.session.new_run(),
+                    description=table,
+                    kind=kind,
+                    should_stop=call.session.training.run.should_stop,
+                ):
+                    if isinstance(report, SplitReport):
+                        warnings = report.warnings
+                        continue
+                    told = training_json(report)
+                    if isinstance(report, TrainingResult):
+                        archive = call.session.end_run(report.folder)
+                        tasks.zip_checkpoint(report.folder, archive)
+                        told |= {"warnings": list(warnings), "problems": list(map(asdict, records.problems))}
+                        told |= {"checkpoint": call.download(answer, archive)}
+                    yield call.answer(told)
 
     defaults = TrainConfig()
-    fields = _Data()
+    data, answer = _Labelled(), answer_field(TRAINED)
     inputs = [
-        fields.labels,
-        fields.videos,
+        data.labels,
+        data.videos,
         _model_field(default_model),
         choice_field("scope", get_args(Scope), defaults.scope),
         value_field("epochs", {**COUNT, "minimum": 1, "maximum": 100}, defaults.epochs),
         value_field("learning_rate", {**NUMBER, "minimum": 1e-7, "maximum": 0.1}, defaults.learning_rate),
         value_field("validation_share", {**NUMBER, "minimum": 0, "maximum": 0.5}, defaults.validation_fraction),
         value_field("seed", {**COUNT, "minimum": 0}, defaults.seed),
-        fields.label_range,
+        data.label_range,
         value_field("procedural", YES_OR_NO, False),
+        value_field("human", YES_OR_NO, False),
     ]
     _endpoint(fine_tune, inputs, answer, **PROGRAMS_TRAINING)
 
 
-def _train(session: Session, model: str, data: TrainingData, config: TrainConfig) -> Iterator[Report]:
-    """A run of its own, in its turn, whose checkpoint the session has once it is done."""
-    from vjepa_demo.model.checkpoint import zip_checkpoint
-    from vjepa_demo.tasks.train import TrainingResult, fine_tune
-
-    with TRAININGS.turn():
-        for report in fine_tune(model, data, config, session.new_run(), should_stop=session.training.run.should_stop):
-            if isinstance(report, TrainingResult):
-                zip_checkpoint(report.folder, session.end_run(report.folder))
-            yield report
-
-
-def _told(report: Report) -> Json:
-    """A report of a run as JSON."""
-    from vjepa_demo.tasks.train import EncodingReport, EpochReport, StartReport
-
-    if isinstance(report, EncodingReport):
-        return {
-            "phase": "reading",
-            "done": report.done,
-            "total": report.total,
-            "seconds_left": report.seconds_left,
-            "problems": list(map(asdict, report.problems)),
-        }
-    if isinstance(report, StartReport):
-        return {"phase": "start", **_validated(report.validation_loss, report.validation)}
-    if isinstance(report, EpochReport):
-        return {
-            "phase": "epoch",
-            "epoch": report.epoch,
-            "epochs": report.epochs,
-            "loss": report.loss,
-            **_validated(report.validation_loss, report.validation),
-            "best": report.is_best,
-            "seconds_left": report.seconds_left,
-        }
-    return {
-        "phase": "done",
-        "epochs": report.epochs,
-        "best_epoch": report.best_epoch,
-        "evaluation": report.evaluation and report.evaluation.to_dict(),
-        "meaning": meaning(report),
-    }
-
-
-def _validated(loss: float | None, evaluation: Evaluation | None) -> Json:
-    return {"validation_loss": loss, "vquala_score": evaluation and evaluation.vquala_score.value}
-
-
-def _add_evaluate(load_scorer: Callable[[str], Scorer], default_model: str, visitors: Visitors) -> None:
+def _add_evaluate(load_scorer: LoadScorer, default_model: str, visitors: Visitors) -> None:
     def evaluate(
         labels: Given, videos: Given, model: str, label_range: str, request: gr.Request
     ) -> Iterator[Json | str]:
@@ -538,40 +382,27 @@ def _add_evaluate(load_scorer: Callable[[str], Scorer], default_model: str, visi
             label_range: The range the labels were given in, such as 0 to 100; mapped to 1..5.
 
         Returns:
-            while it runs {"done", "total"}, last also
-            {"evaluation": {"n", "dimensions": {dimension: {"srocc", "plcc", "krocc", "rmse"}}, "vquala_score"
-            "no_video_baseline", "num_learned", "num_left_out"}, "meaning": what that says in plain words}
+            while it runs {"done", "total", "seconds_left"}, last {"done", "total"
+            "evaluation": {"n", "dimensions": {dimension: {"srocc", "plcc", "krocc", "rmse"}}, "vquala_score"
+            "no_video_baseline", "beats_baseline", "num_learned", "num_left_out", "num_unknown"}
+            "meaning": what that says in plain words}
             A model that fine_tune made is judged by the clips that it did not learn from, if there are enough.
             or an error
         """
-        with _call(visitors, request) as (session, folder):
-            scorer = _scorer(load_scorer, model, session)
-            records = _records(session, fields.files(labels, videos, folder), label_range, folder)
-            for told in _evaluated(scorer, records, session):
-                yield for_caller(told, request)
+        with Call.of(visitors, request) as call:
+            scorer = _scorer(load_scorer, model, call)
+            _, records = data.check(call, labels, videos, label_range)
+            total = len(records.records)
+            # As a batch it scores many clips, so it takes turns with the batches.
+            with closing(in_turn(tasks.evaluate_model(scorer, records))) as reports:
+                for report in reports:
+                    call.session.check_open()
+                    if isinstance(report, Evaluation):
+                        judged = {"evaluation": report.to_dict(), "meaning": verdict(report)}
+                        yield call.answer({"done": total, "total": total, **judged})
+                    elif report.done < total:
+                        yield call.answer(asdict(report))
 
-    fields = _Data()
-    inputs = [fields.labels, fields.videos, _model_field(default_model, MINE), fields.label_range]
+    data = _Labelled()
+    inputs = [data.labels, data.videos, _model_field(default_model, MINE), data.label_range]
     _endpoint(evaluate, inputs, answer_field(EVALUATED), **PROGRAMS_BATCHING)
-
-
-def _evaluated(scorer: Scorer, records: RecordSet, session: Session) -> Iterator[Json]:
-    """How many clips are scored, and last the metrics, as the command `evaluate --json` has them."""
-    from vjepa_demo.model.metrics import verdict
-    from vjepa_demo.tasks.train import judge
-
-    total = len(records.records)
-    if not total:
-        raise RecordError("no row can be evaluated: check_labels says why")
-    scores = []
-    requests = [(record.video, record.prompt) for record in records.records]
-    with closing(in_turn(scorer.score_all(requests))) as outcomes:
-        for outcome in outcomes:
-            _go_on(session)
-            if isinstance(outcome, DemoError):
-                raise outcome
-            scores.append(outcome.scores)
-            if len(scores) < total:
-                yield {"done": len(scores), "total": total}
-    evaluation = judge(scores, records.records, scorer.trained_on)
-    yield {"done": total, "total": total, "evaluation": evaluation.to_dict(), "meaning": verdict(evaluation)}

@@ -1,4 +1,4 @@
-"""What the endpoints take and give: files of the caller's own, values of the type that is documented, and answers."""
+"""What the endpoints take and give, as JSON schemas: values that are checked, files, and answers."""
 
 from __future__ import annotations
 
@@ -7,24 +7,16 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
-import gradio as gr
 from gradio.components.api_component import Api
-from gradio.data_classes import FileData
-from gradio.processing_utils import save_base64_to_cache
-from gradio.route_utils import API_PREFIX, get_api_call_path, get_root_url
-from gradio.utils import get_upload_folder
-from gradio_client.utils import encode_file_path, is_file_obj_with_meta, is_http_url_like
+from gradio_client.utils import is_http_url_like
+from pydantic import TypeAdapter
 
 from vjepa_demo.app.events import shown_errors
-from vjepa_demo.app.visitors import is_mcp
 from vjepa_demo.config import DIMENSIONS, SCORE_MAX, SCORE_MIN
-from vjepa_demo.media.fetch import fetch
 from vjepa_demo.schema import RecordError
 
 Schema = dict[str, Any]
-FILE_ROUTE = f"{API_PREFIX}/file="
 
 TEXT: Schema = {"type": "string"}
 NUMBER: Schema = {"type": "number"}
@@ -40,6 +32,11 @@ def an_object(**fields: Schema) -> Schema:
 def a_list(items: Schema) -> Schema:
     """A JSON list of such items."""
     return {"type": "array", "items": items}
+
+
+def schema_of(dataclass: type) -> Schema:
+    """The schema of what `dataclasses.asdict` makes of a dataclass."""
+    return TypeAdapter(dataclass).json_schema()
 
 
 def said(schema: Schema, description: str) -> Schema:
@@ -60,9 +57,9 @@ DOWNLOAD = an_object(path=TEXT, url=TEXT, orig_name=TEXT, size=COUNT)
 
 
 def value_field(name: str, schema: Schema, default: Any = None) -> Api:
-    """A parameter for a value of `schema`, of which nothing else is passed on; optional with a `default`.
+    """A parameter that takes what `schema` allows and nothing else; optional with a `default`.
 
-    Gradio's own fields fail on some values without words. Not a class of its own: Gradio writes a file for each.
+    Gradio's own fields fail on some values without a message. No subclass: Gradio would write a file for each.
     """
 
     def preprocess(payload: Any) -> Any:
@@ -123,88 +120,19 @@ def answer_field(schema: Schema) -> Api:
     return Api(None, schema, label="answer")
 
 
-def file_field(name: str) -> Api:
-    """A parameter for a file that the caller uploaded or has the URL of; `given_file` makes a path of it.
+def file_field(name: str, *, several: bool = False) -> Api:
+    """A parameter for a file, or `several`, that the caller uploaded or has the URL of; `Call.file` makes a path of it.
 
-    Not a `gr.File`: of those Gradio's MCP server knows no lists, neither in the schema that it tells nor in what it
-    passes on, and it takes no URL of an upload to a server that is not on the public internet.
+    Not a `gr.File`: Gradio's MCP server knows no lists of those, neither in the schema that it shows nor in what it
+    passes on, and it refuses the URL of an upload to a server that is not on the public internet.
     """
-    return _unfetched(Api(None, FILE, label=name))
-
-
-def files_field(name: str) -> Api:
-    """A parameter for several such files."""
-    return _unfetched(Api(None, a_list(FILE), label=name))
-
-
-def _unfetched(field: Api) -> Api:
-    """`field`, for which Gradio fetches no URL: it would give what it fetched from there before."""
+    field = Api(None, a_list(FILE) if several else FILE, label=name)
     move = field.async_move_resource_to_block_cache
 
     async def move_files(url_or_file_path: str | Path | None) -> str | None:
+        # Gradio would fetch a URL by itself, and later give what it fetched from there before.
         is_url = isinstance(url_or_file_path, str) and is_http_url_like(url_or_file_path)
         return str(url_or_file_path) if is_url else await move(url_or_file_path)
 
     field.async_move_resource_to_block_cache = move_files  # type: ignore[method-assign]
     return field
-
-
-def given_file(field: Api, given: Any, folder: Path) -> str:
-    """The path of the file that a caller gave for `field`; what is fetched comes into `folder`.
-
-    Raises:
-        RecordError: for what is neither an upload of theirs nor a URL that can be fetched.
-    """
-    if is_file_obj_with_meta(given):
-        if not is_http_url_like(given["path"]):  # Gradio has checked that it was uploaded
-            return given["path"]
-        given = given["path"]
-    if not given:
-        raise RecordError(f"no {field.label}: upload a file first")
-    if not isinstance(given, str) or not (is_http_url_like(given) or given.startswith("data:")):
-        raise RecordError(f"{field.label} is {str(given)[:100]!r}, which is no file: upload it, or give its URL")
-    try:
-        if given.startswith("data:"):
-            path: str | None = save_base64_to_cache(given, get_upload_folder())
-        else:
-            path = _uploaded_file(given)
-        return str(field.move_resource_to_block_cache(path)) if path else str(fetch(given, folder))
-    except (ValueError, OSError) as error:
-        raise RecordError(f"{given[:100]!r} cannot be read ({error}): upload the file instead") from error
-
-
-def given_list(given: Any) -> list[Any]:
-    """What a caller gave for several files, none of them fetched."""
-    return given if isinstance(given, list) else [given]
-
-
-def given_files(field: Api, given: Any, folder: Path) -> list[str]:
-    """The paths of the files that a caller gave for `field`.
-
-    Raises:
-        RecordError: as `given_file` does, and if there are none.
-    """
-    return [given_file(field, each, folder) for each in given_list(given) or [None]]
-
-
-def _uploaded_file(url: str) -> str | None:
-    """The path of the file that somebody uploaded here and that `url` gives out; None for any other `url`.
-
-    Nobody gets at more by it than by the path itself, which Gradio takes from whoever knows it.
-    """
-    _, _, path = url.partition(FILE_ROUTE)
-    file = Path(unquote(path)).resolve()
-    return str(file) if file.is_relative_to(Path(get_upload_folder()).resolve()) and file.is_file() else None
-
-
-def download(field: Api, path: Path, request: gr.Request) -> dict[str, Any]:
-    """What the answer `field` says of a file in the upload folder, for the caller to fetch within a day."""
-    field.temp_files.add(str(path))  # Gradio deletes those
-    url = _url(path, request) if is_mcp(request) else None  # else Gradio adds it
-    return FileData(path=str(path), url=url, orig_name=path.name, size=path.stat().st_size).model_dump()
-
-
-def _url(path: Path, request: gr.Request) -> str:
-    assert request.request is not None  # every call comes over HTTP
-    root = get_root_url(request.request, get_api_call_path(request.request), None)
-    return f"{root}{FILE_ROUTE}{encode_file_path(path)}"

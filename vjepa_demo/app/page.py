@@ -51,6 +51,7 @@ def build_app(
     """
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=DELETE_CACHE_SECONDS) as app:
         badge = gr.HTML(render.header(TITLE, default_model, "loading"), elem_id="header")
+        add_api(load_scorer, default_model, app)  # first: its endpoints get the names that handlers below have too
         session = add_session(app)
         first_head = None if bootstrapper is None else add_first_head(app, bootstrapper)
         with gr.Tabs() as tabs:
@@ -64,7 +65,6 @@ def build_app(
                 add_finetune_tab(session, default_model, score.model, tabs)
             with gr.Tab("About", id="about") as about:
                 add_about_tab(about)
-        add_api(load_scorer, default_model, app)
         for other in (compare.model, batch_model):
             follow(score.model, other, session)
         _wire_history_to_compare(score, compare, session)

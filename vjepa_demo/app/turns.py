@@ -1,12 +1,12 @@
 """What waits for what: Gradio's queues of the page and of programs, and the turns that both take on the machine.
 
-Batches have queues of their own, so that a single score never waits behind one. Of up to 16 batches of visitors and 4
-of programs, one row each is scored in turn, and none waits for the end of another's thousand rows; the next batch waits
-until one has ended. Only one scores a row at a time: two at once would be no faster, and would take the machine from
-those who score a single clip.
+Batches have queues of their own, so that a single score never waits for a batch. Up to 16 batches of visitors and 4
+of programs run at once: they score one row each in turn, so that none waits for the thousand rows of another. The next
+waits until one has ended. Only one row is scored at a time: two at once would be no faster, and would slow down people
+who score a single clip.
 
-Programs have queues of their own because they also fetch, a minute a file: no visitor waits for that. With the page's
-scoring and training these limits make 29, of the 40 threads that Gradio has for all.
+Programs have queues of their own because their calls also fetch files, which takes up to a minute a file: no visitor
+waits for that. With the page's scoring and training these limits add up to 29 of the 40 threads that Gradio has.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Report = TypeVar("Report")
 
 
 class Turns:
-    """A lock that is given to those who wait for it in the order in which they came."""
+    """A lock that waiting threads get in the order in which they came."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -34,6 +34,7 @@ class Turns:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
+        """Around what needs the lock; waits for those who came before."""
         mine = threading.Event()
         with self._lock:
             self._line.append(mine)
@@ -49,8 +50,8 @@ class Turns:
 
 
 TRAININGS = Turns()  # one model learns at a time, a visitor's or a program's
-_turns = Turns()
-_running: set[int] = set()  # ids of the runs that take turns
+_rows = Turns()  # one row is scored at a time
+_running: set[Iterator[Any]] = set()  # the runs that take turns
 
 
 def others_run() -> bool:
@@ -59,16 +60,16 @@ def others_run() -> bool:
 
 
 def in_turn(reports: Iterator[Report]) -> Generator[Report, None, None]:
-    """`reports`, each made when it is this run's turn; closing it closes `reports`."""
-    _running.add(id(reports))
+    """`reports`, each of which is made when it is the turn of this run. Closing the generator closes `reports`."""
+    _running.add(reports)
     try:
         while True:
-            with _turns.turn():
+            with _rows.turn():
                 report = next(reports, None)
             if report is None:
                 return
             yield report
     finally:
-        _running.discard(id(reports))
+        _running.discard(reports)
         if isinstance(reports, Generator):
             reports.close()

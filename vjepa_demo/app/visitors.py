@@ -1,7 +1,7 @@
 """The sessions of programs that call the API, as `gr.State` holds those of people who opened the page.
 
-A `gr.State` will not do: it would be an argument of tools that are not to have one, and all callers of MCP, who share
-one connection of Gradio's own, would share it: one would score with another's model.
+`gr.State` itself does not work here. It would be one more argument of each MCP tool, and all MCP callers share one
+connection of Gradio's, so they would share one session and score with each other's models.
 """
 
 from __future__ import annotations
@@ -17,25 +17,20 @@ import gradio as gr
 from vjepa_demo.app.session import Session
 from vjepa_demo.config import MAX_KEPT_SESSIONS
 
-KEEP_SECONDS = 86400.0  # since the last use, for somebody who never says that they left
-
-
-def is_mcp(request: gr.Request) -> bool:
-    """Whether Gradio's MCP server calls, for somebody whom it does not name."""
-    return request.headers.get("x-gradio-user") == "mcp"
+KEEP_SECONDS = 86400.0  # since the last use, for a client that never says that it leaves
 
 
 @dataclass
 class _Kept:
     session: Session
-    used: float = field(default_factory=time.monotonic)  # begin or end of the last call
-    running: int = 0  # calls
+    used: float = field(default_factory=time.monotonic)  # when a call last began or ended
+    num_running: int = 0  # calls
 
 
 class Visitors:
-    """The session of each client that holds a connection to say when it leaves, as `gradio_client` does.
+    """The session of each client that keeps a connection and says when it leaves, as `gradio_client` does.
 
-    Of the most recent `MAX_KEPT_SESSIONS` only: whoever claims to be such a client may never leave.
+    At most `MAX_KEPT_SESSIONS` are kept, the most recently used: anybody can claim to be such a client and never leave.
     """
 
     def __init__(self) -> None:
@@ -44,17 +39,21 @@ class Visitors:
 
     @contextmanager
     def session(self, request: gr.Request, *, keep: bool = True) -> Iterator[Session]:
-        """This client's session: the one that an earlier call opened, or with `keep` one that is kept until the client
-        leaves, if it will say so; else one for this call, of which only finished downloads stay, and only if all went
-        well: Gradio deletes those after a day."""
-        kept = self._begin(request.session_hash or "", keep=keep) if _says_when_it_leaves(request) else None
+        """The session of the client behind `request`, around one call.
+
+        A client that says when it leaves gets the session of its earlier calls. With `keep` a first call opens one,
+        which is kept until the client leaves. Everybody else gets a session for this call alone. If the call goes well,
+        its downloads stay, and Gradio deletes them after a day; nothing else stays.
+        """
+        is_connected = request.headers.get("x-gradio-user") == "api"
+        kept = self._begin(request.session_hash or "", keep=keep) if is_connected else None
         if kept is not None:
             try:
                 with kept.session.deleted_if_closed():
                     yield kept.session
             finally:
                 with self._lock:
-                    kept.used, kept.running = time.monotonic(), kept.running - 1
+                    kept.used, kept.num_running = time.monotonic(), kept.num_running - 1
             return
         session = Session()
         try:
@@ -64,36 +63,33 @@ class Visitors:
             session.close()
 
     def leave(self, request: gr.Request) -> None:
-        """The client has gone: what it made goes too."""
+        """The client has left: delete what was made for it."""
         with self._lock:
             kept = self._kept.pop(request.session_hash or "", None)
         if kept is not None:
             kept.session.close()
 
-    def _begin(self, session_hash: str, *, keep: bool) -> _Kept | None:
-        """The client's session with one more call running; None if there is none and none can be kept."""
+    def _begin(self, client: str, *, keep: bool) -> _Kept | None:
+        """The session of `client` with one more call running; None if there is none and none can be kept.
+
+        On the way those sessions are closed that nobody used for long, and with `keep` enough others for a new one,
+        but none that has a call running.
+        """
         with self._lock:
-            gone = self._forgotten(make_room=keep and session_hash not in self._kept)
-            if keep and session_hash not in self._kept and len(self._kept) < MAX_KEPT_SESSIONS:
-                self._kept[session_hash] = _Kept(Session())
-            kept = self._kept.get(session_hash)
+            is_new = keep and client not in self._kept
+            idle = sorted((each for each in self._kept if not self._kept[each].num_running), key=self._last_use)
+            num_too_many = len(self._kept) + 1 - MAX_KEPT_SESSIONS if is_new else 0
+            oldest = time.monotonic() - KEEP_SECONDS
+            gone = [each for index, each in enumerate(idle) if index < num_too_many or self._last_use(each) < oldest]
+            closed = [self._kept.pop(each).session for each in gone]
+            if keep and client not in self._kept and len(self._kept) < MAX_KEPT_SESSIONS:
+                self._kept[client] = _Kept(Session())
+            kept = self._kept.get(client)
             if kept is not None:
-                kept.used, kept.running = time.monotonic(), kept.running + 1
-        for each in gone:
-            each.session.close()
+                kept.used, kept.num_running = time.monotonic(), kept.num_running + 1
+        for session in closed:
+            session.close()
         return kept
 
-    def _forgotten(self, *, make_room: bool) -> list[_Kept]:
-        """Take out those that nobody used for long, and with `make_room` enough for one more; none that has a call
-        running."""
-        idle = sorted(
-            (key for key, kept in self._kept.items() if not kept.running), key=lambda key: self._kept[key].used
-        )
-        too_many = len(self._kept) + 1 - MAX_KEPT_SESSIONS if make_room else 0
-        oldest = time.monotonic() - KEEP_SECONDS
-        gone = [key for index, key in enumerate(idle) if index < too_many or self._kept[key].used < oldest]
-        return [self._kept.pop(key) for key in gone]
-
-
-def _says_when_it_leaves(request: gr.Request) -> bool:
-    return request.headers.get("x-gradio-user") == "api"
+    def _last_use(self, client: str) -> float:
+        return self._kept[client].used

@@ -1,0 +1,180 @@
+"""What the endpoints answer: the JSON schema of each answer, and reports as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from vjepa_demo import wording
+from vjepa_demo.app.api_fields import (
+    COUNT,
+    DOWNLOAD,
+    NUMBER,
+    SCORES,
+    TEXT,
+    YES_OR_NO,
+    a_list,
+    an_object,
+    said,
+    schema_of,
+)
+from vjepa_demo.config import DIMENSIONS
+from vjepa_demo.schema import (
+    BatchReport,
+    EncodingReport,
+    EpochReport,
+    Evaluation,
+    GroupScores,
+    LabelRange,
+    RecordProblem,
+    RecordSet,
+    StartReport,
+    TrainedOn,
+    TrainingResult,
+    summarise,
+)
+
+Json = dict[str, Any]
+
+MODEL = {
+    "model": TEXT,
+    "trained_on": said(TEXT, "what the model learned from"),
+    "beats_baseline": said(YES_OR_NO, "whether the model beats the no-video baseline; null where nobody measured it"),
+    "caution": said(TEXT, "how far to trust the scores of the model; mostly nothing"),
+}
+RESULT = {
+    "video": said(TEXT, "its file name"),
+    "prompt": TEXT,
+    **MODEL,
+    "scores": SCORES,
+    "not_meaningful": said(an_object(), "dimension: why its score means nothing"),
+    "unknown_words": said(a_list(TEXT), "of the prompt: if there are any, Alignment means nothing, Overall less"),
+    "unread": said(TEXT, "the end of a prompt that is longer than the model reads; mostly nothing"),
+    "seconds": an_object(decode=NUMBER, video=NUMBER, text=NUMBER, head=NUMBER),
+}
+DIFFERENCES = an_object(**dict.fromkeys(DIMENSIONS, NUMBER))
+COMPARED = an_object(
+    **MODEL,
+    results=a_list(an_object(**RESULT, differences=said(DIFFERENCES, "scores minus those of the first"))),
+    best=said(an_object(), "dimension: indices of results"),
+)
+ROW = an_object(
+    line=COUNT,
+    video=TEXT,
+    prompt=TEXT,
+    scores=SCORES,
+    not_meaningful=RESULT["not_meaningful"],
+    error=TEXT,
+)
+PROBLEM = said(schema_of(RecordProblem), "line: of the table; its header is 1")
+CHECKED = an_object(
+    summary=TEXT,
+    num_rows=COUNT,
+    num_used=COUNT,
+    label_range=schema_of(LabelRange),
+    num_labels=said(an_object(), "dimension: number of labels"),
+    notes=said(a_list(TEXT), "what was guessed"),
+    problems=said(a_list(PROBLEM), "each row that would not be used"),
+)
+EVALUATION = an_object(
+    n=said(COUNT, "clips"),
+    dimensions=said(an_object(), "dimension: srocc, plcc, krocc, rmse"),
+    vquala_score=NUMBER,
+    no_video_baseline=said(NUMBER, "the VQualA score of the prompts alone"),
+    beats_baseline=MODEL["beats_baseline"],
+    num_learned=said(COUNT, "given clips that the model learned from"),
+    num_left_out=said(COUNT, "all of those, or 0 where too few others are left to judge by"),
+    num_unknown=said(COUNT, "given clips that were deleted meanwhile, which are left out"),
+)
+BATCHED = an_object(
+    done=COUNT,
+    total=COUNT,
+    errors=COUNT,
+    row=said(ROW, "in all but the last"),
+    **MODEL,
+    all=schema_of(GroupScores),
+    generators=a_list(schema_of(GroupScores)),
+    evaluation=EVALUATION,
+    num_doubtful=said(an_object(), "dimension: in how many rows its score means nothing"),
+    scores=DOWNLOAD,
+)
+EVALUATED = an_object(
+    done=COUNT,
+    total=COUNT,
+    seconds_left=said(NUMBER, "in all but the last"),
+    evaluation=said(EVALUATION, "only in the last"),
+    meaning=TEXT,
+)
+TRAINED = an_object(
+    phase=said({"type": "string", "enum": ["reading", "start", "epoch", "done"]}, "the other fields depend on it"),
+    evaluation=EVALUATION,
+    meaning=TEXT,
+    checkpoint=DOWNLOAD,
+)
+
+
+def with_caution(scores: Json, trained_on: TrainedOn) -> Json:
+    """`scores`, of one or several videos, with what to know of the model that gave them."""
+    return scores | {"beats_baseline": trained_on.beats_baseline, "caution": wording.caution(trained_on)}
+
+
+def row_json(report: BatchReport) -> Json:
+    """A row of a batch, as `BATCHED` has it."""
+    row, result = report.result.row, report.result
+    return {
+        "done": report.done,
+        "total": report.total,
+        "errors": report.errors,
+        "seconds_left": report.seconds_left,
+        "row": {
+            "line": row.line,
+            "video": row.name,
+            "prompt": row.prompt,
+            "scores": result.scores,
+            "not_meaningful": dict(result.doubts),
+            "error": result.error,
+        },
+    }
+
+
+def records_json(records: RecordSet) -> Json:
+    """What can be used of a table of labels, as `CHECKED` has it."""
+    summary = summarise(records)
+    return {
+        "summary": wording.summary_line(summary),
+        "num_rows": summary.num_rows,
+        "num_used": summary.num_used,
+        "label_range": asdict(records.label_range),
+        "num_labels": {each.dimension: each.num_labels for each in summary.dimensions},
+        "notes": list(records.notes),
+        "problems": [asdict(problem) for problem in records.problems],
+    }
+
+
+def training_json(report: EncodingReport | StartReport | EpochReport | TrainingResult) -> Json:
+    """A report of a training run, as `TRAINED` has it."""
+    if isinstance(report, EncodingReport):
+        return {"phase": "reading", **asdict(report)}
+    if isinstance(report, StartReport):
+        return {"phase": "start", **_validated(report.validation_loss, report.validation)}
+    if isinstance(report, EpochReport):
+        return {
+            "phase": "epoch",
+            "epoch": report.epoch,
+            "epochs": report.epochs,
+            "loss": report.loss,
+            **_validated(report.validation_loss, report.validation),
+            "best": report.is_best,
+            "seconds_left": report.seconds_left,
+        }
+    return {
+        "phase": "done",
+        "epochs": report.epochs,
+        "best_epoch": report.best_epoch,
+        "evaluation": report.evaluation and report.evaluation.to_dict(),
+        "meaning": wording.meaning(report),
+    }
+
+
+def _validated(loss: float | None, evaluation: Evaluation | None) -> Json:
+    return {"validation_loss": loss, "vquala_score": evaluation and evaluation.vquala_score.value}
