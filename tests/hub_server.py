@@ -119,11 +119,6 @@ class Handler(BaseHTTPRequestHandler):
             return None
         return found
 
-    def whoami(self, body: bytes) -> None:
-        if self.account is None:
-            return self.refuse(401, "", "Invalid username or password.")
-        return self.answer({"type": "user", "name": self.account})
-
     def info(self, body: bytes, repo: str, revision: str = "") -> None:
         if (found := self.find(repo, content=False)) is None:
             return None
@@ -234,7 +229,6 @@ class Handler(BaseHTTPRequestHandler):
 ID = r"[\w.-]+/[\w.-]+"
 REPO = rf"/api/(?P<repo>(?:models|datasets)/{ID})"
 ROUTES: list[tuple[str, str, Any]] = [
-    ("GET", "/api/whoami-v2", Handler.whoami),
     ("GET", rf"{REPO}(?:/revision/(?P<revision>[^/]+))?", Handler.info),
     ("GET", f"{REPO}/auth-check", Handler.auth_check),
     ("GET", f"{REPO}/tree/(?P<revision>[^/]+)", Handler.tree),

@@ -193,7 +193,8 @@ def test_a_zip_needs_a_folder_to_go_to(table, pack):
     "name", ["../a.mp4", "x/../../a.mp4", "/tmp/a.mp4", "C:/a.mp4", "..\\a.mp4", "\\\\host\\a.mp4"]
 )
 def test_a_path_that_leads_out_of_the_zip_refuses_it(pack, name):
-    refuse(pack(("a.mp4", b"fine"), (name, b"evil")), r"^videos\.zip: the path “.*” leads out of the zip; pack it anew$")
+    path = pack(("a.mp4", b"fine"), (name, b"evil"))
+    refuse(path, r"^videos\.zip: the path “.*” leads out of the zip; pack it anew$")
 
 
 def test_a_link_refuses_the_zip(pack):

@@ -1,8 +1,8 @@
-"""The Hugging Face Hub: checkpoints come and go, labelled data sets come. Nothing fetched is run or unpickled.
+"""The Hugging Face Hub: checkpoints go up and down, labelled data sets come down. Nothing fetched is run or unpickled.
 
-The server is $HF_ENDPOINT, read at each call; HF_HUB_OFFLINE=1 allows none. A `token` is somebody's own, False for
-nobody's, or None for that of the account this machine is signed in with, if any: a page that strangers use must never
-pass None, or they read what its owner may read.
+The server is $HF_ENDPOINT, read at each call; HF_HUB_OFFLINE=1 forbids all calls. A `token` is a person's own, False
+for nobody's, or None for the account that this machine is signed in with, if any. A page for strangers must never pass
+None: they could read what the machine's owner may read.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
+from json import JSONDecodeError
+from pathlib import Path
 from typing import Literal
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelInfo, constants, snapshot_download
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, snapshot_download
 from huggingface_hub import errors as hub_errors
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import filter_repo_objects
 
 from vjepa_demo.config import HUB_LIBRARY, HUB_TIMEOUT_SECONDS
 from vjepa_demo.schema import CheckpointError, DemoError, RecordError
+from vjepa_demo.wording import bytes_text
 
 Token = str | Literal[False] | None
 Kind = Literal["model", "dataset"]
@@ -35,7 +37,7 @@ DOWNLOAD_THREADS = 8
 
 @dataclass(frozen=True)
 class HubRepo:
-    """A repository, by its id `owner/name`; `revision` is a branch, tag or commit, None the main branch."""
+    """A repository `owner/name`; `revision` is a branch, tag or commit, and None the main branch."""
 
     repo_id: str
     kind: Kind = "model"
@@ -46,13 +48,13 @@ class HubRepo:
 
     @property
     def url(self) -> str:
-        """Its page."""
+        """The address of its page."""
         return f"{_endpoint()}/{'datasets/' if self.kind == 'dataset' else ''}{self.repo_id}"
 
 
 @dataclass(frozen=True)
 class DatasetListing:
-    """The files of a dataset repository at one commit: the path of each, and its bytes."""
+    """The files of a dataset repository at one commit: the path and the size in bytes of each."""
 
     repo: HubRepo
     commit: str
@@ -60,7 +62,7 @@ class DatasetListing:
 
 
 def parse_repo(name: str, kind: Kind = "model") -> HubRepo | None:
-    """The repository that `owner/name` or `owner/name@revision` stands for; None where `name` is neither."""
+    """The repository called `owner/name` or `owner/name@revision`; None if `name` is neither."""
     match = REPO_NAME.fullmatch(name)
     if match is None or ".." in name or "--" in match["id"]:
         return None
@@ -68,13 +70,14 @@ def parse_repo(name: str, kind: Kind = "model") -> HubRepo | None:
 
 
 def download_snapshot(repo: HubRepo, patterns: Collection[str], *, token: Token, max_bytes: int) -> Path:
-    """The folder with those files of `repo` that one of `patterns` matches, in the Hub's cache, to be read only.
+    """The folder with the files of `repo` that match one of `patterns`; it lies in the Hub's cache, to be read only.
 
-    The Hub is asked each time whether this token may read it; where it cannot be reached, what the cache has is used.
+    The Hub is asked each time whether this token may read them. If it cannot be reached, an earlier download is used.
 
     Raises:
-        CheckpointError: if the files cannot be had, or are more than `max_bytes`.
+        CheckpointError: if the files cannot be had, or have more than `max_bytes`.
     """
+    fetch = partial(snapshot_download, repo.repo_id, revision=repo.revision, allow_patterns=list(patterns))
     with _explained(repo):
         api = _api(token)
         try:
@@ -85,39 +88,21 @@ def download_snapshot(repo: HubRepo, patterns: Collection[str], *, token: Token,
         except (hub_errors.OfflineModeIsEnabled, hub_errors.HTTPError) as error:
             if isinstance(error, hub_errors.HfHubHTTPError) and error.response.status_code < 500:
                 raise  # it answered
-            return _cached_snapshot(repo, patterns, error)
+            try:
+                return Path(fetch(local_files_only=True))
+            except hub_errors.LocalEntryNotFoundError:
+                raise error from None
         sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
         wanted = filter_repo_objects(sizes, allow_patterns=list(patterns))
         _check_size(repo, (sizes[name] for name in wanted), max_bytes)
-        return Path(
-            snapshot_download(
-                repo.repo_id,
-                revision=repo.revision,
-                allow_patterns=list(patterns),
-                token=token,
-                endpoint=api.endpoint,
-                library_name=HUB_LIBRARY,
-            )
-        )
-
-
-def _cached_snapshot(repo: HubRepo, patterns: Collection[str], error: Exception) -> Path:
-    """What an earlier download left; `error` is raised where that is nothing, or not all."""
-    try:
-        return Path(
-            snapshot_download(
-                repo.repo_id, revision=repo.revision, allow_patterns=list(patterns), local_files_only=True
-            )
-        )
-    except hub_errors.LocalEntryNotFoundError:
-        raise error from None
+        return Path(fetch(token=token, endpoint=api.endpoint, library_name=HUB_LIBRARY))
 
 
 def list_dataset(repo: HubRepo, *, token: Token) -> DatasetListing:
-    """What is in the dataset repository `repo` now; nothing is fetched.
+    """The files of the dataset repository `repo`, as they are now; none is fetched.
 
     Raises:
-        RecordError: if it cannot be had.
+        RecordError: if the repository cannot be read.
     """
     with _explained(repo):
         api = _api(token)
@@ -131,17 +116,16 @@ def list_dataset(repo: HubRepo, *, token: Token) -> DatasetListing:
 def fetch_files(
     listing: DatasetListing, names: Iterable[str], folder: str | Path, *, token: Token, max_bytes: int
 ) -> Iterator[Path]:
-    """Put the files `names` of the listed commit, and no others, under their own paths into `folder`.
+    """Fetch the files `names` of the listed commit into `folder`, under the paths they have in the repository.
 
-    Yields each path once its file is whole; closing the iterator ends the download.
+    Yields the path of each file in `folder` once the file is whole; closing the iterator ends the download.
 
     Raises:
-        RecordError: if a file is not there or cannot be had, or all together are more than `max_bytes`.
+        RecordError: if a file cannot be had, or all files together have more than `max_bytes`.
     """
     repo, names = listing.repo, list(dict.fromkeys(names))
-    missing = [name for name in names if name not in listing.files]
-    if missing:
-        raise RecordError(f"{repo} has no file {missing[0]}; it has {_some(listing.files)}")
+    if missing := [name for name in names if name not in listing.files]:
+        raise RecordError(f"{repo} has no file {missing[0]} at the commit {listing.commit[:12]}")
     _check_size(repo, (listing.files[name] for name in names), max_bytes)
     pool = ThreadPoolExecutor(DOWNLOAD_THREADS)
     try:
@@ -168,21 +152,23 @@ def upload_files(
     message: str,
     is_ours: Callable[[str], bool],
 ) -> str:
-    """Commit `files` (path in the repository to content) to the model repository `repo_id`; returns its page.
+    """Commit `files` (path in the repository to content) to the model repository `repo_id`.
 
-    It is made, private or not, if it is not there. Everything is one commit, which also deletes what `is_ours` knows
-    of an earlier upload and `files` lacks.
+    Returns the address of its page. The repository is made, private or public, if it does not exist. The one commit
+    also deletes the files of an earlier upload that `files` lacks: those there for which `is_ours` is true.
 
     Raises:
-        CheckpointError: if it holds something else than this program's, is public where `private` was asked for, or
-            the account may not write to it.
+        CheckpointError: if the repository was not written by this program, is public although `private` is asked for,
+            or the account may not write to it.
     """
     repo = parse_repo(repo_id)
     if repo is None or repo.revision is not None:
-        raise CheckpointError(f"{repo_id!r} is no repository id; owner/name was expected, such as me/my-video-scores")
+        raise CheckpointError(
+            f"{repo_id!r} is no name of a repository; owner/name was expected, such as me/my-video-scores"
+        )
     with _explained(repo):
         api = _api(token)
-        there = _may_upload(api, repo, private=private)
+        there = _claim(api, repo, private=private)
         operations: list[CommitOperationAdd | CommitOperationDelete] = [
             CommitOperationDelete(path) for path in sorted(there - files.keys()) if is_ours(path)
         ]
@@ -191,8 +177,8 @@ def upload_files(
     return repo.url
 
 
-def _may_upload(api: HfApi, repo: HubRepo, *, private: bool) -> set[str]:
-    """The files in `repo`, which is made if need be, once it is sure that nothing of somebody else's is replaced."""
+def _claim(api: HfApi, repo: HubRepo, *, private: bool) -> set[str]:
+    """The files in `repo`, which is made if it does not exist; refuses a repository that is not this program's."""
     try:
         info = api.model_info(repo.repo_id, timeout=HUB_TIMEOUT_SECONDS)
     except hub_errors.RepositoryNotFoundError as error:
@@ -201,30 +187,12 @@ def _may_upload(api: HfApi, repo: HubRepo, *, private: bool) -> set[str]:
         api.create_repo(repo.repo_id, private=private)
         return set()
     there = {file.rfilename for file in info.siblings or ()}
-    if there - {".gitattributes", "README.md"} and _library(info) != HUB_LIBRARY:
+    library = info.card_data.get("library_name") if info.card_data else None
+    if there - {".gitattributes", "README.md"} and library != HUB_LIBRARY:
         raise CheckpointError(f"{repo} holds something else than a checkpoint of this program: choose another name")
     if private and not info.private:
-        raise CheckpointError(f"{repo} is there already, and public: choose another name, or upload publicly")
+        raise CheckpointError(f"{repo} exists already and is public: choose another name, or upload publicly")
     return there
-
-
-def _library(info: ModelInfo) -> str | None:
-    return info.card_data.get("library_name") if info.card_data else None
-
-
-def signed_in_as(token: Token) -> str | None:
-    """The name of the account that `token` belongs to; None where there is no token.
-
-    Raises:
-        CheckpointError: if the Hub does not know the token, or cannot be asked.
-    """
-    if token is False:
-        return None
-    with _explained("the account"):
-        try:
-            return str(_api(token).whoami()["name"])
-        except hub_errors.LocalTokenNotFoundError:
-            return None
 
 
 def _endpoint() -> str:
@@ -240,54 +208,56 @@ def _api(token: Token) -> HfApi:
 def _check_size(repo: HubRepo, sizes: Iterable[int], max_bytes: int) -> None:
     total = sum(sizes)
     if total > max_bytes:
-        raise ERRORS[repo.kind](f"{repo}: {total / 2**30:.1f} GiB would be fetched; {max_bytes / 2**30:.1f} at most")
+        raise ERRORS[repo.kind](
+            f"{repo}: {bytes_text(total)} would be fetched; at most {bytes_text(max_bytes)} are allowed"
+        )
 
 
 @contextmanager
-def _explained(what: HubRepo | str) -> Iterator[None]:
-    """Errors of the library, and of the network below it, as what a person can do about them; never their text,
-    in which a token may stand."""
-    kind = what.kind if isinstance(what, HubRepo) else "model"
+def _explained(repo: HubRepo) -> Iterator[None]:
+    """Errors of the Hub, and of the network below it, as what a person can do about them.
+
+    Their own texts are never shown: a token may stand in them.
+    """
     try:
         yield
-    except (hub_errors.HTTPError, OSError, ValueError) as error:
-        raise ERRORS[kind](f"{what}: {_reason(error, what)}") from error
+    except (
+        *(hub_errors.HTTPError, hub_errors.HFValidationError, OSError),
+        *(JSONDecodeError, UnicodeDecodeError),  # of an answer; any other ValueError is a bug
+    ) as error:
+        raise ERRORS[repo.kind](_explanation(error, repo)) from error
 
 
-def _reason(error: Exception, what: HubRepo | str) -> str:
+def _explanation(error: Exception, repo: HubRepo) -> str:
     host = _endpoint().partition("//")[2]
-    page = what.url if isinstance(what, HubRepo) else _endpoint()
-    kind = what.kind if isinstance(what, HubRepo) else "account"
-    reasons: list[tuple[type[Exception], str]] = [
-        (hub_errors.OfflineModeIsEnabled, "not on this machine, and HF_HUB_OFFLINE forbids to fetch it"),
-        (hub_errors.GatedRepoError, f"gated: ask for access on {page}, then sign in"),
-        (
-            hub_errors.RepositoryNotFoundError,
-            f"no such {kind} repository on {host}, or it is private: check the name, or sign in to an account "
-            "that may read it",
-        ),
-        (hub_errors.RevisionNotFoundError, f"no such revision; its branches and tags are on {page}"),
-        (hub_errors.EntryNotFoundError, "a file is not there any more: try again"),
-        (hub_errors.HfHubHTTPError, ""),
-        (hub_errors.HTTPError, f"{host} cannot be reached: check the network, and HF_ENDPOINT where it is set"),
-        (hub_errors.HFValidationError, "no repository id; owner/name was expected"),
-        (OSError, f"cannot be written to this machine: {getattr(error, 'strerror', None) or 'input or output failed'}"),
-        (ValueError, f"{host} did not answer as the Hub does: check HF_ENDPOINT, or try again later"),
-    ]
-    reason = next(text for cls, text in reasons if isinstance(error, cls))
-    return reason or _status_reason(error, host)
-
-
-def _status_reason(error: Exception, host: str) -> str:
-    status = error.response.status_code if isinstance(error, hub_errors.HfHubHTTPError) else 0
-    return {
-        401: f"{host} does not know this account: sign in again",
-        403: "this account may not do that: ask its owner, or use a token that may write",
-        409: "somebody else changed it meanwhile: try again",
-        429: f"{host} had too many requests: try again in a few minutes",
-    }.get(status, f"{host} answered with status {status}: try again later")
-
-
-def _some(paths: Iterable[str]) -> str:
-    names = sorted(paths, key=lambda path: (len(PurePosixPath(path).parts), path))
-    return ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
+    match error:
+        case hub_errors.OfflineModeIsEnabled():
+            return f"{repo} is not on this machine, and HF_HUB_OFFLINE forbids fetching it"
+        case hub_errors.GatedRepoError():
+            return f"{repo} is gated: ask for access on {repo.url}, then sign in"
+        case hub_errors.RepositoryNotFoundError():
+            return (
+                f"{repo}: no such {repo.kind} repository on {host}, or it is private: check the name, or sign in to an "
+                "account that may read it"
+            )
+        case hub_errors.RevisionNotFoundError():
+            return f"{repo}: no such revision; the branches and tags are on {repo.url}"
+        case hub_errors.EntryNotFoundError():
+            return f"{repo} has lost a file since it was listed: try again"
+        case hub_errors.HfHubHTTPError():
+            status = error.response.status_code
+            reasons = {
+                401: f"{host} does not know this account: sign in again",
+                403: "this account may not do that: ask its owner, or use a token that may write",
+                409: "somebody else changed the repository meanwhile: try again",
+                429: f"{host} had too many requests: try again in a few minutes",
+            }
+            return f"{repo}: {reasons.get(status, f'{host} answered with status {status}: try again later')}"
+        case hub_errors.HTTPError():
+            return f"{repo}: {host} cannot be reached: check the network, and HF_ENDPOINT where it is set"
+        case hub_errors.HFValidationError():
+            return f"{str(repo)!r} is no name of a repository; owner/name was expected"
+        case OSError() if not isinstance(error, hub_errors.FileMetadataError):
+            reason = error.strerror or "input or output failed"
+            return f"{repo}: a file cannot be read or written on this machine: {reason}"
+    return f"{repo}: {host} did not answer as the Hub does: check HF_ENDPOINT, or try again later"
