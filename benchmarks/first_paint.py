@@ -1,7 +1,7 @@
-"""How long after `python app.py` the page can be used: `python benchmarks/first_paint.py` (needs requirements-dev.txt).
+"""How soon after `python app.py` the page can be used: `python -m benchmarks.first_paint`. Needs requirements-dev.txt.
 
-Prints, for three starts: seconds until the address answers, until the Score button is drawn in a running Chromium, and
-until the model is ready.
+For each of three starts it prints the seconds until the address answers, until a running Chromium shows the Score
+button, and until the model is ready.
 """
 
 from __future__ import annotations
@@ -13,22 +13,23 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
-ROOT = Path(__file__).resolve().parent.parent
+from vjepa_demo.config import PROJECT_ROOT
+
 STARTS = 3
 
 
 def measure(browser: Browser) -> tuple[float, float, float]:
+    """Seconds from a start of the program until the address answers, the page is drawn, and the model is ready."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"}
     begin = time.perf_counter()
     command = [sys.executable, "app.py"]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, cwd=PROJECT_ROOT, env=environment, stderr=subprocess.PIPE, text=True)
     try:
         for line in process.stderr or ():
             if "the page is on" in line:

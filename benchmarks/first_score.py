@@ -1,9 +1,9 @@
-"""How long a first score takes, and what a second prompt for the same video costs.
+"""How long a first score takes, and how much less a second prompt for the same video takes.
 
-    python benchmarks/first_score.py [VIDEO]
+    python -m benchmarks.first_score [VIDEO]
 
-Without VIDEO it scores five seconds of FFmpeg's test picture in 720p. Prints the seconds of a whole command-line
-process, and from one process with the model loaded: a first prompt, a second one, and their ratio.
+VIDEO defaults to five seconds of FFmpeg's test picture in 720p. Prints the seconds of a whole command-line process.
+Then, with the model loaded, prints the times of a first and a second prompt, and their ratio.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-CLIPS = 7  # copies with other bytes: each is a first score
+from vjepa_demo.config import CACHE_GB_VARIABLE, PROJECT_ROOT, wait_passively
+
+CLIPS = 7  # copies with different bytes: each needs a first score
 
 
 def make_clip(path: Path) -> Path:
+    """Write the test picture to `path`."""
     source = "testsrc2=size=1280x720:rate=24:duration=5,noise=alls=8:allf=t"
     command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", source, "-c:v", "libx264", "-crf", "23", str(path)]
     subprocess.run(command, check=True)
@@ -29,18 +30,18 @@ def make_clip(path: Path) -> Path:
 
 
 def seconds_of_process(video: Path) -> float:
+    """Seconds of a `score` command."""
     begin = time.perf_counter()
     command = [sys.executable, "-m", "vjepa_demo", "score", str(video), "--prompt", "a test picture", "--model", "demo"]
-    subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=True, cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL)
     return time.perf_counter() - begin
 
 
 def seconds_of_prompts(video: Path, folder: Path) -> tuple[float, float]:
-    """Median seconds of a first and of a second prompt, over `CLIPS` files of the same pictures."""
-    from vjepa_demo import get_scorer
-    from vjepa_demo.config import wait_passively
-
+    """Median seconds of a first and of a second prompt, over `CLIPS` files with the same frames."""
     wait_passively()
+    from vjepa_demo.tasks.score import get_scorer  # torch comes after wait_passively
+
     scorer, first, second = get_scorer("demo"), [], []
     for index in range(CLIPS):
         copy = folder / f"{index}.mp4"
@@ -53,7 +54,7 @@ def seconds_of_prompts(video: Path, folder: Path) -> tuple[float, float]:
 
 
 def main() -> None:
-    os.environ["VJEPA_DEMO_CACHE_GB"] = "0"  # on disk nothing is remembered
+    os.environ[CACHE_GB_VARIABLE] = "0"  # no feature cache on disk
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         video = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else make_clip(folder / "clip.mp4")

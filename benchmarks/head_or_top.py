@@ -1,7 +1,7 @@
-"""Whether training the encoder's upper layers pays on the sample data set: `python benchmarks/head_or_top.py [SEEDS]`.
+"""Whether training the encoder's top layers pays on the sample data set: `python -m benchmarks.head_or_top [SEEDS]`.
 
-For each seed one split, and for each scope the VQualA score on the validation clips after the best epoch, beside that
-of `demo` as it was; then the means, and how often `top` was ahead of `head`.
+For each seed it makes one split, and prints for each scope the VQualA score on the validation clips after the best
+epoch. Then it prints the means, also that of `demo` before fine-tuning, and how often `top` was ahead of `head`.
 """
 
 from __future__ import annotations
@@ -11,48 +11,38 @@ import statistics
 import sys
 import tempfile
 import time
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from vjepa_demo.config import ASSETS, CACHE_GB_VARIABLE, TrainConfig, wait_passively
 
 wait_passively()
-os.environ[CACHE_GB_VARIABLE] = "0"  # on disk nothing is remembered
+os.environ[CACHE_GB_VARIABLE] = "0"  # no feature cache on disk
 
-from vjepa_demo.data.records import read_records, split_records  # noqa: E402 (torch comes after wait_passively)
-from vjepa_demo.tasks.score import get_scorer  # noqa: E402
-from vjepa_demo.tasks.train import TrainingData, TrainingResult, fine_tune, judge  # noqa: E402
+from vjepa_demo.data.records import read_records  # noqa: E402 (torch comes after wait_passively)
+from vjepa_demo.schema import RecordSet, TrainingResult  # noqa: E402
+from vjepa_demo.tasks.train import fine_tune  # noqa: E402
 
-
-def untrained(data: TrainingData) -> float:
-    scorer = get_scorer("demo", "cpu")
-    scores = [scorer.score(record.video, record.prompt).scores for record in data.validation]
-    return judge(scores, data.validation).vquala_score.value or 0.0
+SAMPLE = {"description": "the sample data set", "kind": "procedural"}
 
 
-def trained(data: TrainingData, config: TrainConfig) -> tuple[float, int, float]:
-    """VQualA score, best epoch and seconds of one run."""
+def trained(records: RecordSet, config: TrainConfig) -> tuple[TrainingResult, float]:
+    """The result of one run, and its seconds."""
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        *_, result = fine_tune("demo", data, config, folder, device="cpu")
-    assert isinstance(result, TrainingResult)
-    assert result.evaluation is not None
-    return result.evaluation.vquala_score.value or 0.0, result.best_epoch, time.perf_counter() - begin
+        *_, result = fine_tune("demo", records, config, folder, device="cpu", **SAMPLE)
+    return result, time.perf_counter() - begin
 
 
 def main() -> None:
     sample = ASSETS / "sample"
-    records = read_records(sample / "labels.csv", sample).records
+    records = read_records(sample / "labels.csv", sample)
     rows = []
     for seed in range(int(sys.argv[1]) if len(sys.argv) > 1 else 5):
-        split = split_records(records, validation_fraction=0.4, seed=seed)
-        data = TrainingData(split.train, split.validation, "the sample data set", kind="procedural")
-        scores = {"demo": untrained(data)}
+        scores = {}
         for scope in ("head", "top"):
-            score, epoch, seconds = trained(data, TrainConfig(scope=scope, seed=seed))
-            scores[scope] = score
-            print(f"seed {seed} {scope}: VQualA {score:.3f}, best of epoch {epoch}, {seconds:.1f} s", flush=True)
+            result, seconds = trained(records, TrainConfig(scope=scope, seed=seed, validation_fraction=0.4))
+            scores["demo"], scores[scope] = result.start_score, result.evaluation.vquala_score.value
+            message = f"seed {seed} {scope}: VQualA {scores[scope]:.3f}, best of epoch {result.best_epoch}"
+            print(f"{message}, {seconds:.1f} s", flush=True)
         rows.append(scores)
     for name in ("demo", "head", "top"):
         values = [row[name] for row in rows]

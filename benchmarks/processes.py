@@ -1,10 +1,10 @@
 """How much faster a batch is over several processes.
 
-    python benchmarks/processes.py [FOLDER] [MODEL] [PROCESSES]
+    python -m benchmarks.processes [FOLDER] [MODEL] [PROCESSES]
 
-Runs the `batch` command on the videos of FOLDER (default: the sample data set) with MODEL (default: `demo`), in one
-process and in PROCESSES (default: 2) as torchrun starts them, nothing remembered. Prints the seconds of each, model
-load included, and those between its 10th row and its last; and whether both wrote the same bytes.
+Runs the `batch` command on the videos of FOLDER (default: the sample data set) with MODEL (default: `demo`), first in
+one process, then in PROCESSES (default: 2) under torchrun, without a feature cache on disk. Prints the seconds of each
+run, model load included, and the seconds from its 10th row to its last. Then says whether both files are the same.
 """
 
 from __future__ import annotations
@@ -16,22 +16,19 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from vjepa_demo.config import ASSETS, CACHE_GB_VARIABLE, VIDEO_SUFFIXES  # noqa: E402 (found by the line above)
+from vjepa_demo.config import ASSETS, CACHE_GB_VARIABLE, PROJECT_ROOT, VIDEO_SUFFIXES
 
 
 def run(videos: list[Path], model: str, processes: int, out: Path) -> tuple[float, float]:
-    """Seconds of the whole command, and from its first row to its last."""
+    """Seconds of the whole command, and from its first message about rows to its last."""
     launcher = ["torch.distributed.run", "--nproc_per_node", str(processes), "-m"] if processes > 1 else []
     command = [sys.executable, "-m", *launcher, "vjepa_demo", "batch", *map(str, videos), "--prompt", "x"]
-    environment = os.environ | {CACHE_GB_VARIABLE: "0", "PYTHONUNBUFFERED": "1"}  # on disk nothing is remembered
+    environment = os.environ | {CACHE_GB_VARIABLE: "0", "PYTHONUNBUFFERED": "1"}  # no feature cache on disk
     begin = first = last = time.perf_counter()
-    pipes = {"stdout": subprocess.PIPE, "text": True, "env": environment, "cwd": ROOT}
+    pipes = {"stdout": subprocess.PIPE, "text": True, "env": environment, "cwd": PROJECT_ROOT}
     with subprocess.Popen([*command, "--model", model, "--out", str(out)], **pipes) as process:
         for line in process.stdout:
-            if line.startswith("scored "):
+            if line.startswith("Scored "):
                 last = time.perf_counter()
                 first = last if first == begin else first
     if process.returncode:

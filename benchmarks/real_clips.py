@@ -1,13 +1,14 @@
-"""Look at what a model says of real clips that are made worse step by step: the table of docs/demo-model.md.
+"""How a model scores real clips that are made worse step by step: the tables of docs/demo-model.md.
 
-    python benchmarks/real_clips.py                         # `demo`, and the clips that ship with gradio
-    python benchmarks/real_clips.py --photographs           # a camera over the photographs that ship with gradio
-    python benchmarks/real_clips.py --model FOLDER FILE.mp4 ...
+    python -m benchmarks.real_clips                         # `demo`, and the clips that ship with gradio
+    python -m benchmarks.real_clips --photographs           # a camera over the photographs that ship with gradio
+    python -m benchmarks.real_clips --model FOLDER FILE.mp4 ...
 
-Five growing severities of each kind: the Spearman correlation of severity and the fall of the dimension that the kind
-belongs to, and whether that dimension falls more than each of the three others (Overall aside). Then what clean clips
-get, and how far a score moves where nothing visible changes. All of it of the scores that the page would show, from 1
-to 5. Nothing here is trained on; what was drawn for training knowing what these clips showed, docs/demo-model.md says.
+Each fault has a dimension that should fall and five growing severities. The program prints the scores of the clean
+clips; the Spearman correlation of severity and fall; how often the right dimension falls more than each of the three
+others (Overall aside); and how far scores move where nothing visible changes. All scores are clamped to 1..5, as the
+page shows them. No model trains on these clips. docs/demo-model.md says which training scenes were designed after
+looking at these results.
 """
 
 # ruff: noqa: E402 (torch comes after wait_passively)
@@ -17,15 +18,12 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from vjepa_demo.config import ASSETS, CACHE_GB_VARIABLE, DIMENSIONS, SCORE_MAX, SCORE_MIN, wait_passively
 
@@ -46,17 +44,17 @@ from vjepa_demo.model.vjepa import VJEPAModel
 from vjepa_demo.procedural.scenes import Scene, render_scene
 from vjepa_demo.tasks.score import load_scorer
 
-logger = logging.getLogger("real_clips")
+logger = logging.getLogger(__name__)
 
-GRADIO_CLIPS = ("world.mp4", "a.mp4")  # b.mp4 and b.avi show what world.mp4 shows
+GRADIO_CLIPS = ("world.mp4", "a.mp4")  # b.mp4 and b.avi have the same content as world.mp4
 PHOTOGRAPHS = ("cheetah.jpg", "groot.jpeg", "tower.jpg")
 PAN_RATE = 30.0
-SECONDS = 5.0  # of each clip, from its beginning: all versions are made in memory
+SECONDS = 5.0  # used of each clip, from its start: every version is kept in memory
 
 
 @dataclass(frozen=True)
 class RealClip:
-    """Frames (T, 3, H, W) uint8 at `rate` frames a second."""
+    """Frames (T, 3, H, W) uint8 at `rate` frames per second."""
 
     name: str
     frames: Tensor
@@ -64,7 +62,7 @@ class RealClip:
 
 
 def read_clip(path: Path) -> RealClip:
-    """The first seconds of a video file."""
+    """The first `SECONDS` of a video file, cut to an even height and width."""
     from torchcodec.decoders import VideoDecoder
 
     decoder = VideoDecoder(str(path))
@@ -75,7 +73,7 @@ def read_clip(path: Path) -> RealClip:
 
 
 def pan_over(path: Path) -> RealClip:
-    """A camera that moves along the longer side of a photograph, a whole pixel a frame: nothing is resampled."""
+    """A camera that moves along the longer side of a photograph by one pixel per frame, so nothing is resampled."""
     picture = torch.from_numpy(np.asarray(Image.open(path).convert("RGB")).copy()).permute(2, 0, 1)
     count = round(SECONDS * PAN_RATE)
     axis = 1 if picture.shape[1] > picture.shape[2] else 2
@@ -88,7 +86,7 @@ def pan_over(path: Path) -> RealClip:
 
 
 def blur(clip: RealClip, sigma: float) -> Tensor:
-    """Gaussian blur; `sigma` in pixels of a clip whose shortest edge is 720."""
+    """Gaussian blur; `sigma` is in pixels of a clip whose shortest edge is 720."""
     radius = sigma * min(clip.frames.shape[2:]) / 720
     pictures = [Image.fromarray(frame) for frame in clip.frames.permute(0, 2, 3, 1).numpy()]
     blurred = [np.asarray(picture.filter(ImageFilter.GaussianBlur(radius))) for picture in pictures]
@@ -96,21 +94,21 @@ def blur(clip: RealClip, sigma: float) -> Tensor:
 
 
 def noise(clip: RealClip, deviation: float) -> Tensor:
-    """Normal noise; `deviation` of 255."""
+    """Gaussian noise; `deviation` is on the scale 0..255."""
     generator = torch.Generator().manual_seed(0)
     noisy = [frame + deviation * torch.randn(frame.shape, generator=generator) for frame in clip.frames]
     return torch.stack([frame.clamp(0, 255).to(torch.uint8) for frame in noisy])
 
 
 def h264(clip: RealClip, crf: float) -> Tensor:
-    """Coded by x264 as FFmpeg does it unasked."""
+    """Encoded by x264 with FFmpeg's default settings."""
     return recode(
         clip.frames, codec="libx264", frames_per_second=clip.rate, crf=crf, preset="medium", pixel_format="yuv420p"
     )
 
 
 def jitter(clip: RealClip, reach: float) -> Tensor:
-    """Every frame displaced by up to `reach` pixels at 720p, each on its own."""
+    """Every frame displaced independently by up to `reach` pixels at 720p."""
     height, width = clip.frames.shape[2:]
     shifts = np.random.default_rng(0).uniform(-reach, reach, (len(clip.frames), 2)) * min(height, width) / 720
     moved = []
@@ -122,30 +120,30 @@ def jitter(clip: RealClip, reach: float) -> Tensor:
 
 
 def flicker(clip: RealClip, reach: float) -> Tensor:
-    """The brightness of every frame on its own."""
+    """The brightness of every frame changed independently."""
     gains = np.exp(np.random.default_rng(0).normal(0, reach, len(clip.frames)))
     return _each(clip, lambda frame, place: frame * float(gains[place]))
 
 
 def shuffle(clip: RealClip, block: float) -> Tensor:
-    """Frames out of order within blocks of so many."""
+    """Frames shuffled within blocks of `block` frames."""
     rng, order = np.random.default_rng(0), np.arange(len(clip.frames))
     blocks = [rng.permutation(part) for part in np.split(order, range(int(block), len(order), int(block)))]
     return clip.frames[torch.from_numpy(np.concatenate(blocks))]
 
 
 def stutter(clip: RealClip, hold: float) -> Tensor:
-    """Each frame held for so many."""
+    """Each frame held for `hold` frames."""
     return clip.frames[torch.arange(len(clip.frames)) // int(hold) * int(hold)]
 
 
 def darken(clip: RealClip, gain: float) -> Tensor:
-    """Less light."""
+    """Every pixel multiplied by `gain`."""
     return _each(clip, lambda frame, _: frame * gain)
 
 
 def flatten(clip: RealClip, share: float) -> Tensor:
-    """Contrast lost towards middle grey."""
+    """Contrast reduced to `share` of it, around middle grey."""
     return _each(clip, lambda frame, _: 128 + (frame - 128) * share)
 
 
@@ -156,7 +154,7 @@ def _each(clip: RealClip, change: Callable[[Tensor, int], Tensor]) -> Tensor:
 
 @dataclass(frozen=True)
 class Kind:
-    """One way to make a clip worse: the dimension that should fall, how, and five growing severities."""
+    """A kind of fault: the dimension that should fall, how to make the fault, and five growing severities."""
 
     dimension: str
     make: Callable[[RealClip, float], Tensor]
@@ -200,16 +198,16 @@ def scores(model: VJEPAModel, frames: Tensor, rate: float, prompt: str) -> np.nd
 
 
 def falls(model: VJEPAModel, clip: RealClip, kind: Kind, clean: np.ndarray, prompt: str) -> np.ndarray:
-    """How far each dimension falls below the clean clip's, (5 severities, 5 dimensions)."""
+    """How far each score falls below the clean clip's: (5 severities, 5 dimensions)."""
     worse = [scores(model, kind.make(clip, severity), clip.rate, prompt) for severity in kind.severities]
     return clean - np.stack(worse)
 
 
-# What is reported is for the card and the page: a number as a text, beside its target.
+# Each report also returns its numbers for the card and the page, as text beside the target.
 
 
 def report_clean(clips: Sequence[RealClip], clean: Sequence[np.ndarray]) -> dict[str, str]:
-    """Print what clean clips get; gives the means that are held to a target."""
+    """Print the scores of the clean clips; gives the means that have a target."""
     print(f"| clip | {' | '.join(DIMENSIONS)} |\n| --- |{' --- |' * len(DIMENSIONS)}")
     for clip, row in zip(clips, clean, strict=True):
         height, width = clip.frames.shape[2:]
@@ -221,7 +219,7 @@ def report_clean(clips: Sequence[RealClip], clean: Sequence[np.ndarray]) -> dict
 def report_kinds(
     model: VJEPAModel, clips: Sequence[RealClip], clean: Sequence[np.ndarray], prompt: str
 ) -> dict[str, str]:
-    """Print how the right dimension falls with severity; gives the same."""
+    """Print how the right dimension falls with severity."""
     print("\n| kind | Spearman of severity and fall, mean | right dimension falls most, share | each clip |")
     print("| --- | --- | --- | --- |")
     rows, shares = {}, []
@@ -239,19 +237,19 @@ def report_kinds(
 
 
 def _falls_most(fallen: np.ndarray, column: int) -> bool:
-    """Whether the dimension `column` falls more than each other one but Overall, which all of them move."""
+    """Whether the dimension `column` falls more than every other one except Overall, which each fault lowers."""
     return all(fallen[column] > fallen[other] for other in range(DIMENSIONS.index("Overall")) if other != column)
 
 
 def _order(fall: np.ndarray) -> float:
-    """The Spearman correlation of severity and `fall` (5,); 0 where nothing falls at all."""
+    """The Spearman correlation of severity and `fall` (5,); 0 if `fall` is constant, where it has none."""
     return 0.0 if np.ptp(fall) == 0 else float(stats.spearmanr(range(len(fall)), fall).statistic)
 
 
 def report_same(
     model: VJEPAModel, clips: Sequence[RealClip], clean: Sequence[np.ndarray], prompt: str
 ) -> dict[str, str]:
-    """Print how far scores move where nothing visible changes; gives the same."""
+    """Print how far scores move where nothing visible changes."""
     print("\n| nothing visible changes | mean absolute change of a score | largest |\n| --- | --- | --- |")
     rows = {}
     for name, make in SAME.items():
@@ -264,25 +262,25 @@ def report_same(
 
 
 def report_cost(folder: Path, prompt: str, *, repeats: int = 5) -> dict[str, str]:
-    """Print the seconds that five seconds of 720p take, the model loaded, and the size of the largest file.
+    """Print the seconds to score 5 s of 720p with the model loaded, and the size of the model's largest file.
 
-    The clip is drawn at that size and full of detail that moves, so that there is much to decode.
+    The clip is full of moving detail, so that decoding it is hard.
     """
-    os.environ[CACHE_GB_VARIABLE] = "0"  # of an earlier call
+    os.environ[CACHE_GB_VARIABLE] = "0"  # no feature cache on disk
     scorer, rate = load_scorer(str(folder), device="cpu"), 30
     count = round(SECONDS * rate)
     scene = Scene("red", "ball", "leaves", "right", "left", look=0)
     drawn = render_scene(scene, num_frames=count, duration_seconds=SECONDS, height=720, width=1280)
     seconds, sizes = [], []
     with tempfile.TemporaryDirectory() as work:
-        for number in range(repeats):  # other bytes each time, so that nothing is remembered
+        for number in range(repeats):  # different bytes each time, so that the cache never hits
             path = Path(work) / f"{number}.mp4"
             write_video(path, drawn, frames_per_second=rate, crf=18 + number)
             begin = time.perf_counter()
             scorer.score(path, prompt)
             seconds.append(time.perf_counter() - begin)
             sizes.append(path.stat().st_size / 1e6)
-    logger.info("the clips of 720p are of %.1f to %.1f MB", min(sizes), max(sizes))
+    logger.info("the 720p clips have %.1f to %.1f MB", min(sizes), max(sizes))
     largest = max(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
     rows = {
         "seconds a score, 5 s of 720p": f"{np.median(seconds):.2f} (at most 0.6)",
@@ -294,11 +292,11 @@ def report_cost(folder: Path, prompt: str, *, repeats: int = 5) -> dict[str, str
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", type=Path, nargs="*", help="videos; those of gradio, if none is given")
-    parser.add_argument("--model", type=Path, default=ASSETS / "demo", help="a checkpoint's folder")
+    parser.add_argument("files", type=Path, nargs="*", help="videos (default: those of gradio)")
+    parser.add_argument("--model", type=Path, default=ASSETS / "demo", help="folder of a checkpoint")
     parser.add_argument("--prompt", default="a video")
-    parser.add_argument("--note", action="store_true", help="write it into the checkpoint, for its card and the page")
-    parser.add_argument("--photographs", action="store_true", help="pans over gradio's photographs instead of videos")
+    parser.add_argument("--note", action="store_true", help="write the results into the checkpoint's card")
+    parser.add_argument("--photographs", action="store_true", help="use pans over gradio's photographs, not videos")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if options.photographs and options.files:
@@ -319,7 +317,7 @@ def main() -> None:
     if not options.photographs:
         noted |= report_cost(options.model, prompt)
     if options.note:
-        known = read_checkpoint(options.model).trained_on.measured  # as it is by now
+        known = read_checkpoint(options.model).trained_on.measured  # read again: another run may have added to it
         kept = {name: value for name, value in known.items() if not name.startswith(f"{title}, ")}
         note_measured(options.model, kept | noted)
 

@@ -1,44 +1,29 @@
+"""The benchmark behind what the card of `demo` says of real clips."""
+
 from __future__ import annotations
 
-import importlib.util
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from vjepa_demo.config import DIMENSIONS, PROJECT_ROOT
+from benchmarks import real_clips as bench
+from vjepa_demo.config import DIMENSIONS
 from vjepa_demo.procedural.scenes import Scene, render_scene
 
-KINDS = (
-    *("Gaussian blur", "noise", "H.264 CRF", "jitter", "flicker"),
-    *("shuffled frames", "stutter", "darkening", "contrast loss"),
-)
-
 
 @pytest.fixture(scope="module")
-def bench() -> Iterator[ModuleType]:
-    """benchmarks/real_clips.py, which prints what the card of `demo` says of real clips."""
-    spec = importlib.util.spec_from_file_location("real_clips", PROJECT_ROOT / "benchmarks" / "real_clips.py")
-    module = sys.modules["real_clips"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert set(module.KINDS) == set(KINDS), "each kind is tested"
-    yield module
-    del sys.modules["real_clips"]
-
-
-@pytest.fixture(scope="module")
-def clip(bench: ModuleType):
+def clip():
     scene = Scene("red", "ball", "leaves", "right", "left", look=0)
     frames = render_scene(scene, num_frames=24, duration_seconds=1.0, height=96, width=128)
     return bench.RealClip("drawn", frames, 24.0)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_clip_is_made_worse_step_by_step(bench: ModuleType, clip, kind: str) -> None:
+@pytest.mark.parametrize("kind", bench.KINDS)
+def test_a_clip_is_made_worse_step_by_step(clip, kind: str) -> None:
     worse = [bench.KINDS[kind].make(clip, severity) for severity in bench.KINDS[kind].severities]
     assert {(frames.shape, frames.dtype) for frames in worse} == {(clip.frames.shape, torch.uint8)}
     apart = [float((frames.float() - clip.frames.float()).abs().mean()) for frames in worse]
@@ -47,7 +32,7 @@ def test_a_clip_is_made_worse_step_by_step(bench: ModuleType, clip, kind: str) -
     assert apart == sorted(apart) or kind == "shuffled frames", "no two blocks of frames differ by the same"
 
 
-def test_what_does_not_show_keeps_what_the_clip_shows(bench: ModuleType, clip) -> None:
+def test_what_does_not_show_keeps_what_the_clip_shows(clip) -> None:
     coded, resized, trimmed = (make(clip) for make in bench.SAME.values())
     assert 0 < (coded.float() - clip.frames.float()).abs().mean() < 6
     assert resized.shape == (24, 3, 72, 96)
@@ -64,7 +49,7 @@ class Judge:
         return np.array(next(self._rows))
 
 
-def test_the_right_dimension_must_fall_most_of_the_four(bench: ModuleType, clip, monkeypatch, capsys) -> None:
+def test_the_right_dimension_must_fall_most_of_the_four(clip, monkeypatch, capsys) -> None:
     clean = np.array([5.0, 4.0, 5.0, 5.0, 5.0])
     ordered = [[5 - 0.5 * step, 4.0, 5.0, 5.0, 5 - step] for step in range(1, 6)]  # Overall does not count
     prompt_moves = [[5 - 0.1 * step, 4 - 0.5 * step, 5.0, 5.0, 5.0] for step in range(1, 6)]
@@ -79,11 +64,11 @@ def test_the_right_dimension_must_fall_most_of_the_four(bench: ModuleType, clip,
     assert "| noise | 0.67 | 0.33 | 1.00, 1.00, 0.00 |" in capsys.readouterr().out
 
 
-def test_what_is_noted_takes_the_place_of_the_same_clips_alone(bench: ModuleType, monkeypatch, tmp_path: Path) -> None:
+def test_what_is_noted_takes_the_place_of_the_same_clips_alone(monkeypatch, tmp_path: Path) -> None:
     noted: dict[str, str] = {}
     known = {"2 real clips, old": "1", "2 real clips of mine, old": "2", "pans over 3 photographs, old": "3"}
     monkeypatch.setattr(bench, "load_checkpoint", lambda *_, **__: None)
-    monkeypatch.setattr(bench, "read_checkpoint", lambda _: _Known(known))
+    monkeypatch.setattr(bench, "read_checkpoint", lambda _: SimpleNamespace(trained_on=SimpleNamespace(measured=known)))
     monkeypatch.setattr(bench, "note_measured", lambda _, rows: noted.update(rows))
     monkeypatch.setattr(bench, "scores", lambda *_: np.full(len(DIMENSIONS), 4.0))
     monkeypatch.setattr(bench, "report_kinds", lambda *_: {})
@@ -97,11 +82,3 @@ def test_what_is_noted_takes_the_place_of_the_same_clips_alone(bench: ModuleType
         "2 real clips, clean: mean Traditional": "4.00 (at least 3.8)",
         "2 real clips, clean: mean Temporal": "4.00 (at least 3.8)",
     }
-
-
-class _Known:
-    """What a checkpoint says was measured."""
-
-    def __init__(self, measured: dict[str, str]) -> None:
-        self.trained_on = self
-        self.measured = measured

@@ -1,9 +1,8 @@
-"""Procedural clips: moving textures and shapes with a caption, known degradations, and the labels that follow.
+"""Procedural clips: moving textures and shapes with a caption, known faults, and the labels that follow from them.
 
-Everything is drawn from a seed: the same seed gives the same clip. `make_clip` gives a whole one. Its steps are
-public too, for who draws them apart: `draw_scene` and `scenes.render_scene` (clean frames), `faults.draw_degradations`
-and `faults.degrade` (what is wrong with them, and what it costs), `facts_told`, `mislead` and `caption_of` (what the
-prompt says of them), `labels_for` (what a viewer would say).
+The same seed gives the same clip. `make_clip` draws a whole clip. Its steps are public for callers that need them one
+by one: `draw_scene` and `scenes.render_scene` (clean frames), `faults.draw_degradations` and `faults.degrade` (faults
+and what they cost), `facts_told`, `mislead` and `caption_of` (the caption), `labels_for` (the scores of a viewer).
 """
 
 from __future__ import annotations
@@ -30,16 +29,14 @@ from vjepa_demo.procedural.faults import (
 from vjepa_demo.procedural.scenes import Scene, choose, render_scene
 from vjepa_demo.schema import VideoRecord
 
-# Height and width in pixels of a data set: small files. And of what a first head learns from: as large as its encoder
-# looks, which else would learn that everything is blurred.
 DATASET_FRAMES, DATASET_SECONDS = 36, 3.0
-DATASET_SIZE = 160, 240
-FIRST_HEAD_SIZE = 448, 800
-DATASET_CRF = 20  # next to no compression of its own
-DATASET_SEEDS = 1_000_003  # the clips of one seed are none of another's, nor of the demo model's training
+DATASET_SIZE = 160, 240  # height and width in pixels: small files
+FIRST_HEAD_SIZE = 448, 800  # larger than a large encoder's input, so that a clean clip looks sharp to it
+DATASET_CRF = 20  # compression that hardly shows
+DATASET_SEEDS = 1_000_003  # keeps apart the clips of different seeds, and those that trained the demo model
 
 # ------------------------------------------------------------------------------------------------------------
-# What can be in a clip, and the words for it
+# What a clip can show, and the words for it
 # ------------------------------------------------------------------------------------------------------------
 
 PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -116,19 +113,19 @@ _ENDINGS = (
 )
 _ADJECTIVES = ("", "", "", "", "small ", "big ", "large ", "shiny ", "single ", "beautiful ", "little ", "smooth ")
 
-# What a wrong statement costs, as a share of the scale; more than one add up to at most 1.
+# What a wrong statement costs, as a share of the scale. Several statements add up, to at most 1.
 _COST_OF_WRONG = {"shape": 0.35, "colour": 0.30, "background": 0.35, "motion": 0.20, "camera": 0.15}
 _CHANCE_TOLD = {"shape": 0.95, "colour": 0.9, "background": 0.9, "motion": 0.7, "camera": 0.35}
-_ALIKE = ({"red", "orange"}, {"orange", "yellow"}, {"blue", "purple"})  # half wrong
+_ALIKE = ({"red", "orange"}, {"orange", "yellow"}, {"blue", "purple"})  # confusing these is half wrong
 
-# How much each dimension says about the whole, and how much its worst one does: viewers do not average.
+# The weight of each dimension in Overall, and the weight of the worst one: viewers do not take the mean.
 _OVERALL_WEIGHTS = {"Traditional": 0.3, "Alignment": 0.2, "Aesthetic": 0.2, "Temporal": 0.3}
 _OVERALL_WORST = 0.35
 
 
 @dataclass(frozen=True)
 class ProceduralClip:
-    """Frames (T, 3, H, W) uint8 at `fps`, the caption they are shown with, and what is known about them."""
+    """Frames (T, 3, H, W) uint8 at `fps`, their caption and labels, and what they were drawn from."""
 
     frames: Tensor
     fps: float
@@ -154,10 +151,10 @@ def make_clip(
     degradations: Sequence[Degradation] | None = None,
     num_wrong: int | None = None,
 ) -> ProceduralClip:
-    """A clip of `num_frames` frames, uniform in time over `duration_seconds`, all drawn from `seed`.
+    """A clip drawn from `seed`: `num_frames` frames (T, 3, height, width), uniform over `duration_seconds`.
 
-    What is given is not drawn: the scene, the degradations (empty for a clean clip), and how many of the caption's
-    statements are wrong. The duration is 2 to 8 seconds when not given.
+    The duration (2 to 8 seconds), the scene, the degradations (empty for a clean clip) and the number of wrong
+    statements in the caption are drawn unless they are given.
     """
     rng = np.random.default_rng(seed)
     drawn_scene, duration = draw_scene(rng), rng.uniform(2.0, 8.0)
@@ -181,9 +178,8 @@ def make_clip(
 
 
 def example_clips(*, num_frames: int = 60, height: int = 360, width: int = 640) -> dict[str, ProceduralClip]:
-    """Four clips of 2.5 seconds to show a visitor, one scene: clean, blurred, unsteady, and with a wrong prompt."""
+    """Four example clips of 2.5 seconds, all of one scene: clean, blurred, unsteady, and with a wrong prompt."""
     ball = Scene("red", "ball", "grass", "right", "still", look=25)
-
     right = {"colour": "red", "shape": "ball", "motion": "right", "background": "grass"}
     wrong = {"colour": "white", "shape": "box", "motion": "spin", "background": "bricks"}
 
@@ -209,8 +205,10 @@ def example_clips(*, num_frames: int = 60, height: int = 360, width: int = 640) 
 def make_records(
     folder: str | Path, *, count: int, seed: int, size: tuple[int, int] | None = None
 ) -> Iterator[VideoRecord]:
-    """Draw `count` clips of `size` (height, width) into `folder`, an MP4 of three seconds each; yields a clip's record
-    once its file is whole."""
+    """Draw `count` clips as MP4 files of three seconds into `folder`; yields each clip's record once it is written.
+
+    `size` is (height, width) in pixels, `DATASET_SIZE` by default.
+    """
     height, width = size or DATASET_SIZE
     for index in range(count):
         clip = make_clip(
@@ -232,7 +230,7 @@ def make_records(
 
 
 def draw_scene(rng: np.random.Generator) -> Scene:
-    """A scene whose facts are drawn evenly from `PHRASES`."""
+    """A scene; each value of an attribute in `PHRASES` is equally likely."""
     facts = {attribute: choose(rng, tuple(values)) for attribute, values in PHRASES.items()}
     return Scene(**facts, look=int(rng.integers(2**31)))
 
@@ -243,7 +241,7 @@ def facts_of(scene: Scene) -> dict[str, str]:
 
 
 def facts_told(scene: Scene, rng: np.random.Generator) -> dict[str, str]:
-    """The facts of `scene` that a caption states: its shape or background at least, the others more or less often."""
+    """A random part of the facts of `scene`, for a caption. It has the shape, or else the background."""
     told = {name: value for name, value in facts_of(scene).items() if rng.random() < _CHANCE_TOLD[name]}
     if "shape" not in told:
         told = {name: value for name, value in told.items() if name not in ("colour", "motion")}
@@ -252,19 +250,19 @@ def facts_told(scene: Scene, rng: np.random.Generator) -> dict[str, str]:
 
 
 def draw_num_wrong(rng: np.random.Generator) -> int:
-    """How many statements of a caption are wrong: none in half of the clips."""
+    """A random number of wrong statements for a caption: none in half of the clips."""
     return 0 if rng.random() < 0.5 else int(rng.integers(1, len(ATTRIBUTES) + 1))
 
 
 def mislead(told: Mapping[str, str], rng: np.random.Generator, *, num_wrong: int) -> dict[str, str]:
-    """`told` with `num_wrong` of its statements (all, if it has fewer) replaced by something else."""
+    """`told` with `num_wrong` of its statements (or all, if it has fewer) replaced by wrong ones."""
     wrong = rng.permutation(list(told))[:num_wrong]
     others = {name: [value for value in PHRASES[name] if value != told[name]] for name in wrong}
     return {name: choose(rng, others[name]) if name in others else value for name, value in told.items()}
 
 
 def caption_of(told: Mapping[str, str], rng: np.random.Generator) -> str:
-    """A sentence that states `told`, in one of many wordings. Needs a shape or a background."""
+    """A sentence that states `told`, in one of many wordings. `told` must have a shape or a background."""
     words = {name: choose(rng, PHRASES[name][value]) for name, value in told.items()}
     subject = ""
     if "shape" in words:
@@ -281,7 +279,7 @@ def caption_of(told: Mapping[str, str], rng: np.random.Generator) -> str:
 
 
 def caption_words() -> set[str]:
-    """Every word that a caption can have, in lower case and without its punctuation."""
+    """Every word that a caption can have, in lower case and without punctuation."""
     phrases = [phrase for values in PHRASES.values() for options in values.values() for phrase in options]
     fillers = (*_TEMPLATES, *_OPENINGS, *_ENDINGS, *_WHERE, *_ADJECTIVES, "a an")
     text = re.sub(r"{.*?}", " ", " ".join((*phrases, *fillers)).lower())
@@ -289,22 +287,18 @@ def caption_words() -> set[str]:
 
 
 def labels_for(scene: Scene, told: Mapping[str, str], costs: Mapping[str, float]) -> dict[str, float]:
-    """The score of each dimension, 1 to 5, for a clip of `scene` shown with a caption that states `told`.
+    """The score of each dimension, 1 to 5, for a clip of `scene` whose caption states `told`.
 
-    `costs` is what each kind of degradation takes of its dimension, 0 to 1 (`faults.costs_seen`): of what the others
-    left of it. Wrong statements add up.
+    `costs` (`faults.costs_seen`) is the share, 0 to 1, that each kind of fault takes from its dimension. Each fault of
+    a dimension takes its share of what the others left. The costs of wrong statements add up.
     """
     kept = dict.fromkeys(("Traditional", "Aesthetic", "Temporal"), 1.0)
     for kind, cost in costs.items():
         kept[DEGRADATIONS[kind].dimension] *= 1.0 - cost
     facts = facts_of(scene)
-    kept["Alignment"] = 1.0 - min(1.0, sum(_cost_of_saying(name, value, facts[name]) for name, value in told.items()))
+    wrong = [name for name, value in told.items() if value != facts[name]]
+    misled = sum(_COST_OF_WRONG[name] * (0.5 if {told[name], facts[name]} in _ALIKE else 1.0) for name in wrong)
+    kept["Alignment"] = 1.0 - min(1.0, misled)
     mean = sum(weight * kept[name] for name, weight in _OVERALL_WEIGHTS.items())
     kept["Overall"] = (1 - _OVERALL_WORST) * mean + _OVERALL_WORST * min(kept.values())
     return {name: SCORE_MIN + (SCORE_MAX - SCORE_MIN) * kept[name] for name in DIMENSIONS}
-
-
-def _cost_of_saying(attribute: str, said: str, fact: str) -> float:
-    if said == fact:
-        return 0.0
-    return _COST_OF_WRONG[attribute] * (0.5 if {said, fact} in _ALIKE else 1.0)

@@ -1,8 +1,8 @@
-"""What can be wrong with a clip: how each fault is made, and how much of its dimension it costs a viewer.
+"""Faults of a clip: how each fault is made, and how much of its dimension it costs a viewer.
 
-A cost follows what is visible: it is measured between the frames before and after the fault. Blur of what was smooth,
-stutter of what stood still and a codec that leaves no trace cost next to nothing. Where a fault does show, how much it
-costs follows its severity too. What a clip lacks in light is measured on the clip as it is: a dim scene and a darkened
+A cost is measured between the frames before and after the fault, so that only what is visible costs anything. Blur of a
+smooth picture, stutter of a still one and compression without artefacts cost almost nothing. The cost of a visible
+fault also grows with its severity. A lack of light is measured on the final clip, because a dim scene and a darkened
 one look alike.
 """
 
@@ -22,12 +22,16 @@ from vjepa_demo.media.video import recode
 from vjepa_demo.procedural.scenes import gaussian, pixel_grid
 
 CODED_FRAMES_PER_SECOND = 30.0
-MEASURED_FRAMES = 4  # of a clip, for faults that are in every frame alike
+MEASURED_FRAMES = 4  # number of frames in which a fault is measured that is the same in every frame
 
 
 @dataclass(frozen=True)
 class Degradation:
-    """One thing that is wrong with a clip: a kind of `DEGRADATIONS`, and a severity above 0 and up to 1."""
+    """One fault of a clip: a kind of `DEGRADATIONS`, and a severity in (0, 1].
+
+    Raises:
+        ValueError: if the kind is unknown or the severity lies outside its range.
+    """
 
     kind: str
     severity: float
@@ -41,14 +45,14 @@ class Degradation:
 
 @dataclass(frozen=True)
 class Footage:
-    """Some frames (K, 3, H, W) uint8 of a clip of `num_frames`: those at `places` (K,), which grow."""
+    """Some frames (K, 3, H, W) uint8 of a clip of `num_frames`: those at the ascending `places` (K,)."""
 
     frames: Tensor
     places: np.ndarray
     num_frames: int
 
     def at(self, wanted: np.ndarray) -> Tensor:
-        """The frames at the places `wanted` (T,): (T, 3, H, W) uint8, the nearest one where a place is not there."""
+        """The frames (T, 3, H, W) uint8 at the places `wanted` (T,); the nearest frame stands in for a missing one."""
         after = np.searchsorted(self.places, wanted).clip(1, max(1, len(self.places) - 1))
         before = after - 1
         last = len(self.places) - 1
@@ -57,7 +61,10 @@ class Footage:
 
 
 def draw_degradations(rng: np.random.Generator, chance: float = 0.5) -> tuple[Degradation, ...]:
-    """At most one fault for each of Aesthetic, Temporal and Traditional, with an even spread of severities."""
+    """At most one fault for each of Aesthetic, Temporal and Traditional, each with probability `chance`.
+
+    Severities are uniform.
+    """
     drawn = []
     for dimension in ("Aesthetic", "Temporal", "Traditional"):
         kinds = [kind for kind, degrader in DEGRADATIONS.items() if degrader.dimension == dimension]
@@ -75,10 +82,10 @@ def degrade(
     *,
     shown: np.ndarray | None = None,
 ) -> tuple[Tensor, dict[str, float]]:
-    """Frames (T, 3, H, W) uint8 at the places `shown` (T,) of a clip (all of it, if not given) with faults, and what
-    each kind of fault costs its dimension there, 0 to 0.95 of the scale.
+    """Frames (T, 3, H, W) uint8 with faults, and what each kind of fault costs its dimension, 0 to 0.95 of the scale.
 
-    What rearranges frames comes first, the rest follows in the order given.
+    The frames are those at the places `shown` (T,) of the clip, by default all. Faults that rearrange frames come
+    first, the others follow in the order given.
     """
     places = np.arange(footage.num_frames) if shown is None else shown
     frames, costs = footage.at(places), {}
@@ -105,32 +112,37 @@ def to_bytes(video: Tensor) -> Tensor:
 # What a fault costs
 # ------------------------------------------------------------------------------------------------------------
 
-# Mean absolute change of brightness, as a share of full scale, at which a fault shows to two thirds.
+# The mean absolute change of brightness, as a share of full scale, that makes a fault two thirds visible.
 _SHOWS_AT = {"Temporal": 0.006, "Aesthetic": 0.012}
 
 
 def cost_of(degradation: Degradation, before: Tensor, after: Tensor) -> float:
-    """The share of its dimension that a fault costs, 0 to 0.95, from frames (T, 3, H, W) without and with it."""
+    """The share of its dimension, 0 to 0.95, that a fault costs; `before` and `after` it are frames (T, 3, H, W)."""
     dimension = DEGRADATIONS[degradation.kind].dimension
     if dimension == "Traditional":
         measured = distortion(before, after)
         shows = 1 - math.exp(-measured / 0.08)
         return shows * (0.05 + 0.45 * degradation.severity + 0.45 * measured)
-    if degradation.kind == "bright":  # what is burnt out, whatever the severity: a dim scene only gains by it
-        return 0.95 * (1 - math.exp(-((burnt_out(before, after) / 0.1) ** 0.8)))
-    if dimension == "Aesthetic":  # in every frame alike, but perhaps in colour alone
+    if degradation.kind == "bright":  # only burnt-out pixels cost, at any severity: a dim scene gains by more light
+        was, became = (_values(_few(frames)) for frames in (before, after))
+        burnt_out = float(((became > 0.985) * (became - was)).clamp(min=0).mean())
+        return 0.95 * (1 - math.exp(-((burnt_out / 0.1) ** 0.8)))
+    if dimension == "Aesthetic":  # the same in every frame, but perhaps in colour alone
         changed = change(_few(before), _few(after))
     else:
         changed = change(brightness(before), brightness(after))
-    if DEGRADATIONS[degradation.kind].reorder:  # the more the picture is not where it should be, whatever the severity
+    if DEGRADATIONS[degradation.kind].reorder:  # only how much of the picture is in the wrong frame counts
         return 0.95 * (1 - math.exp(-((changed / 0.03) ** 0.6)))
     shows = 1 - math.exp(-changed / _SHOWS_AT[dimension])
     return shows * (0.08 + 0.87 * degradation.severity)
 
 
 def costs_seen(costs: Mapping[str, float], light: float) -> dict[str, float]:
-    """What each kind of fault costs (`degrade`), where those that take light cost what the `light` of the clip does
-    (`cost_of_light`), together: the first of them answers for it; without any, it counts as lost contrast."""
+    """`costs` from `degrade`, with the faults that take light priced by the light of the final clip.
+
+    The first such fault costs `light` (from `cost_of_light`), the others cost nothing. Without such a fault, `light`
+    counts as lost contrast.
+    """
     seen, unanswered = {}, light
     for kind, cost in costs.items():
         seen[kind], unanswered = (unanswered, 0.0) if DEGRADATIONS[kind].takes_light else (cost, unanswered)
@@ -138,12 +150,12 @@ def costs_seen(costs: Mapping[str, float], light: float) -> dict[str, float]:
 
 
 def cost_of_light(frames: Tensor) -> float:
-    """The share of Aesthetic, 0 to 0.95, that the light of frames (T, 3, H, W) costs: where they do not go from dark to
-    bright, and where nearly all of them is dark. Whether a fault took the light or the scene never had it looks alike.
+    """The share of Aesthetic, 0 to 0.95, that a lack of light costs in frames (T, 3, H, W).
 
-    Measured in 32 x 32 places, so that neither blur nor noise matters, bars of a letterbox left out: the range from the
-    1st to the 99th percentile of brightness, mean over frames, of which two thirds of full scale are enough and halving
-    costs a quarter (Weber's law, as with severities); and how high within that range the mean lies.
+    Two things cost: a small range of brightness, and a picture that is almost all dark. The range goes from the 1st to
+    the 99th percentile of brightness, mean over frames. Two thirds of full scale are enough; each halving below costs
+    about a quarter (Weber's law, as with severities). A picture is dark if the mean lies low in that range. Brightness
+    is measured in 32 x 32 places, so that blur and noise do not matter, and without the bars of a letterbox.
     """
     lit = brightness(frames[torch.linspace(0, len(frames) - 1, min(len(frames), 2 * MEASURED_FRAMES)).round().long()])
     brightest = lit.amax(dim=0)[0]
@@ -158,12 +170,6 @@ def cost_of_light(frames: Tensor) -> float:
     return min(0.95, 1 - (1 - max(0.0, flat)) * (1 - max(0.0, deep)))
 
 
-def burnt_out(before: Tensor, after: Tensor) -> float:
-    """How much of frames (T, C, H, W) has become as bright as can be, as a share of full scale."""
-    was, became = (_values(_few(frames)) for frames in (before, after))
-    return float(((became > 0.985) * (became - was)).clamp(min=0).mean())
-
-
 def change(before: Tensor, after: Tensor) -> float:
     """Mean absolute difference of frames (T, C, H, W) at a quarter of their size, as a share of full scale."""
     small, other = (F.avg_pool2d(_values(frames), 4) for frames in (before, after))
@@ -171,8 +177,11 @@ def change(before: Tensor, after: Tensor) -> float:
 
 
 def distortion(before: Tensor, after: Tensor) -> float:
-    """How visibly frames (T, 3, H, W) differ, 0 to 1, by the structural similarity of their brightness (Wang et al.,
-    IEEE Trans. Image Process. 13, 2004) in windows of eight pixels; of a few frames, evenly spread."""
+    """How visibly frames (T, 3, H, W) differ, 0 to 1, measured in a few evenly spaced frames.
+
+    It follows from the structural similarity of brightness (Wang et al., IEEE Trans. Image Process. 13, 2004) in
+    windows of eight pixels.
+    """
     x, y = (brightness(_few(frames)) for frames in (before, after))
     mean_x, mean_y, xx, yy, xy = (F.avg_pool2d(part, 8, 4) for part in (x, y, x * x, y * y, x * y))
     covariance, variances = xy - mean_x * mean_y, xx - mean_x**2 + yy - mean_y**2
@@ -182,7 +191,7 @@ def distortion(before: Tensor, after: Tensor) -> float:
 
 
 def brightness(frames: Tensor) -> Tensor:
-    """The mean (T, 1, H, W) of frames (T, 3, H, W), in 0..1."""
+    """The mean over the channels of frames (T, 3, H, W): (T, 1, H, W) in 0..1."""
     values = _values(frames)
     return (values[:, :1] + values[:, 1:2] + values[:, 2:]) / 3
 
@@ -195,23 +204,18 @@ def _values(frames: Tensor) -> Tensor:
     return frames / 255 if frames.dtype == torch.uint8 else frames
 
 
-def motion_energy(frames: Tensor) -> float:
-    """Mean absolute change from one of (T, 3, H, W) uint8 frames to the next, as a share of full scale."""
-    return change(brightness(frames[:-1]), brightness(frames[1:])) if len(frames) > 1 else 0.0
-
-
 # ------------------------------------------------------------------------------------------------------------
-# Frames rearranged: each gives the place (N,) in a clip of N frames that is shown at every place
+# Faults that rearrange frames: each gives, for every place of a clip of N frames, the place that is shown there (N,)
 # ------------------------------------------------------------------------------------------------------------
 
 
 def _between(severity: float, mildest: float, worst: float) -> float:
-    """The value at `severity` on a geometric scale: equal steps look equal (Weber's law)."""
+    """The value at `severity` on a geometric scale, on which equal steps look equal (Weber's law)."""
     return mildest * (worst / mildest) ** severity
 
 
 def _stutter(num_frames: int, severity: float, rng: np.random.Generator) -> np.ndarray:
-    """Every frame is held for a while, then those are skipped that it stood for; regularly or not."""
+    """A frame is held while the next ones are skipped, again and again, at regular or random times."""
     hold, index = _between(severity, 1.4, 12), np.arange(num_frames)
     if rng.random() < 0.7:
         start = rng.uniform(0, hold)
@@ -222,7 +226,7 @@ def _stutter(num_frames: int, severity: float, rng: np.random.Generator) -> np.n
 
 
 def _freeze(num_frames: int, severity: float, rng: np.random.Generator) -> np.ndarray:
-    """The picture stands still for a share of the clip, mostly about its middle, then jumps."""
+    """The picture stands still for a share of the clip, mostly around its middle, then jumps ahead."""
     hold = max(2, round(num_frames * _between(severity, 0.06, 0.7)))
     first = int((num_frames - hold) * (rng.uniform(0.3, 0.7) if rng.random() < 0.8 else rng.random()))
     index = np.arange(num_frames)
@@ -230,14 +234,14 @@ def _freeze(num_frames: int, severity: float, rng: np.random.Generator) -> np.nd
 
 
 def _drop(num_frames: int, severity: float, rng: np.random.Generator) -> np.ndarray:
-    """Frames are missing here and there: the picture jumps ahead."""
+    """Frames are missing at random places, so the picture jumps ahead."""
     jumps = (rng.random(num_frames) < _between(severity, 0.06, 0.35)) * rng.integers(1, 5, num_frames)
     order = np.cumsum(1 + jumps)
     return (order - order[num_frames // 2] + num_frames // 2).clip(0, num_frames - 1)
 
 
 def _shuffle(num_frames: int, severity: float, rng: np.random.Generator) -> np.ndarray:
-    """Frames out of order: some or all of them trade places with others, near ones or any."""
+    """Some or all frames trade places with others, nearby or anywhere in the clip."""
     reach = _between(severity, 1.5, num_frames)
     share = 1.0 if rng.random() < 0.6 else _between(severity, 0.1, 1.0)
     moved = (rng.random(num_frames) < share) * rng.uniform(-reach, reach, num_frames)
@@ -245,12 +249,12 @@ def _shuffle(num_frames: int, severity: float, rng: np.random.Generator) -> np.n
 
 
 # ------------------------------------------------------------------------------------------------------------
-# Frames changed: each takes frames (T, 3, H, W) in 0..1, a severity in (0, 1] and a generator
+# Faults that change frames: each takes frames (T, 3, H, W) in 0..1, a severity in (0, 1] and a generator
 # ------------------------------------------------------------------------------------------------------------
 
 
 def _blur(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
-    """A Gaussian blur of up to 25 pixels at 720p (three box filters stand for it)."""
+    """A Gaussian blur of up to 25 pixels at 720p, which Pillow approximates by three box filters."""
     sigma = max(0.5, _between(severity, 0.0014, 0.035) * min(video.shape[2:]))
     pictures = to_bytes(video).permute(0, 2, 3, 1).contiguous().numpy()  # (T, H, W, 3)
     blurred = [np.asarray(Image.fromarray(one).filter(ImageFilter.GaussianBlur(sigma))) for one in pictures]
@@ -258,7 +262,7 @@ def _blur(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
 
 
 def _add_noise(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
-    """Sensor noise, in colour or in brightness alone: each frame another part of one large field, for speed."""
+    """Sensor noise, in colour or in brightness alone. For speed, each frame gets another part of one large field."""
     channels, spare = (3 if rng.random() < 0.6 else 1), 48
     height, width = video.shape[2:]
     field = _between(severity, 0.012, 0.25) * gaussian(rng, (channels, height + spare, width + spare))
@@ -270,7 +274,7 @@ def _add_noise(video: Tensor, severity: float, rng: np.random.Generator) -> Tens
 
 
 def _compress(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
-    """Coded and decoded by a real codec at a real rate."""
+    """The frames encoded and decoded by a real codec at a real rate."""
     frames, kind = to_bytes(video), rng.random()
     if kind < 0.55:
         preset = str(rng.choice(["ultrafast", "veryfast", "medium"], p=[0.2, 0.6, 0.2]))
@@ -295,8 +299,10 @@ def _coded(
     pixel_format: str = "yuv420p",
     **options: str,
 ) -> Tensor:
-    """Frames (T, 3, H, W) uint8 from the codec, on one thread and without x264's macroblock tree, which makes it the
-    same each time."""
+    """Frames (T, 3, H, W) uint8, encoded and decoded.
+
+    One thread, and no macroblock tree in x264, make the result the same each time.
+    """
     height, width = frames.shape[2:]
     if codec == "libx264":
         options["x264-params"] = "mbtree=0"
@@ -313,14 +319,16 @@ def _coded(
 
 
 def uploaded(frames: Tensor, rng: np.random.Generator) -> Tensor:
-    """Frames (T, 3, H, W) uint8 as a good encode leaves them: what an upload is at best. It counts as clean, up to CRF
-    24, where the compression faults begin."""
+    """Frames (T, 3, H, W) uint8 after a good encode, as the best uploads are.
+
+    They count as clean: the CRF stays below 24, where the compression faults begin.
+    """
     preset = "ultrafast" if rng.random() < 0.75 else "veryfast"
     return _coded(frames, "libx264", crf=rng.uniform(12, 24), preset=preset)
 
 
 def _rescale(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
-    """Shrunk and enlarged again, smoothly or in visible pixels."""
+    """Frames shrunk and enlarged again, smoothly or with visible pixels."""
     size = [max(4, round(n / _between(severity, 1.4, 9))) for n in video.shape[2:]]
     small = F.interpolate(video, size=size, mode="bilinear", antialias=True)
     mode = str(rng.choice(["nearest", "bilinear", "bicubic"]))
@@ -333,14 +341,14 @@ def _band(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
 
 
 def _ghost(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
-    """A second, paler picture beside the first."""
+    """A second, paler picture that is shifted against the first."""
     way = rng.normal(0, 1, 2)
     shift = way / np.hypot(*way) * rng.uniform(0.008, 0.05) * min(video.shape[2:])
     return torch.lerp(video, _moved(video, np.tile(shift.round().astype(int), (len(video), 1))), 0.08 + 0.42 * severity)
 
 
 def _moved(video: Tensor, shifts: np.ndarray) -> Tensor:
-    """Every frame displaced by whole pixels (T, 2), down and right, its edge repeated."""
+    """Every frame displaced by whole pixels (T, 2), down and right. Edges are repeated."""
     reach = int(abs(shifts).max())
     height, width = video.shape[2:]
     padded = F.pad(video, (reach,) * 4, mode="replicate")
@@ -352,7 +360,7 @@ def _moved(video: Tensor, shifts: np.ndarray) -> Tensor:
 
 
 def _jitter(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
-    """Every frame displaced, each on its own or swinging; from about a pixel at 720p."""
+    """Every frame displaced, at random or in a swing, by at least about one pixel at 720p."""
     reach = _between(severity, 0.0016, 0.05) * min(video.shape[2:])
     shifts = rng.normal(0, reach, (len(video), 2))
     if rng.random() < 0.3:
@@ -365,7 +373,7 @@ def _jitter(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
 
 
 def _spread_out(shifts: np.ndarray) -> np.ndarray:
-    """Whole pixels near `shifts`, some of which are not zero."""
+    """`shifts` as whole pixels, but never all zero: then the largest becomes one pixel."""
     whole = shifts.round().astype(int)
     if not whole.any():
         whole[::2] = np.where(abs(shifts[::2]) >= abs(shifts[::2]).max(), np.sign(shifts[::2]), 0)
@@ -373,7 +381,7 @@ def _spread_out(shifts: np.ndarray) -> np.ndarray:
 
 
 def _warp(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
-    """Every frame bent on its own, as when a generator does not keep a shape."""
+    """Every frame bent differently, as when a generator does not keep shapes."""
     reach, knots = _between(severity, 0.004, 0.05), int(rng.integers(4, 9))
     bends = torch.from_numpy(rng.normal(0, reach, (len(video), 2, knots, knots))).float()
     bend = F.interpolate(bends, size=video.shape[2:], mode="bicubic", align_corners=True)
@@ -381,20 +389,19 @@ def _warp(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
 
 
 def _displace(video: Tensor, where: Tensor) -> Tensor:
-    """`video` (T, 3, H, W) looked up at `where` (T, H, W, 2), x then y in units."""
+    """`video` (T, 3, H, W) sampled at `where` (T, H, W, 2), x then y in units of the short edge."""
     height, width = video.shape[2:]
     scale = 2 * min(height, width) / torch.tensor([width, height])
     return F.grid_sample(video, where * scale, padding_mode="reflection", align_corners=False)
 
 
 def _flicker(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
-    """The brightness, and a little of the colour, of every frame on its own or to and fro."""
+    """Brightness, and sometimes a little colour, that changes from frame to frame, at random or in a swing."""
     reach = _between(severity, 0.02, 0.4)
     gain = rng.normal(0, reach, (len(video), 1, 1, 1))
     if rng.random() < 0.4:
-        gain = (
-            1.4 * reach * np.sin(rng.uniform(0.7, 3.1) * np.arange(len(video)) + rng.uniform(0, 6))[:, None, None, None]
-        )
+        swing = np.sin(rng.uniform(0.7, 3.1) * np.arange(len(video)) + rng.uniform(0, 6))
+        gain = 1.4 * reach * swing[:, None, None, None]
     if rng.random() < 0.5:
         gain = gain + rng.normal(0, reach / 4, (len(video), 3, 1, 1))
     change = torch.from_numpy(gain).float()
@@ -402,7 +409,7 @@ def _flicker(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor
 
 
 def _pop(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
-    """Things that come and go, or become something else, from one frame to the next: patches of elsewhere."""
+    """Patches of other parts of the picture that appear and vanish from one frame to the next."""
     pixels, result = pixel_grid(*video.shape[2:]), video.clone()
     for _ in range(1 + round(3 * severity)):
         place = torch.from_numpy(rng.uniform(-0.35, 0.35, 2)).float()
@@ -418,7 +425,7 @@ def _pop(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
 
 
 def _darken(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
-    """Too little light: scaled down, or shadows deepened."""
+    """Too little light: all brightness scaled down, or shadows deepened."""
     if rng.random() < 0.7:
         return video * _between(severity, 0.88, 0.1)
     return video ** _between(severity, 1.15, 4.0)
@@ -429,25 +436,25 @@ def _overexpose(video: Tensor, severity: float, rng: np.random.Generator) -> Ten
 
 
 def _flatten(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
-    """Contrast lost towards a grey."""
+    """Contrast reduced towards a grey."""
     return torch.lerp(torch.full_like(video, rng.uniform(0.3, 0.7)), video, _between(severity, 0.88, 0.1))
 
 
 def _saturate(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
-    """Colours lost, or driven too far."""
+    """Colours too weak or too strong."""
     grey = video.mean(dim=1, keepdim=True)
     share = _between(severity, 1.5, 4.5) if rng.random() < 0.5 else 0.75 * (1 - severity)
     return grey + (video - grey) * share
 
 
 def _cast(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
-    """A colour over everything."""
+    """One colour cast over the whole picture."""
     hue = rng.uniform(0, 2 * math.pi) + torch.tensor([0.0, 2.0, 4.0]) * math.pi / 3
     return video * torch.exp(_between(severity, 0.1, 1.0) * torch.cos(hue))[:, None, None]
 
 
 def _misframe(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
-    """Something dark stands before a growing part of the picture, from one side."""
+    """Something dark that covers a part of the picture from one side, the larger the more severe."""
     share, angle = _between(severity, 0.06, 0.55), rng.uniform(0, 2 * math.pi)
     pixels = pixel_grid(*video.shape[2:])
     along = pixels @ torch.tensor([math.cos(angle), math.sin(angle)])
@@ -461,13 +468,13 @@ Apply = Callable[[Tensor, float, np.random.Generator], Tensor]
 
 @dataclass(frozen=True)
 class Degrader:
-    """Which dimension a fault lowers, how it is made, and how often it is drawn among those of its dimension."""
+    """The dimension that a fault lowers, how the fault is made, and its weight among the faults of its dimension."""
 
     dimension: str
     apply: Apply | None = None
     reorder: Reorder | None = None
     weight: float = 1.0
-    takes_light: bool = False  # what it costs in a label is `cost_of_light`
+    takes_light: bool = False  # then `cost_of_light` says what it costs in a label
 
 
 DEGRADATIONS: dict[str, Degrader] = {

@@ -1,9 +1,9 @@
 """Clean procedural footage: moving textures and shapes, drawn from a seed, frame by frame and at any size.
 
-Lengths are in units of the frame's short edge, so that a clip looks the same at every size; y points down. Time is a
-`phase` from 0 to 1 over the clip. Textures have the falling amplitude spectrum of natural images (Field, J. Opt. Soc.
-Am. A 4, 1987), consist of things that hide each other (the dead leaves model: Lee, Mumford, Huang, Int. J. Comput.
-Vision 41, 2001), or are flat graphics with letters.
+Lengths are in units of the frame's short edge, so a clip looks the same at every size; y points down. Time is a `phase`
+from 0 to 1 over the clip. There are three kinds of textures: noise with the falling amplitude spectrum of natural
+images (Field, J. Opt. Soc. Am. A 4, 1987), things that hide each other (the dead leaves model: Lee, Mumford, Huang,
+Int. J. Comput. Vision 41, 2001), and flat graphics with letters.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ COLOURS: dict[str, tuple[float, float, float]] = {
     "black": (0.06, 0.06, 0.07),
 }
 
-# Dark and light end of each background's colours, RGB.
+# The dark and the light end of each background's colours, RGB.
 _RAMPS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "stone": ((0.20, 0.19, 0.18), (0.75, 0.72, 0.68)),
     "grass": ((0.05, 0.18, 0.03), (0.55, 0.75, 0.25)),
@@ -48,8 +48,7 @@ _RAMPS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "screen": ((0.08, 0.08, 0.10), (0.97, 0.97, 0.98)),
     "plain": ((0.45, 0.42, 0.40), (0.85, 0.82, 0.80)),
 }
-BACKGROUNDS = tuple(_RAMPS)
-# Colours of a sky at the horizon and above it, RGB: day, blue, overcast, sunrise, sunset, dusk, night, storm.
+# The colours of a sky at the horizon and high above it, RGB: day, blue, overcast, sunrise, sunset, dusk, night, storm.
 _SKIES = (
     ((0.92, 0.95, 1.00), (0.45, 0.65, 0.95)),
     ((0.70, 0.82, 0.97), (0.15, 0.35, 0.80)),
@@ -60,12 +59,12 @@ _SKIES = (
     ((0.06, 0.07, 0.12), (0.00, 0.00, 0.02)),
     ((0.55, 0.57, 0.60), (0.25, 0.27, 0.32)),
 )
-_TILE_UNITS = 2.0  # a texture repeats after two short edges
+_TILE_UNITS = 2.0  # a texture repeats after this length
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What a caption may state about a clip; `look` seeds all that it does not."""
+    """The facts that a caption may state about a clip, and `look`, the seed of everything else."""
 
     colour: str
     shape: str
@@ -77,20 +76,20 @@ class Scene:
 
 @dataclass(frozen=True)
 class _Canvas:
-    """What every painter of a scene works on: positions (H, W, 2) of the pixels, x then y, the frame's centre at 0 and
-    its short edge 1 long; how long the clip lasts; pixels of a texture's side."""
+    """What every painter of a scene needs to know about the frame and the clip."""
 
-    pixels: Tensor
+    pixels: Tensor  # (H, W, 2), as `pixel_grid` has them
     duration_seconds: float
-    tile: int
+    tile: int  # pixels of a texture's side
 
     @property
     def short(self) -> int:
+        """Pixels of the frame's short edge."""
         return min(self.pixels.shape[:2])
 
 
-Overlay = Callable[[Tensor, Tensor, Tensor], Tensor]  # a frame, where its pixels lie and the camera -> the frame
-Painter = Callable[[Tensor, float], Tensor]  # a frame (3, H, W) in 0..1 and the phase -> the frame with more on it
+Overlay = Callable[[Tensor, Tensor, Tensor], Tensor]  # frame (3, H, W), positions (H, W, 2), camera (2,) -> frame
+Painter = Callable[[Tensor, float], Tensor]  # frame (3, H, W) in 0..1 and phase -> frame with something painted on it
 
 
 def render_scene(
@@ -102,13 +101,15 @@ def render_scene(
     width: int,
     places: Sequence[int] | None = None,
 ) -> Tensor:
-    """Clean frames (K, 3, H, W) uint8 of `scene`: those at `places` of a clip of `num_frames`, or all of them.
+    """Clean frames (K, 3, H, W) uint8 of `scene`: those at `places` in a clip of `num_frames`, by default all.
 
-    Fast and slow, rigid and fluid, with parallax, small passers-by, snow or a cut, under an open sky, before darkness
-    or past something dark: all of it is good video.
+    Scenes may be fast or slow, rigid or fluid. Some have parallax, small passers-by, snow, a cut, an open sky, darkness
+    around them or something dark in front. All of this is good video.
     """
     rng, around = np.random.default_rng(scene.look), np.random.default_rng((scene.look, 1))
-    canvas = _Canvas(pixel_grid(height, width), duration_seconds, _tile_pixels(min(height, width)))
+    # A texture is about as fine as the frame. Its side is a multiple of 80, so that tiles and planks come out whole.
+    tile = max(160, 80 * round(min(height, width) * _TILE_UNITS / 80))
+    canvas = _Canvas(pixel_grid(height, width), duration_seconds, tile)
     cut = choose(rng, (0.5, rng.uniform(0.3, 0.7))) if rng.random() < 0.08 else 1.0
     shots = [_shot(scene, rng, around, canvas) for _ in range(2 if cut < 1.0 else 1)]
     finish = _finish(scene, rng, canvas, shots[0](0.5 * cut))
@@ -120,20 +121,20 @@ def render_scene(
 
 
 def pixel_grid(height: int, width: int) -> Tensor:
-    """(H, W, 2) positions, x then y, with the frame's centre at 0 and its short edge 1 long."""
+    """Positions (H, W, 2) of the pixels, x then y: the frame's centre is 0, its short edge has length 1."""
     short = min(height, width)
     y, x = ((torch.arange(n) + 0.5 - n / 2) / short for n in (height, width))
     return torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)
 
 
 def gaussian(rng: np.random.Generator, shape: Sequence[int]) -> Tensor:
-    """Normal noise of `shape`, mean 0 and deviation 1."""
+    """Gaussian noise of `shape`, mean 0 and standard deviation 1."""
     generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
     return torch.randn(tuple(shape), generator=generator)
 
 
 def soften(frame: Tensor, sigma: float) -> Tensor:
-    """A frame (C, H, W) float32 blurred by a Gaussian of up to about a pixel."""
+    """A frame (C, H, W) float32 blurred by a Gaussian; `sigma` is at most about one pixel."""
     near, far = (math.exp(-0.5 * (step / sigma) ** 2) for step in (1, 2))
     for axis in (1, 2):
         size = frame.shape[axis]
@@ -147,24 +148,19 @@ def soften(frame: Tensor, sigma: float) -> Tensor:
 
 
 def choose(rng: np.random.Generator, options: Sequence[T]) -> T:
-    """One of `options`, each as likely."""
+    """One of `options`, all equally likely."""
     return options[int(rng.integers(len(options)))]
 
 
 # ------------------------------------------------------------------------------------------------------------
-# Textures: (3, N, N) in 0..1, N pixels standing for two units; the right edge continues at the left
+# Textures: (3, N, N) in 0..1. N pixels are two units long. The right edge continues at the left edge.
 # ------------------------------------------------------------------------------------------------------------
 
 
-def _tile_pixels(short: int) -> int:
-    """Pixels of a texture's side, about as fine as the frame: a multiple of 80, for whole tiles and planks."""
-    return max(160, 80 * round(short * _TILE_UNITS / 80))
-
-
 def _noise(rng: np.random.Generator, size: int, slope: float, *, stretch: tuple[float, float] = (1, 1)) -> np.ndarray:
-    """(N, N) periodic noise, mean 0 and deviation 1, with amplitude falling as frequency ** -slope.
+    """Periodic noise (N, N), mean 0 and standard deviation 1, whose amplitude falls as frequency ** -slope.
 
-    `stretch` makes its grain longer along (y, x).
+    `stretch` makes the grain longer along (y, x).
     """
     fy = fft.fftfreq(size)[:, None] * stretch[0]
     fx = fft.rfftfreq(size)[None] * stretch[1]
@@ -175,7 +171,7 @@ def _noise(rng: np.random.Generator, size: int, slope: float, *, stretch: tuple[
 
 
 def _ramp(rng: np.random.Generator, kind: str, level: np.ndarray) -> np.ndarray:
-    """Colours (3, N, N) for `level` (N, N), about -2..2, between the ends of the background's ramp."""
+    """Colours (3, N, N) between the ends of the background's ramp, for a `level` (N, N) of about -2..2."""
     dark, light = (np.array(end, np.float32) + rng.normal(0, 0.06, 3).astype(np.float32) for end in _RAMPS[kind])
     share = (0.5 + 0.25 * level).clip(0, 1)[None]
     coarse = torch.from_numpy(0.05 * rng.random() * _noise(rng, level.shape[0] // 8, 1.2))
@@ -201,7 +197,7 @@ def _planks(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _hiding_things(rng: np.random.Generator, kind: str, size: int) -> np.ndarray:
-    """(3, N, N) discs ("leaves") or blocks that hide each other, many small and few large ones."""
+    """Discs ("leaves") or blocks ("bricks") that hide each other, many small and few large: (3, N, N)."""
     picture = _ramp(rng, kind, _noise(rng, size, 1.0))
     grain = rng.uniform(0.01, 0.08) * _noise(rng, size, rng.uniform(0.6, 1.2))
     scale = size / 400
@@ -220,7 +216,7 @@ def _hiding_things(rng: np.random.Generator, kind: str, size: int) -> np.ndarray
 
 
 def _screen(rng: np.random.Generator, size: int) -> np.ndarray:
-    """(3, N, N) flat graphics: panels, lines of letters, buttons and pictures, dark on light or light on dark."""
+    """Flat graphics: panels, buttons and lines of letters, dark on light or light on dark: (3, N, N)."""
     themes = (((250, 250, 252), (30, 30, 34)), ((24, 26, 32), (225, 225, 230)), ((236, 238, 242), (50, 60, 80)))
     ground, ink = choose(rng, themes)
     image = Image.new("RGB", (size, size), ground)
@@ -243,7 +239,7 @@ def _screen(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _space(rng: np.random.Generator, size: int) -> np.ndarray:
-    """(3, N, N) darkness with points of light, sometimes a faint nebula."""
+    """Darkness with points of light, sometimes with a faint nebula: (3, N, N)."""
     dark = rng.uniform(0, 0.02)
     picture = np.full((3, size, size), dark, np.float32)
     if rng.random() < 0.5:
@@ -256,7 +252,7 @@ def _space(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _background_texture(rng: np.random.Generator, kind: str, size: int) -> Tensor:
-    """(3, N, N) float32 texture of one of the backgrounds."""
+    """The texture (3, N, N) float32 of a background."""
     whole: dict[str, Callable[[], np.ndarray]] = {
         "leaves": lambda: _hiding_things(rng, kind, size),
         "bricks": lambda: _hiding_things(rng, kind, size),
@@ -278,8 +274,10 @@ def _background_texture(rng: np.random.Generator, kind: str, size: int) -> Tenso
 
 
 def _smear(texture: Tensor, camera: str, travel: float, canvas: _Canvas) -> Tensor:
-    """`texture` as an open shutter leaves it where a pan of `travel` units a clip is fast: half a frame's way at 30
-    frames a second."""
+    """`texture` with motion blur where a pan of `travel` units per clip is fast.
+
+    The shutter is open for half a frame at 30 frames per second.
+    """
     axis = {"left": 2, "right": 2, "up": 1, "down": 1}.get(camera)
     way = 0.5 * travel / (30 * canvas.duration_seconds) * canvas.tile / _TILE_UNITS
     if axis is None or way < 1.5:
@@ -288,9 +286,9 @@ def _smear(texture: Tensor, camera: str, travel: float, canvas: _Canvas) -> Tens
 
 
 def _sampler(texture: Tensor, canvas: _Canvas) -> Callable[[Tensor], Tensor]:
-    """A function that looks up `texture` (3, N, N) at positions (H, W, 2), x then y in units, without end.
+    """A function that samples the endlessly repeated `texture` (3, N, N) at positions (H, W, 2), x then y.
 
-    The positions of one call may span what two and a half frames' short edges and their aspect ratio take.
+    The positions of one call may spread over one and a half times the frame's long edge, plus half a unit.
     """
     size = texture.shape[-1]
     reach = 1.5 * max(canvas.pixels.shape[:2]) / canvas.short + 0.5
@@ -316,7 +314,8 @@ def _shot(
 ) -> Callable[[float], Tensor]:
     """A function from phase to frame (3, H, W): the background, what hides it, and the things in front.
 
-    `around` draws what may stand above and before all that, so that all else is in the same place with and without it.
+    The sky, darkness and silhouettes are drawn from `around`, a generator of their own. So everything else in a scene
+    is the same with and without them.
     """
     under_sky, past_something = around.random(2) < (0.2, 0.12)
     has_horizon = scene.background not in ("sky", "space", "screen") and scene.camera not in ("up", "down", "hand")
@@ -342,8 +341,8 @@ def _shot(
 
 
 def _background(scene: Scene, rng: np.random.Generator, canvas: _Canvas, sky: Overlay | None) -> Painter:
-    """Everything that moves with the camera: the ground, swaying like water or not, nearer ground below it, and the sky
-    above it."""
+    """Paints everything that moves with the camera: the ground, which may sway like water, sometimes nearer ground in
+    front of it, and the sky, if there is one."""
     travel = math.exp(rng.uniform(math.log(0.03), math.log(4.0)))
     look = _camera(scene.camera, travel, rng, canvas)
     texture = _smear(_background_texture(rng, scene.background, canvas.tile), scene.camera, travel, canvas)
@@ -370,7 +369,7 @@ def _background(scene: Scene, rng: np.random.Generator, canvas: _Canvas, sky: Ov
 def _camera(
     camera: str, travel: float, rng: np.random.Generator, canvas: _Canvas
 ) -> Callable[[float], tuple[Tensor, Tensor]]:
-    """A function from phase to where the camera looks, (2,) in units, and the turn and zoom (2, 2) of its picture."""
+    """A function from phase to the camera's position (2,) and the rotation and zoom (2, 2) of its picture."""
     direction = np.array({"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}.get(camera, (0, 0)))
     start = rng.uniform(0, 2, 2)
     sway = rng.uniform(0.01, 0.05) if camera == "hand" else rng.uniform(0, 0.004) * (rng.random() < 0.4)
@@ -390,7 +389,7 @@ def _camera(
 
 
 def _ripple(rng: np.random.Generator, canvas: _Canvas) -> Callable[[Tensor, float], Tensor]:
-    """A function that sways positions (H, W, 2) like water, cloth or smoke."""
+    """A function from positions (H, W, 2) and phase to positions that sway like water, cloth or smoke."""
     fine = rng.uniform(2, 7)
     waves = torch.from_numpy(rng.normal(0, fine, (3, 2))).float()
     turns = 2 * math.pi * rng.uniform(0.1, 1.0, 3) * canvas.duration_seconds
@@ -406,7 +405,7 @@ def _ripple(rng: np.random.Generator, canvas: _Canvas) -> Callable[[Tensor, floa
 
 
 def _open_sky(rng: np.random.Generator, canvas: _Canvas) -> Overlay:
-    """A function that paints a smooth sky of any hour above a skyline, even or ragged, that is far away."""
+    """Paints a smooth sky, of any hour, above a distant skyline that is even or ragged."""
     level, rough = rng.uniform(-0.35, 0.15), choose(rng, (0.004, 0.02, 0.06))
     line = _noise(rng, canvas.tile, rng.uniform(1.0, 1.6))[0]
     ridge = torch.from_numpy(rough * (line - line.mean()) / line.std())
@@ -425,27 +424,25 @@ def _open_sky(rng: np.random.Generator, canvas: _Canvas) -> Overlay:
 
 
 def _darkness(rng: np.random.Generator, canvas: _Canvas) -> Painter:
-    """Paints darkness around what is behind, which ends or is lit within a large circle: a planet from near by, a pool
-    of light."""
+    """Paints darkness outside a large circle, as around a nearby planet or a pool of light."""
     radius, angle, share = rng.uniform(0.2, 3.0), rng.uniform(0, 2 * math.pi), rng.uniform(0.15, 0.65)
     away = radius * torch.tensor([math.cos(angle), math.sin(angle)], dtype=torch.float32)
     edge = torch.quantile((canvas.pixels + away).norm(dim=-1)[::8, ::8].flatten(), 1 - share)
-    steep = canvas.short if rng.random() < 0.6 else rng.uniform(2, 20)  # one over the width of the edge
+    steep = canvas.short if rng.random() < 0.6 else rng.uniform(2, 20)  # 1 / width of the circle's edge
     drift = torch.from_numpy(rng.normal(0, 0.1, 2)).float()
     colour = torch.from_numpy(rng.uniform(0, 0.05) + rng.normal(0, 0.008, 3)).float().clamp(min=0)[:, None, None]
     haze = rng.uniform(0.2, 0.7) * torch.tensor([0.6, 0.85, 1.0])[:, None, None] * (rng.random() < 0.3)
 
     def paint(frame: Tensor, phase: float) -> Tensor:
         beyond = (canvas.pixels + away + drift * phase).norm(dim=-1) - edge
-        hazy = frame + haze * torch.exp(-((beyond / 0.03) ** 2))  # air along the rim of a planet
+        hazy = frame + haze * torch.exp(-((beyond / 0.03) ** 2))  # the air at a planet's rim
         return torch.lerp(hazy, colour.expand_as(frame), (beyond * steep).clamp(0, 1))
 
     return paint
 
 
 def _silhouette(rng: np.random.Generator, canvas: _Canvas) -> Painter:
-    """Paints something dark and ragged that stands before a part of the picture, at one side or two: leaves, rocks, a
-    crowd."""
+    """Paints something dark and ragged in front of one or two sides of the picture, like leaves, rocks or a crowd."""
     sample = _sampler(torch.from_numpy(_noise(rng, canvas.tile, rng.uniform(1.1, 1.8)))[None], canvas)
     angle, share = rng.uniform(0, 2 * math.pi), rng.uniform(0.08, 0.45)
     along = canvas.pixels @ torch.tensor([math.cos(angle), math.sin(angle)], dtype=torch.float32)
@@ -463,7 +460,7 @@ def _silhouette(rng: np.random.Generator, canvas: _Canvas) -> Painter:
 
 
 def _near_ground(scene: Scene, rng: np.random.Generator, canvas: _Canvas) -> Overlay:
-    """A function that paints nearer ground of the same kind below a horizon: it moves faster than what is behind."""
+    """Paints nearer ground of the same kind below a horizon. It moves faster than the ground behind it."""
     sample = _sampler(_background_texture(rng, scene.background, canvas.tile) * rng.uniform(0.7, 1.2), canvas)
     level, speed, bumps = rng.uniform(0.05, 0.35), rng.uniform(1.5, 2.5), rng.uniform(2, 12)
     horizon = level + 0.03 * torch.sin(canvas.pixels[..., 0] * bumps)
@@ -479,7 +476,7 @@ def _near_ground(scene: Scene, rng: np.random.Generator, canvas: _Canvas) -> Ove
 
 
 def _box(canvas: _Canvas, place: np.ndarray, radius: float) -> tuple[slice, slice]:
-    """Rows and columns of the frame that a thing of `radius` at `place` (x, y) can touch."""
+    """The rows and columns of the frame that a thing of `radius` at `place` (x, y) can cover."""
     height, width = canvas.pixels.shape[:2]
     centre = (place[1] * canvas.short + height / 2, place[0] * canvas.short + width / 2)
     reach = radius * canvas.short + 2
@@ -490,7 +487,7 @@ def _box(canvas: _Canvas, place: np.ndarray, radius: float) -> tuple[slice, slic
 
 
 def _shape_distance(shape: str, x: Tensor, y: Tensor) -> Tensor:
-    """Distance, negative inside, from the outline of a shape about 1 in radius."""
+    """The distance from the outline of a shape with a radius of about 1; negative inside."""
     radius = torch.hypot(x, y)
     if shape == "ball":
         return radius - 0.9
@@ -509,7 +506,7 @@ def _shape_distance(shape: str, x: Tensor, y: Tensor) -> Tensor:
 
 
 def _thing_path(motion: str, rng: np.random.Generator) -> Callable[[float], tuple[np.ndarray, float]]:
-    """A function from phase to where the thing is, (2,) in units, and how far it is turned, in radians."""
+    """A function from phase to the thing's position (2,) and its rotation in radians."""
     span, away = rng.uniform(0.35, 0.9), rng.uniform(-0.12, 0.12, 2)
     direction = np.array({"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}.get(motion, (0, 0)))
     hops, start, high = rng.uniform(1.5, 5.0), rng.random(), rng.uniform(0.2, 0.45)
@@ -526,12 +523,12 @@ def _thing_path(motion: str, rng: np.random.Generator) -> Callable[[float], tupl
 
 
 def _thing(scene: Scene, rng: np.random.Generator, canvas: _Canvas) -> Painter:
-    """Paints the thing that the caption names: shaded, textured, lit from one side."""
+    """Paints the thing that the caption names: textured, shaded and lit from one side."""
     path, size = _thing_path(scene.motion, rng), rng.uniform(0.16, 0.30)
     light = torch.from_numpy(rng.normal(0, 0.15, 2)).float()
     grain = torch.from_numpy(_noise(rng, canvas.tile, rng.uniform(0.7, 1.4)) * rng.uniform(0.02, 0.12))
     sample = _sampler(grain[None], canvas)
-    globe = scene.shape == "ball" and rng.random() < 0.5  # turns about an upright axis, not in the picture's plane
+    globe = scene.shape == "ball" and rng.random() < 0.5  # it turns about a vertical axis, not in the picture's plane
     colour = torch.tensor(COLOURS[scene.colour]) + torch.from_numpy(rng.normal(0, 0.03, 3)).float()
 
     def paint(frame: Tensor, phase: float) -> Tensor:
@@ -557,7 +554,7 @@ def _thing(scene: Scene, rng: np.random.Generator, canvas: _Canvas) -> Painter:
 
 
 def _passer_by(rng: np.random.Generator, canvas: _Canvas) -> Painter:
-    """Paints a small dull blob of a changing outline that wanders through, fast or slowly."""
+    """Paints a small dull blob with a changing outline that wanders through the picture, slowly or fast."""
     start, way = rng.uniform(-0.5, 0.5, 2), rng.normal(0, 0.5, 2) * rng.choice([0.2, 1.0, 3.0])
     size, rate = rng.uniform(0.03, 0.08), 2 * math.pi * rng.uniform(0, 6)
     colour = torch.from_numpy(rng.uniform(0.15, 0.8) + rng.normal(0, 0.08, 3)).float()[:, None, None]
@@ -569,9 +566,8 @@ def _passer_by(rng: np.random.Generator, canvas: _Canvas) -> Painter:
         if offset.numel() == 0:
             return frame
         angle = torch.atan2(offset[..., 0], offset[..., 1])
-        alpha = ((1 + 0.25 * torch.sin(3 * angle + rate * phase) - offset.norm(dim=-1)) * size * canvas.short).clamp(
-            0, 1
-        )
+        inside = 1 + 0.25 * torch.sin(3 * angle + rate * phase) - offset.norm(dim=-1)
+        alpha = (inside * size * canvas.short).clamp(0, 1)
         frame[:, rows, columns] = torch.lerp(frame[:, rows, columns], colour.expand(3, *alpha.shape), alpha)
         return frame
 
@@ -579,7 +575,7 @@ def _passer_by(rng: np.random.Generator, canvas: _Canvas) -> Painter:
 
 
 def _snow(rng: np.random.Generator, canvas: _Canvas) -> Painter:
-    """Paints some dozens of falling flakes."""
+    """Paints some dozens of falling snowflakes."""
     height, width = canvas.pixels.shape[:2]
     flakes, sigma = int(rng.integers(30, 120)), 0.005 * canvas.short
     speed = rng.uniform(0.1, 0.6) * (1 + 0.3 * rng.normal(0, 1, flakes)) * canvas.duration_seconds
@@ -597,11 +593,11 @@ def _snow(rng: np.random.Generator, canvas: _Canvas) -> Painter:
 
 
 def _finish(scene: Scene, rng: np.random.Generator, canvas: _Canvas, sample: Tensor) -> Callable[[Tensor, int], Tensor]:
-    """A function from a frame (3, H, W) and its place to bytes, as a good camera gives it at any hour and in any
-    weather: from bright to dim and from vivid to muted, the light a little warm or cold, falling unevenly; as sharp as
-    a lens is, with a little sensor noise. Graphics and darkness keep their light. A few are in letterbox.
+    """A function from a frame (3, H, W) in 0..1 and its place in the clip to uint8, as a good camera records it.
 
-    `sample` is a frame by which to expose.
+    The light is that of any hour and weather: bright to dim, vivid to muted, a little warm or cold, and uneven. The
+    frame is as sharp as a lens makes it, with a little sensor noise. A few clips are in letterbox. "screen" and "space"
+    keep their own light. The brightness range of the frame `sample` sets the exposure.
     """
     low, high = torch.quantile(sample[:, ::4, ::4].mean(dim=0).flatten(), torch.tensor([0.01, 0.99]))
     black, white = 0.18 * rng.random() ** 1.5, 1 - 0.45 * rng.random() ** 1.5
