@@ -7,13 +7,15 @@ from dataclasses import replace
 import gradio as gr
 import numpy as np
 import pytest
-from fakes import RESULT
-from pages import fill_in, wait_for_scores
+from fakes import RESULT, FakeScorer
+from pages import fill_in
 from playwright.sync_api import expect
 
-from vjepa_demo.app import history, score_tab
+from vjepa_demo.app import history
 from vjepa_demo.app.history import scored_clip
+from vjepa_demo.app.score_tab import ScoreTab
 from vjepa_demo.app.session import MAX_REMEMBERED, Session
+from vjepa_demo.schema import RecordError
 
 
 @pytest.fixture
@@ -21,6 +23,12 @@ def session():
     session = Session()
     yield session
     session.close()
+
+
+@pytest.fixture(scope="module")
+def tab() -> ScoreTab:
+    with gr.Blocks():
+        return ScoreTab(lambda _: FakeScorer(), "demo", gr.State())
 
 
 def clip(prompt: str = "a cat", video: str = "/tmp/clip.mp4", **changes):
@@ -53,32 +61,37 @@ def test_no_frames_are_kept_and_what_is_shown_is(session):
 
 
 def test_an_empty_history_shows_nothing_and_what_was_typed_is_escaped(session):
-    assert history.panel(session) == ""
+    assert history.panel(session.history) == ""
     session.history.remember(clip("<script>"))
-    assert "&lt;script&gt;" in history.panel(session)
-    assert "<script" not in history.panel(session)
+    assert "&lt;script&gt;" in history.panel(session.history)
+    assert "<script" not in history.panel(session.history)
 
 
-def test_a_deleted_upload_leaves_its_scores_and_is_not_compared(session, tmp_path, monkeypatch):
+def test_a_deleted_upload_leaves_its_scores_and_is_not_compared(tab, session, tmp_path, monkeypatch):
     (tmp_path / "clip.mp4").write_bytes(b"")
     there, gone = clip(video=str(tmp_path / "clip.mp4")), clip(video=str(tmp_path / "gone.mp4"))
     for each in (there, gone):
         session.history.remember(each)
     told = []
     monkeypatch.setattr(gr, "Warning", told.append)
-    video, prompt, model, *shown = score_tab._restored(gr.EventData(None, {"key": gone.key}), session)
-    assert (video, prompt, model) == (None, "a cat", "demo")
+    restored = tab.restore(gr.EventData(None, {"key": gone.key}), session)
+    assert [restored[field] for field in (tab.video, tab.prompt, tab.model)] == [None, "a cat", "demo"]
     assert "clip.mp4 was deleted" in told[0]
-    assert gone.strip in shown
-    with pytest.raises(gr.Error, match="drop it into Compare again"):
-        history._sent(lambda: gone, None, ())
+    assert restored[tab.strip] == gone.strip
+    assert session.history.shown is gone
+    for key in (gone.key, None):
+        with pytest.raises(RecordError, match="drop it into Compare again"):
+            history.to_compare(session.history, key)
+    assert history.to_compare(session.history, there.key) is there
     assert history.file_of(there) == str(tmp_path / "clip.mp4")
 
 
-def test_a_clip_that_is_no_longer_there_is_explained(session):
+def test_a_clip_that_is_no_longer_there_is_explained(tab, session):
     for visitor in (session, Session()):
         with pytest.raises(gr.Error, match="no longer in the history"):
-            score_tab._restored(gr.EventData(None, {"key": "gone"}), visitor)
+            tab.restore(gr.EventData(None, {"key": "gone"}), visitor)
+    with pytest.raises(RecordError, match="the server has restarted"):
+        history.to_compare(session.history, None)
 
 
 # ---- in the browser --------------------------------------------------------------------------------------------------
@@ -93,7 +106,7 @@ def score(page, path, prompt: str) -> None:
     expect(page.locator("#score-button")).to_be_enabled()
 
 
-def test_one_click_brings_a_clip_back_and_one_sends_it_to_compare(page, browser, served, world):
+def test_one_click_brings_a_clip_back_and_one_sends_it_to_compare(page, new_page, served, world):
     page.goto(served)
     expect(page.locator("#history")).to_be_empty()
     score(page, world, "the earth turns")
@@ -126,22 +139,7 @@ def test_one_click_brings_a_clip_back_and_one_sends_it_to_compare(page, browser,
     expect(page.locator("#compare-prompt-A textarea")).to_have_value("the earth turns")
     expect(page.locator("#compare-button")).to_be_enabled()
 
-    other = browser.new_context().new_page()
+    other = new_page()
     other.goto(served)
     other.locator("#examples tbody tr").first.wait_for()
     expect(other.locator("#history")).to_be_empty()
-    other.context.close()
-
-
-def test_the_history_does_not_stick_out_of_a_phone(browser, served):
-    context = browser.new_context(viewport={"width": 390, "height": 900})
-    page = context.new_page()
-    page.goto(served)
-    expect(page.locator("#model-state")).to_contain_text("ready")
-    page.locator("#examples tbody tr").first.click()
-    wait_for_scores(page)
-    expect(page.locator("#history li")).to_have_count(1)
-    assert page.evaluate("document.documentElement.scrollWidth") == 390
-    results, listed, examples = (page.locator(name).bounding_box() for name in ("#results", "#history", "#examples"))
-    assert results["y"] + results["height"] <= listed["y"] <= examples["y"]
-    context.close()

@@ -8,11 +8,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from itertools import combinations
 
 import pytest
 from fakes import FakeScorer
-from pages import DEMO, PROMPT, ROOT, fill_in, overlap, page_of, upload, wait_for_scores
+from pages import DEMO, PROMPT, ROOT, fill_in, page_of, upload, wait_for_scores
 from playwright.sync_api import APIResponse, Page, Route, expect
 
 from vjepa_demo.config import DIMENSIONS
@@ -45,7 +44,7 @@ def test_upload_prompt_button_radar_equals_the_command_line(page, served, world,
     assert page.locator("#heading .what").inner_text() == f"world.mp4 · “{PROMPT}”"
     expect(page.locator("#heading")).to_contain_text("Scored by demo.")
     about = page.locator("#about-scores").inner_text()
-    assert f"8 frames of 30.0 s seen, and 2 other views. The head of demo learned from {DEMO}" in about
+    assert f"The model saw 8 frames of 30.0 s, and 2 other views. The head of demo learned from {DEMO}" in about
     page.get_by_role("button", name="About this model").click()
     panel = page.locator("#about-model")
     for fact in ("SROCC, Overall", f"{DEMO.srocc['Overall']:.2f}", *DEMO.measured, DEMO.recipe, *DEMO.known_words):
@@ -53,19 +52,6 @@ def test_upload_prompt_button_radar_equals_the_command_line(page, served, world,
     assert DEMO.measured, "what it does on real clips"
     assert re.search(r"decoding \d+ ms · video encoder \d+ ms", about)
     expect(page.locator("#score-button")).to_be_enabled()
-
-
-@pytest.mark.parametrize("width", [1280, 390])
-def test_what_a_model_is_worth_can_be_read_before_it_scores(browser, served, width):
-    page = browser.new_context(viewport={"width": width, "height": 900}).new_page()
-    page.goto(served)
-    page.get_by_role("tab", name="About").click()
-    panel = page.locator("#about-models")
-    for fact in ("SROCC, Overall", f"{DEMO.srocc['Overall']:.2f}", *DEMO.measured):
-        expect(panel).to_contain_text(fact)
-    expect(page.locator("#kept-on-disk")).to_contain_text("features")
-    assert page.evaluate("document.documentElement.scrollWidth") == width
-    page.context.close()
 
 
 def test_an_example_is_scored_with_one_click(page, served):
@@ -122,35 +108,6 @@ def test_what_is_typed_does_not_become_html(page, served, world):
     expect(page.locator("#heading")).to_contain_text("<img src=x")
     assert page.locator("#heading img").count() == 0
     assert page.title() != "owned"
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
-def test_nothing_sticks_out_and_the_radar_can_be_read(browser, served, theme, width):
-    context = browser.new_context(viewport={"width": width, "height": 900})
-    page = context.new_page()
-    page.goto(f"{served}/?__theme={theme}")
-    page.locator("#examples tbody tr").first.click()
-    wait_for_scores(page)
-    assert page.evaluate("document.documentElement.scrollWidth") == width
-    expect(page.locator("#heading")).to_be_in_viewport()  # on a phone too: the page goes to what was asked for
-    ink = page.evaluate("getComputedStyle(document.querySelector('#radar .angularaxistick text')).fill")
-    text = page.evaluate("getComputedStyle(document.querySelector('#heading b')).color")
-    assert ink == text
-    lightness = sum(map(int, re.findall(r"\d+", ink)[:3])) / 3
-    assert lightness > 180 if theme == "dark" else lightness < 80
-    chart = page.locator("#radar .main-svg").first.bounding_box()
-    names, words = (page.locator(f"#radar .{axis}-axis text").all() for axis in ("angular", "radial"))
-    boxes = [text.bounding_box() for text in (*names, *words)]
-    assert [text.inner_html() for text in words] == ["1 Bad", "2 Poor", "3 Fair", "4 Good", "5 Excellent"]
-    for box in boxes:
-        assert chart["x"] <= box["x"]
-        assert box["x"] + box["width"] <= chart["x"] + chart["width"]
-    for box in boxes[len(names) :]:
-        assert box["width"] > 1.5 * box["height"]  # the words lie flat
-    for one, other in combinations(boxes, 2):
-        assert not overlap(one, other)
-    context.close()
 
 
 # ---- with a scorer that the test holds back --------------------------------------------------------------------------
