@@ -7,7 +7,7 @@ from tables import HEADER, messages, overall
 
 from vjepa_demo.config import DIMENSIONS
 from vjepa_demo.data import table as table_module
-from vjepa_demo.data.table import LABEL_RANGES, read_labels
+from vjepa_demo.data.table import DETECTED_RANGES, read_labels
 from vjepa_demo.schema import LabelRange, RecordError
 
 
@@ -123,12 +123,12 @@ def test_all_problems_are_reported_together_by_line(table):
         43: ["Prompt is empty; the text the video was made from was expected"],
         44: [
             "Alignment_MOS is “abc”, not a number; leave it empty if there is no label",
-            "Overall_MOS is 9, outside 1 to 5; mend it, or declare the label range",
+            "Overall_MOS is 9, outside 1 to 5; correct it, or declare the label range",
         ],
         45: ["no label in Traditional_MOS, Alignment_MOS, Aesthetic_MOS, Temporal_MOS, Overall_MOS"],
         47: ["the same video and prompt as line 9; keep one of them"],
-        48: ["8 cells, but the header has 7; a prompt that holds the separator must be in quotes"],
-        49: ["4 cells, but the header has 7; a prompt that holds the separator must be in quotes"],
+        48: ["8 cells, but the header has 7; put a prompt with separators in quotes"],
+        49: ["4 cells, but the header has 7; put a prompt with separators in quotes"],
         50: ["Prompt has 2,001 characters; 2,000 at most"],
         51: [
             "Overall_MOS is “inf”, not a number; leave it empty if there is no label",
@@ -170,7 +170,7 @@ def test_an_unknown_split_is_a_problem_of_its_row(table):
 # ---- label ranges ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("low", "high"), LABEL_RANGES)
+@pytest.mark.parametrize(("low", "high"), DETECTED_RANGES)
 def test_a_common_range_is_detected_and_mapped_to_1_to_5(table, low, high):
     middle = (low + high) / 2
     found = read_labels(table(*overall(low, middle, high)))
@@ -188,7 +188,7 @@ def test_a_declared_range_holds_whatever_the_labels_are(table):
     found = read_labels(table(*overall(1, 2.5, 4, 4.5)), label_range=(1, 4))
     assert found.label_range == LabelRange(1, 4, declared=True)
     assert [row.labels["Overall"] for row in found.rows] == [1, 3, 5]
-    assert messages(found) == {5: ["overall is 4.5, outside 1 to 4; mend it, or declare the label range"]}
+    assert messages(found) == {5: ["overall is 4.5, outside 1 to 4; correct it, or declare the label range"]}
     assert found.notes == ()
 
 

@@ -1,4 +1,4 @@
-"""A CSV or TSV becomes rows with labels: columns found, ranges detected, problems told by line."""
+"""A CSV or TSV becomes rows with labels: its columns found, the range of its labels detected, its problems by line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 
 import pandas as pd
@@ -22,7 +22,7 @@ from vjepa_demo.config import (
 )
 from vjepa_demo.data.cells import NUMBER, as_written, path_parts, plain
 from vjepa_demo.schema import LabelRange, RecordError, RecordProblem, SplitName, prompt_key
-from vjepa_demo.wording import counted, shortened
+from vjepa_demo.wording import counted, listed, shortened
 
 
 def _label_column_names(dimension: str) -> tuple[str, ...]:
@@ -31,7 +31,7 @@ def _label_column_names(dimension: str) -> tuple[str, ...]:
     return (*names, "mos") if dimension == "Overall" else names
 
 
-# How a table may call its columns, in any case and with any punctuation. The first name wins where several are there.
+# How a table may call its columns, in any case and with any punctuation. Of several columns the first name wins.
 COLUMN_NAMES: Mapping[str, tuple[str, ...]] = {
     "video": (
         *("videoname", "video", "videopath", "videofile", "videofilename"),
@@ -48,18 +48,18 @@ SPLIT_NAMES: Mapping[str, SplitName] = {
 NO_LABEL = ("", "nan", "na", "n/a", "null", "none", "-")
 SEPARATORS = (",", ";", "\t")
 
-# Scales that are recognised, in this order: the first that holds nearly all labels. One typing error among thousands
-# must not turn 1 to 5 into 0 to 100; what lies outside is reported row by row.
-LABEL_RANGES = ((1.0, 5.0), (0.0, 1.0), (0.0, 5.0), (1.0, 10.0), (0.0, 10.0), (0.0, 100.0))
+# The first of these ranges that holds nearly all labels is taken: one typing error among thousands must not turn
+# 1 to 5 into 0 to 100. Labels outside it are reported by line.
+DETECTED_RANGES = ((1.0, 5.0), (0.0, 1.0), (0.0, 5.0), (1.0, 10.0), (0.0, 10.0), (0.0, 100.0))
 DETECTED_SHARE = 0.95
-ENOUGH_LABELS = 20  # for their highest to say something about the scale
+ENOUGH_LABELS = 20  # for the highest of them to say something about the range
 
 
 @dataclass(frozen=True)
 class Table:
-    """A CSV or TSV as text: `rows` are (line, cells), cells stripped, not always as many as the header has.
+    """A CSV or TSV as text: `rows` are (line, cells), the cells stripped; a row may have more or fewer than the header.
 
-    `fields` maps keys of `COLUMN_NAMES` to the index of the column that holds them.
+    `fields` maps the keys of `COLUMN_NAMES` that the table has to the indices of their columns.
     """
 
     path: Path
@@ -70,13 +70,13 @@ class Table:
 
     @property
     def shown(self) -> dict[str, str]:
-        """What the columns of `fields` are called in the file."""
+        """How the table calls the columns of `fields`."""
         return {field: self.header[index] for field, index in self.fields.items()}
 
 
 @dataclass(frozen=True)
 class LabelRow:
-    """A row that can be used once its video is found; labels are scores from 1 to 5, in the order of `DIMENSIONS`."""
+    """A row that can be used once its video is found. Labels are scores from 1 to 5, in the order of `DIMENSIONS`."""
 
     line: int
     name: str
@@ -87,9 +87,9 @@ class LabelRow:
 
 @dataclass(frozen=True)
 class LabelTable:
-    """What a labelled CSV or TSV holds: `num_rows` rows, those that can be used and the problems of the others.
+    """A labelled CSV or TSV of `num_rows` rows: the rows that can be used, and the problems of the others.
 
-    `notes` are sentences for the person: what was guessed, what was ignored.
+    `notes` are sentences for the person: what was guessed and what was ignored.
     """
 
     path: Path
@@ -103,33 +103,45 @@ class LabelTable:
 def read_labels(csv_path: str | Path, *, label_range: tuple[float, float] | None = None) -> LabelTable:
     """The rows of a CSV or TSV with a video, a prompt and at least one label each, and the problems of the others.
 
-    `label_range` declares the (lowest, highest) label there can be; without it, one of `LABEL_RANGES` is detected.
+    `label_range` declares the (lowest, highest) possible label; without it, one of `DETECTED_RANGES` is detected.
     Labels are mapped linearly from it to 1..5. An empty label is no label.
 
     Raises:
-        RecordError: if the file is not UTF-8 text, lacks a column, or holds labels of a scale that is not recognised.
+        RecordError: if the file is not UTF-8 text or lacks a column, or if its labels fit no known range.
     """
-    _check_label_range(label_range)
+    declared = _declared(label_range)
     table = read_table(csv_path, required=("video", "prompt", "labels"))
     frame, problems = _as_frame(table)
     numbers = _label_numbers(frame)
-    chosen = _choose_range(table, numbers, label_range)
-    problems += _label_problems(frame, numbers, chosen, table.shown) + _unlabelled(frame, numbers, table.shown)
+    chosen = declared or _detect_range(table.path, numbers)
+    problems += _label_problems(frame, numbers, chosen, table.shown)
+    columns = ", ".join(table.shown[name] for name in numbers)
+    unlabelled = frame.index[_is_empty(frame, numbers).all(axis=1)]
+    problems += [RecordProblem(int(line), f"no label in {columns}") for line in unlabelled]
     problems += _row_problems(frame, table.shown)
+    unusable = {problem.line for problem in problems}
+    splits = frame["split"] if "split" in frame else [""] * len(frame)
+    rows = zip(frame.index, frame["video"], frame["prompt"], _scores(numbers, chosen), splits, strict=True)
+    ignored = [name or "(no name)" for index, name in enumerate(table.header) if index not in table.fields.values()]
     return LabelTable(
         path=table.path,
-        rows=tuple(_usable_rows(frame, numbers, chosen, {problem.line for problem in problems})),
+        rows=tuple(
+            LabelRow(int(line), name, prompt, scores, SPLIT_NAMES.get(split.casefold()))
+            for line, name, prompt, scores, split in rows
+            if line not in unusable
+        ),
         problems=by_line(problems),
         label_range=chosen,
         num_rows=len(table.rows),
-        notes=tuple(_ignored_note(table) + _range_notes(numbers, chosen)),
+        notes=(*([f"Ignored columns: {', '.join(ignored)}."] if ignored else []), *_range_notes(numbers, chosen)),
     )
 
 
 def read_table(csv_path: str | Path, *, required: Collection[str]) -> Table:
-    """The text of a CSV or TSV and the columns it has: `required` are "video", "prompt", "labels" (one dimension).
+    """The text of a CSV or TSV and the columns it has.
 
-    Two columns that could each hold the same are refused, labels only where they are required.
+    `required` names columns that it must have: "video", "prompt", "labels" (of at least one dimension). Two columns
+    that could each be the video or the prompt are refused; so are those of a dimension where labels are required.
 
     Raises:
         RecordError: if the file is not UTF-8 text, holds no rows, or lacks a required column.
@@ -155,25 +167,25 @@ def row_problems(table: Table) -> dict[int, str]:
 def row_labels(
     table: Table, *, label_range: tuple[float, float] | None = None
 ) -> tuple[dict[int, dict[str, float]], tuple[str, ...]]:
-    """By line the labels that can be used, as scores from 1 to 5; and notes on those that cannot, and on the range."""
-    _check_label_range(label_range)
+    """By line the labels that can be used, as scores from 1 to 5; and notes on the others and on the range.
+
+    Raises:
+        RecordError: if `label_range` is no range.
+    """
+    declared = _declared(label_range)
     frame, _ = _as_frame(table)
     numbers = _label_numbers(frame)
     try:
-        chosen = _choose_range(table, numbers, label_range)
+        chosen = declared or _detect_range(table.path, numbers)
     except RecordError as error:
         return {}, (f"Labels are left out: {error}.",)
-    problems = by_line(_label_problems(frame, numbers, chosen, table.shown))
     usable = numbers.where((numbers >= chosen.low) & (numbers <= chosen.high))
     labels = dict(zip(map(int, frame.index), _scores(usable, chosen), strict=True))
-    return labels, (*_range_notes(usable, chosen), *_left_out_note(problems))
-
-
-def _left_out_note(problems: Sequence[RecordProblem]) -> list[str]:
-    if not problems:
-        return []
-    shown = "; ".join(map(str, problems[:3])) + ("; ..." if len(problems) > 3 else "")
-    return [f"{counted(len(problems), 'label')} left out: {shown}."]
+    notes = _range_notes(usable, chosen)
+    if problems := by_line(_label_problems(frame, numbers, chosen, table.shown)):
+        shown = "; ".join(map(str, problems[:3])) + ("; ..." if len(problems) > 3 else "")
+        notes.append(f"{counted(len(problems), 'label')} left out: {shown}.")
+    return labels, tuple(notes)
 
 
 def added_columns(header: Iterable[str]) -> tuple[str, ...]:
@@ -183,16 +195,14 @@ def added_columns(header: Iterable[str]) -> tuple[str, ...]:
     endings = ("", "_score", *(f"_score_{number}" for number in range(2, len(taken) + 3)))
     scores = ([f"{name}{ending}" for name in DIMENSIONS] for ending in endings)
     free = next(names for names in scores if not taken & {name.casefold() for name in names})
-    return *free, *(_free_name(name, taken) for name in ("unknown_words", "not_meaningful", "error", "scored_by"))
-
-
-def _free_name(name: str, taken: Collection[str]) -> str:
-    numbered = (f"{name}_{number}" for number in count(2))
-    return name if name not in taken else next(each for each in numbered if each not in taken)
+    for name in ("unknown_words", "not_meaningful", "error", "scored_by"):
+        numbered = (f"{name}_{number}" for number in count(2))
+        free.append(next(each for each in chain([name], numbered) if each not in taken))
+    return tuple(free)
 
 
 def _score_columns(header: Sequence[str]) -> set[int]:
-    """Where scores stand that `added_columns` named: what a model said is no label."""
+    """The indices of columns that `added_columns` named for scores: what a model predicted is no label."""
     found: set[int] = set()
     for end, name in enumerate(header):
         if not re.fullmatch(r"scored_by(_\d+)?", name):
@@ -205,16 +215,22 @@ def _score_columns(header: Sequence[str]) -> set[int]:
     return found
 
 
-def _check_label_range(label_range: tuple[float, float] | None) -> None:
+def _declared(label_range: tuple[float, float] | None) -> LabelRange | None:
+    """The range that was declared, if one was.
+
+    Raises:
+        RecordError: if it does not go from a lower number to a higher one.
+    """
     if label_range is None:
-        return
+        return None
     low, high = label_range
     if not (-float("inf") < low < high < float("inf")):
         raise RecordError(f"the label range is {low:g} to {high:g}; the lowest label comes first, such as 0 to 100")
+    return LabelRange(low, high, declared=True)
 
 
 def _read_text(path: Path) -> str:
-    """The file's text. UTF-8, or UTF-16 as Excel's "Unicode text" has it: no encoding is guessed."""
+    """The file's text, from UTF-8, or from UTF-16 as in Excel's "Unicode text"; no other encoding is guessed."""
     if not path.is_file():
         raise RecordError(f"{path}: no such file; a CSV or TSV of labels was expected")
     if path.stat().st_size > MAX_TABLE_BYTES:
@@ -237,7 +253,7 @@ def _read_text(path: Path) -> str:
 
 
 def _find_separator(text: str) -> str:
-    """The separator under which most of the header's columns are known."""
+    """The separator that finds the most known columns in the header, and then the most columns."""
     first = next((line for line in text.splitlines() if line.strip()), "")
 
     def columns(separator: str) -> tuple[int, int]:
@@ -249,14 +265,20 @@ def _find_separator(text: str) -> str:
 
 
 def _read_rows(path: Path, text: str, separator: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header, and each row that is not blank with the line on which it begins; cells are stripped."""
+    """The header, and each row that is not blank with the line on which it begins. Cells are stripped."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     rows, line = [], 1
     try:
         for cells in reader:
-            if any(cell.strip() for cell in cells):
-                rows.append((line, [as_written(cell).strip() for cell in cells]))
-                _check_cells(path, *rows[-1])
+            cells = [as_written(cell).strip() for cell in cells]
+            longest = max(map(len, cells), default=0)
+            if longest > MAX_CELL_CHARACTERS:
+                raise RecordError(
+                    f"{path.name}: the row that begins on line {line} has a cell of {longest:,} characters; "
+                    f"{MAX_CELL_CHARACTERS:,} at most: shorten it, or look for a quote that is not closed"
+                )
+            if longest:
+                rows.append((line, cells))
             line = reader.line_num + 1
     except csv.Error as error:
         raise RecordError(
@@ -268,17 +290,8 @@ def _read_rows(path: Path, text: str, separator: str) -> tuple[list[str], list[t
     return rows[0][1], rows[1:]
 
 
-def _check_cells(path: Path, line: int, cells: Sequence[str]) -> None:
-    longest = max(map(len, cells))
-    if longest > MAX_CELL_CHARACTERS:
-        raise RecordError(
-            f"{path.name}: the row that begins on line {line} has a cell of {longest:,} characters; "
-            f"{MAX_CELL_CHARACTERS:,} at most: shorten it, or look for a quote that is not closed"
-        )
-
-
 def _find_columns(path: Path, header: Sequence[str], required: Collection[str]) -> tuple[dict[str, int], list[str]]:
-    """Which column holds what, a key of `COLUMN_NAMES` to an index; and notes on labels that several could be."""
+    """The index of the column for each key of `COLUMN_NAMES` that has one; and notes on labels in several columns."""
     found: dict[str, int] = {}
     problems: list[str] = []
     notes: list[str] = []
@@ -288,72 +301,59 @@ def _find_columns(path: Path, header: Sequence[str], required: Collection[str]) 
         first = [index for index in candidates if plain(header[index]) == names[0]]
         chosen = first or candidates
         if len(chosen) > 1:
-            columns = " and ".join(f"“{header[index]}”" for index in chosen)
+            columns = listed([f"“{header[index]}”" for index in chosen])
             needed = field in ("video", "prompt") or "labels" in required
-            (problems if needed else notes).append(f"the columns {columns} could each be the {field}: keep one")
+            (problems if needed else notes).append(f"The columns {columns} could each be the {field}: keep one")
         elif chosen:
             found[field] = chosen[0]
         elif field in required:
-            problems.append(f"no column for the {field}: call it {'video_name' if field == 'video' else 'Prompt'}")
+            problems.append(f"No column for the {field}: call it {'video_name' if field == 'video' else 'Prompt'}")
     if not problems and "labels" in required and not found.keys() & set(DIMENSIONS):
         wanted = ", ".join(f"{name}_MOS" for name in DIMENSIONS)
-        problems.append(f"no column of labels: at least one of {wanted} was expected")
+        problems.append(f"No column of labels: at least one of {wanted} was expected")
     if problems:
-        raise RecordError(f"{path.name} has the columns {', '.join(header)}. " + ". ".join(map(_capital, problems)))
-    return found, [f"{_capital(note)}." for note in notes]
+        raise RecordError(f"{path.name} has the columns {', '.join(header)}. " + ". ".join(problems))
+    return found, [f"{note}." for note in notes]
 
 
 def _as_frame(table: Table) -> tuple[pd.DataFrame, list[RecordProblem]]:
-    """The known columns as text, indexed by line, of the rows that have as many cells as the header."""
-    lines, kept, problems = [], [], []
+    """The known columns as text, indexed by line, and the problems of rows with another width than the header's."""
+    kept, problems = {}, []
     width = len(table.header)
     for line, cells in table.rows:
-        if len(cells) < width or any(cells[width:]):
-            problems.append(
-                RecordProblem(
-                    line,
-                    f"{counted(len(cells), 'cell')}, but the header has {width}; "
-                    "a prompt that holds the separator must be in quotes",
-                )
-            )
+        if len(cells) >= width and not any(cells[width:]):
+            kept[line] = [cells[index] for index in table.fields.values()]
             continue
-        lines.append(line)
-        kept.append([cells[index] for index in table.fields.values()])
-    return pd.DataFrame(kept, index=lines, columns=list(table.fields), dtype=object), problems
+        message = f"{counted(len(cells), 'cell')}, but the header has {width}; put a prompt with separators in quotes"
+        problems.append(RecordProblem(line, message))
+    frame = pd.DataFrame(list(kept.values()), index=list(kept), columns=list(table.fields), dtype=object)
+    return frame, problems
 
 
 def _label_numbers(frame: pd.DataFrame) -> pd.DataFrame:
-    """The labels of each dimension that has a column, NaN where there is no number."""
-    return frame[[name for name in DIMENSIONS if name in frame]].apply(_as_numbers)
-
-
-def _choose_range(table: Table, numbers: pd.DataFrame, declared: tuple[float, float] | None) -> LabelRange:
-    return LabelRange(*declared, declared=True) if declared else _detect_range(table.path, numbers)
-
-
-def _as_numbers(column: pd.Series) -> pd.Series:
-    """Float64; NaN where there is no label or no number. 3,5 is three and a half."""
-    text = column.astype(str).str.replace(r"^([+-]?\d+),(\d+)$", r"\1.\2", regex=True)
-    number = text.str.fullmatch(NUMBER)
-    return pd.to_numeric(text.where(number.astype(bool)), errors="coerce").astype("float64")
+    """The labels of each dimension that has a column, float64; NaN where there is no label or no number."""
+    text = frame[[name for name in DIMENSIONS if name in frame]].astype(str)
+    text = text.replace(r"^([+-]?\d+),(\d+)$", r"\1.\2", regex=True)  # 3,5 is three and a half
+    is_number = text.apply(lambda column: column.str.fullmatch(NUMBER).astype(bool))
+    return text.where(is_number).apply(pd.to_numeric, errors="coerce").astype("float64")
 
 
 def _detect_range(path: Path, numbers: pd.DataFrame) -> LabelRange:
     labels = pd.Series(numbers.to_numpy().ravel()).dropna()
     if labels.empty:
         return LabelRange()
-    for low, high in LABEL_RANGES:
+    for low, high in DETECTED_RANGES:
         if labels.between(low, high).mean() >= DETECTED_SHARE:
             return LabelRange(low, high)
-    known = ", ".join(str(LabelRange(*each)) for each in LABEL_RANGES)
+    known = ", ".join(str(LabelRange(*each)) for each in DETECTED_RANGES)
     raise RecordError(
         f"{path.name}: the labels run from {labels.min():g} to {labels.max():g}, "
-        f"which fits none of the scales {known}; declare the label range"
+        f"which fits none of the ranges {known}; declare the label range"
     )
 
 
 def _range_notes(numbers: pd.DataFrame, label_range: LabelRange) -> list[str]:
-    """What a person should know before they trust a detected range."""
+    """What a person must know before they trust a range that was detected."""
     low, high = numbers.min().min(), numbers.max().max()
     if label_range.declared or pd.isna(low):
         return []
@@ -367,16 +367,11 @@ def _range_notes(numbers: pd.DataFrame, label_range: LabelRange) -> list[str]:
     return notes
 
 
-def _ignored_note(table: Table) -> list[str]:
-    ignored = [name or "(no name)" for index, name in enumerate(table.header) if index not in table.fields.values()]
-    return [f"Ignored columns: {', '.join(ignored)}."] if ignored else []
-
-
 def _label_problems(
     frame: pd.DataFrame, numbers: pd.DataFrame, label_range: LabelRange, shown: Mapping[str, str]
 ) -> list[RecordProblem]:
     """Labels that are no number or lie outside the range."""
-    empty = _empty_labels(frame, numbers)
+    empty = _is_empty(frame, numbers)
     outside = numbers.notna() & ~((numbers >= label_range.low) & (numbers <= label_range.high))
     problems = []
     for name in numbers:
@@ -384,24 +379,20 @@ def _label_problems(
             message = f"{shown[name]} is “{shortened(text)}”, not a number; leave it empty if there is no label"
             problems.append(RecordProblem(int(line), message))
         for line, text in frame.loc[outside[name], name].items():
-            message = f"{shown[name]} is {shortened(text)}, outside {label_range}; mend it, or declare the label range"
+            message = (
+                f"{shown[name]} is {shortened(text)}, outside {label_range}; correct it, or declare the label range"
+            )
             problems.append(RecordProblem(int(line), message))
     return problems
 
 
-def _unlabelled(frame: pd.DataFrame, numbers: pd.DataFrame, shown: Mapping[str, str]) -> list[RecordProblem]:
-    """Rows without any label."""
-    columns = ", ".join(shown[name] for name in numbers)
-    lines = frame.index[_empty_labels(frame, numbers).all(axis=1)]
-    return [RecordProblem(int(line), f"no label in {columns}") for line in lines]
-
-
-def _empty_labels(frame: pd.DataFrame, numbers: pd.DataFrame) -> pd.DataFrame:
+def _is_empty(frame: pd.DataFrame, numbers: pd.DataFrame) -> pd.DataFrame:
+    """Whether each cell of `numbers` says that there is no label."""
     return pd.DataFrame({name: frame[name].astype(str).str.casefold().isin(NO_LABEL) for name in numbers})
 
 
 def _row_problems(frame: pd.DataFrame, shown: Mapping[str, str]) -> list[RecordProblem]:
-    """Rows without a video or a prompt, with too long a prompt, an unknown split, or like an earlier row."""
+    """Rows without a video or a prompt, with a prompt that is too long, with an unknown split, or seen before."""
     problems = []
     seen: dict[tuple[tuple[str, ...], str], int] = {}
     splits = frame["split"] if "split" in frame else [""] * len(frame)
@@ -417,10 +408,11 @@ def _row_problems(frame: pd.DataFrame, shown: Mapping[str, str]) -> list[RecordP
 
 
 def _row_messages(name: str, prompt: str | None, shown: Mapping[str, str]) -> list[str]:
-    """What is wrong with the name of a video and with its prompt; None where the table has no prompts."""
+    """What is wrong with the name of a video and with its prompt (None where the table has no prompts)."""
     messages = []
     if not path_parts(name):
-        messages.append(f"{shown['video']} is {_quoted(name)}; the name of a video file was expected")
+        given = f"“{shortened(name.replace(chr(0), '?'))}”" if name.strip() else "empty"
+        messages.append(f"{shown['video']} is {given}; the name of a video file was expected")
     if prompt == "":
         messages.append(f"{shown['prompt']} is empty; the text the video was made from was expected")
     if prompt and len(prompt) > MAX_PROMPT_CHARACTERS:
@@ -428,20 +420,8 @@ def _row_messages(name: str, prompt: str | None, shown: Mapping[str, str]) -> li
     return messages
 
 
-def _usable_rows(
-    frame: pd.DataFrame, numbers: pd.DataFrame, label_range: LabelRange, problem_lines: Collection[int]
-) -> Iterator[LabelRow]:
-    splits = frame["split"] if "split" in frame else [""] * len(frame)
-    labels = _scores(numbers, label_range)
-    for line, name, prompt, split, scores in zip(
-        frame.index, frame["video"], frame["prompt"], splits, labels, strict=True
-    ):
-        if line not in problem_lines:
-            yield LabelRow(int(line), name, prompt, scores, SPLIT_NAMES.get(split.casefold()))
-
-
 def _scores(numbers: pd.DataFrame, label_range: LabelRange) -> Iterator[dict[str, float]]:
-    """The labels of each row as scores from 1 to 5, those there are."""
+    """The labels that each row has, as scores from 1 to 5."""
     rows = numbers.itertuples(index=False, name=None) if len(numbers.columns) else [()] * len(numbers)
     for row in rows:
         yield {
@@ -452,12 +432,5 @@ def _scores(numbers: pd.DataFrame, label_range: LabelRange) -> Iterator[dict[str
 
 
 def by_line(problems: Iterable[RecordProblem]) -> tuple[RecordProblem, ...]:
+    """`problems` in the order of their lines."""
     return tuple(sorted(problems, key=lambda problem: problem.line))
-
-
-def _quoted(text: str) -> str:
-    return f"“{shortened(text.replace(chr(0), '?'))}”" if text.strip() else "empty"
-
-
-def _capital(sentence: str) -> str:
-    return sentence[0].upper() + sentence[1:]
