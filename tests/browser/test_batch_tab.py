@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import threading
-import zipfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,17 +17,27 @@ import gradio as gr
 import pandas as pd
 import pytest
 from fakes import RESULT
+from gradio.blocks import Block
 from pages import fill_in, page_of, wait_for_scores
 from playwright.sync_api import Page, expect
 
 from vjepa_demo.app import batch_html as batch_render
 from vjepa_demo.app import batch_tab
+from vjepa_demo.app.batch_tab import BatchTab
 from vjepa_demo.app.session import Session
 from vjepa_demo.app.turns import Turns, in_turn
 from vjepa_demo.config import ASSETS, DIMENSIONS
 from vjepa_demo.model.checkpoint import read_checkpoint
-from vjepa_demo.schema import DemoError, VideoError, VideoScores
-from vjepa_demo.tasks.batch import BatchRow, RowResult
+from vjepa_demo.schema import (
+    BatchRow,
+    BatchSummary,
+    DemoError,
+    GroupScores,
+    RowResult,
+    TrainedOn,
+    VideoError,
+    VideoScores,
+)
 
 SAMPLE = ASSETS / "sample"
 CLIPS = [SAMPLE / f"clip_000{number}.mp4" for number in range(6)]
@@ -109,7 +119,7 @@ def test_the_sample_data_set_from_one_click_to_metrics_and_a_csv_equal_to_the_sc
 
     table = download(page, tmp_path / "scores.csv")
     labels = pd.read_csv(SAMPLE / "labels.csv", dtype=str)
-    assert list(table) == [*labels, *DIMENSIONS, "unknown_words", "error", "scored_by"]
+    assert list(table) == [*labels, *DIMENSIONS, "unknown_words", "not_meaningful", "error", "scored_by"]
     assert table[list(labels)].astype(str).equals(labels)
     assert set(table["scored_by"]) == {f"demo@{read_checkpoint(ASSETS / 'demo').weights_sha256[:8]}"}
     written = written_rows(table)
@@ -119,22 +129,6 @@ def test_the_sample_data_set_from_one_click_to_metrics_and_a_csv_equal_to_the_sc
     worst = table["Overall"].nsmallest(50).index + 2
     page.wait_for_function(SHOWS_LINES, arg=[str(line) for line in worst])
     assert [f"{value:.2f}" for value in sorted(table["Overall"])[:50]] == [row[-1] for row in shown_rows(page).values()]
-
-
-@pytest.fixture(scope="module")
-def own_table(tmp_path_factory) -> tuple[Path, Path]:
-    """Twelve rows by two generators: one names no file, one has no prompt, one file is no video."""
-    folder = tmp_path_factory.mktemp("own")
-    table = pd.read_csv(SAMPLE / "labels.csv").head(12)[["video_name", "Prompt"]]
-    table["Generator"] = ["<b>Sora", "Wan"] * 6
-    table.loc[4, "video_name"] = "gone.mp4"
-    table.loc[7, "Prompt"] = ""
-    table.to_csv(folder / "mine.tsv", sep="\t", index=False)
-    with zipfile.ZipFile(folder / "clips.zip", "w") as archive:
-        for name in table["video_name"].drop(4):
-            content = b"no video" if name == "clip_0002.mp4" else (SAMPLE / name).read_bytes()
-            archive.writestr(f"clips/{name}", content)
-    return folder / "mine.tsv", folder / "clips.zip"
 
 
 def test_broken_rows_have_their_error_while_the_others_are_scored_and_ranked(page, served, own_table, tmp_path):
@@ -219,29 +213,6 @@ def test_a_table_that_cannot_be_used_is_explained_and_nothing_old_stays(page, se
     expect(page.locator("#batch-check")).to_contain_text("Score many clips at once")
 
 
-@pytest.mark.parametrize("width", [390, 1280])
-def test_nothing_sticks_out(browser, served, own_table, width):
-    context = browser.new_context(viewport={"width": width, "height": 900})
-    page = context.new_page()
-    open_tab(page, served)
-    assert page.evaluate("document.documentElement.scrollWidth") == width
-    add(page, own_table[1], table=own_table[0])
-    start(page)
-    wait_until_done(page, "Done")
-    page.locator("#leaderboard-chart .js-plotly-plot .trace").first.wait_for()
-    assert page.evaluate("document.documentElement.scrollWidth") == width
-    expect(page.locator(".modebar-container").first).to_be_hidden()
-    overall = page.locator("#leaderboard td[data-dimension=Overall]").first.bounding_box()
-    assert overall["x"] + overall["width"] <= width
-    cells = page.locator("#batch-rows tr:has(.value)").first.locator(".value").all()
-    assert all(cell.bounding_box()["x"] + cell.bounding_box()["width"] <= width for cell in cells)
-    page.click("#batch-sample")
-    wait_until_done(page, "Done: 60")
-    wide = page.locator("#batch-metrics .wide")
-    assert width == 390 or wide.evaluate("each => each.scrollWidth === each.clientWidth")
-    context.close()
-
-
 # ---- with a scorer that the test holds back --------------------------------------------------------------------------
 
 
@@ -252,6 +223,7 @@ class HeldBack:
     model_id = "demo@0a1b2c3d"
     hardware = "CPU test"
     trained_on = RESULT.trained_on
+    result = RESULT
 
     def __init__(self, rows: int = 0) -> None:
         self.scored: list[tuple[str, str]] = []
@@ -264,7 +236,7 @@ class HeldBack:
         return self
 
     def score(self, video: Any, prompt: str, *, with_frames: bool = True, on_step: Any = None) -> VideoScores:
-        return replace(RESULT, video=str(video), prompt=prompt)
+        return replace(self.result, video=str(video), prompt=prompt)
 
     def score_all(self, requests: Iterable[tuple[Any, str]], **_: Any) -> Iterator[VideoScores | DemoError]:
         for video, prompt in requests:
@@ -281,7 +253,7 @@ def held_back() -> Iterator[tuple[HeldBack, str]]:
         scorer.let(1000)
 
 
-def test_stop_keeps_what_is_done_and_go_on_does_the_rest_once(page, held_back, tmp_path):
+def test_stop_keeps_what_is_done_and_resume_does_the_rest_once(page, held_back, tmp_path):
     scorer, address = held_back
     open_tab(page, address)
     add(page, *CLIPS, prompt="a cat")
@@ -299,12 +271,12 @@ def test_stop_keeps_what_is_done_and_go_on_does_the_rest_once(page, held_back, t
     wait_until_done(page, "Stopped: 3 of 6 rows scored, 3 left")
     stopped = download(page, tmp_path / "stopped.csv")
     assert len(stopped) == 3
-    expect(page.locator("#batch-hint")).to_have_text("Go on scores the 3 rows that are left, with demo.")
+    expect(page.locator("#batch-hint")).to_have_text("Resume scores the remaining 3 rows with demo.")
 
     scorer.let(3)
-    page.click("#batch-go-on")
+    page.click("#batch-resume")
     wait_until_done(page, "Done: 6 of 6 rows scored")
-    expect(page.locator("#batch-go-on")).to_be_hidden()
+    expect(page.locator("#batch-resume")).to_be_hidden()
     expect(page.get_by_label("Best Overall")).to_be_checked()
     assert list(shown_rows(page)) == list(range(2, 8))  # equal scores: not the latest first
     assert scorer.scored == [(clip.name, "a cat") for clip in CLIPS]
@@ -314,7 +286,7 @@ def test_stop_keeps_what_is_done_and_go_on_does_the_rest_once(page, held_back, t
     assert shown_rows(page) == written_rows(csv)
 
 
-def test_a_single_score_does_not_wait_for_batches(page, browser, held_back):
+def test_a_single_score_does_not_wait_for_batches(page, new_page, held_back):
     scorer, address = held_back
     open_tab(page, address)
     add(page, *CLIPS, prompt="first")
@@ -322,7 +294,7 @@ def test_a_single_score_does_not_wait_for_batches(page, browser, held_back):
     scorer.let(1)
     expect(page.locator("#batch-rows tr[data-line]")).to_have_count(1)
 
-    other = browser.new_context().new_page()  # somebody else, while the second row is scored
+    other = new_page()  # somebody else, while the second row is scored
     open_tab(other, address)
     add(other, *CLIPS[:2], prompt="second")
     start(other)
@@ -337,7 +309,6 @@ def test_a_single_score_does_not_wait_for_batches(page, browser, held_back):
     wait_until_done(page, "Done: 6 of 6 rows scored")
     other.get_by_role("tab", name="Batch").click()
     wait_until_done(other, "Done: 2 of 2 rows scored")
-    other.context.close()
 
 
 def test_nothing_that_is_added_takes_the_scores_there_are_until_score_all_is_pressed(page, held_back, tmp_path):
@@ -361,7 +332,7 @@ def test_nothing_that_is_added_takes_the_scores_there_are_until_score_all_is_pre
     assert shown_rows(page) == rows
     assert download(page, tmp_path / "second.csv").equals(written)
     scorer.let(3)
-    page.click("#batch-go-on")
+    page.click("#batch-resume")
     wait_until_done(page, "Done: 3 of 3 rows scored")
     assert set(download(page, tmp_path / "third.csv")["Prompt"]) == {"a cat"}
 
@@ -443,28 +414,6 @@ PLACE = """(element) => {
   return [x + scrollX, y + scrollY, width, height];
 }"""
 WIDTH = "document.querySelector('.gradio-container').getBoundingClientRect().width"
-# of the text to the page behind it, as WCAG has it
-CONTRAST = """() => {
-  const light = (color) => {
-    const [r, g, b] = color.match(/[\\d.]+/g).map((each) => each / 255)
-      .map((each) => each <= 0.04045 ? each / 12.92 : ((each + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const text = light(getComputedStyle(document.querySelector("#batch-hint p")).color);
-  const page = light(getComputedStyle(document.querySelector("gradio-app")).backgroundColor);
-  return (Math.max(text, page) + 0.05) / (Math.min(text, page) + 0.05);
-}"""
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_small_text_can_be_read_and_the_label_leaves_the_icon_free(page, served, theme):
-    open_tab(page, f"{served}/?__theme={theme}")
-    assert 4.5 <= page.evaluate(CONTRAST) < 10
-    label = page.locator("#batch-videos label[data-testid=block-label]").bounding_box()
-    icon = page.locator("#batch-videos [data-testid=upload-icon]").bounding_box()
-    assert icon["y"] >= label["y"] + label["height"]
-    left = page.locator("#batch-start").bounding_box()["x"]
-    assert page.locator("#batch-hint p").bounding_box()["x"] == left
 
 
 # ---- what no browser is needed for -----------------------------------------------------------------------------------
@@ -477,39 +426,57 @@ def uploads(tmp_path, monkeypatch) -> list[Path]:
     return [Path(shutil.copy(clip, tmp_path)) for clip in CLIPS]
 
 
+class Visitor:
+    """Somebody on the tab, without a page: what they added, and what each button would show them."""
+
+    def __init__(self, scorer: HeldBack | None = None) -> None:
+        self.scorer = scorer or HeldBack()
+        with gr.Blocks(analytics_enabled=False):
+            self.tab = BatchTab(lambda name: self.scorer(name), "demo", gr.State())
+        self.session = Session()
+        self.values: dict[Any, Any] = dict.fromkeys(self.tab._added)
+        self.values |= {self.tab.session: self.session, self.tab.model: "demo"}
+
+    def shown(self, update: dict[Any, Any]) -> SimpleNamespace:
+        """The values of an update by the names of the tab's components."""
+        names = {component: name for name, component in vars(self.tab).items() if isinstance(component, Block)}
+        return SimpleNamespace(**{names[component]: value for component, value in update.items()})
+
+    def check(self, *videos: Path, prompt: str | None = "a cat", table: Path | None = None) -> SimpleNamespace:
+        tab, path = self.tab, None if table is None else str(table)
+        self.values |= {tab.videos: [str(video) for video in videos], tab.prompt: prompt, tab.table: path}
+        self.values |= {tab.label_range: "detect it"}
+        return self.shown(tab.check_added(self.values))
+
+    def press(self, name: str) -> SimpleNamespace:
+        """`begin`, `begin_again`, `begin_sample`, `ended`, `failed`, `stop_run` or `settled`."""
+        return self.shown(getattr(self.tab, name)(self.values))
+
+    def score(self) -> Iterator[SimpleNamespace]:
+        """What the page shows of the run that has begun."""
+        return map(self.shown, self.tab.score(self.values))
+
+    def run(self, begin: str = "begin") -> list[SimpleNamespace]:
+        """What the page shows of a run from its button to its end."""
+        self.press(begin)
+        updates = list(self.score())
+        self.press("ended")
+        return updates
+
+
 @pytest.fixture
-def session(uploads) -> Iterator[Session]:
-    """A visitor who added six videos and a prompt."""
-    visitor = Session()
-    assert check(visitor, *uploads)["start"].interactive
+def visitor(uploads) -> Iterator[Visitor]:
+    """One who added six videos and a prompt."""
+    visitor = Visitor()
+    assert visitor.check(*uploads).start.interactive
     yield visitor
-    visitor.close()
+    visitor.session.close()
 
 
-def named(values: tuple[Any, ...]) -> SimpleNamespace:
-    """What the page is to show, by the names of `_Results`."""
-    return SimpleNamespace(**dict(zip(batch_tab._Results.__dataclass_fields__, values, strict=False)))
-
-
-def check(visitor: Session, *videos: Path, prompt: str = "a cat", table: Path | None = None) -> dict[str, Any]:
-    files = [str(video) for video in videos]
-    path = None if table is None else str(table)
-    return vars(named(batch_tab._check_files(visitor, files, path, prompt, "detect it", "demo")))
-
-
-def begin(visitor: Session, *, resume: bool = False) -> SimpleNamespace:
-    start = batch_tab._begin_again if resume else batch_tab._begin
-    return named(start(visitor, *visitor.staged.inputs[:3], "detect it", "demo"))
-
-
-def run(visitor: Session, scorer: HeldBack, *, resume: bool = False) -> list[SimpleNamespace]:
-    begin(visitor, resume=resume)
-    return [named(update) for update in batch_tab._score(scorer, visitor, "demo", resume=resume)]
-
-
-def test_rows_that_finish_fast_are_shown_together(session, monkeypatch):
+def test_rows_that_finish_fast_are_shown_together(visitor, monkeypatch):
     monkeypatch.setattr(batch_tab, "UPDATE_SECONDS", 1e9)
-    _, starting, first, _, last = run(session, HeldBack(6))
+    visitor.scorer.let(6)
+    _, starting, first, _, last = visitor.run()
     assert "Starting" in starting.status
     assert "1 of 6 rows" in first.status
     assert "Scored by" in first.means
@@ -543,124 +510,246 @@ def test_what_a_table_says_does_not_become_html():
         assert not any(tag in text for tag in ("<i>", "<script>", "<b>.", "<u>", "<x>", "<y>", "<z>"))
 
 
-def test_a_zip_of_videos_with_one_prompt(session, own_table, tmp_path):
-    report = check(session, Path(shutil.copy(own_table[1], tmp_path)))["check"]
+DOUBTFUL = {"Alignment": "unknown_words", "Temporal": "single_frame"}
+
+
+def test_the_tile_of_a_dimension_that_means_nothing_in_some_rows_is_grey_and_says_so():
+    row = BatchRow(2, {}, "clip.mp4", "a cat", Path("clip.mp4"), {})
+    scores = dict.fromkeys(DIMENSIONS, 3.0)
+    results = [
+        RowResult(row, scores, None, "demo"),
+        RowResult(row, scores, None, "demo", ("cat",), DOUBTFUL),
+        RowResult(row, None, "no", "demo"),
+    ]
+    for errors in (None, dict.fromkeys(DIMENSIONS, 0.25)):  # while it runs, and when it has ended
+        means = batch_render.means(results, HeldBack(), errors)
+        tiles = dict(re.findall(r'<div class="tile( doubtful)?" data-dimension="(\w+)">', means)[::-1])
+        grey = re.findall(
+            r'<div class="tile doubtful" data-dimension="(\w+)"><small>\w+</small><b>3.00</b> (.*?)<div', means
+        )
+        assert [name for name, _ in grey] == list(DOUBTFUL), tiles
+        assert all("says little" in beside for _, beside in grey)
+        assert "Alignment means nothing in 1 of 2 rows" in means
+        assert "Temporal means nothing in 1 of 2 rows" in means
+    table = batch_render.rows(results, "latest")
+    assert re.findall(r'class="value doubtful" data-dimension="(\w+)"', table) == list(DOUBTFUL)
+
+
+def test_doubtful_dimensions_have_no_best_generator():
+    groups = tuple(
+        GroupScores(name, 3, 0, dict.fromkeys(DIMENSIONS, mean), dict.fromkeys(DIMENSIONS, 0.1))
+        for name, mean in (("Sora", 4.0), ("Wan", 3.0))
+    )
+    board = batch_render.leaderboard(BatchSummary(groups[0], groups, None, {"Alignment": 2}), [])
+    assert '<td data-dimension="Overall"><b>4.00</b>' in board
+    assert '<td data-dimension="Alignment" class="doubtful">4.00<small>' in board
+
+
+def test_a_model_that_does_not_beat_its_baseline_says_so_above_its_means(visitor):
+    visitor.scorer.trained_on = TrainedOn("human", 30, "mine", vquala_score=-0.3, no_video_baseline=0.1)
+    visitor.scorer.let(6)
+    *_, first, _, last = visitor.run()
+    for shown in (first, last):
+        assert "does not beat the no-video baseline" in shown.means
+
+
+def test_a_zip_of_videos_with_one_prompt(visitor, own_table, tmp_path):
+    report = visitor.check(Path(shutil.copy(own_table[1], tmp_path))).check
     assert "11 of 11 rows will be scored, 11 videos." in report
 
 
-def test_checks_of_one_visitor_wait_for_each_other(session, own_table, tmp_path):
-    archive = Path(shutil.copy(own_table[1], tmp_path))
+def test_a_visitor_who_never_opened_the_tab_gives_none_for_each_of_its_fields():
+    """ "Score with it" changes the model of this tab: what it does then must not fail."""
+    visitor = Visitor()
+    for model in ("demo", None):
+        visitor.values |= dict.fromkeys(visitor.tab._added - {visitor.tab.session}, None) | {visitor.tab.model: model}
+        shown = visitor.press("settled")
+        assert "Add videos, and a table or a prompt" in shown.hint
+        assert not shown.start.interactive
+    assert visitor.tab.split_folder({visitor.tab.folder: ["a.mp4"], visitor.tab.table: None})[visitor.tab.videos]
+    with pytest.raises(gr.Error, match="nothing to score"):
+        visitor.press("begin")
+    visitor.session.close()
+
+
+def test_checks_of_one_visitor_wait_for_each_other(visitor, own_table, tmp_path):
+    archive = str(shutil.copy(own_table[1], tmp_path))
+
+    def check(word: int) -> str:
+        tab = visitor.tab
+        added = visitor.values | {tab.videos: [archive], tab.prompt: str(word), tab.table: None}
+        return visitor.shown(tab.check_added(added)).check
+
     with ThreadPoolExecutor(4) as pool:
-        reports = list(pool.map(lambda word: check(session, archive, prompt=str(word))["check"], range(8)))
+        reports = list(pool.map(check, range(8)))
     assert all("11 of 11 rows will be scored, 11 videos." in report for report in reports)
-    assert len(list(session.folder.rglob("*.mp4"))) == 11
+    assert len(list(visitor.session.folder.rglob("*.mp4"))) == 11
 
 
-def test_stop_before_the_first_row_leaves_a_batch_to_go_on_with(session):
-    begin(session)
-    batch_tab._stop(session)
-    scorer = HeldBack()
-    updates = [named(update) for update in batch_tab._score(scorer, session, "demo", resume=False)]
+def test_stop_before_the_first_row_leaves_a_batch_to_resume(visitor):
+    visitor.press("begin")
+    visitor.press("stop_run")
+    updates = list(visitor.score())
     assert "Stopped: 0 of 6 rows scored, 6 left" in updates[-1].status
-    ended = named(batch_tab._ended(session, None, None, "", "detect it", "demo"))
-    assert ended.go_on.visible
-    scorer.let(6)
-    assert "Done: 6 of 6" in run(session, scorer, resume=True)[-1].status
+    ended = visitor.press("ended")
+    assert ended.resume.visible
+    assert "Resume scores the remaining 6 rows with demo." in ended.hint
+    visitor.scorer.let(6)
+    assert "Done: 6 of 6" in visitor.run("begin_again")[-1].status
 
 
-def test_a_second_run_at_once_is_refused_and_new_data_under_a_run_are_for_the_next(session, uploads):
-    begin(session)
-    for forbidden in (
-        lambda: begin(session),
-        lambda: begin(session, resume=True),
-        lambda: batch_tab._begin_sample(session, None, None, "", "detect it", "demo"),
-    ):
-        with pytest.raises(gr.Error, match="a batch runs"):
-            forbidden()
-    checked = check(session, *uploads[:2])
-    assert "6 of 6 rows" in checked["check"]
-    assert not checked["start"].interactive
-    assert len(session.batch.table.rows) == 6
-    assert len(session.staged.table.rows) == 2
+def test_a_second_run_at_once_is_refused_and_new_data_under_a_run_are_for_the_next(visitor, uploads):
+    visitor.press("begin")
+    for begin in ("begin", "begin_again", "begin_sample"):
+        with pytest.raises(gr.Error, match="a batch runs already"):
+            visitor.press(begin)
+    checked = visitor.check(*uploads[:2])
+    assert "6 of 6 rows" in checked.check
+    assert not checked.start.interactive
+    assert len(visitor.session.batch.last.table.rows) == 6
+    assert len(visitor.session.batch.staged.table.rows) == 2
 
 
-def test_videos_of_a_stopped_batch_stay_while_others_are_staged(session, own_table, tmp_path):
+@pytest.mark.parametrize("second", ["begin", "begin_again", "begin_sample"])
+def test_a_button_that_is_pressed_while_a_large_zip_is_checked_starts_no_second_run(
+    visitor, uploads, monkeypatch, second
+):
+    visitor.press("begin")
+    visitor.press("stop_run")
+    list(visitor.score())  # a batch that could be resumed
+    visitor.press("ended")
+    checking, may_go_on, read = threading.Event(), threading.Event(), batch_tab._read
+
+    def slow(*arguments: Any) -> Any:
+        checking.set()
+        assert may_go_on.wait(60)
+        return read(*arguments)
+
+    monkeypatch.setattr(batch_tab, "_read", slow)
+    visitor.values |= {visitor.tab.prompt: "a dog"}  # which no check has seen
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(visitor.press, "begin")
+        assert checking.wait(60)
+        with pytest.raises(gr.Error, match="a batch runs already"):
+            visitor.press(second)
+        may_go_on.set()
+        assert "Starting" in first.result(60).status
+    visitor.scorer.let(6)
+    assert "Done: 6 of 6 rows" in list(visitor.score())[-1].status
+
+
+def test_a_check_that_fails_leaves_the_way_free(visitor, tmp_path):
+    good = visitor.values.copy()
+    visitor.values |= {visitor.tab.videos: [str(tmp_path / "gone.zip")]}
+    with pytest.raises(gr.Error, match=r"gone\.zip"):
+        visitor.press("begin")
+    visitor.values = good
+    visitor.scorer.let(6)
+    assert "Done: 6 of 6 rows" in visitor.run()[-1].status
+
+
+def test_videos_of_a_stopped_batch_stay_while_others_are_staged(visitor, own_table, tmp_path):
     archive = Path(shutil.copy(own_table[1], tmp_path))
-    check(session, archive)
-    scorer = HeldBack(1)
-    begin(session)
-    for update in map(named, batch_tab._score(scorer, session, "demo", resume=False)):
+    visitor.check(archive)
+    visitor.scorer.let(1)
+    visitor.press("begin")
+    for update in visitor.score():
         if "1 of 11" in str(update.status):
-            batch_tab._stop(session)
-            scorer.let(1)
-    assert session.batch.is_stopped
+            visitor.press("stop_run")
+            visitor.scorer.let(1)
+    visitor.press("ended")
+    assert visitor.session.batch.last.is_stopped
     for name in ("second.zip", "third.zip"):
         other = Path(shutil.copy(archive, tmp_path / name))
-        assert "Next: 11 videos: 11 of 11 rows" in check(session, other)["check"]
-    assert len(list(session.folder.rglob("*.mp4"))) == 22  # of the first and of the third
-    scorer.let(11)
-    assert "Done: 11 of 11 rows" in run(session, scorer, resume=True)[-1].status
+        assert "Next: 11 videos: 11 of 11 rows" in visitor.check(other).check
+    assert len(list(visitor.session.folder.rglob("*.mp4"))) == 22  # of the first and of the third
+    visitor.scorer.let(11)
+    assert "Done: 11 of 11 rows" in visitor.run("begin_again")[-1].status
 
 
-def test_a_zip_is_opened_once_for_all_prompts_and_tables(session, own_table, tmp_path):
+def test_what_a_row_told_before_it_was_stopped_is_known_when_the_batch_is_resumed(visitor, monkeypatch):
+    """So no clip is hashed again, and what means nothing stays grey."""
+    monkeypatch.setattr(batch_tab, "UPDATE_SECONDS", 0)
+    visitor.scorer.result = replace(RESULT, frame_seconds=(0.0,), sha256="ab" * 32)
+    visitor.scorer.let(2)
+    visitor.press("begin")
+    for update in visitor.score():
+        if "1 of 6" in str(update.status):
+            visitor.press("stop_run")
+    visitor.press("ended")
+    visitor.scorer.let(6)
+    visitor.run("begin_again")
+    results = visitor.session.batch.last.results
+    assert [result.sha256 for result in results] == ["ab" * 32] * 6
+    assert all(result.doubts == {"Temporal": "single_frame"} for result in results)
+
+
+def test_a_zip_is_opened_once_for_all_prompts_and_tables(visitor, own_table, tmp_path):
     archive = Path(shutil.copy(own_table[1], tmp_path))
-    check(session, archive)
-    files = set(session.folder.rglob("*.mp4"))
-    check(session, archive, prompt="a dog")
+    visitor.check(archive)
+    files = set(visitor.session.folder.rglob("*.mp4"))
+    visitor.check(archive, prompt="a dog")
     with pytest.raises(gr.Error, match="prompts of its own"):
-        check(session, archive, prompt="a dog", table=own_table[0])
-    check(session, archive, prompt="", table=own_table[0])
-    assert set(session.folder.rglob("*.mp4")) == files
-    assert {row.video for row in session.staged.table.rows if row.video} < files
+        visitor.check(archive, prompt="a dog", table=own_table[0])
+    visitor.check(archive, prompt="", table=own_table[0])
+    assert set(visitor.session.folder.rglob("*.mp4")) == files
+    assert {row.video for row in visitor.session.batch.staged.table.rows if row.video} < files
 
 
-def test_rows_without_a_generator_are_counted(session, uploads, tmp_path):
+def test_rows_without_a_generator_are_counted(visitor, uploads, tmp_path):
     lines = [f"{clip.name},p,{'Sora' if number else ''}" for number, clip in enumerate(uploads[:3])]
     (tmp_path / "mine.csv").write_text("\n".join(["video_name,Prompt,generator", *lines]))
-    check(session, *uploads, prompt="", table=tmp_path / "mine.csv")
-    board = run(session, HeldBack(3))[-1].leaderboard.value
+    visitor.check(*uploads, prompt="", table=tmp_path / "mine.csv")
+    visitor.scorer.let(3)
+    board = visitor.run()[-1].leaderboard.value
     assert "Not ranked: 1 row without a generator." in board
     assert '<td class="name" title="Sora">Sora</td><td>2</td><td data-dimension="Overall">' in board
 
 
-def test_a_model_that_cannot_score_is_not_offered(session, tmp_path, monkeypatch):
+def test_a_model_that_cannot_score_is_not_offered(visitor, tmp_path, monkeypatch):
     monkeypatch.setenv("VJEPA_DEMO_CHECKPOINTS", str(tmp_path))
-    shown = batch_tab._buttons(session, None, None, "", "detect it", "vitg")
-    assert not shown["start"].interactive
-    assert not shown["sample"].interactive
-    assert "no trained head exists" in shown["hint"]
+    visitor.values |= {visitor.tab.model: "vitg"}
+    shown = visitor.press("settled")
+    assert not shown.start.interactive
+    assert not shown.sample.interactive
+    assert "no trained head exists" in shown.hint
 
 
-def test_an_error_leaves_nothing_half_shown_but_keeps_rows_that_were_done(session):
-    begin(session)
+def test_an_error_leaves_nothing_half_shown_but_keeps_rows_that_were_done(visitor):
+    visitor.press("begin")
+    visitor.values |= {visitor.tab.model: "mine"}
     with pytest.raises(gr.Error, match="gone"):
-        list(batch_tab._score(HeldBack(), session, "mine", resume=False))
-    failed = named(batch_tab._failed(session))
+        list(visitor.score())
+    failed = visitor.press("failed")
     assert (failed.status, failed.means, failed.rows) == ("", "", "")
-    assert not session.is_scoring
-    run(session, HeldBack(6))
-    kept = named(batch_tab._failed(session))
+    visitor.press("ended")
+    assert not visitor.session.batch.run.is_running
+    visitor.values |= {visitor.tab.model: "demo"}
+    visitor.scorer.let(6)
+    visitor.run()
+    kept = visitor.press("failed")
     assert "6 of 6 rows scored" in kept.status
     assert kept.rows.count("<tr data-line") == 6
 
 
-def test_a_visitor_who_leaves_ends_the_run_and_leaves_nothing(session, uploads):
-    begin(session)
-    scorer = HeldBack(6)
-    updates = batch_tab._score(scorer, session, "demo", resume=False)
+def test_a_visitor_who_leaves_ends_the_run_and_leaves_nothing(visitor, uploads):
+    visitor.press("begin")
+    visitor.scorer.let(6)
+    updates = visitor.score()
     next(updates), next(updates)
-    session.close()
+    visitor.session.close()
     with pytest.raises(gr.Error, match="session has ended"):
         list(updates)
-    assert len(scorer.scored) < 6
-    assert not session.folder.exists()
+    assert len(visitor.scorer.scored) < 6
+    assert not visitor.session.folder.exists()
     assert all(upload.exists() for upload in uploads)  # others may have brought the same: Gradio deletes them
 
 
-def test_the_download_is_the_file_as_the_run_wrote_it_and_goes_with_the_session(session):
-    served = Path(run(session, HeldBack(6))[-1].download.value["path"])
-    assert served.read_bytes() == session.batch.out.read_bytes()
-    session.close()
+def test_the_download_is_the_file_as_the_run_wrote_it_and_goes_with_the_session(visitor):
+    visitor.scorer.let(6)
+    served = Path(visitor.run()[-1].download.value["path"])
+    assert served.read_bytes() == visitor.session.batch.last.out.read_bytes()
+    visitor.session.close()
     assert not served.exists()
 
 

@@ -6,21 +6,29 @@ import shutil
 import threading
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
 import pandas as pd
 import pytest
+from gradio.blocks import Block
 from gradio_client import Client, handle_file
 from pages import fill_in, wait_for_scores
 from playwright.sync_api import Page, expect
 
+from vjepa_demo import tasks
 from vjepa_demo.app import finetune_tab
+from vjepa_demo.app.checkpoint_panel import use_trained
+from vjepa_demo.app.finetune_tab import FinetuneTab
+from vjepa_demo.app.model_choice import model_choices
 from vjepa_demo.app.session import Session
 from vjepa_demo.app.turns import TRAININGS
-from vjepa_demo.config import ASSETS, DIMENSIONS
-from vjepa_demo.model.checkpoint import open_checkpoint_zip
+from vjepa_demo.config import ASSETS, DIMENSIONS, VISITOR_DATASET_BYTES
+from vjepa_demo.model.checkpoint import open_checkpoint_zip, read_checkpoint
+from vjepa_demo.schema import FetchingReport, LabelRange, LabelSource, RecordError, RecordSet, SplitReport, VideoRecord
 
 SAMPLE = ASSETS / "sample"
 
@@ -120,22 +128,7 @@ def test_own_labels_are_checked_before_training_and_one_dimension_is_reported_al
     assert page.locator("#metrics tr[data-dimension]").get_attribute("data-dimension") == "Temporal"
 
 
-def test_what_was_checked_last_is_not_checked_again(own_labels):
-    session, (labels, videos), told = Session(), own_labels, lambda *_, **__: None
-    given = str(labels), [str(videos)], "detect it"
-    *_, button, _ = finetune_tab._check_uploads(session, *given, told)
-    records = session.records
-    assert button.interactive
-    session.is_training = True
-    assert all(value == gr.skip() for value in finetune_tab._check_uploads(session, *given, told))
-    assert session.records is records
-    session.is_training = False
-    finetune_tab._check_uploads(session, *given[:2], "0 to 100", told)
-    assert session.records is not records
-    session.close()
-
-
-def test_training_is_stopped_with_the_best_so_far_while_scoring_goes_on(page, browser, served, world):
+def test_training_is_stopped_with_the_best_so_far_while_scoring_goes_on(page, new_page, served, world):
     open_tab(page, served)
     page.click("#sample-button")
     set_epochs(page, 100)
@@ -144,7 +137,7 @@ def test_training_is_stopped_with_the_best_so_far_while_scoring_goes_on(page, br
     start(page)
     expect(page.locator("#train-status")).to_contain_text("Epoch ")
 
-    other = browser.new_context().new_page()  # somebody else, meanwhile
+    other = new_page()  # somebody else, meanwhile
     other.goto(served)
     fill_in(other, world, "the earth")
     other.click("#score-button")
@@ -152,7 +145,6 @@ def test_training_is_stopped_with_the_best_so_far_while_scoring_goes_on(page, br
     expect(other.locator("#heading")).to_contain_text("Scored by demo")
     other.click("#model input")
     expect(other.get_by_role("option")).to_have_count(3)  # not this visitor's model
-    other.context.close()
 
     page.click("#stop-button")
     expect(page.locator("#train-status")).to_contain_text("Done: the best of")
@@ -173,57 +165,128 @@ def test_a_table_that_cannot_be_used_is_explained(page, served, tmp_path):
     expect(page.locator("#start-button")).to_be_disabled()
 
 
-@pytest.mark.parametrize("width", [390, 1280])
-def test_nothing_sticks_out(browser, served, width):
-    context = browser.new_context(viewport={"width": width, "height": 900})
-    page = context.new_page()
-    open_tab(page, served)
-    page.click("#sample-button")
-    expect(page.locator("#check")).to_contain_text("60 of 60 rows")
-    set_epochs(page, 1)
-    start(page)
-    expect(page.locator("#metrics tr[data-dimension]")).to_have_count(5)
-    assert page.evaluate("document.documentElement.scrollWidth") == width
-    context.close()
-
-
 # ---- what no browser is needed for -----------------------------------------------------------------------------------
 
 
+class Visitor:
+    """Somebody on the tab, without a page: what they gave, and what each event would show them."""
+
+    def __init__(self) -> None:
+        with gr.Blocks(analytics_enabled=False):
+            self.tab = FinetuneTab(gr.State(), "demo", gr.Dropdown(), gr.Tabs())
+        tab, self.session = self.tab, Session()
+        fields = (tab.labels, tab.videos, tab.hub_name, tab.label_range, tab.labeller, tab.base)
+        self.values: dict[Any, Any] = dict.fromkeys((*fields, tab.rate, tab.seed))  # None: as of a tab never opened
+        self.values |= {tab.session: self.session, tab.scope: "head", tab.epochs: 5, tab.validation: 0.5}
+
+    def shown(self, update: dict[Any, Any]) -> SimpleNamespace:
+        """The values of an update by the names of the tab's components."""
+        names = {component: name for name, component in vars(self.tab).items() if isinstance(component, Block)}
+        return SimpleNamespace(**{names[component]: value for component, value in update.items()})
+
+    def check(self, labels: Path, videos: Path, label_range: str = "detect it") -> dict[Any, Any]:
+        tab = self.tab
+        self.values |= {tab.labels: str(labels), tab.videos: [str(videos)], tab.label_range: label_range}
+        return tab.check_uploads(self.values, told)
+
+    def press(self, name: str) -> SimpleNamespace:
+        """`begin` or `ended`."""
+        return self.shown(getattr(self.tab, name)(self.values))
+
+    def train(self) -> Iterator[SimpleNamespace]:
+        """What the page shows of the run that has begun."""
+        return map(self.shown, self.tab.train(self.values))
+
+    def run(self) -> SimpleNamespace:
+        """The last of what the page shows of a run from its button to its end."""
+        self.press("begin")
+        *_, last = self.train()
+        self.press("ended")
+        return last
+
+
+def told(*_: Any, **__: Any) -> None:
+    """Takes the place of gr.Progress."""
+
+
 @pytest.fixture
-def session(own_labels) -> Iterator[Session]:
-    """A visitor whose twelve clips were checked."""
-    visitor = Session()
-    check(visitor, own_labels)
+def visitor(own_labels) -> Iterator[Visitor]:
+    """One whose twelve clips were checked."""
+    visitor = Visitor()
+    visitor.check(*own_labels)
     yield visitor
-    visitor.close()
+    visitor.session.close()
 
 
-def check(visitor: Session, own_labels: tuple[Path, Path]) -> None:
-    labels, videos = own_labels
-    finetune_tab._check_uploads(visitor, str(labels), [str(videos)], "detect it", lambda *_, **__: None)
+def test_what_was_checked_last_is_not_checked_again(visitor, own_labels):
+    training = visitor.session.training
+    records = training.records
+    training.run.claim()
+    assert visitor.check(*own_labels) == gr.skip()
+    assert training.records is records
+    training.run.release()
+    visitor.check(*own_labels, "0 to 100")
+    assert training.records is not records
 
 
-def training(visitor: Session) -> Iterator[tuple[Any, ...]]:
-    return finetune_tab._train(visitor, "demo", "head", 5, 5e-4, 0.5, 0)
+def test_a_visitor_who_gave_nothing_is_told_what_is_missing():
+    visitor = Visitor()
+    shown = visitor.shown(visitor.tab.check_uploads(visitor.values, told))
+    assert "Add labels and videos" in shown.hint
+    assert not shown.start.interactive
+    with pytest.raises(gr.Error, match="no data set on the Hub"):
+        visitor.tab.check_hub(visitor.values, told)
+    with pytest.raises(gr.Error, match="nothing was checked yet"):
+        visitor.press("begin")
+    assert not visitor.session.training.run.is_running
+    visitor.session.close()
 
 
-def test_stop_before_the_runs_turn_is_not_forgotten(session):
-    finetune_tab._start(session)
-    finetune_tab._stop(session)
+def test_a_second_press_of_start_starts_no_second_run(visitor):
+    visitor.press("begin")
+    with pytest.raises(gr.Error, match="a training runs already"):
+        visitor.press("begin")
+    visitor.press("ended")
+    assert not visitor.press("begin").start.interactive
+
+
+def test_start_while_a_large_zip_is_checked_starts_nothing(visitor, own_labels, monkeypatch):
+    checking, may_go_on, read = threading.Event(), threading.Event(), finetune_tab._read
+
+    def slow(*arguments: Any) -> Any:
+        checking.set()
+        assert may_go_on.wait(60)
+        return read(*arguments)
+
+    monkeypatch.setattr(finetune_tab, "_read", slow)
+    with ThreadPoolExecutor(1) as pool:
+        check = pool.submit(visitor.check, *own_labels, "0 to 100")
+        assert checking.wait(60)
+        for _ in range(2):
+            with pytest.raises(gr.Error, match="wait until they are checked"):
+                visitor.press("begin")
+        may_go_on.set()
+        check.result(60)
+    assert visitor.press("begin").stop.interactive
+
+
+def test_stop_before_the_runs_turn_is_not_forgotten(visitor):
+    visitor.press("begin")
+    visitor.tab.stop_run(visitor.values)
     with pytest.raises(gr.Error, match="stopped before it began"):
-        list(training(session))
-    finetune_tab._ended(session)
-    finetune_tab._start(session)
-    assert next(training(session))
+        list(visitor.train())
+    visitor.press("ended")
+    visitor.press("begin")
+    assert next(visitor.train())
 
 
-def test_a_visitor_who_leaves_while_training_leaves_nothing(session):
-    finetune_tab._start(session)
-    run = training(session)
+def test_a_visitor_who_leaves_while_training_leaves_nothing(visitor):
+    visitor.press("begin")
+    run = visitor.train()
     for update in run:
-        if "Epoch 2" in update[0]:
+        if "Epoch 2" in update.status:
             break
+    session = visitor.session
     assert (session.folder / "run-1").exists()
     session.close()
     with pytest.raises(gr.Error, match="session has ended"):
@@ -231,23 +294,68 @@ def test_a_visitor_who_leaves_while_training_leaves_nothing(session):
     assert not session.folder.exists()
 
 
-def test_the_download_goes_with_the_session_or_when_another_run_has_ended(session):
+def test_the_download_goes_with_the_session_or_when_another_run_has_ended(visitor):
     served = []
     for _ in range(2):
-        finetune_tab._start(session)
-        *_, last = training(session)
-        served.append(Path(last[-1].value["path"] if isinstance(last[-1].value, dict) else last[-1].value))
+        value = visitor.run().download.value
+        served.append(Path(value["path"] if isinstance(value, dict) else value))
         assert served[-1].is_file()
     assert not served[0].exists()
-    assert [path.name for path in session.folder.glob("run-*")] == ["run-2"]
-    session.close()
+    assert [path.name for path in visitor.session.folder.glob("run-*")] == ["run-2"]
+    visitor.session.close()
     assert not served[1].exists()
 
 
-def test_a_run_waits_for_that_of_a_program(session):
+@pytest.mark.parametrize(
+    ("labeller", "said"),
+    [(None, "6 labelled clips"), ("undeclared", "6 labelled clips"), ("human", "6 clips with human labels")],
+)
+def test_human_labels_are_only_what_a_person_declared(visitor, labeller, said):
+    visitor.values[visitor.tab.labeller] = labeller
+    visitor.run()
+    assert str(read_checkpoint(visitor.session.model.checkpoint).trained_on).startswith(said)
+
+
+def test_the_sample_data_set_says_by_itself_who_gave_its_labels(visitor, own_labels, monkeypatch):
+    sample = visitor.shown(visitor.tab.check_sample(visitor.values, told))
+    assert (sample.labeller.value, sample.labeller.interactive) == ("procedural", False)
+    kinds = []
+
+    def fine_tune(*_: Any, kind: LabelSource, **__: Any) -> Iterator[SplitReport]:
+        kinds.append(kind)
+        return iter([SplitReport(6, 6)])
+
+    monkeypatch.setattr(tasks, "fine_tune", fine_tune, raising=False)
+    visitor.values[visitor.tab.labeller] = "human"
+    visitor.run()
+    own = visitor.shown(visitor.check(*own_labels))
+    assert (own.labeller.value, own.labeller.interactive) == ("undeclared", True)
+    visitor.run()
+    assert kinds == ["procedural", "human"]
+    assert visitor.tab.labeller not in visitor.check(*own_labels, "0 to 100")  # what the person said stays
+
+
+def test_a_model_that_does_not_beat_its_baseline_says_so_in_its_results_and_its_choice(own_labels, tmp_path):
+    """Labels the wrong way round, and a rate at which nothing is learned."""
+    table = pd.read_csv(own_labels[0], sep=";").head(12)
+    table["temporal"] = 100 - table["temporal"].astype(float)
+    table.to_csv(tmp_path / "wrong.csv", index=False)
+    visitor = Visitor()
+    visitor.check(tmp_path / "wrong.csv", own_labels[1])
+    visitor.values |= {visitor.tab.rate: 1e-7, visitor.tab.epochs: 1}
+    shown = visitor.run()
+    assert "does not beat the no-video baseline" in shown.metrics
+    assert "do not rely on its scores" in shown.metrics
+    use_trained(visitor.session)
+    name, value = model_choices(visitor.session)[-1]
+    assert (name, value) == ("my fine-tuned model (does not beat the no-video baseline)", "mine")
+    visitor.session.close()
+
+
+def test_a_run_waits_for_that_of_a_program(visitor):
     """Programs have a queue of their own, and the machine trains one model at a time."""
-    finetune_tab._start(session)
-    begun, run = threading.Event(), training(session)
+    visitor.press("begin")
+    begun, run = threading.Event(), visitor.tab.train(visitor.values)
     thread = threading.Thread(target=lambda: (next(run), begun.set()))
     with TRAININGS.turn():
         thread.start()
@@ -259,21 +367,60 @@ def test_a_run_waits_for_that_of_a_program(session):
     run.close()
 
 
-def test_a_zip_that_is_checked_again_is_there_once(session, own_labels):
+def test_a_zip_that_is_checked_again_is_there_once(visitor, own_labels):
     def extracted() -> list[Path]:
-        return sorted(session.folder.rglob("*.mp4"))
+        return sorted(visitor.session.folder.rglob("*.mp4"))
 
     once = extracted()
-    check(session, own_labels)
+    visitor.check(*own_labels, "0 to 100")
     assert len(extracted()) == len(once) == 12  # what usable rows name
 
 
-def test_data_are_not_changed_under_a_run(session, own_labels):
-    finetune_tab._start(session)
-    labels, videos = map(str, own_labels)
-    with pytest.raises(gr.Error, match="training runs on the data that was there"):
-        finetune_tab._check_uploads(session, labels, [videos], "0 to 100", lambda *_, **__: None)
-    with pytest.raises(gr.Error, match="training runs on the data that was there"):
-        finetune_tab._check_sample(session, lambda *_, **__: None)
-    assert session.records is not None
-    assert (session.description, session.kind) == ("mine.csv", "human")  # not those of what was refused
+def test_data_are_not_changed_under_a_run(visitor, own_labels):
+    visitor.press("begin")
+    with pytest.raises(gr.Error, match="a training runs on the data that is there"):
+        visitor.check(*own_labels, "0 to 100")
+    with pytest.raises(gr.Error, match="a training runs on the data that is there"):
+        visitor.tab.check_sample(visitor.values, told)
+    training = visitor.session.training
+    assert training.records is not None
+    assert (training.description, training.kind) == ("mine.csv", "undeclared")  # not those of what was refused
+
+
+def test_of_the_hub_a_visitor_has_one_data_set_at_a_time_of_a_limited_size(visitor, own_labels, monkeypatch):
+    """A new one replaces the old, of several commits only the last stays, and nothing stays of one that is refused."""
+    limits = []
+
+    def check_labels(name: str, videos: None, *, extract_to: Path, max_bytes: int, **_: Any) -> Iterator[Any]:
+        limits.append(max_bytes)
+        folder = Path(extract_to, f"{name.replace('/', '--')}-{len(limits)}")  # of another commit each time
+        folder.mkdir(parents=True)
+        shutil.copy(SAMPLE / "clip_0000.mp4", folder / "1.mp4")
+        yield FetchingReport(1, 1)
+        if name == "me/large":
+            raise RecordError("too much would be fetched")
+        record = VideoRecord("1.mp4", folder / "1.mp4", "a", {"Overall": 3.0}, 2)
+        yield RecordSet((record,), (), LabelRange(), 1)
+
+    def there() -> list[str]:
+        return sorted(path.name for path in (visitor.session.folder / finetune_tab.FETCHED).glob("*"))
+
+    def load(name: str) -> None:
+        visitor.values[visitor.tab.hub_name] = name
+        visitor.tab.check_hub(visitor.values, told)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks, "check_labels", check_labels, raising=False)
+        load("me/first")
+        assert there() == ["me--first-1"]
+        load("me/first")
+        assert there() == ["me--first-2"]
+        load("me/second")
+        assert there() == ["me--second-3"]
+        with pytest.raises(gr.Error, match="too much"):
+            load("me/large")
+        assert there() == []
+        load("me/first")
+    assert set(limits) == {VISITOR_DATASET_BYTES}
+    visitor.check(*own_labels, "0 to 100")
+    assert there() == []

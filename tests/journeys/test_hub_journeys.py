@@ -15,12 +15,12 @@ import torch
 from fakes import FakeScorer
 from hub_server import Repo
 from huggingface_hub import constants
-from pages import PROMPT, fill_in, free_port, wait_for_scores
+from pages import PROMPT, fill_in, page_of, wait_for_scores
 from playwright.sync_api import Page, expect
 from small_models import FRAMES
 
 from vjepa_demo.app import checkpoint_panel, cli
-from vjepa_demo.app.page import build_app, launch
+from vjepa_demo.app.page import build_app
 from vjepa_demo.app.session import MINE, Session
 from vjepa_demo.config import DIMENSIONS
 from vjepa_demo.media.video import write_video
@@ -130,37 +130,57 @@ def test_a_file_of_labels_needs_its_videos(hub, command, arguments, labels):
 # ---- what the page does ----------------------------------------------------------------------------------------------
 
 
+def push(
+    session: Session,
+    repo_id: str,
+    typed: str | None,
+    *,
+    private: bool = True,
+    signed_in: gr.OAuthToken | None = None,
+) -> list[str]:
+    """Press Push with these fields; returns what the page says, and the field for the token as it is then."""
+    with gr.Blocks(analytics_enabled=False) as app:
+        state = gr.State()
+        answer = checkpoint_panel.add_push(state)
+    [event] = app.fns.values()
+    fields = {field.elem_id: field for field in event.inputs}
+    token = fields["push-token"]
+    values = {state: session, fields["push-repo"]: repo_id, fields["push-private"]: private, token: typed}
+    shown = event.fn(values, signed_in)
+    return [shown[answer], shown[token]]
+
+
 def test_a_push_from_the_page_is_the_visitors_own(hub, account, session, checkpoint_folder, caplog):
     caplog.set_level(logging.DEBUG)
     session.model.checkpoint = checkpoint_folder
-    answer, field = checkpoint_panel._push(session, " you/scores ", True, " hf_you ", None)
+    answer, field = push(session, " you/scores ", " hf_you ")
     repo = hub.repos["models/you/scores"]
     assert (repo.private, repo.readers, field) == (True, {"you"}, "")
     assert f'href="{hub.url}/you/scores"' in answer
-    assert "hf_you" not in answer + caplog.text + repr(vars(session))
+    assert "hf_you" not in answer + caplog.text + repr(vars(session)) + repr(session.model)
 
 
 def test_who_signed_in_needs_no_token(hub, session, checkpoint_folder):
     session.model.checkpoint = checkpoint_folder
     signed_in = gr.OAuthToken(token="hf_you", scope="contribute-repos", expires_at=0)
-    checkpoint_panel._push(session, "you/scores", False, "", signed_in)
+    push(session, "you/scores", "", private=False, signed_in=signed_in)
     assert not hub.repos["models/you/scores"].private
 
 
 @pytest.mark.parametrize("typed", ["", " ", None])
 def test_the_page_never_pushes_with_the_account_of_the_machine(hub, account, session, checkpoint_folder, typed):
     session.model.checkpoint = checkpoint_folder
-    with pytest.raises(gr.Error, match="no token: paste one that may write"):
-        checkpoint_panel._push(session, "me/scores", True, typed, None)
+    with pytest.raises(gr.Error, match="the token is missing: paste one with write access"):
+        push(session, "me/scores", typed)
     assert hub.requests == []
 
 
 def test_a_push_that_fails_says_why_and_not_the_token(hub, session, checkpoint_folder):
     with pytest.raises(gr.Error, match="train one first"):
-        checkpoint_panel._push(session, "me/scores", True, "hf_me", None)
+        push(session, "me/scores", "hf_me")
     session.model.checkpoint = checkpoint_folder
     with pytest.raises(gr.Error, match="does not know this account") as caught:
-        checkpoint_panel._push(session, "me/scores", True, "hf_secret", None)
+        push(session, "me/scores", "hf_secret")
     assert "secret" not in caught.value.message
 
 
@@ -178,12 +198,12 @@ def test_a_button_to_sign_in_is_only_where_gradio_can_serve_it(monkeypatch):
 
 
 def test_an_uploaded_checkpoint_leaves_no_files_and_no_half_state(session, small_zip, tmp_path):
-    checkpoint_panel._use_zip(session, str(small_zip))
+    checkpoint_panel.use_zip(session, str(small_zip))
     mine = session.or_else(lambda _: None)(MINE)
     assert mine.name == "my uploaded checkpoint"
     (tmp_path / "bad.zip").write_bytes(small_zip.read_bytes()[:-100])
     with pytest.raises(gr.Error, match=r"bad\.zip is damaged"):
-        checkpoint_panel._use_zip(session, str(tmp_path / "bad.zip"))
+        checkpoint_panel.use_zip(session, str(tmp_path / "bad.zip"))
     assert session.or_else(lambda _: None)(MINE) is mine
     assert list(session.folder.iterdir()) == []
 
@@ -191,12 +211,12 @@ def test_an_uploaded_checkpoint_leaves_no_files_and_no_half_state(session, small
 def test_what_was_trained_here_is_scored_with_again_after_another_checkpoint(session, small_zip, checkpoint_folder):
     session.model.checkpoint = checkpoint_folder
     for _ in range(2):
-        checkpoint_panel._use_zip(session, str(small_zip))
+        checkpoint_panel.use_zip(session, str(small_zip))
         assert session.model.scorer.name == "my uploaded checkpoint"
-        checkpoint_panel.choose_mine(session)
+        checkpoint_panel.use_trained(session)
         assert session.model.scorer.name == "my fine-tuned model"
     trained = session.model.scorer
-    checkpoint_panel.choose_mine(session)
+    checkpoint_panel.use_trained(session)
     assert session.model.scorer is trained
 
 
@@ -207,10 +227,10 @@ def test_a_strangers_checkpoint_does_not_choose_what_is_fetched(hub, session, ch
     (folder / "config.json").write_text(json.dumps(config))
     zip_checkpoint(folder, tmp_path / "x.zip")
     with pytest.raises(gr.Error, match=r"x\.zip rests on owner/private-encoder; this page only fetches the encoders"):
-        checkpoint_panel._use_zip(session, str(tmp_path / "x.zip"))
+        checkpoint_panel.use_zip(session, str(tmp_path / "x.zip"))
     push_checkpoint(folder, "you/x", token="hf_you", private=False)
     with pytest.raises(gr.Error, match="you/x rests on owner/private-encoder"):
-        checkpoint_panel._use_hub(session, "you/x")
+        checkpoint_panel.use_hub(session, "you/x")
     assert session.model.scorer is None
 
 
@@ -221,10 +241,10 @@ def test_the_page_takes_names_of_the_hub_and_no_folders(hub, account, session, c
     assert find_checkpoint(relative).folder == Path(relative)
     for name in (relative, "me/scores"):
         with pytest.raises(gr.Error, match="no such model repository"):
-            checkpoint_panel._use_hub(session, name)
+            checkpoint_panel.use_hub(session, name)
     for name in ("demo", str(checkpoint_folder), "", "../x"):
         with pytest.raises(gr.Error, match="is no checkpoint on the Hub; owner/name was expected"):
-            checkpoint_panel._use_hub(session, name)
+            checkpoint_panel.use_hub(session, name)
     with pytest.raises(ModelError, match="your own model is gone"):
         session.or_else(lambda _: None)(MINE)
 
@@ -235,11 +255,8 @@ def test_the_page_takes_names_of_the_hub_and_no_folders(hub, account, session, c
 @pytest.fixture
 def served() -> Iterator[str]:
     """The page in this process, where the Hub is; its presets answer like `FakeScorer`."""
-    port = free_port()
-    app = build_app(lambda _: FakeScorer())
-    launch(app, server_name="127.0.0.1", server_port=port)
-    yield f"http://127.0.0.1:{port}"
-    app.close(verbose=False)
+    with page_of(lambda _: FakeScorer()) as address:
+        yield address
 
 
 def open_tab(page: Page, address: str) -> None:
@@ -250,7 +267,7 @@ def open_tab(page: Page, address: str) -> None:
 def test_an_uploaded_checkpoint_scores_for_its_visitor_alone(
     hub,
     page,
-    browser,
+    new_page,
     served,
     small_zip,
     checkpoint_folder,
@@ -268,11 +285,10 @@ def test_an_uploaded_checkpoint_scores_for_its_visitor_alone(
     shown = page.locator("#score-table .value").all_text_contents()
     assert shown == [f"{expected[name]:.2f}" for name in DIMENSIONS]
     expect(page.locator("#heading")).to_contain_text("Scored by my uploaded checkpoint.")
-    other = browser.new_page()
+    other = new_page()
     other.goto(served)
     other.click("#model input")
     expect(other.get_by_role("option")).to_have_count(3)
-    other.close()
 
 
 def test_a_zip_that_is_no_checkpoint_and_a_name_that_is_none_are_explained(hub, page, served, tmp_path):
@@ -293,7 +309,7 @@ def test_from_a_data_set_on_the_hub_to_a_checkpoint_on_the_hub(hub, page, served
     expect(page.locator("#push")).to_be_hidden()
     page.fill("#hub-dataset textarea", "you/clips")
     page.click("#hub-load")
-    expect(page.locator("#check")).to_contain_text(f"{CLIPS} of {CLIPS + 1} rows will be used", timeout=30_000)
+    expect(page.locator("#check")).to_contain_text(f"{CLIPS} of {CLIPS + 1} rows will be used")
     expect(page.locator("#check")).to_contain_text("broken.mp4 cannot be read as a video")
     assert hub.fetched() == clips.keys() - {f"{CLIPS}.mp4"}
     page.click("#start-button")

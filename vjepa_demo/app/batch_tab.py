@@ -21,6 +21,7 @@ from vjepa_demo.app.charts import leaderboard_chart
 from vjepa_demo.app.data_inputs import RANGES, SAMPLE, SAMPLE_TABLE
 from vjepa_demo.app.events import AT_ONCE, TOLD, Values, keep_in_step, shown_errors
 from vjepa_demo.app.model_choice import add_model_choice, refusal
+from vjepa_demo.app.scoring import scroll_to
 from vjepa_demo.app.session import Added, Batch, Session, Staged
 from vjepa_demo.app.turns import BATCHING, in_turn, others_run
 from vjepa_demo.config import TABLE_SUFFIXES, VIDEO_SUFFIXES
@@ -36,8 +37,6 @@ STOPPING = "Stopping after this row."
 REPLACES = "Score all replaces these scores."
 WAITING = "Waiting for its turn: other visitors' batches are running"
 NOTHING = "nothing to score: add videos, and a table or a prompt"
-# On a phone the rows come below what was pressed: go there.
-SHOW_RESULTS = "() => { if (innerWidth < 700) document.querySelector('#batch-status').scrollIntoView() }"
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class BatchTab:
     """The components of the tab, and what its events do. A handler returns new values of what it changes."""
 
     def __init__(self, load_scorer: Callable[[str], Scorer], default_model: str, session: gr.State) -> None:
-        self._load_scorer, self._session = load_scorer, session
+        self._load_scorer, self.session = load_scorer, session
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=320):
                 self._add_inputs(default_model)
@@ -127,7 +126,7 @@ class BatchTab:
             prompt=(values[self.prompt] or "").strip(),
             label_range=label_range if table else None,
         )
-        return _Given(values[self._session], added, values[self.model])
+        return _Given(values[self.session], added, values[self.model])
 
     # ---- what will be scored -----------------------------------------------------------------------------------------
 
@@ -211,11 +210,11 @@ class BatchTab:
         every = [*self._shown, *self._locked]
         started = button.click(begin, self._added, every, **TOLD)
         started.failure(self.settled, self._added, self._shown, **AT_ONCE)
-        started.then(None, js=SHOW_RESULTS, api_visibility="private")
+        started.then(None, js=scroll_to("#batch-status"), api_visibility="private")
         scoring = started.success(
             self.score, self._added, self._shown, show_progress="hidden", api_visibility="private", **BATCHING
         )
-        failed = scoring.failure(self.failed, {self._session}, self._shown, **AT_ONCE)
+        failed = scoring.failure(self.failed, {self.session}, self._shown, **AT_ONCE)
         for event in (scoring.success, failed.then):
             event(self.ended, self._added, every, **AT_ONCE)
 
@@ -256,12 +255,12 @@ class BatchTab:
 
     def ended(self, values: Values) -> Values:
         """The run is over, whatever came of it: another may begin."""
-        values[self._session].batch.run.release()
+        values[self.session].batch.run.release()
         return self.settled(values) | dict.fromkeys(self._locked, gr.update(interactive=True))
 
     def stop_run(self, values: Values) -> Values:
         """The run ends after the row that is being scored."""
-        values[self._session].batch.run.stop.set()
+        values[self.session].batch.run.stop.set()
         return {self.stop: gr.Button(interactive=False), self.hint: render.hint(STOPPING)}
 
     def score(self, values: Values) -> Iterator[Values]:
@@ -324,7 +323,7 @@ class BatchTab:
 
     def failed(self, values: Values) -> Values:
         """What an error left: the rows that were done before it, or nothing."""
-        visitor = values[self._session]
+        visitor = values[self.session]
         batch = visitor.batch.last
         return self._outcome(visitor, batch) if batch is not None and batch.results else self._cleared()
 
@@ -342,7 +341,7 @@ class BatchTab:
 
     def reorder(self, values: Values) -> str:
         """The rows in another order."""
-        batch = values[self._session].batch.last
+        batch = values[self.session].batch.last
         if batch is None:
             return ""
         batch.order = fragments.ORDERS[values[self.order]]

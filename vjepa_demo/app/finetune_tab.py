@@ -63,7 +63,7 @@ class FinetuneTab:
 
     def __init__(self, session: gr.State, default_model: str, model: gr.Dropdown, tabs: gr.Tabs) -> None:
         """`model` and `tabs` are the Score tab's choice and what brings that tab to the front."""
-        self._session = session
+        self.session = session
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=320):
                 add_sign_in()
@@ -123,7 +123,7 @@ class FinetuneTab:
             with gr.Row():
                 self.use = gr.Button("Score with it", variant="primary", elem_id="use-button")
                 self.download = gr.DownloadButton("Download the checkpoint", elem_id="download-button")
-            self.pushed = add_push(self._session)
+            self.pushed = add_push(self.session)
 
     # ---- what will be used -------------------------------------------------------------------------------------------
 
@@ -133,16 +133,16 @@ class FinetuneTab:
         gr.on(
             [each.change for each in uploads],
             self.check_uploads,
-            {self._session, *uploads},
+            {self.session, *uploads},
             shown,
             trigger_mode="always_last",
             **CHECKING,
         )
-        self.sample.click(self.check_sample, {self._session}, shown, **CHECKING)
+        self.sample.click(self.check_sample, {self.session}, shown, **CHECKING)
         gr.on(
             [self.hub_load.click, self.hub_name.submit],
             self.check_hub,
-            {self._session, self.hub_name, self.label_range},
+            {self.session, self.hub_name, self.label_range},
             shown,
             **CHECKING,
         )
@@ -154,7 +154,7 @@ class FinetuneTab:
     ) -> Values:
         """What was added is what will be trained on. Nothing is checked again where it is what was checked last: an
         event that comes twice must not take the records from a training that begins meanwhile."""
-        visitor, label_range = values[self._session], values[self.label_range]
+        visitor, label_range = values[self.session], values[self.label_range]
         labels, videos = values[self.labels], values[self.videos] or []
         checked = Checked(labels or "", tuple(videos), label_range)
         if visitor.training.records is not None and visitor.training.checked == checked:
@@ -174,7 +174,7 @@ class FinetuneTab:
     ) -> Values:
         """The sample data set is what will be trained on; a program gave its labels."""
         sample = Checked(str(SAMPLE_TABLE), (str(SAMPLE),))
-        return self._checked(values[self._session], sample, "the sample data set", progress, kind="procedural")
+        return self._checked(values[self.session], sample, "the sample data set", progress, kind="procedural")
 
     def check_hub(
         self,
@@ -183,7 +183,7 @@ class FinetuneTab:
     ) -> Values:
         """A public data set of the Hub is what will be trained on."""
         name = (values[self.hub_name] or "").strip()
-        return self._checked(values[self._session], Checked(name, None, values[self.label_range]), name, progress)
+        return self._checked(values[self.session], Checked(name, None, values[self.label_range]), name, progress)
 
     def _checked(
         self,
@@ -221,7 +221,7 @@ class FinetuneTab:
     # ---- training ----------------------------------------------------------------------------------------------------
 
     def _wire_training(self) -> None:
-        session = self._session
+        session = self.session
         started = self.start.click(self.begin, {session}, [self.start, self.stop, self.pushed, self.status], **TOLD)
         settings = {self.base, self.scope, self.epochs, self.rate, self.validation, self.seed, self.labeller}
         training = started.success(
@@ -238,7 +238,7 @@ class FinetuneTab:
 
     def begin(self, values: Values) -> Values:
         """A run on what was checked waits for its turn."""
-        training = values[self._session].training
+        training = values[self.session].training
         with shown_errors(), training.run.claimed():
             if training.records is None:
                 raise RecordError("nothing was checked yet: add labels and videos, and wait until they are checked")
@@ -251,7 +251,7 @@ class FinetuneTab:
 
     def ended(self, values: Values) -> Values:
         """The run is over, whatever came of it: another may begin."""
-        training = values[self._session].training
+        training = values[self.session].training
         training.run.release()
         return {
             self.start: gr.Button(interactive=training.records is not None),
@@ -260,12 +260,12 @@ class FinetuneTab:
 
     def stop_run(self, values: Values) -> gr.Button:
         """The run ends with the best weights so far."""
-        values[self._session].training.run.stop.set()
+        values[self.session].training.run.stop.set()
         return gr.Button(interactive=False)
 
     def train(self, values: Values) -> Iterator[Values]:
         """Live status and curves while it learns, then the results."""
-        visitor = values[self._session]
+        visitor = values[self.session]
         points: list[Point] = []
         with shown_errors(), visitor.deleted_if_closed(), TRAININGS.turn():
             settings = (self.epochs, self.rate, self.validation, self.seed)

@@ -6,17 +6,20 @@ import gradio as gr
 
 from vjepa_demo.app.events import AT_ONCE
 from vjepa_demo.app.session import MINE, Session
-from vjepa_demo.config import ModelPreset, model_presets
+from vjepa_demo.config import model_presets
 
 
 def model_choices(session: Session | None = None) -> list[tuple[str, str]]:
     """(what is shown, name) of each model that this visitor can choose."""
-    presets = [(_shown(preset), preset.name) for preset in model_presets().values()]
-    return presets if session is None or session.model.scorer is None else [*presets, (session.model.scorer.name, MINE)]
-
-
-def _shown(preset: ModelPreset) -> str:
-    return f"{preset.name}: {preset.summary}{'' if preset.refusal is None else ' (no trained head yet)'}"
+    presets = [
+        (f"{preset.name}: {preset.summary}{' (no trained head yet)' if preset.refusal else ''}", preset.name)
+        for preset in model_presets().values()
+    ]
+    own = None if session is None else session.model.scorer
+    if own is None:
+        return presets
+    warning = " (does not beat the no-video baseline)" if own.trained_on.beats_baseline is False else ""
+    return [*presets, (f"{own.name}{warning}", MINE)]
 
 
 def refusal(model: str) -> str | None:
@@ -30,7 +33,7 @@ def add_model_choice(default_model: str, elem_id: str) -> gr.Dropdown:
 
 
 def follow(first: gr.Dropdown, other: gr.Dropdown, session: gr.State) -> None:
-    """Whatever is chosen in `first`, the Score tab's choice, is chosen in `other` too, and the other way round."""
+    """Keep both choices the same: what is chosen in `first`, the Score tab's, or in `other` is chosen in both."""
     first.change(
         lambda visitor, chosen: gr.Dropdown(model_choices(visitor), value=chosen), [session, first], other, **AT_ONCE
     )
