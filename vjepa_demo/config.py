@@ -6,6 +6,7 @@ import math
 import os
 import re
 import shutil
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -45,6 +46,7 @@ CACHE_VARIABLE, CACHE_GB_VARIABLE = "VJEPA_DEMO_CACHE", "VJEPA_DEMO_CACHE_GB"  #
 GIGABYTE = 10**9
 MAX_CACHE_BYTES, CACHE_SHARE = 20 * GIGABYTE, 0.2  # default disk budget: 20 GB, or this share of the free disk
 MAX_UPLOAD_BYTES = 2 * 2**30
+MAX_FETCHED_BYTES = 4 * 2**30  # of all files that the running calls of one program have fetched
 FETCH_SECONDS, MAX_REDIRECTS = 60.0, 10  # limits of a file that a program names by its URL
 MAX_KEPT_SESSIONS = 64  # of programs; past it, the session used longest ago is closed
 MAX_WAITING = 64  # requests in the queue; the next one is told to come back
@@ -58,6 +60,7 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
 MAX_CELL_CHARACTERS = 2**17 - 1  # one less than Python's csv reads: a formula gets an apostrophe in the output
 MIN_VALIDATION_CLIPS = 5
 DATASET_MAX_BYTES = 32 * 2**30  # of videos that are fetched from one data set on the Hub
+VISITOR_DATASET_BYTES = 4 * 2**30  # the same for a visitor of the page, who has one data set at a time
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts"),
     *(".mts", ".flv", ".wmv", ".ogv", ".3gp", ".gif"),
@@ -339,7 +342,7 @@ def feature_cache_folder() -> Path:
 
 def feature_cache_bytes() -> int:
     """How much of the disk they may take: $VJEPA_DEMO_CACHE_GB, where 0 is none; by default 20 GB, or a fifth of the
-    free disk where that is less.
+    free disk where that is less. What the cache holds already counts as free: else it would shrink as it fills.
 
     Raises:
         ValueError: if the setting is not a number of gigabytes.
@@ -349,7 +352,11 @@ def feature_cache_bytes() -> int:
         return gigabytes(setting)
     folder = feature_cache_folder()
     existing = next(each for each in (folder, *folder.parents) if each.exists())
-    return min(MAX_CACHE_BYTES, int(CACHE_SHARE * shutil.disk_usage(existing).free))
+    held = 0
+    for path in folder.glob("*"):
+        with suppress(FileNotFoundError):  # another process deleted it meanwhile
+            held += path.stat().st_size
+    return min(MAX_CACHE_BYTES, int(CACHE_SHARE * (shutil.disk_usage(existing).free + held)))
 
 
 def gigabytes(text: str) -> int:

@@ -10,10 +10,11 @@ import pytest
 import torch
 from small_models import CROP, FRAMES, TRAINED_ON
 
+from vjepa_demo import wording
 from vjepa_demo.config import DECODE_AHEAD, DIMENSIONS
 from vjepa_demo.media.video import load_clip, pixel_values, write_video
 from vjepa_demo.model.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
-from vjepa_demo.model.features import FeatureStore
+from vjepa_demo.model.features import FeatureCache
 from vjepa_demo.schema import ModelError, RecordError, VideoError, VideoScores
 from vjepa_demo.tasks import score as scorer_module
 from vjepa_demo.tasks.score import STEPS, Scorer, default_model, find_checkpoint, get_scorer, load_scorer
@@ -50,15 +51,20 @@ def test_a_result_says_what_it_rests_on(scorer, world):
 def test_of_a_prompt_that_is_longer_than_the_model_reads_the_rest_is_told(scorer, world):
     words = scorer._model.tenc.config.max_position_embeddings - 2  # of one piece each, between [CLS] and [SEP]
     read = scorer.score(world, "t " * words)
-    assert (read.unread, read.too_long) == ("", "")
+    assert read.unread == wording.unread("") == ""
     assert scorer.score(world, "t \u200b\u200b").unread == "", "what is no word at all is not cut off"
     longer = scorer.score(world, "t " * words + "world of soup")
     assert longer.scores == read.scores
     assert longer.unread == longer.to_dict()["unread"] == "world of soup"
-    assert longer.too_long == "The prompt is longer than the model reads: nothing from “world of soup” on counts."
+    assert (
+        wording.unread(longer.unread)
+        == "The prompt is longer than the model reads: nothing from “world of soup” on counts."
+    )
     far = scorer.score(world, "h " + "t " * (words - 1) + "of soup " * 40)
     assert far.scores != read.scores
-    assert far.too_long.endswith("nothing from “of soup of soup of soup of soup of soup of ...” on counts.")
+    assert wording.unread(far.unread).endswith(
+        "nothing from “of soup of soup of soup of soup of soup of ...” on counts."
+    )
 
 
 def test_a_second_prompt_does_not_decode_or_encode_the_video_again(scorer, world):
@@ -183,7 +189,7 @@ def test_scores_for_other_dimensions_are_refused(scorer, world):
 def on_disk(checkpoint_folder, cache) -> Scorer:
     """As a new process has it: nothing in memory, and what is in the folder `cache`."""
     model = load_checkpoint(read_checkpoint(checkpoint_folder), device="cpu")
-    return Scorer("small", model, TRAINED_ON, store=FeatureStore(cache, budget_bytes=2**30))
+    return Scorer("small", model, TRAINED_ON, cache=FeatureCache(cache, disk_bytes=2**30))
 
 
 def test_a_video_known_from_disk_is_neither_decoded_nor_encoded(checkpoint_folder, world, tmp_path):
@@ -313,7 +319,7 @@ def test_the_same_video_is_decoded_once(scorer, clips, tmp_path, decoded):
 def test_what_is_forgotten_meanwhile_is_decoded_again(scorer, clips, decoded):
     def forget(step: str) -> None:
         if step == "head":
-            scorer._cache._known.clear()
+            scorer._cache._memory.clear()
 
     requests = [(clips[0], "a"), (clips[1], "a"), (clips[0], "a")]
     first, _, again = scorer.score_all(requests, on_step=forget)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from vjepa_demo.config import DIMENSIONS, TrainConfig
 from vjepa_demo.files import content_sha256
 from vjepa_demo.media.video import Clip, load_clip, write_video
 from vjepa_demo.model.checkpoint import load_base, load_checkpoint, read_checkpoint
-from vjepa_demo.model.features import FeatureKey, FeatureStore, feature_store
+from vjepa_demo.model.features import ENTRY_BYTES, HELD_SHARE, FeatureCache, FeatureKey, VideoFeatures, feature_cache
 from vjepa_demo.model.vjepa import VJEPAModel, inference_dtype
 from vjepa_demo.schema import (
     CheckpointError,
@@ -378,14 +379,19 @@ def test_each_clip_is_decoded_once_and_the_result_does_not_depend_on_the_cache(
     kept, _ = run(checkpoint_folder, data, tmp_path / "kept", config, load=count)
     assert sorted(decoded) == sorted({record.video for record in (*data.train, *data.validation)})
     model, _ = load_base(str(checkpoint_folder), device="cpu")
-    reports = list(train(model, data, config, tmp_path / "anew", memory_bytes=0))
+    reports = list(train(model, data, config, tmp_path / "anew", cache=FeatureCache(memory_bytes=0)))
     assert losses([report for report in reports if isinstance(report, EpochReport)]) == losses(kept)
     assert [report.recomputed for report in reports if isinstance(report, EncodingReport)][-1] == 16
 
 
 @pytest.fixture
-def store(tmp_path) -> FeatureStore:
-    return FeatureStore(tmp_path / "store", budget_bytes=2**30)
+def cache(tmp_path) -> FeatureCache:
+    return on_disk(tmp_path / "cache")
+
+
+def on_disk(folder: Path, disk_bytes: int = 2**30) -> FeatureCache:
+    """A cache that has nothing in memory but the last clip."""
+    return FeatureCache(folder, memory_bytes=0, disk_bytes=disk_bytes)
 
 
 def unread(path, config) -> Clip:
@@ -402,19 +408,19 @@ def with_precision_of_training(model_name, **settings):
 
 
 def test_what_was_scored_is_neither_decoded_nor_encoded_to_train_a_head(
-    checkpoint_folder, data, tmp_path, store, monkeypatch
+    checkpoint_folder, data, tmp_path, cache, monkeypatch
 ):
     expected, _ = run(checkpoint_folder, data, tmp_path / "alone")
-    scorer = Scorer("small", with_precision_of_training(checkpoint_folder), TRAINED_ON, store=store)
+    scorer = Scorer("small", with_precision_of_training(checkpoint_folder), TRAINED_ON, cache=cache)
     for record in (*data.train, *data.validation):
         scorer.score(record.video, "another prompt")
     monkeypatch.setattr(VJEPAModel, "encode_prefix", unencoded)
-    epochs, _ = run(checkpoint_folder, data, tmp_path / "out", store=store, load=unread)
+    epochs, _ = run(checkpoint_folder, data, tmp_path / "out", cache=cache, load=unread)
     assert losses(epochs) == losses(expected)
 
 
 def test_what_a_head_was_trained_on_is_neither_decoded_nor_encoded_to_score(
-    checkpoint_folder, data, tmp_path, store, monkeypatch
+    checkpoint_folder, data, tmp_path, cache, monkeypatch
 ):
     alone = Scorer("small", with_precision_of_training(checkpoint_folder), TRAINED_ON)
     expected = [alone.score(record.video, record.prompt) for record in data.train]
@@ -422,7 +428,7 @@ def test_what_a_head_was_trained_on_is_neither_decoded_nor_encoded_to_score(
     monkeypatch.setattr(scorer_module, "load_clip", unread)
     monkeypatch.setattr(VJEPAModel, "encode_prefix", unencoded)
     for folder in (checkpoint_folder, result.folder):  # the new head rests on the same encoder
-        scorer = Scorer("small", with_precision_of_training(folder), TRAINED_ON, store=feature_store())
+        scorer = Scorer("small", with_precision_of_training(folder), TRAINED_ON, cache=feature_cache())
         scores = [scorer.score(record.video, record.prompt, with_frames=False) for record in data.train]
         assert all(each.seconds["decode"] == each.seconds["video"] == 0 for each in scores)
         assert ([each.scores for each in scores] == [each.scores for each in expected]) == (folder == checkpoint_folder)
@@ -434,47 +440,48 @@ def test_trained_upper_layers_give_the_same_features_to_training_and_to_scoring(
     checkpoint_folder, data, tmp_path, monkeypatch, dtype
 ):
     *_, top = tune(checkpoint_folder, data, replace(CONFIG, scope="top"), tmp_path / "top")
-    stores = [FeatureStore(tmp_path / name, budget_bytes=2**30) for name in ("train", "score")]
+    caches = [on_disk(tmp_path / name) for name in ("train", "score")]
     monkeypatch.setattr("vjepa_demo.tasks.train.inference_dtype", lambda _: dtype)
-    run(top.folder, data, tmp_path / "head", store=stores[0])
+    run(top.folder, data, tmp_path / "head", cache=caches[0])
     model = load_checkpoint(read_checkpoint(top.folder), device="cpu", dtype=dtype)
-    scorer = Scorer("top", model, TRAINED_ON, store=stores[1])
+    scorer = Scorer("top", model, TRAINED_ON, cache=caches[1])
     for record in data.train:
         scorer.score(record.video, record.prompt)
         key = FeatureKey.of(model, content_sha256(record.video))
-        trained, scored = (store.load(key)["pooled"] for store in stores)
+        trained, scored = (cache.get(key).values for cache in caches)
         assert torch.equal(trained, scored)
 
 
 @pytest.mark.parametrize("scope", ["head", "top"])
-def test_a_second_run_finds_what_the_first_kept(checkpoint_folder, data, tmp_path, store, scope):
+def test_a_second_run_finds_what_the_first_kept(checkpoint_folder, data, tmp_path, cache, scope):
     config = replace(CONFIG, scope=scope)
-    first, _ = run(checkpoint_folder, data, tmp_path / "first", config, store=store, memory_bytes=0)
-    assert store.size().num_files == 16
-    second, _ = run(checkpoint_folder, data, tmp_path / "second", config, store=store, memory_bytes=0, load=unread)
+    first, _ = run(checkpoint_folder, data, tmp_path / "first", config, cache=cache)
+    assert cache.size()[0] == 16
+    second, _ = run(checkpoint_folder, data, tmp_path / "second", config, cache=cache, load=unread)
     assert losses(second) == losses(first)
     assert {path.name for path in (tmp_path / "first").iterdir()} == {"README.md", "config.json", "model.safetensors"}
 
 
-def test_without_a_store_memory_keeps_what_fits(checkpoint_folder, data, tmp_path):
+def test_memory_alone_keeps_what_fits(checkpoint_folder, data, tmp_path):
     width = 24 * 4  # bytes of the pooled features of one clip
     model, _ = load_base(str(checkpoint_folder), device="cpu")
-    reports = list(train(model, data, CONFIG, tmp_path, memory_bytes=10 * width))
+    memory = FeatureCache(memory_bytes=math.ceil(10 * (width + ENTRY_BYTES) / HELD_SHARE))
+    reports = list(train(model, data, CONFIG, tmp_path, cache=memory))
     assert [report.recomputed for report in reports if isinstance(report, EncodingReport)][-1] == 6
 
 
 def test_what_does_not_fit_on_disk_is_computed_anew_and_goes_once_the_run_is_over(checkpoint_folder, data, tmp_path):
     config = replace(CONFIG, scope="top", epochs=1)
-    measure = FeatureStore(tmp_path / "all", budget_bytes=2**30)
-    expected, _ = run(checkpoint_folder, data, tmp_path / "a", config, store=measure)
-    store = FeatureStore(tmp_path / "half", budget_bytes=measure.size().num_bytes // 2)
+    measure = on_disk(tmp_path / "all")
+    expected, _ = run(checkpoint_folder, data, tmp_path / "a", config, cache=measure)
+    cache = on_disk(tmp_path / "half", measure.size()[1] // 2)
     model, _ = load_base(str(checkpoint_folder), device="cpu")
-    reports = list(train(model, data, config, tmp_path / "b", store=store, memory_bytes=0))
+    reports = list(train(model, data, config, tmp_path / "b", cache=cache))
     assert [report.recomputed for report in reports if isinstance(report, EncodingReport)][-1] == 8
     assert losses([report for report in reports if isinstance(report, EpochReport)]) == losses(expected)
     before = set((tmp_path / "half").glob("*.features"))
-    run(checkpoint_folder, data, tmp_path / "c", config, store=store, memory_bytes=0)
-    assert store.save(FeatureKey.of(model, "ab" * 32, layer=1), {"hidden": torch.zeros(10)})
+    run(checkpoint_folder, data, tmp_path / "c", config, cache=cache)
+    cache.get_or_compute(FeatureKey.of(model, "ab" * 32, layer=1), lambda: VideoFeatures(torch.zeros(10), (0.0,), 1.0))
     assert len(before - set((tmp_path / "half").glob("*.features"))) > 0
 
 

@@ -26,6 +26,8 @@ from vjepa_demo.config import (
     HEAD_HIDDEN,
     LEARNING_RATE_FACTORS,
     MAX_TEXT_TOKENS,
+    SCORE_MAX,
+    SCORE_MIN,
     SEED_VIEWS,
     ModelConfig,
     Pooling,
@@ -40,7 +42,7 @@ from vjepa_demo.model.encoders import (
     sha256_of,
     weight_bytes,
 )
-from vjepa_demo.schema import ModelError
+from vjepa_demo.schema import SCORE_DECIMALS, ModelError
 
 if TYPE_CHECKING:
     from transformers import BertModel
@@ -365,6 +367,11 @@ class VJEPAModel(nn.Module):
             total_bytes=sum(p.nbytes for p in parameters),
             trainable_bytes=sum(p.nbytes for p in trainable),
         )
+
+
+def on_scale(outputs: Tensor) -> Tensor:
+    """What the head answered, in MOS, as scores that are shown: cut to 1..5 and rounded to `SCORE_DECIMALS`."""
+    return outputs.clamp(SCORE_MIN, SCORE_MAX).round(decimals=SCORE_DECIMALS)
 
 
 def create_vjepa_model(config: Mapping[str, Any]) -> VJEPAModel:

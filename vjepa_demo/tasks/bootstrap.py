@@ -16,7 +16,7 @@ from pathlib import Path
 from vjepa_demo.config import BOOTSTRAP_CLIPS, CHECKPOINT_CONFIG_FILE, ModelPreset, TrainConfig, View, model_presets
 from vjepa_demo.files import file_lock
 from vjepa_demo.model.checkpoint import load_base
-from vjepa_demo.model.features import feature_store
+from vjepa_demo.model.features import feature_cache
 from vjepa_demo.model.randomness import seeded
 from vjepa_demo.procedural.clips import FIRST_HEAD_SIZE, make_records
 from vjepa_demo.schema import (
@@ -97,7 +97,7 @@ def _reports(
         drawn = RecordSet(tuple(records), (), LabelRange(), num_rows=count)
         data, split = split_for_training(drawn, config, description=DESCRIPTION, kind="procedural")
         yield split
-        yield from train(model, data, config, work / "checkpoint", store=feature_store())
+        yield from train(model, data, config, work / "checkpoint", cache=feature_cache())
 
 
 @contextmanager

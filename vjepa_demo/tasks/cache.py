@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vjepa_demo.config import feature_cache_bytes, feature_cache_folder
-from vjepa_demo.model.features import FeatureStore, is_store
+from vjepa_demo.model.features import FeatureCache
 from vjepa_demo.schema import RecordError
 
 
@@ -31,8 +31,6 @@ def cache_size(*, clear: bool = False) -> CacheSize:
         folder, budget_bytes = feature_cache_folder(), feature_cache_bytes()
     except ValueError as error:
         raise RecordError(str(error)) from error
-    if not is_store(folder):
-        return CacheSize(folder, 0, 0, budget_bytes)
-    store = FeatureStore(folder, budget_bytes=budget_bytes)
-    size = store.clear() if clear else store.size()
-    return CacheSize(folder, size.num_files, size.num_bytes, budget_bytes)
+    cache = FeatureCache(folder, memory_bytes=0, disk_bytes=budget_bytes)
+    num_files, num_bytes = cache.clear() if clear else cache.size()
+    return CacheSize(folder, num_files, num_bytes, budget_bytes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections import deque
@@ -16,27 +15,15 @@ from typing import Literal
 import numpy as np
 import torch
 
-from vjepa_demo.config import (
-    DECODE_AHEAD,
-    DIMENSIONS,
-    FEATURE_CACHE_BYTES,
-    SCORE_MAX,
-    SCORE_MIN,
-    model_presets,
-)
+from vjepa_demo.config import DECODE_AHEAD, DIMENSIONS, model_presets
 from vjepa_demo.data.hub import Token
 from vjepa_demo.files import content_sha256
 from vjepa_demo.media.video import Clip, check_file, clip_pixels, load_clip
 from vjepa_demo.model.checkpoint import find_checkpoint, load_checkpoint
-from vjepa_demo.model.features import (
-    FeatureCache,
-    FeatureKey,
-    FeatureStore,
-    VideoFeatures,
-    feature_store,
-)
-from vjepa_demo.model.vjepa import VJEPAModel, default_device, inference_dtype, resolve_device
+from vjepa_demo.model.features import FeatureCache, FeatureKey, VideoFeatures, feature_cache
+from vjepa_demo.model.vjepa import VJEPAModel, default_device, inference_dtype, on_scale, resolve_device
 from vjepa_demo.schema import Comparison, DemoError, ModelError, TrainedOn, VideoScores, check_prompt, to_compare
+from vjepa_demo.tasks.launch import enough_memory
 
 STEPS = ("decode", "video", "text", "head")
 OnStep = Callable[[str], None]
@@ -46,8 +33,8 @@ WEIGHTS_DIGITS = 8  # of the SHA-256 of a checkpoint's weights, in the id of a m
 class Scorer:
     """Scores videos with one model. Safe for many threads; get the shared one from `get_scorer`.
 
-    Features are remembered in memory and, with a `store`, on disk for other processes too. `model_id` tells one state
-    of a model's weights from the next, where the `name` stays.
+    Features are remembered in `cache`, by default one of its own, in memory. `model_id` tells one state of a model's
+    weights from the next, where the `name` stays.
     """
 
     def __init__(
@@ -57,13 +44,13 @@ class Scorer:
         trained_on: TrainedOn,
         *,
         model_id: str | None = None,
-        store: FeatureStore | None = None,
+        cache: FeatureCache | None = None,
     ) -> None:
         self.name = name
         self.model_id = model_id or name
         self.trained_on = trained_on
         self._model = model
-        self._cache = FeatureCache(FEATURE_CACHE_BYTES, store)
+        self._cache = cache or FeatureCache()
 
     @property
     def hardware(self) -> str:
@@ -173,9 +160,9 @@ class Scorer:
         check_file(path)
         return _Request(path, str(video), prompt, FeatureKey.of(self._model, content_sha256(path)))
 
-    @torch.inference_mode()
+    @torch.no_grad()  # training, which shares the cache, cannot learn from tensors of the inference mode
     def _encode(self, clip: Clip, watch: _Stopwatch, *, with_frames: bool) -> VideoFeatures:
-        with watch.step("video"):
+        with watch.step("video"), enough_memory(self.name):
             pixels = clip_pixels(clip, self._model.clip_config)  # of each view, (1, C, T, H, W)
             pooled = self._model.encode_video(pixels)[0].cpu()  # (video_dim,)
         frames = _frames(clip) if with_frames else None
@@ -186,13 +173,15 @@ class Scorer:
         with watch.step("text"):
             text = self._model.encode_text([request.prompt])  # (1, text_dim)
         with watch.step("head"):
-            output = self._model.predict_with_features(features.pooled[None], text)[0].tolist()
+            output = self._model.predict_with_features(features.values[None], text)[0].double()
+        if not output.isfinite().all():
+            raise ModelError(f"{self.name} answered {output.tolist()}: its weights are damaged, load them again")
         return VideoScores(
             video=request.name,
             prompt=request.prompt,
             model=self.name,
             trained_on=self.trained_on,
-            scores={name: _on_scale(value) for name, value in zip(DIMENSIONS, output, strict=True)},
+            scores=dict(zip(DIMENSIONS, on_scale(output).tolist(), strict=True)),
             seconds=watch.seconds,
             duration_seconds=features.duration_seconds,
             frames=features.frames[0] if features.frames else None,
@@ -268,7 +257,7 @@ def load_scorer(name: str, *, device: str | None = None, shown_as: str | None = 
     checkpoint = find_checkpoint(name, token=token)
     model = load_checkpoint(checkpoint, device=place, dtype=inference_dtype(place))
     model_id = f"{shown_as or _short_name(name)}@{checkpoint.weights_sha256[:WEIGHTS_DIGITS]}"
-    return Scorer(shown_as or name, model, checkpoint.trained_on, model_id=model_id, store=feature_store())
+    return Scorer(shown_as or name, model, checkpoint.trained_on, model_id=model_id, cache=feature_cache())
 
 
 def _short_name(name: str) -> str:
@@ -300,9 +289,3 @@ class _Stopwatch:
 def _frames(clip: Clip) -> tuple[np.ndarray, ...]:
     """The frames (T, H, W, 3) uint8 of each view of `clip`."""
     return tuple(view.permute(0, 2, 3, 1).contiguous().numpy() for view in (clip.frames, *clip.more_views))
-
-
-def _on_scale(value: float) -> float:
-    if not math.isfinite(value):
-        raise ModelError(f"the model answered {value}, which is no score: its weights are damaged, load them again")
-    return round(min(max(value, SCORE_MIN), SCORE_MAX), 4)

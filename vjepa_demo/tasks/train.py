@@ -27,7 +27,6 @@ from torch.utils.data import DataLoader
 from vjepa_demo.config import (
     CHECKPOINT_CONFIG_FILE,
     DIMENSIONS,
-    FEATURE_CACHE_BYTES,
     ClipConfig,
     Scope,
     TrainConfig,
@@ -46,7 +45,7 @@ from vjepa_demo.model.checkpoint import (
     trained_weights,
     write_tensors,
 )
-from vjepa_demo.model.features import FeatureKey, FeatureStore, VideoFeatures, feature_store
+from vjepa_demo.model.features import FeatureCache, FeatureKey, VideoFeatures, feature_cache
 from vjepa_demo.model.losses import mos_loss
 from vjepa_demo.model.metrics import evaluate
 from vjepa_demo.model.randomness import seeded
@@ -123,7 +122,7 @@ def fine_tune(
         else:
             data = replace(data, known_words=base.trained_on.known_words)
         yield from train(
-            model, data, config, folder, base=base, resume=resume, should_stop=should_stop, store=feature_store()
+            model, data, config, folder, base=base, resume=resume, should_stop=should_stop, cache=feature_cache()
         )
 
 
@@ -161,8 +160,7 @@ def train(
     resume: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
     load: LoadClip = load_clip,
-    store: FeatureStore | None = None,
-    memory_bytes: int = FEATURE_CACHE_BYTES,
+    cache: FeatureCache | None = None,
 ) -> Iterator[TrainingReport]:
     """Fine-tune `model` (float32, and only this run's) on `data`; write the best weights to `folder`.
 
@@ -173,14 +171,14 @@ def train(
 
     `base` is the checkpoint that `model` was loaded from, None where its head is new: a run is resumed only on the same
     weights, and the new checkpoint remembers the clips of the old one beside its own. What the frozen part makes of
-    the clips is kept in `memory_bytes` and in `store`; what fits into neither is computed anew each epoch.
+    the clips is kept in `cache`, by default one in memory; what does not fit there is computed anew each epoch.
 
     Raises:
         RecordError: if fewer than two clips are left to learn from, the run to resume was another one, it was stopped
             before anything was learned, or the loss is no longer a number.
         CheckpointError: if there is no run to resume.
     """
-    features = _Features(model, config, load, store=store, memory_bytes=memory_bytes)
+    features = _Features(model, config, load, cache or FeatureCache())
     run = _Run(model, data, config, Path(folder), base, features)
     run.begin(resume=resume)
     try:
@@ -209,21 +207,11 @@ class _Learner(nn.Module):
 
 
 class _Features:
-    """What the frozen part makes of each clip and prompt: from memory or disk where it was kept, else computed anew."""
+    """What the frozen part makes of each clip and prompt: from the cache, else computed anew."""
 
-    def __init__(
-        self,
-        model: VJEPAModel,
-        config: TrainConfig,
-        load: LoadClip,
-        *,
-        store: FeatureStore | None,
-        memory_bytes: int,
-    ) -> None:
-        self._model, self._load, self._store = model, load, store
+    def __init__(self, model: VJEPAModel, config: TrainConfig, load: LoadClip, cache: FeatureCache) -> None:
+        self._model, self._load, self._cache = model, load, cache
         self._layer = model.num_frozen_layers if config.scope == "top" else None
-        self._memory: dict[FeatureKey, Tensor] = {}
-        self._memory_left = memory_bytes
         self._keys: dict[Path, FeatureKey] = {}
         self._texts: dict[str, Tensor] = {}
 
@@ -233,7 +221,8 @@ class _Features:
         Raises:
             VideoError: if the file cannot be read as a video.
         """
-        return self._get(record.video)[1]
+        self._get(record.video)
+        return self._cache.keeps(self._key(record.video))
 
     def read_prompts(self, records: Sequence[VideoRecord]) -> None:
         """Compute the text features of each different prompt once."""
@@ -242,7 +231,7 @@ class _Features:
 
     def video(self, record: VideoRecord) -> Tensor:
         """Pooled features (hidden,), or the hidden state at the freeze line (N, hidden)."""
-        return self._get(record.video)[0].to(self._model.device).float()
+        return self._get(record.video).values.to(self._model.device).float()
 
     def text(self, record: VideoRecord) -> Tensor:
         """Text features (text_dim,)."""
@@ -253,48 +242,25 @@ class _Features:
         return content_digest(self._key(record.video).content_sha256)
 
     def release(self) -> None:
-        """The run is over: the disk space of what it used may go to others."""
-        if self._store is not None:
-            self._store.release(self._keys.values())
+        """The run is over: what it used may go from the cache."""
+        self._cache.release(self._keys.values())
 
-    def _get(self, video: Path) -> tuple[Tensor, bool]:
-        """What the frozen part makes of `video`, and whether it is kept."""
-        key = self._key(video)
-        if key in self._memory:
-            return self._memory[key], True
-        kept = None if self._store is None else self._store.load(key)
-        if kept is not None:
-            value, is_kept = kept[self._name], True
-        else:
-            tensors = self._compute(video)
-            value, is_kept = tensors[self._name], self._store is not None and self._store.save(key, tensors)
-        if value.nbytes <= self._memory_left:
-            self._memory[key] = value
-            self._memory_left -= value.nbytes
-            is_kept = True
-        return value, is_kept
-
-    @property
-    def _name(self) -> str:
-        return "pooled" if self._layer is None else "hidden"
+    def _get(self, video: Path) -> VideoFeatures:
+        return self._cache.get_or_compute(self._key(video), lambda: self._compute(video))
 
     @torch.no_grad()
-    def _compute(self, video: Path) -> dict[str, Tensor]:
-        """What is kept of `video`: of pooled features all that scoring asks for too; the hidden state as exact as the
-        products that it comes from."""
+    def _compute(self, video: Path) -> VideoFeatures:
+        """Pooled features, as scoring keeps them; or the hidden state, as exact as the products that it comes from."""
         clip_config = self._model.clip_config
         clip = self._load(video, clip_config)
         hidden = self._model.encode_prefix(clip_pixels(clip, clip_config))  # (1, N, hidden)
-        if self._layer is not None:
-            return {"hidden": hidden[0].to(self._model.dtype).cpu()}
-        pooled = self._model.encode_tail(hidden)[0].cpu()  # (video_dim,)
-        return VideoFeatures(pooled, clip.frame_seconds, clip.duration_seconds, frames=None).to_tensors()
+        values = self._model.encode_tail(hidden) if self._layer is None else hidden.to(self._model.dtype)
+        return VideoFeatures(values[0].cpu(), clip.frame_seconds, clip.duration_seconds)
 
     def _key(self, video: Path) -> FeatureKey:
         if video not in self._keys:
             key = FeatureKey.of(self._model, content_sha256(video), layer=self._layer)
-            if self._store is not None:
-                self._store.hold([key])
+            self._cache.hold([key])
             self._keys[video] = key
         return self._keys[video]
 
@@ -387,7 +353,8 @@ class _Run:
         if (self.work / STATE_FILE).exists():
             self._restore(optimizer)
         rows: Any = range(len(self.train))  # indexable and sized: all that a DataLoader asks of a data set
-        indices = DataLoader(rows, batch_size=self.config.batch_size, shuffle=True)
+        generator = torch.Generator()  # its own: from torch's, other threads draw too
+        indices = DataLoader(rows, batch_size=self.config.batch_size, shuffle=True, generator=generator)
         self.learner, self.optimizer, self.batches = self.accelerator.prepare(learner, optimizer, indices)
         self.rates = [group["lr"] for group in groups]
         self.steps_per_epoch = math.ceil(len(self.batches) / self.config.accumulate)
