@@ -24,7 +24,7 @@ import pytest
 from hub_server import HubServer
 from huggingface_hub import constants
 from pages import PATIENCE_MILLISECONDS, serving
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from small_models import write_checkpoint, write_text_encoder, write_video_encoder
 from transformers import VJEPA2ForVideoClassification
 
@@ -164,16 +164,27 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(browser) -> Iterator[Page]:
-    """A page in a session of its own, which must not report an error."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(PATIENCE_MILLISECONDS)
-    page = context.new_page()
+def new_page(browser) -> Iterator[Callable[..., Page]]:
+    """Makes pages, each in a session of its own, `width` pixels wide; none may report an error."""
+    contexts: list[BrowserContext] = []
     errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    yield page
-    context.close()
+
+    def new_page(width: int = 1280) -> Page:
+        contexts.append(browser.new_context(viewport={"width": width, "height": 900}))
+        contexts[-1].set_default_timeout(PATIENCE_MILLISECONDS)
+        page = contexts[-1].new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        return page
+
+    yield new_page
+    for context in contexts:
+        context.close()
     assert errors == []
+
+
+@pytest.fixture
+def page(new_page) -> Page:
+    return new_page()
 
 
 @pytest.fixture(scope="session")

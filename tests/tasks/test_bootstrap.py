@@ -449,10 +449,10 @@ def test_the_page_tells_it_and_the_model_becomes_usable_without_a_reload(page, s
     expect(page.locator("#first-head")).to_be_hidden()
     bootstrapper.start()
     line = page.locator("#first-head-line")
-    expect(line).to_contain_text("vitg is learning its first head, step 1 of 3: 1 of 12 clips drawn", timeout=20_000)
+    expect(line).to_contain_text("vitg is learning its first head, step 1 of 3: 1 of 12 clips drawn")
     expect(page.locator("#first-head-cancel")).to_be_visible()
     slow_drawing.set()
-    expect(line).to_have_text("vitg has learned its first head: it can be chosen now", timeout=20_000)
+    expect(line).to_have_text("vitg has learned its first head: it can be chosen now")
     expect(page.locator("#first-head-cancel")).to_be_hidden()
     expect(page.locator("#hint")).to_have_text("")
     expect(page.locator("#score-button")).to_be_enabled()
@@ -462,11 +462,11 @@ def test_it_can_be_cancelled_from_the_page(page, served, slow_drawing, heads):
     bootstrapper, address = served
     bootstrapper.start()
     page.goto(address)
-    page.click("#first-head-cancel", timeout=20_000)
+    page.click("#first-head-cancel")
     expect(page.locator("#first-head-line")).to_have_text("vitg is learning its first head: stopping")
     expect(page.locator("#first-head-cancel")).to_be_hidden()
     slow_drawing.set()
-    expect(page.locator("#first-head-line")).to_contain_text("vitg was kept from learning", timeout=20_000)
+    expect(page.locator("#first-head-line")).to_contain_text("vitg was kept from learning")
     assert contents(heads) == []
 
 

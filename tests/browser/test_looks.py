@@ -1,0 +1,178 @@
+"""How every tab looks on a phone and on a desk, light and dark, once it is full."""
+
+from __future__ import annotations
+
+import re
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+from pages import DEMO, overlap, wait_for_scores
+from playwright.sync_api import Page, expect
+
+PHONE, DESK = 390, 1280
+TABS = ("Score", "Compare", "Batch", "Fine-tune", "About")
+# of the text to the page behind it, as WCAG has it
+CONTRAST = """() => {
+  const light = (color) => {
+    const [r, g, b] = color.match(/[\\d.]+/g).map((each) => each / 255)
+      .map((each) => each <= 0.04045 ? each / 12.92 : ((each + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const text = light(getComputedStyle(document.querySelector("#batch-hint p")).color);
+  const page = light(getComputedStyle(document.querySelector("gradio-app")).backgroundColor);
+  return (Math.max(text, page) + 0.05) / (Math.min(text, page) + 0.05);
+}"""
+BOXES = """elements => elements.map((element) => {
+  const { x, y, width, height } = element.getBoundingClientRect();
+  return { x, y, width, height };
+})"""
+# Charts are drawn anew some time after the window has another size.
+FITS = "() => document.documentElement.scrollWidth === innerWidth"
+CHARTS_FIT = """() => [...document.querySelectorAll(".js-plotly-plot")]
+  .filter((chart) => chart.clientWidth).every((chart) =>
+  Math.abs(chart.clientWidth - chart.querySelector(".main-svg").getBoundingClientRect().width) < 2)"""
+
+
+def boxes(page: Page, selector: str) -> list[dict[str, float]]:
+    return page.locator(selector).evaluate_all(BOXES)
+
+
+def open_tab(page: Page, name: str) -> None:
+    page.get_by_role("tab", name=name, exact=True).click()
+
+
+def score(page: Page) -> None:
+    expect(page.locator("#model-state")).to_contain_text("ready")
+    page.locator("#examples tbody tr").first.click()
+    wait_for_scores(page)
+    expect(page.locator("#history li")).to_have_count(1)
+    expect(page.locator("#heading")).to_be_in_viewport()  # on a phone too: the page goes to what was asked for
+
+
+def compare(page: Page) -> None:
+    page.click("#compare-examples")
+    expect(page.locator("#compare-table .value")).to_have_count(20)
+    expect(page.locator("#compare-radar .scatterlayer .trace")).to_have_count(4)
+    expect(page.locator("#compare-button")).to_be_enabled()
+
+
+def run_batch(page: Page, table: Path, videos: Path) -> None:
+    """The data set of a person, with errors and a ranking, then the sample data set, with metrics."""
+    check_an_empty_batch(page)
+    page.set_input_files("#batch-videos input[type=file]", videos)
+    page.set_input_files("#batch-table input[type=file]", table)
+    expect(page.locator("#batch-start")).to_be_enabled()
+    page.click("#batch-start")
+    expect(page.locator("#batch-status")).to_contain_text("Done")
+    page.locator("#leaderboard-chart .js-plotly-plot .trace").first.wait_for()
+    expect(page.locator(".modebar-container").first).to_be_hidden()
+    width = page.viewport_size["width"]
+    check_inside(page, "#leaderboard td[data-dimension=Overall]", width)
+    check_inside(page, "#batch-rows tr:has(.value) .value", width)
+    page.wait_for_function(FITS)
+    page.click("#batch-sample")
+    expect(page.locator("#batch-status")).to_contain_text("Done: 60")
+
+
+def fine_tune(page: Page) -> None:
+    page.click("#sample-button")
+    expect(page.locator("#check")).to_contain_text("60 of 60 rows")
+    page.get_by_role("button", name="Settings").first.click()
+    page.get_by_label("number input for Epochs").fill("1")
+    page.get_by_label("number input for Epochs").press("Enter")
+    expect(page.locator("#start-button")).to_be_enabled()
+    page.click("#start-button")
+    expect(page.locator("#metrics tr[data-dimension]")).to_have_count(5)
+
+
+def check_an_empty_batch(page: Page) -> None:
+    """Small text can be read, and the label of a field leaves its icon free."""
+    expect(page.locator("#batch-hint p")).to_be_visible()
+    assert 4.5 <= page.evaluate(CONTRAST) < 10
+    (label,), (icon,) = (
+        boxes(page, "#batch-videos label[data-testid=block-label]"),
+        boxes(page, "[data-testid=upload-icon] >> nth=0"),
+    )
+    assert icon["y"] >= label["y"] + label["height"]
+    (button,), (hint,) = boxes(page, "#batch-start"), boxes(page, "#batch-hint p")
+    assert hint["x"] == button["x"]
+
+
+def check_inside(page: Page, selector: str, width: int) -> None:
+    found = boxes(page, selector)
+    assert found
+    for box in found:
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+
+
+def check_score(page: Page, theme: str, width: int) -> None:
+    ink = page.evaluate("getComputedStyle(document.querySelector('#radar .angularaxistick text')).fill")
+    assert ink == page.evaluate("getComputedStyle(document.querySelector('#heading b')).color")
+    lightness = sum(map(int, re.findall(r"\d+", ink)[:3])) / 3
+    assert lightness > 180 if theme == "dark" else lightness < 80
+    (chart, *_) = boxes(page, "#radar .main-svg")
+    names, words = (boxes(page, f"#radar .{axis}-axis text") for axis in ("angular", "radial"))
+    assert [text.inner_html() for text in page.locator("#radar .radial-axis text").all()] == [
+        *("1 Bad", "2 Poor", "3 Fair", "4 Good", "5 Excellent")
+    ]
+    for box in (*names, *words):
+        assert chart["x"] <= box["x"]
+        assert box["x"] + box["width"] <= chart["x"] + chart["width"]
+    for box in words:
+        assert box["width"] > 1.5 * box["height"]  # the words lie flat
+    for one, other in combinations((*names, *words), 2):
+        assert not overlap(one, other)
+    if width == PHONE:
+        (results,), (listed,), (examples,) = (boxes(page, name) for name in ("#results", "#history", "#examples"))
+        assert results["y"] + results["height"] <= listed["y"] <= examples["y"]
+
+
+def check_compare(page: Page, theme: str, width: int) -> None:
+    for part in (".clip", "#compare-table table", ".player", ".exports", "#compare-radar .main-svg"):
+        check_inside(page, part, width)
+    if width == PHONE:
+        for box in boxes(page, ".clip button, .player button, .player input, .exports button"):
+            assert min(box["width"], box["height"]) >= 32  # to be hit with a finger
+        for name, remove in zip(boxes(page, ".clip .name"), boxes(page, ".clip [data-action=remove]"), strict=True):
+            assert name["y"] >= remove["y"] + 32  # on a line of its own
+            assert name["width"] > 130
+    tops = {round(box["y"]) for box in boxes(page, ".clip")}
+    assert len(tops) == (2 if width == PHONE else 1)  # beside each other
+
+
+def check_batch(page: Page, theme: str, width: int) -> None:
+    check_inside(page, "#batch-rows tr:has(.value) .value", width)
+    if width == DESK:
+        assert page.locator("#batch-metrics .wide").evaluate("each => each.scrollWidth === each.clientWidth")
+
+
+def check_about(page: Page, theme: str, width: int) -> None:
+    for fact in ("SROCC, Overall", f"{DEMO.srocc['Overall']:.2f}", *DEMO.measured):
+        expect(page.locator("#about-models")).to_contain_text(fact)
+    expect(page.locator("#kept-on-disk")).to_contain_text("features")
+
+
+@pytest.mark.parametrize(("theme", "widths"), [("light", (PHONE, DESK)), ("dark", (DESK, PHONE))])
+def test_nothing_sticks_out_and_all_can_be_read(new_page, served, own_table, theme, widths):
+    page = new_page(widths[0])
+    page.goto(f"{served}/?__theme={theme}")
+    fill = {
+        "Score": score,
+        "Compare": compare,
+        "Batch": lambda page: run_batch(page, *own_table),
+        "Fine-tune": fine_tune,
+    }
+    check = {"Score": check_score, "Compare": check_compare, "Batch": check_batch, "About": check_about}
+    for tab in TABS:
+        open_tab(page, tab)
+        if tab in fill:
+            fill[tab](page)
+        for width in widths:
+            page.set_viewport_size({"width": width, "height": 900})
+            page.wait_for_function(FITS)
+            page.wait_for_function(CHARTS_FIT)
+            if tab in check:
+                check[tab](page, theme, width)
+        page.set_viewport_size({"width": widths[0], "height": 900})
