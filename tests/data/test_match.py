@@ -92,13 +92,14 @@ def test_rows_of_different_folders_do_not_share_a_file(table, folder):
     found = read_records(path, folder("a.mp4", "b.mp4"))
     assert [each.line for each in found.records] == [4, 5]
     assert messages(found)[2] == [
-        "fake/a.mp4, real/a.mp4 are different videos, but only a.mp4 was found for them; keep their folders"
+        "fake/a.mp4 and real/a.mp4 are different videos, but only a.mp4 was found for them; keep their folders"
     ]
     assert list(messages(found)) == [2, 3]
 
 
 @pytest.mark.parametrize(
-    ("name", "match"), [("none", "no such file or folder"), ("videos.tar.gz", "not opened; pack the videos as a zip")]
+    ("name", "match"),
+    [("none", "no such file or folder"), ("videos.tar.gz", "of a kind that is not opened; pack the videos as a zip")],
 )
 def test_a_source_that_holds_no_videos_is_refused(table, tmp_path, name, match):
     (tmp_path / "videos.tar.gz").write_bytes(b"")
