@@ -14,11 +14,13 @@ from pages import page_of
 
 from vjepa_demo.app import history, scoring
 from vjepa_demo.app import html as render
+from vjepa_demo.app.about_tab import add_about_tab
 from vjepa_demo.app.events import shown_errors
+from vjepa_demo.app.first_head import add_first_head
 from vjepa_demo.app.score_tab import ScoreTab, score_clip
 from vjepa_demo.app.session import ScoreHistory
 from vjepa_demo.config import DIMENSION_MEANINGS, DIMENSIONS
-from vjepa_demo.schema import ModelError, RecordError, TrainedOn, VideoError
+from vjepa_demo.schema import FirstHead, ModelError, RecordError, TrainedOn, VideoError
 
 
 def test_the_table_has_score_word_and_meaning_of_each_dimension():
@@ -229,6 +231,22 @@ def test_progress_is_told_step_by_step():
 
 def test_the_server_keeps_its_paths_to_itself():
     assert scored(FakeScorer(), "/tmp/gradio/ab/clip.mp4").video == "clip.mp4"
+
+
+class NeverReady:
+    """A first head that is being learned for ever."""
+
+    def state(self) -> FirstHead:
+        return FirstHead("loading")
+
+
+def test_what_raises_is_queued_because_gradio_shows_errors_of_queued_events_only():
+    with gr.Blocks() as app:
+        add_first_head(app, NeverReady())
+        with gr.Tabs(), gr.Tab("About") as about:
+            add_about_tab(about)
+    queued = {event.name: event.queue for event in app.fns.values()}
+    assert queued == {"show": False, "stop": True, "look_up": True}
 
 
 def test_every_example_is_there_with_a_prompt():

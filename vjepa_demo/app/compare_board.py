@@ -1,4 +1,4 @@
-"""The clips of the Compare tab with their prompts and scores, and what can be done with them. No page in here."""
+"""The clips of the Compare tab with their prompts and scores, and what can be done with them; free of Gradio."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ from pathlib import Path
 from vjepa_demo.config import MAX_COMPARED, MIN_COMPARED
 from vjepa_demo.schema import Comparison, VideoScores
 
-
-def _new_key() -> str:
-    return uuid.uuid4().hex
+Outcome = VideoScores | str  # the scores of a clip, or why there are none
 
 
 @dataclass(frozen=True)
 class Clip:
     """A video on the board. `path` is None where only its scores are known, from a comparison that was opened again.
 
-    `key` tells it from every other clip, also from one of the same file. `model` is the choice of the model that its
-    scores are of; None where they are from a file.
+    `key` tells it from every other clip, even one of the same file. `model` is the model choice that gave its scores;
+    None where they are from a file.
     """
 
     name: str
@@ -29,17 +27,26 @@ class Clip:
     result: VideoScores | None = None
     error: str | None = None
     model: str | None = None
-    key: str = field(default_factory=_new_key)
+    key: str = field(default_factory=lambda: uuid.uuid4().hex)
 
+    def has_scores_of(self, prompt: str, model: str) -> bool:
+        """Whether its scores are those with this prompt, by this model choice."""
+        if self.result is None:
+            return False
+        return self.result.prompt == prompt.strip() and (self.model or self.result.model) == model
 
-Outcome = VideoScores | str  # the scores of a clip, or why there are none
+    def with_outcome(self, outcome: Outcome, model: str) -> Clip:
+        """The clip with what scoring with the model choice `model` gave."""
+        if isinstance(outcome, str):
+            return replace(self, result=None, error=outcome, model=model)
+        return replace(self, result=outcome, error=None, model=model, sha256=outcome.sha256)
 
 
 @dataclass(frozen=True)
 class Board:
-    """Up to four clips from left to right, and what is to be scored with them: one prompt, or one each.
+    """Up to four clips from left to right, and the prompts they are scored with: one for all, or one each.
 
-    While there is one for all, `own` holds only what was typed for a clip alone, and "" elsewhere.
+    While there is one for all, `own` holds what was typed for single clips, and "" for the others.
     """
 
     clips: tuple[Clip, ...] = ()
@@ -80,14 +87,14 @@ class Board:
     def is_stale(self, model: str) -> bool:
         """Whether a clip has no scores yet, or scores for another prompt or of another model than are chosen now."""
         return any(
-            clip.error is None and not _has_scores_of(clip, prompt, model)
+            clip.error is None and not clip.has_scores_of(prompt, model)
             for clip, prompt in zip(self.clips, self.prompts, strict=True)
         )
 
     def with_clip(self, path: Path, prompt: str = "", *, name: str | None = None) -> Board:
-        """The board with one clip more, at the right. A prompt that differs from the others' gives each its own.
+        """The board with one more clip, at the right. A `prompt` that differs from the shared one gives each its own.
 
-        Where each has its own, a clip that comes without one has none: another's would be scored unseen.
+        Where each has its own, a clip that comes without a prompt has none: nobody would notice another clip's prompt.
         """
         index = len(self.clips)
         board = replace(self, clips=(*self.clips, Clip(name or path.name, path)))._with_own(index, "")
@@ -103,9 +110,10 @@ class Board:
         return replace(self, own=(*self.own[:index], prompt, *self.own[index + 1 :]))
 
     def switched(self, *, each: bool) -> Board:
-        """One prompt each, where it is missing the one for all; or one for all, where it is missing the first's.
+        """One prompt for each clip, or one for all.
 
-        What equals the one for all is forgotten with the own prompts, and so follows it until they come back.
+        A clip without its own prompt gets the shared one; a missing shared prompt becomes the first clip's. Switched to
+        one for all, the board forgets own prompts that equal it, so that they follow it when they come back.
         """
         if each:
             filled = [own if own.strip() else self.shared for own in self.own[: len(self.clips)]]
@@ -118,7 +126,7 @@ class Board:
         return next((index for index, clip in enumerate(self.clips) if clip.key == key), None)
 
     def moved(self, key: str, by: int) -> Board:
-        """The clip `key` in the place of the one `by` places to its right, and the other way round; it may be gone."""
+        """The board with the clip `key` and the one `by` places to its right swapped; the clip may be gone."""
         index = self._place_of(key)
         if index is None or not 0 <= index + by < len(self.clips):
             return self
@@ -148,26 +156,10 @@ class Board:
         return None
 
     def with_outcomes(self, outcomes: Mapping[str, Outcome], *, model: str) -> Board:
-        """The board with what scoring with the choice `model` gave, by the clips' keys; what was moved or removed
-        meanwhile stays so."""
-        return replace(
-            self,
-            clips=tuple(
-                _with_outcome(clip, outcomes[clip.key], model) if clip.key in outcomes else clip for clip in self.clips
-            ),
-        )
-
-
-def _with_outcome(clip: Clip, outcome: Outcome, model: str) -> Clip:
-    if isinstance(outcome, str):
-        return replace(clip, result=None, error=outcome, model=model)
-    return replace(clip, result=outcome, error=None, model=model, sha256=outcome.sha256)
-
-
-def _has_scores_of(clip: Clip, prompt: str, model: str) -> bool:
-    if clip.result is None:
-        return False
-    return clip.result.prompt == prompt.strip() and (clip.model or clip.result.model) == model
+        """The board with what scoring with the model choice `model` gave, by the clips' keys. Clips that were moved or
+        removed meanwhile stay so."""
+        scored = (clip.with_outcome(outcomes[clip.key], model) if clip.key in outcomes else clip for clip in self.clips)
+        return replace(self, clips=tuple(scored))
 
 
 def board_of(comparison: Comparison) -> Board:

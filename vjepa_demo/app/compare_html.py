@@ -1,4 +1,5 @@
-"""The Compare tab's fragments of HTML, and a comparison as CSV. Whatever a person typed or named is escaped."""
+"""What the Compare tab shows as fragments of HTML, and a comparison as CSV. Whatever a person typed or named is
+escaped."""
 
 from __future__ import annotations
 
@@ -70,7 +71,7 @@ def _screen(clip: Clip, letter: str) -> str:
     if clip.path is None:
         return '<p class="note">The video is not in the saved file.<br>Drop it in to play it.</p>'
     name = escape(clip.name, quote=True)
-    scorable = "" if clip.error else "<br>It can be scored all the same."
+    scorable = "" if clip.error else "<br>It can still be scored."
     return (
         f'<video src="{file_url(clip.path)}" preload="auto" muted playsinline aria-label="{letter}: {name}"></video>'
         f'<p class="note unplayable">Your browser cannot play this file.{scorable}</p>'
