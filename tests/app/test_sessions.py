@@ -8,6 +8,7 @@ import gc
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -407,6 +408,28 @@ def test_of_a_sessions_runs_the_last_that_ended_stays():
     assert archives[-1].exists()
     session.close()
     assert not archives[-1].exists()
+
+
+def test_of_buttons_that_are_pressed_at_once_one_run_starts():
+    session, pressed = Session(), threading.Barrier(8)
+
+    def press(_: int) -> str:
+        pressed.wait(60)
+        try:
+            session.batch.run.claim()
+        except RecordError as error:
+            return str(error)
+        return "started"
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = sorted(pool.map(press, range(8)))
+    assert answers == ["a batch runs already: wait until it has ended, or stop it"] * 7 + ["started"]
+    session.batch.run.release()
+    with pytest.raises(RecordError, match="damaged"), session.batch.run.claimed():
+        raise RecordError("the zip is damaged")  # what prepares the run fails: the place is free again
+    session.batch.run.claim()
+    session.training.run.claim()  # which is another run
+    session.close()
 
 
 def test_the_visitors_own_model_is_loaded_once_by_calls_at_once(monkeypatch, tmp_path):

@@ -1,4 +1,8 @@
-"""A batch as fragments of HTML: what will be scored, the rows that are done, means and leaderboard."""
+"""A batch as fragments of HTML: what will be scored, the rows that are done, means and leaderboard.
+
+A gr.Dataframe would cut off the last columns without a sign, and knows neither an error across all scores nor a layout
+for phones.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,8 @@ if TYPE_CHECKING:
 EMPTY = (
     '<div class="empty">Score many clips at once.<br>'
     "Add their videos, and either one prompt for all of them or a table with the columns video_name and Prompt."
-    "<br>A column generator ranks the generators; columns with labels show how well the scores agree with them.</div>"
+    "<br>If it has a column generator, the generators are ranked; if it has labels, the scores are compared with them."
+    "</div>"
 )
 METRICS_TITLE = '<p class="strip-title">Scores compared with the labels</p>'
 ORDERS: dict[str, BatchOrder] = {

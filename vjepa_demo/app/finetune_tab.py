@@ -63,7 +63,7 @@ class FinetuneTab:
 
     def __init__(self, session: gr.State, default_model: str, model: gr.Dropdown, tabs: gr.Tabs) -> None:
         """`model` and `tabs` are the Score tab's choice and what brings that tab to the front."""
-        self.session = session
+        self.session, self._default_model = session, default_model
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=320):
                 add_sign_in()
@@ -163,8 +163,12 @@ class FinetuneTab:
             with shown_errors(), visitor.checks.turn():
                 _forget(visitor)
             missing = "the labels" if videos else "the videos" if labels else "labels and videos"
-            nothing = self._ready(False, f"Add {missing}, or use the sample data set.")
-            return {self.check: render.EMPTY_TRAINING, self.histograms: gr.Plot(visible=False), **nothing}
+            return {
+                self.check: render.EMPTY_TRAINING,
+                self.histograms: gr.Plot(visible=False),
+                **self._ready(False, f"Add {missing}, or use the sample data set."),
+                **self._labeller(visitor, "undeclared"),
+            }
         return self._checked(visitor, checked, Path(labels).name, progress)
 
     def check_sample(
@@ -200,20 +204,20 @@ class FinetuneTab:
             _forget(visitor, keep=checked)
             progress(0.0, desc="Reading the labels")
             records = _read(visitor, checked, progress)
-            was_sample = training.kind == "procedural"
             training.records, training.checked = records if records.records else None, checked
-            training.description, training.kind = description, kind
-        # The sample data set says by itself who gave its labels; of other data the visitor says so.
-        labeller = {self.labeller: gr.Radio(value=kind, interactive=kind == "undeclared")}
+            training.description = description
         summary = summarise(records)
-        shown = {self.check: render.check_report(summary, records)} | (
-            labeller if was_sample or kind != "undeclared" else {}
-        )
+        shown = {self.check: render.check_report(summary, records)} | self._labeller(visitor, kind)
         if not records.records:
             return shown | {self.histograms: gr.Plot(visible=False), **self._ready(False, "No row can be used.")}
         figure = label_histograms([(each.dimension, each.histogram) for each in summary.dimensions])
         ready = self._ready(True, f"{counted(summary.num_used, 'clip')} will be used.")
         return shown | {self.histograms: gr.Plot(figure, visible=True), **ready}
+
+    def _labeller(self, visitor: Session, kind: LabelSource) -> Values:
+        """The sample data set says by itself who gave its labels; of other data the visitor says so."""
+        before, visitor.training.kind = visitor.training.kind, kind
+        return {} if kind == before else {self.labeller: gr.Radio(value=kind, interactive=kind == "undeclared")}
 
     def _ready(self, ready: bool, hint: str) -> Values:
         return {self.start: gr.Button(interactive=ready), self.hint: render.hint(hint)}
@@ -272,7 +276,9 @@ class FinetuneTab:
             config = train_config(values[self.scope] or "head", *(values[each] for each in settings))
             loading = render.status("Loading the model", None, None)
             yield {self.status: loading, self.curves: gr.Plot(visible=False), self.panel: gr.Column(visible=False)}
-            for report in _reports(visitor, values[self.base] or "demo", config, values[self.labeller] or "undeclared"):
+            for report in _reports(
+                visitor, values[self.base] or self._default_model, config, values[self.labeller] or "undeclared"
+            ):
                 yield self._told(visitor, report, points)
 
     def _told(self, visitor: Session, report: TrainingReport, points: list[Point]) -> Values:
