@@ -8,11 +8,13 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from scripts.demo_model.cli import parse_arguments
 from vjepa_demo import get_scorer
+from vjepa_demo.app.api_answers import RESULT
 from vjepa_demo.app.cli_options import parser
 from vjepa_demo.config import DIMENSIONS, model_presets
 
@@ -87,7 +89,25 @@ def test_the_json_example_has_the_keys_of_the_program(world):
         *answer["not_meaningful"],
     }
     assert tuple(answer["scores"]) == DIMENSIONS
-    assert set(answer) <= set(first_column(PAGES["api.md"])), "docs/api.md explains each"
+    assert {*answer, *RESULT} <= set(first_column(PAGES["api.md"])), "docs/api.md explains each"
+
+
+def test_the_python_snippets_of_the_manual_run(base_encoder, text_encoder, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    with_demo, with_the_seed = re.findall(r"```python\n(.*?)```", PAGES["api.md"].split("\n## Python\n")[1], re.DOTALL)
+    exec(with_demo)
+    assert capsys.readouterr().out.count("VideoScores(") == 2
+    small = f'"{base_encoder}", "text_encoder": "{text_encoder}"'
+    for written, here in (
+        ('"facebook/vjepa2-vitl-fpc64-256"', small),
+        ('"cuda"', '"cpu"'),
+        ("64, 256, 256", "4, 32, 32"),
+    ):
+        assert written in with_the_seed
+        with_the_seed = with_the_seed.replace(written, here)
+    names: dict[str, Any] = {}
+    exec(with_the_seed, names)
+    assert names["scores"].shape == (1, 5)
 
 
 # ---- README and docs alike -------------------------------------------------------------------------------------------
