@@ -65,7 +65,10 @@ def test_the_table_of_a_data_set_may_have_any_name_if_it_is_the_only_one(hub, tm
 @pytest.mark.parametrize(
     ("files", "match"),
     [
-        ({"train.csv": TABLE, "test.csv": TABLE, **CLIPS}, r"has 2 tables \(test.csv, train.csv\); call the one with"),
+        (
+            {"train.csv": TABLE, "test.csv": TABLE, **CLIPS},
+            r"has 2 tables \(test.csv, train.csv\); call the one that holds",
+        ),
         ({"train.parquet": b"", **CLIPS}, "has no table of labels: a labels.csv, or one .csv or .tsv, was expected"),
         ({"labels.csv": TABLE}, "you/clips holds no videos$"),
         ({"labels.csv": TABLE, "videos.zip": b"PK"}, "holds no videos; archives in it are not opened: download it"),
@@ -81,8 +84,11 @@ def test_a_data_set_that_cannot_be_used_is_refused_before_any_video(hub, tmp_pat
 
 def test_a_data_set_that_is_too_large_is_not_fetched(hub, tmp_path):
     hub.repos["datasets/you/clips"] = Repo(dict(FILES))
-    with pytest.raises(RecordError, match=r"you/clips: .* would be fetched"):
-        last(read_hub_records("you/clips", tmp_path, token=False, max_bytes=1))
+    with pytest.raises(RecordError, match=r"you/clips: .* would be fetched; at most 9 bytes"):
+        last(read_hub_records("you/clips", tmp_path, token=False, max_bytes=9))
+    assert hub.fetched() == set()
+    with pytest.raises(RecordError, match=r"you/clips: 2 bytes would be fetched; at most 1 bytes"):
+        last(read_hub_records("you/clips", tmp_path, token=False, max_bytes=len(TABLE) + 1))
     assert hub.fetched() == {"labels.csv"}
 
 

@@ -101,7 +101,7 @@ def test_a_given_split_warns_of_shared_prompts_empty_cells_and_too_few_rows():
 def test_nothing_to_train_on_is_refused():
     with pytest.raises(RecordError, match="no clip is left to train on: no row can be used"):
         split_records([], validation_fraction=0.2, seed=0)
-    with pytest.raises(RecordError, match="all are marked validation"):
+    with pytest.raises(RecordError, match="all are marked for validation"):
         split_records([record(i, "p", split="validation") for i in range(9)], validation_fraction=0.2, seed=0)
 
 

@@ -1,4 +1,4 @@
-"""Labelled clips in and out: a table with its videos, a data set on the Hub, and back to a CSV."""
+"""Labelled clips are read from a table with its videos or from a data set on the Hub, and written to a CSV."""
 
 from __future__ import annotations
 
@@ -8,23 +8,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from vjepa_demo.config import (
-    DATASET_MAX_BYTES,
-    DIMENSIONS,
-    MAX_TABLE_BYTES,
-    TABLE_SUFFIXES,
-    VIDEO_SUFFIXES,
-)
+from vjepa_demo.config import DATASET_MAX_BYTES, DIMENSIONS, MAX_TABLE_BYTES, TABLE_SUFFIXES, VIDEO_SUFFIXES
 from vjepa_demo.data.cells import as_text
-from vjepa_demo.data.hub import DatasetListing, Token, fetch_files, list_dataset, parse_repo
+from vjepa_demo.data.hub import HubRepo, Token, fetch_files, list_dataset, parse_repo
 from vjepa_demo.data.match import ARCHIVE_SUFFIXES, match_files, match_videos
 from vjepa_demo.data.table import read_labels
 from vjepa_demo.files import replacing
 from vjepa_demo.media.archive import is_hidden
 from vjepa_demo.schema import FetchingReport, RecordError, RecordSet, VideoRecord
-from vjepa_demo.wording import shortened
+from vjepa_demo.wording import shortened, some_of
 
-HUB_TABLE_SUFFIXES = (".csv", ".tsv")  # in a data set, where a .txt is seldom a table
+HUB_TABLE_SUFFIXES = (".csv", ".tsv")  # a .txt in a data set is seldom a table
 LABELS_FILE = "labels.csv"
 
 
@@ -37,7 +31,7 @@ def read_records(
 ) -> RecordSet:
     """The labelled clips of the table `labels` whose files are found in `videos`; no video is opened.
 
-    See `read_labels` and `match_videos` for the arguments, `check_videos` for what opens the videos.
+    `read_labels` and `match_videos` explain the arguments; `check_videos` opens the videos.
 
     Raises:
         RecordError: if the table, or what should hold the videos, cannot be used at all.
@@ -55,13 +49,13 @@ def read_hub_records(
 ) -> Iterator[FetchingReport | RecordSet]:
     """The labelled clips of the data set `owner/name` or `owner/name@revision` on the Hub; no video is opened.
 
-    Its table is `labels.csv`, or the only .csv or .tsv it has. Of the rest, only the videos that the table names are
-    fetched (`max_bytes` or half the free disk at most), into a folder in `folder` named after the data set and its
-    commit: what is there already is not fetched again. `token` says who may read it (see `hub`). Yields a
-    `FetchingReport` for each video, and last the `RecordSet`; closing the iterator ends the download.
+    Its table is `labels.csv`, or its only .csv or .tsv. Besides the table, only the videos that the table names are
+    fetched; all together at most `max_bytes`, and half of the free disk. They lie in a folder in `folder` named after
+    the data set and its commit, and are not fetched again. `token` says who reads (see `hub`). Yields a `FetchingReport` for each
+    video, and last the `RecordSet`; closing the iterator ends the download.
 
     Raises:
-        RecordError: if the data set cannot be had, is too large, or holds no table or no videos.
+        RecordError: if the data set cannot be read, is too large, or holds no table or no videos.
     """
     repo = parse_repo(name, "dataset")
     if repo is None:
@@ -70,12 +64,18 @@ def read_hub_records(
         )
     listing = list_dataset(repo, token=token)
     folder = Path(folder) / f"{repo.repo_id.replace('/', '--')}-{listing.commit[:12]}"
-    (path,) = fetch_files(listing, [_labels_file(listing)], folder, token=token, max_bytes=MAX_TABLE_BYTES)
+    visible = [name for name in listing.files if not is_hidden(name)]
+    table_name = _labels_file(repo, visible)
+    (path,) = fetch_files(listing, [table_name], folder, token=token, max_bytes=min(max_bytes, MAX_TABLE_BYTES))
     table = read_labels(path, label_range=label_range)
-    videos = {folder / video: video for video in _hub_videos(listing)}
+    videos = {folder / video: video for video in visible if video.lower().endswith(VIDEO_SUFFIXES)}
+    if not videos:
+        packed = any(name.lower().endswith((*ARCHIVE_SUFFIXES, ".parquet")) for name in listing.files)
+        hint = "; archives in it are not opened: download it, and give labels and videos as files" if packed else ""
+        raise RecordError(f"{repo} holds no videos{hint}")
     records = match_files(table, ((video, file) for file, video in videos.items()), str(repo))
     named = list(dict.fromkeys(videos[record.video] for record in records.records))
-    most = min(max_bytes, shutil.disk_usage(folder).free // 2)
+    most = min(max_bytes - listing.files[table_name], shutil.disk_usage(folder).free // 2)
     for done, _ in enumerate(fetch_files(listing, named, folder, token=token, max_bytes=most), start=1):
         yield FetchingReport(done, len(named))
     yield records
@@ -87,36 +87,24 @@ def is_hub_name(name: str) -> bool:
     return not is_file and parse_repo(name, "dataset") is not None
 
 
-def _labels_file(listing: DatasetListing) -> str:
-    tables = sorted(path for path in _visible(listing) if path.lower().endswith(HUB_TABLE_SUFFIXES))
+def _labels_file(repo: HubRepo, names: Iterable[str]) -> str:
+    tables = sorted(name for name in names if name.lower().endswith(HUB_TABLE_SUFFIXES))
     if LABELS_FILE in tables:
         return LABELS_FILE
     if len(tables) == 1:
         return tables[0]
     if not tables:
-        raise RecordError(f"{listing.repo} has no table of labels: a {LABELS_FILE}, or one .csv or .tsv, was expected")
-    shown = ", ".join(tables[:5]) + (", ..." if len(tables) > 5 else "")
-    raise RecordError(f"{listing.repo} has {len(tables):,} tables ({shown}); call the one with labels {LABELS_FILE}")
-
-
-def _hub_videos(listing: DatasetListing) -> list[str]:
-    videos = [path for path in _visible(listing) if path.lower().endswith(VIDEO_SUFFIXES)]
-    if not videos:
-        packed = any(path.lower().endswith((*ARCHIVE_SUFFIXES, ".parquet")) for path in listing.files)
-        hint = "; archives in it are not opened: download it, and give labels and videos as files" if packed else ""
-        raise RecordError(f"{listing.repo} holds no videos{hint}")
-    return videos
-
-
-def _visible(listing: DatasetListing) -> list[str]:
-    return [path for path in listing.files if not is_hidden(path)]
+        raise RecordError(f"{repo} has no table of labels: a {LABELS_FILE}, or one .csv or .tsv, was expected")
+    raise RecordError(
+        f"{repo} has {len(tables):,} tables ({some_of(tables)}); call the one that holds the labels {LABELS_FILE}"
+    )
 
 
 def write_labels(path: str | Path, records: Iterable[VideoRecord]) -> None:
     """Write `records` as a CSV with the columns of TaobaoVD-GC, whole or not at all; scores are from 1 to 5.
 
-    A `split` column is added where a record has a split. Cells that a spreadsheet would run as a formula get an
-    apostrophe, which `read_labels` takes away again.
+    It has a `split` column if any record has a split. An apostrophe is put before a cell that a spreadsheet would run
+    as a formula; `read_labels` takes it away again.
     """
     path, records = Path(path), list(records)
     table = pd.DataFrame(

@@ -1,4 +1,4 @@
-"""Who learns and who validates: whole prompts on one side, seeded, or as a `split` column says."""
+"""Which clips train and which validate: seeded, with each prompt on one side, or as a `split` column says."""
 
 from __future__ import annotations
 
@@ -12,30 +12,32 @@ from vjepa_demo.wording import counted, shortened
 
 
 def split_records(records: Iterable[VideoRecord], *, validation_fraction: float, seed: int) -> Split:
-    """Clips to train on and to validate on, in the order they came in; no prompt is on both sides.
+    """Clips to train on and to validate on, in their given order.
 
-    About `validation_fraction` of the clips are for validation, whole prompts at a time. Which ones depends on the
-    prompts and `seed` alone, not on the order of the rows. A `split` column, where there is one, is honoured instead.
+    All clips of a prompt are on the same side; about `validation_fraction` of the clips validate. The choice depends
+    only on the prompts and `seed`, not on the order of the rows. A `split` column decides instead where there is one.
 
     Raises:
-        RecordError: if nothing is left to train on.
+        RecordError: if no clip is left to train on.
     """
     records = tuple(records)
     if not 0 <= validation_fraction < 1:
         raise RecordError(f"the validation fraction is {validation_fraction:g}; 0 to below 1 was expected, such as 0.2")
     if any(record.split for record in records):
         split = _given_split(records)
+    elif validation_fraction == 0:
+        split = Split(records, (), ("No clips are kept for validation, so no metrics are reported.",))
     else:
         split = _split_by_prompt(records, validation_fraction, seed)
     if not split.train:
         raise RecordError(
-            "no clip is left to train on: " + ("all are marked validation" if records else "no row can be used")
+            "no clip is left to train on: " + ("all are marked for validation" if records else "no row can be used")
         )
     return split
 
 
 def _given_split(records: Sequence[VideoRecord]) -> Split:
-    """As the `split` column says; rows without an entry are for training."""
+    """The split that the `split` column gives; rows with an empty one are for training."""
     validation = tuple(record for record in records if record.split == "validation")
     train = tuple(record for record in records if record.split != "validation")
     warnings = []
@@ -57,26 +59,10 @@ def _given_split(records: Sequence[VideoRecord]) -> Split:
 
 
 def _split_by_prompt(records: Sequence[VideoRecord], fraction: float, seed: int) -> Split:
-    if fraction == 0:
-        return Split(tuple(records), (), ("No clips are kept for validation, so no metrics are reported.",))
-    chosen = _validation_prompts(records, fraction, seed)
-    validation = tuple(record for record in records if record.prompt_key in chosen)
-    if len(validation) < MIN_VALIDATION_CLIPS:
-        prompts = len({record.prompt_key for record in records})
-        return Split(
-            tuple(records),
-            (),
-            (
-                f"Too few rows for a validation set: {counted(len(records), 'clip')} with {counted(prompts, 'prompt')} "
-                f"leave {len(validation)} of the {MIN_VALIDATION_CLIPS} that are needed. "
-                "All are used for training, and no metrics are reported.",
-            ),
-        )
-    return Split(tuple(record for record in records if record.prompt_key not in chosen), validation)
+    """The split for which prompts are drawn, by a hash of seed and prompt, until `fraction` of the clips is reached.
 
-
-def _validation_prompts(records: Sequence[VideoRecord], fraction: float, seed: int) -> set[str]:
-    """Prompts, drawn by a hash of seed and prompt, whose clips come nearest to `fraction` of all; never all of them."""
+    A prompt is taken where it brings the number of clips nearer to `fraction`, but never all prompts.
+    """
     sizes: dict[str, int] = defaultdict(int)
     for record in records:
         sizes[record.prompt_key] += 1
@@ -87,4 +73,12 @@ def _validation_prompts(records: Sequence[VideoRecord], fraction: float, seed: i
         if nearer and len(chosen) + 1 < len(sizes):
             chosen.add(key)
             count += sizes[key]
-    return chosen
+    if count < MIN_VALIDATION_CLIPS:
+        warning = (
+            f"Too few clips for validation: {counted(len(records), 'clip')} with {counted(len(sizes), 'prompt')} leave "
+            f"{count} of the {MIN_VALIDATION_CLIPS} that are needed. All are used for training, and no metrics are "
+            "reported."
+        )
+        return Split(tuple(records), (), (warning,))
+    validation = tuple(record for record in records if record.prompt_key in chosen)
+    return Split(tuple(record for record in records if record.prompt_key not in chosen), validation)
