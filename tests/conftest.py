@@ -31,6 +31,7 @@ from transformers import VJEPA2ForVideoClassification
 from vjepa_demo.app.cli import main
 from vjepa_demo.config import View
 
+SLOW_FOLDERS = ("app", "journeys", "scripts", "tasks")
 FEATURES, UPLOADS = (Path(os.environ[name]) for name in ("VJEPA_DEMO_CACHE", "GRADIO_TEMP_DIR"))
 
 
@@ -43,12 +44,12 @@ def pytest_unconfigure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With `--dist loadgroup` the browser tests share one worker, its Chromium and its page; other files stay whole.
 
-    The browser tests take longest, so they come first: no worker waits for them in the end.
+    What takes longest comes first, so that no worker waits for another in the end.
     """
     for item in items:
         group = "browser" if "browser" in item.fixturenames else item.path.name
         item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: "browser" not in item.fixturenames)
+    items.sort(key=lambda item: ("browser" not in item.fixturenames, item.path.parent.name not in SLOW_FOLDERS))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -18,7 +18,7 @@ from vjepa_demo.app.page import build_app, launch
 from vjepa_demo.config import ASSETS
 from vjepa_demo.model.checkpoint import read_checkpoint
 
-PATIENCE_MILLISECONDS = 120_000  # a machine may be busy; what is awaited comes in milliseconds on an idle one
+PATIENCE_MILLISECONDS = 300_000  # a machine may be busy; what is awaited comes in milliseconds on an idle one
 expect.set_options(timeout=PATIENCE_MILLISECONDS)
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 
 import pytest
 from fakes import FakeScorer
-from pages import DEMO, PROMPT, ROOT, fill_in, page_of, upload, wait_for_scores
+from pages import DEMO, PROMPT, fill_in, page_of, upload, wait_for_scores
 from playwright.sync_api import APIResponse, Page, Route, expect
 
 from vjepa_demo.config import DIMENSIONS
@@ -19,26 +17,21 @@ from vjepa_demo.config import DIMENSIONS
 READ_RADAR = "() => Array.from(document.querySelector('#radar .js-plotly-plot').data[0].r)"
 
 
-@pytest.fixture(scope="module")
-def command_line_scores(world) -> dict[str, float]:
-    command = [sys.executable, "-m", "vjepa_demo", "score", str(world), "--prompt", PROMPT, "--model", "demo", "--json"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
-    return json.loads(done.stdout)[0]["scores"]
-
-
-def test_upload_prompt_button_radar_equals_the_command_line(page, served, world, command_line_scores):
+def test_upload_prompt_button_radar_equals_the_command_line(page, served, world, run):
+    done = run("score", world, "--prompt", PROMPT, "--model", "demo", "--json")
+    by_command = json.loads(done.stdout)[0]["scores"]
     page.goto(served)
     fill_in(page, world, PROMPT)
     page.click("#score-button")
     wait_for_scores(page)
-    values = list(command_line_scores.values())
+    values = list(by_command.values())
     assert page.evaluate(READ_RADAR) == pytest.approx([*values, values[0]], abs=0)
     drawn = page.locator("#radar .angularaxistick text").all_text_contents()
-    said = {name: f"{score:.2f}" for name, score in command_line_scores.items()} | {"Alignment": "not meaningful"}
+    said = {name: f"{score:.2f}" for name, score in by_command.items()} | {"Alignment": "not meaningful"}
     assert sorted(drawn) == sorted(f"{name}{said[name]}" for name in DIMENSIONS)
     assert page.locator("#heading mark").all_text_contents() == list(DEMO.unknown_words(PROMPT)) == ["earth"]
     shown = dict(zip(DIMENSIONS, page.locator("#score-table .value").all_text_contents(), strict=True))
-    assert shown == {name: f"{score:.2f}" for name, score in command_line_scores.items()}
+    assert shown == {name: f"{score:.2f}" for name, score in by_command.items()}
     assert page.locator("#strip img").count() == 8 + 16 + 4
     assert page.locator("#strip details.more-views").count() == 2
     assert page.locator("#heading .what").inner_text() == f"world.mp4 · “{PROMPT}”"
