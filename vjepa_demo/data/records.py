@@ -51,8 +51,8 @@ def read_hub_records(
 
     Its table is `labels.csv`, or its only .csv or .tsv. Besides the table, only the videos that the table names are
     fetched; all together at most `max_bytes`, and half of the free disk. They lie in a folder in `folder` named after
-    the data set and its commit, and are not fetched again. `token` says who reads (see `hub`). Yields a `FetchingReport` for each
-    video, and last the `RecordSet`; closing the iterator ends the download.
+    the data set and its commit, and are not fetched again. `token` says who reads (see `hub`). Yields a
+    `FetchingReport` for each video, and last the `RecordSet`; closing the iterator ends the download.
 
     Raises:
         RecordError: if the data set cannot be read, is too large, or holds no table or no videos.
