@@ -319,7 +319,7 @@ def test_from_a_data_set_on_the_hub_to_a_checkpoint_on_the_hub(hub, page, served
     page.fill("#push-token input", "hf_you")
     assert page.get_attribute("#push-token input", "type") == "password"
     page.click("#push-button")
-    expect(page.locator("#pushed a")).to_have_attribute("href", f"{hub.url}/you/scores", timeout=20_000)
+    expect(page.locator("#pushed a")).to_have_attribute("href", f"{hub.url}/you/scores")
     expect(page.locator("#push-token input")).to_have_value("")
     assert hub.repos["models/you/scores"].private
     assert find_checkpoint("you/scores", token="hf_you").trained_on.description == "you/clips"
