@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from vjepa_demo.app.page import build_app, launch
 from vjepa_demo.config import ASSETS
 from vjepa_demo.model.checkpoint import read_checkpoint
 
-PATIENCE_MILLISECONDS = 300_000  # a machine may be busy; what is awaited comes in milliseconds on an idle one
+PATIENCE_SECONDS = 300  # a machine may be busy; what is awaited comes in milliseconds on an idle one
+PATIENCE_MILLISECONDS = 1000 * PATIENCE_SECONDS
 expect.set_options(timeout=PATIENCE_MILLISECONDS)
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,9 +29,12 @@ DEMO = read_checkpoint(ASSETS / "demo").trained_on
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port below those that the system gives to outgoing connections: none can take it before the server does."""
+    while True:
+        port = secrets.choice(range(10_000, 32_768))
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @contextmanager
@@ -52,9 +57,11 @@ def serving(**environment: str) -> Iterator[str]:
     else:
         raise AssertionError("app.py ended:\n" + "".join(log))
     threading.Thread(target=process.stdout.read, daemon=True).start()  # keep the pipe from filling up
-    yield f"http://127.0.0.1:{port}"
-    process.terminate()
-    process.wait(30)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(PATIENCE_SECONDS)
 
 
 @contextmanager
@@ -62,8 +69,10 @@ def page_of(scorer: Callable[[str], Any]) -> Iterator[str]:
     """The address of a page, served by this process, whose models are what `scorer` makes of their names."""
     app, port = build_app(scorer), free_port()
     launch(app, server_name="127.0.0.1", server_port=port)
-    yield f"http://127.0.0.1:{port}"
-    app.close(verbose=False)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        app.close(verbose=False)
 
 
 def upload(page: Page, path: Path) -> None:

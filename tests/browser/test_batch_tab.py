@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 from fakes import RESULT
 from gradio.blocks import Block
-from pages import fill_in, page_of, wait_for_scores
+from pages import PATIENCE_SECONDS, fill_in, page_of, wait_for_scores
 from playwright.sync_api import Page, expect
 
 from vjepa_demo.app import batch_html as batch_render
@@ -240,7 +240,7 @@ class HeldBack:
 
     def score_all(self, requests: Iterable[tuple[Any, str]], **_: Any) -> Iterator[VideoScores | DemoError]:
         for video, prompt in requests:
-            assert self._may_score.acquire(timeout=60)
+            assert self._may_score.acquire(timeout=PATIENCE_SECONDS)
             self.scored.append((Path(video).name, prompt))
             yield VideoError("no") if prompt == "broken" else self.score(video, prompt)
 

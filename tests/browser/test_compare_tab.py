@@ -14,7 +14,7 @@ from pathlib import Path
 import gradio.media
 import pytest
 from fakes import RESULT
-from pages import DEMO, page_of
+from pages import DEMO, PATIENCE_SECONDS, page_of
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
@@ -501,7 +501,7 @@ class HeldBack:
         for index, (video, prompt) in enumerate(requests):
             on_step("video")
             if index == 1:
-                assert self.may_score.wait(60)
+                assert self.may_score.wait(PATIENCE_SECONDS)
             broken = VideoError(f"{video.name} is broken")
             yield broken if index == 2 else replace(RESULT, video=str(video), prompt=prompt, frames=None)
 

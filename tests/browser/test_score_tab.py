@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from fakes import FakeScorer
-from pages import DEMO, PROMPT, fill_in, page_of, upload, wait_for_scores
+from pages import DEMO, PATIENCE_SECONDS, PROMPT, fill_in, page_of, upload, wait_for_scores
 from playwright.sync_api import APIResponse, Page, Route, expect
 
 from vjepa_demo.config import DIMENSIONS
@@ -113,14 +113,14 @@ class HeldBack:
         self.may_load, self.may_score = threading.Event(), threading.Event()
 
     def __call__(self, name: str) -> HeldBack:
-        assert self.may_load.wait(60)
+        assert self.may_load.wait(PATIENCE_SECONDS)
         return self
 
     hardware = "CPU test"
 
     def score(self, video, prompt, *, on_step=None):
         on_step("video")
-        assert self.may_score.wait(60)
+        assert self.may_score.wait(PATIENCE_SECONDS)
         return FakeScorer().score(video, prompt, on_step=on_step)
 
 
