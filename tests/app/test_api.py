@@ -79,11 +79,6 @@ def labels(tmp_path_factory) -> Path:
     return path
 
 
-def command_line(*arguments: object) -> str:
-    command = [sys.executable, "-m", "vjepa_demo", *map(str, arguments), "--model", "demo"]
-    return subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
-
-
 def upload(address: str, *paths: Path) -> list[str]:
     """Where the server put the files."""
     files = [("files", (path.name, path.read_bytes())) for path in paths]
@@ -175,9 +170,10 @@ def test_the_page_starts_without_the_mcp_extra(blocks, monkeypatch):
 # ---- scores ----------------------------------------------------------------------------------------------------------
 
 
-def test_python_curl_and_mcp_score_like_the_command_line_to_the_last_digit(server, client, world, command_line_scores):
+def test_python_curl_and_mcp_score_like_the_command_line_to_the_last_digit(run, server, client, world):
+    (by_command,) = json.loads(run("score", world, "--prompt", PROMPT, "--model", "demo", "--json").stdout)
     answer = client.predict(video=handle_file(world), prompt=PROMPT, api_name="/score")
-    assert answer["scores"] == command_line_scores
+    assert answer["scores"] == by_command["scores"]
     assert (answer["video"], answer["prompt"], answer["model"]) == ("world.mp4", PROMPT, "demo")
     assert list(answer["not_meaningful"]) == ["Alignment"]  # the model knows no planets
     assert "It learned from drawn clips, not from people" in answer["caution"]
@@ -188,18 +184,19 @@ def test_python_curl_and_mcp_score_like_the_command_line_to_the_last_digit(serve
     uploaded = {"path": path, "meta": {"_type": "gradio.FileData"}}
     for video in (uploaded, url):
         kind, (answer,) = call(server, "score", video=video, prompt=PROMPT)
-        assert (kind, answer["scores"], answer["video"]) == ("complete", command_line_scores, "world.mp4")
+        assert (kind, answer["scores"], answer["video"]) == ("complete", by_command["scores"], "world.mp4")
 
     data = f"data:video/mp4;base64,{base64.b64encode(world.read_bytes()).decode()}"
     for video in (url, data):
         failed, text = call_tool(server, "score", video=video, prompt=PROMPT)
         assert not failed
-        assert json.loads(text)["scores"] == command_line_scores
+        assert json.loads(text)["scores"] == by_command["scores"]
 
 
-def test_compare_gives_what_the_command_gives(server, client):
+def test_compare_gives_what_the_command_gives(run, server, client):
     prompt = "a red ball on grass"
-    expected = Comparison.from_dict(json.loads(command_line("compare", *EXAMPLES, "--prompt", prompt, "--json")))
+    done = run("compare", *EXAMPLES, "--prompt", prompt, "--model", "demo", "--json")
+    expected = Comparison.from_dict(json.loads(done.stdout))
     answer = client.predict(videos=[handle_file(path) for path in EXAMPLES], prompts=[prompt], api_name="/compare")
     answers = [answer]
     urls = [f"{server}/gradio_api/file={path}" for path in upload(server, *EXAMPLES)]
@@ -220,10 +217,10 @@ def test_each_clip_may_have_its_own_prompt(client):
         client.predict(videos=[*videos, videos[0]], prompts=prompts, api_name="/compare")
 
 
-def test_batch_streams_rows_and_writes_the_commands_csv(server, client, labels, clips, tmp_path):
+def test_batch_streams_rows_and_writes_the_commands_csv(run, server, client, labels, clips, tmp_path):
     out = tmp_path / "scores.csv"
-    command = [sys.executable, "-m", "vjepa_demo", "batch", labels, "--videos", clips, "--out", out, "--model", "demo"]
-    assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 1  # a row has an error
+    done = run("batch", labels, "--videos", clips, "--out", out, "--model", "demo")
+    assert done.returncode == 1  # a row has an error
     videos, table = [handle_file(clips)], handle_file(labels)
     *rows, last = client.submit(videos=videos, table=table, api_name="/batch")
     assert [row["row"]["line"] for row in rows] == list(range(2, 17))
@@ -332,13 +329,13 @@ def fine_tune(client: Client, labels: Path, clips: Path, **settings: Any) -> Any
         labels=handle_file(labels),
         videos=[handle_file(clips)],
         validation_share=0.5,
-        procedural=True,
+        human=True,
         **settings,
         api_name="/fine_tune",
     )
 
 
-def test_from_labels_to_a_model_that_scores_for_this_client_alone(server, client, labels, clips, tmp_path):
+def test_from_labels_to_a_model_that_scores_for_this_client_alone(run, server, client, labels, clips, tmp_path):
     *reports, last = fine_tune(client, labels, clips, epochs=2)
     assert [report["done"] for report in reports if report["phase"] == "reading"] == list(range(1, 15))
     assert [report["epoch"] for report in reports if report["phase"] == "epoch"] == [1, 2]
@@ -347,18 +344,18 @@ def test_from_labels_to_a_model_that_scores_for_this_client_alone(server, client
     assert "VQualA score" in last["meaning"]
     assert [problem["line"] for problem in last["problems"]] == [16]
     checkpoint = open_checkpoint_zip(last["checkpoint"], tmp_path / "opened")
-    assert (checkpoint.trained_on.kind, checkpoint.trained_on.description) == ("procedural", "mine.csv")
+    assert (checkpoint.trained_on.kind, checkpoint.trained_on.description) == ("human", "mine.csv")
 
     asked = {"video": handle_file(EXAMPLES[0]), "prompt": "a red ball on grass", "api_name": "/score"}
     mine, demo = (client.predict(**asked, model=name) for name in ("mine", "demo"))
-    own = [sys.executable, "-m", "vjepa_demo", "score", EXAMPLES[0], "--prompt", "a red ball on grass", "--json"]
-    done = subprocess.run([*own, "--model", tmp_path / "opened"], cwd=ROOT, capture_output=True, check=True, text=True)
+    done = run("score", EXAMPLES[0], "--prompt", asked["prompt"], "--json", "--model", tmp_path / "opened")
     assert mine["scores"] == json.loads(done.stdout)[0]["scores"] != demo["scores"]
     assert mine["model"] == "mine"
     data = {"labels": handle_file(labels), "videos": [handle_file(clips)], "api_name": "/evaluate"}
     judged = client.predict(**data, model="mine")["evaluation"], client.predict(**data, model="demo")["evaluation"]
     assert judged[0] != judged[1]
-    assert judged[1] == json.loads(command_line("evaluate", labels, "--videos", clips, "--json"))
+    by_command = run("evaluate", labels, "--videos", clips, "--json", "--model", "demo")
+    assert judged[1] == json.loads(by_command.stdout)
 
     with pytest.raises(Exception, match='there is no model "mine"'):
         Client(server, verbose=False).predict(**asked, model="mine")

@@ -7,14 +7,32 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fakes import RESULT
 
-from vjepa_demo.app.cli import _parser, main
-from vjepa_demo.config import DIMENSIONS
+from vjepa_demo.app import cli_text
+from vjepa_demo.app.cli import COMMANDS, main
+from vjepa_demo.app.cli_options import parser
+from vjepa_demo.config import ACR_WORDS, DIMENSIONS
+from vjepa_demo.schema import (
+    BatchReport,
+    BatchRow,
+    BatchSummary,
+    Comparison,
+    GroupScores,
+    LabelRange,
+    ModelError,
+    RecordSet,
+    RowResult,
+    SplitReport,
+    TrainedOn,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
+RECORDS = RecordSet((), (), LabelRange(), num_rows=0)
 
 
 def run_alone(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -30,7 +48,8 @@ def test_json_has_an_object_a_video_and_a_bad_file_stops_nothing(run, world, che
     assert done.returncode == 1
     assert done.stderr == ""
     first, error, last = json.loads(done.stdout)
-    assert list(first) == ["video", "prompt", "model", "trained_on", "scores", "unknown_words", "unread", "seconds"]
+    told = ("video", "prompt", "model", "trained_on", "beats_baseline", "scores", "not_meaningful", "unknown_words")
+    assert tuple(first) == (*told, "unread", "seconds")
     assert (first["video"], first["prompt"], first["model"]) == (str(world), "the world", str(checkpoint_folder))
     assert first["trained_on"] == "12 clips with human labels: twelve clips of a test"
     assert tuple(first["scores"]) == DIMENSIONS
@@ -68,26 +87,34 @@ def test_what_stops_everything_is_one_line_and_a_status(run, world, arguments, m
     assert told.count("\n") == 1
 
 
-def test_mistakes_are_told_before_torch_is_loaded(tmp_path):
+def test_mistakes_are_told_before_torch_is_loaded_and_of_tables_before_the_model_is(tmp_path):
     (tmp_path / "labels.csv").write_text("a,b\n1,2\n")
-    mistakes = [
+    early = [
         (["score", "a.mp4", "--prompt", " "], "error: the prompt is empty"),
         (["compare", "a.mp4", "--prompt", "x"], "error: got 1 video; 2 to 4 can be compared"),
+        (["train", "labels.csv", "--out", "x", "--epochs", "0"], "error: epochs is 0"),
+        (["train", "--out", "x"], "error: train needs LABELS.csv"),
+        (["train", "labels.csv", "--out", "x"], "error: labels.csv needs --videos DIR_OR_ZIP"),
+    ]
+    of_tables = [
         (["batch", "gone.csv", "--out", "new.csv"], "error: gone.csv: no such file"),
         (["batch", "labels.csv", "--out", "new.csv"], "error: labels.csv has the columns a, b. No column"),
         (["batch", "a.mp4", "--prompt", "x", "--out", "labels.csv"], "error: labels.csv exists already"),
         (["batch", "a.mp4", "--prompt", " ", "--out", "new.csv"], "error: the prompt is empty"),
+        (["batch", ".", "--prompt", "x", "--out", "new.csv"], "error: the folder . holds no videos"),
     ]
     code = (
-        "import json, sys; from vjepa_demo.app.cli import main; "
-        "print([main(each) for each in json.loads(sys.argv[1])], 'torch' in sys.modules)"
+        "import json, sys; from vjepa_demo.app.cli import main; early, late = json.loads(sys.argv[1]); "
+        "print([main(each) for each in early], sorted({'torch', 'pandas', 'gradio', 'plotly'} & {*sys.modules})); "
+        "print([main(each) for each in late])"
     )
-    command = [sys.executable, "-c", code, json.dumps([arguments for arguments, _ in mistakes])]
+    given = [[arguments for arguments, _ in each] for each in (early, of_tables)]
+    command = [sys.executable, "-c", code, json.dumps(given)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
-    for told, (_, message) in zip(done.stderr.splitlines(), mistakes, strict=True):
+    for told, (_, message) in zip(done.stderr.splitlines(), early + of_tables, strict=True):
         assert told.startswith(message)
-    assert done.stdout == "[1, 1, 1, 1, 1, 1] False\n"
+    assert done.stdout == "[1, 1, 1, 1, 1] []\n[1, 1, 1, 1, 1]\n"
     assert [path.name for path in tmp_path.iterdir()] == ["labels.csv"]
 
 
@@ -99,9 +126,95 @@ def test_a_gpu_that_is_not_there_is_an_error_where_it_was_asked_for(world, monke
     assert capsys.readouterr().err.startswith("error: --device cuda: no GPU")
 
 
-@pytest.mark.parametrize("command", ["score", "compare", "batch", "train", "evaluate", "make-dataset", "cache"])
+def test_a_model_that_does_not_beat_its_baseline_gets_no_words_and_a_caution():
+    """Negative correlations: scores that rank the other way round are no verdict."""
+    bad = TrainedOn("undeclared", 20, "mine.csv", {"Temporal": -0.82}, 8, -0.4, 0.1, lead=-0.4, lead_standard_error=0.2)
+    lines = cli_text.score_lines("a.mp4", replace(RESULT, trained_on=bad))
+    assert lines[1] == "  Traditional 1.00  –"
+    assert not any(word in " ".join(lines) for word in ACR_WORDS)
+    model = cli_text.model_lines("mine", "CPU bf16", bad)
+    assert model[0] == "model mine (CPU bf16), trained on 20 labelled clips: mine.csv"
+    assert model[1].startswith("note: This model does not beat the no-video baseline")
+
+
+def test_scores_that_mean_nothing_have_no_word_and_the_reason_is_told():
+    knows = replace(RESULT.trained_on, known_words=("a", "b"), dimensions=DIMENSIONS[:4])
+    still = replace(RESULT, trained_on=knows, frame_seconds=(0.0,))
+    lines = cli_text.score_lines("a.mp4", still)
+    assert [line.split()[0] for line in lines if line.endswith("–")] == ["Alignment", "Temporal", "Overall"]
+    told = "\n".join(lines)
+    assert "Alignment means nothing here: the model does not know: cat" in told
+    assert "Temporal means nothing here: the video has a single frame" in told
+    assert "Overall means nothing here: the model learned from no label of it" in told
+    compared = "\n".join(cli_text.comparison_lines(Comparison((replace(still, frame_seconds=(0.0, 1.0)), still))))
+    assert "Temporal means nothing here: the video has a single frame" in compared
+
+
+def test_of_the_means_of_a_batch_is_told_how_many_rows_mean_nothing():
+    group = GroupScores("all", 3, 1, dict.fromkeys(DIMENSIONS, 3.0), dict.fromkeys(DIMENSIONS, 0.5))
+    lines = cli_text.summary_lines(BatchSummary(group, (), None, {"Alignment": 2, "Temporal": 1}))
+    assert lines[1].startswith("all")
+    assert [line[: line.index(",")] for line in lines if line.startswith("note: ")] == [
+        "note: Alignment means nothing in 2 of 3 rows",
+        "note: Temporal means nothing in 1 of 3 rows",
+    ]
+
+
+def test_rows_are_told_by_tens_errors_each_and_earlier_rows_as_a_number():
+    rows = [BatchRow(line, {}, "a.mp4", "x", None, {}) for line in range(2, 27)]
+    reports = []
+    for done, row in enumerate(rows, start=1):
+        error = "a.mp4: no such file" if done == 12 else None
+        result = RowResult(row, None if error else dict.fromkeys(DIMENSIONS, 3.0), error, "demo")
+        left = None if done <= 4 else 25.0 - done
+        reports.append(BatchReport(result, done, len(rows), int(done >= 12), left, resumed=done <= 4))
+    told = []
+    assert list(cli_text.told_rows(reports, told.append)) == reports
+    assert told == [
+        "4 of 25 rows were scored before",
+        "Scored 10 of 25 rows, 15 s left",
+        "line 13: a.mp4: no such file",
+        "Scored 19 of 25 rows, 1 error, 5 s left",
+        "Scored 24 of 25 rows, 1 error",
+    ]
+    told.clear()
+    assert list(cli_text.told_rows(reports[:4], told.append)) == reports[:4]
+    assert told == []  # the run was stopped before it came to a row of its own
+
+
+@pytest.mark.parametrize(
+    ("flags", "kind"), [([], "undeclared"), (["--human"], "human"), (["--procedural"], "procedural")]
+)
+def test_who_gave_the_labels_is_what_the_person_says(flags, kind, monkeypatch, tmp_path):
+    asked = {}
+    monkeypatch.setattr("vjepa_demo.tasks.labels.check_labels", lambda *_, **__: iter([RECORDS]))
+    monkeypatch.setattr("vjepa_demo.tasks.train.fine_tune", lambda *_, **given: iter(asked.update(given) or ()))
+    assert main(["train", "some.csv", "--videos", ".", "--out", str(tmp_path), "--model", "demo", *flags]) == 0
+    assert (asked["kind"], asked["description"]) == (kind, "some.csv")
+
+
+def test_people_and_a_program_cannot_both_have_given_the_labels(run):
+    done = run("train", "some.csv", "--human", "--procedural")
+    assert done.returncode == 2
+    assert "not allowed with argument --human" in done.stderr
+
+
+def test_too_little_memory_is_one_line(run, monkeypatch, tmp_path):
+    def fine_tune(*_, **__):
+        yield SplitReport(8, 2)
+        raise ModelError("the GPU's memory is too small for vitl")
+
+    monkeypatch.setattr("vjepa_demo.tasks.labels.check_labels", lambda *_, **__: iter([RECORDS]))
+    monkeypatch.setattr("vjepa_demo.tasks.train.fine_tune", fine_tune)
+    done = run("train", "some.csv", "--videos", ".", "--out", tmp_path, "--model", "vitl", "--scope", "top")
+    assert done.returncode == 1
+    assert done.stderr == "loading the model ...\nerror: the GPU's memory is too small for vitl\n"
+    assert "8 clips to learn from, 2 to validate with" in done.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_is_explained_in_words(command):
-    (subcommands,) = (action for action in _parser()._actions if hasattr(action, "choices") and action.choices)
+    (subcommands,) = (action for action in parser()._actions if hasattr(action, "choices") and action.choices)
     for action in subcommands.choices[command]._actions:
         words = re.sub(r"\(.*?\)|default:.*", "", action.help or "").split()
         assert len(words) >= (2 if action.dest == "help" else 3), action.dest
@@ -147,7 +260,7 @@ def test_the_next_process_finds_what_was_kept_and_the_cache_can_be_seen_and_empt
         monkeypatch.setenv(name, "")  # what the flags below set is gone after this test
     assert main(["cache", "--cache", str(kept), "--cache-gb", "0.25"]) == 0
     shown = capsys.readouterr().out
-    assert f"is kept in {kept}, 1 file, " in shown
+    assert f"It is in {kept}: 1 file, " in shown
     assert "of at most 250 MB" in shown
     assert main(["cache", "--json"]) == 0
     (file,) = kept.glob("*.features")
@@ -169,7 +282,9 @@ def test_where_no_cache_is_none_is_made(more, tmp_path, monkeypatch, capsys):
     (tmp_path / "holiday" / "film.mp4").write_text("mine")
     for folder in (tmp_path / "holiday", tmp_path / "nothing"):
         assert main(["cache", "--cache", str(folder), *more]) == 0
-        assert capsys.readouterr().out == f"no cache here: {folder} keeps nothing yet\n"
+        shown = capsys.readouterr().out
+        assert f"It is in {folder}: 0 files, 0 bytes" in shown
+        assert shown.startswith("deleted 0 files, 0 bytes\n" if more else "The feature cache")
     assert main(["cache", "--json", "--cache-gb", "1", *more]) == 0
     none = {"folder": str(folder), "num_files": 0, "num_bytes": 0, "budget_bytes": 10**9}
     assert json.loads(capsys.readouterr().out) == none

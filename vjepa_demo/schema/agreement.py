@@ -82,6 +82,7 @@ class Evaluation:
             "dimensions": {name: metrics.to_dict() for name, metrics in self.dimensions.items()},
             "vquala_score": self.vquala_score.value,
             "no_video_baseline": None if baseline is None else baseline.vquala_score.value,
+            "beats_baseline": self.beats_baseline,
             "num_learned": self.num_learned,
             "num_left_out": self.num_left_out,
             "num_unknown": self.num_unknown,

@@ -32,5 +32,7 @@ def cache_size(*, clear: bool = False) -> CacheSize:
     except ValueError as error:
         raise RecordError(str(error)) from error
     cache = FeatureCache(folder, memory_bytes=0, disk_bytes=budget_bytes)
-    num_files, num_bytes = cache.clear() if clear else cache.size()
+    num_files, num_bytes = cache.size()
+    if clear and num_files:
+        num_files, num_bytes = cache.clear()
     return CacheSize(folder, num_files, num_bytes, budget_bytes)
