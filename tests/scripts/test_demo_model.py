@@ -47,6 +47,18 @@ def small_and_on_one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
+def drawn() -> tuple:
+    """A scene in which something moves, its variants and their views."""
+    return drawing.scene_views(3)
+
+
+@pytest.fixture(scope="module")
+def moving(drawn) -> list[torch.Tensor]:
+    """The views of the variant of that scene in which nothing is wrong."""
+    return batching._by_view(drawn[2][0])
+
+
+@pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("samples")
 
@@ -67,12 +79,12 @@ def exported(trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_sample_drawn_again_is_the_same() -> None:
-    (scene, variants, views), (_, again, same) = (drawing.scene_views(3) for _ in range(2))
+def test_a_sample_drawn_again_is_the_same(drawn) -> None:
+    (scene, variants, views), (other, again, same) = drawn, drawing.scene_views(3)
     assert np.array_equal(views, same)
     assert variants == again
     assert views.shape == (4, 28, 3, 128, 128)
-    assert scene == drawing.scene_views(3)[0]
+    assert scene == other
     assert variants[1].degradations.keys() == variants[2].degradations.keys() != set()
 
 
@@ -130,9 +142,8 @@ def test_backwards_and_mirrored_what_is_said_turns_round() -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_disguise_changes_what_details_show_but_not_how_bad_they_look(seed: int) -> None:
-    _, _, pixels = drawing.scene_views(3)
-    clean, worse = (batching._by_view(pixels[number]) for number in (0, 1))
+def test_a_disguise_changes_what_details_show_but_not_how_bad_they_look(drawn, moving, seed: int) -> None:
+    clean, worse = moving, batching._by_view(drawn[2][1])
     disguise = batching.draw_disguise(np.random.default_rng(seed))
     disguised = disguise(clean)
     assert torch.equal(disguised[0], clean[0]), "the full view stays"
@@ -160,12 +171,6 @@ def test_the_pieces_of_a_view_are_put_elsewhere_whole() -> None:
         (row, column), (old_row, old_column) = (divmod(int(n), 3) for n in (place, piece))
         expected = view[:, :, 2 * old_row : 2 * old_row + 2, 2 * old_column : 2 * old_column + 2]
         assert torch.equal(moved[:, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2], expected)
-
-
-@pytest.fixture(scope="module")
-def moving() -> list[torch.Tensor]:
-    """The views of a scene in which something moves, and nothing is wrong."""
-    return batching._by_view(drawing.scene_views(3)[2][0])
 
 
 @pytest.mark.parametrize("kind", ["bright", "cast", "contrast", "dark", "flicker", "freeze", "saturation", "shuffle",
