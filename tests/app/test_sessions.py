@@ -416,10 +416,10 @@ def test_of_buttons_that_are_pressed_at_once_one_run_starts():
     def press(_: int) -> str:
         pressed.wait(60)
         try:
-            session.batch.run.claim()
+            with session.batch.run.claimed():
+                return "started"
         except RecordError as error:
             return str(error)
-        return "started"
 
     with ThreadPoolExecutor(8) as pool:
         answers = sorted(pool.map(press, range(8)))
@@ -427,8 +427,9 @@ def test_of_buttons_that_are_pressed_at_once_one_run_starts():
     session.batch.run.release()
     with pytest.raises(RecordError, match="damaged"), session.batch.run.claimed():
         raise RecordError("the zip is damaged")  # what prepares the run fails: the place is free again
-    session.batch.run.claim()
-    session.training.run.claim()  # which is another run
+    with session.batch.run.claimed(), session.training.run.claimed():  # which is another run
+        pass
+    assert session.batch.run.is_running
     session.close()
 
 

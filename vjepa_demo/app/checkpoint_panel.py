@@ -98,35 +98,26 @@ def add_loader(session: gr.State, model: gr.Dropdown, tabs: gr.Tabs) -> None:
         button = gr.Button("Use it", size="sm", elem_id="checkpoint-button")
         state = gr.HTML(elem_id="checkpoint-state")
 
-    def choose(visitor: Session, scorer: Scorer) -> Values:
-        choice, front = chosen(visitor)
-        said = f"{scorer.name}, trained on {scorer.trained_on}, is chosen in the Score tab."
-        return {model: choice, tabs: front, state: render.hint(said)}
+    def choose_zip(visitor: Session, zip_path: str) -> tuple[gr.Dropdown, gr.Tabs, str]:
+        return _chosen(visitor, use_zip(visitor, zip_path))
 
-    def choose_zip(values: Values) -> Values:
-        return choose(values[session], use_zip(values[session], values[archive]))
-
-    def choose_hub(values: Values) -> Values:
-        return choose(values[session], use_hub(values[session], values[name] or ""))
+    def choose_hub(visitor: Session, repo_id: str | None) -> tuple[gr.Dropdown, gr.Tabs, str]:
+        return _chosen(visitor, use_hub(visitor, repo_id or ""))
 
     outputs = [model, tabs, state]
-    archive.upload(choose_zip, {session, archive}, outputs, show_progress_on=state, **LOADING)
-    gr.on([button.click, name.submit], choose_hub, {session, name}, outputs, show_progress_on=state, **LOADING)
+    archive.upload(choose_zip, [session, archive], outputs, show_progress_on=state, **LOADING)
+    gr.on([button.click, name.submit], choose_hub, [session, name], outputs, show_progress_on=state, **LOADING)
 
 
 def add_use(session: gr.State, button: gr.Button, model: gr.Dropdown, tabs: gr.Tabs) -> None:
     """`button` chooses the checkpoint that this visitor trained, in the Score tab, and shows that tab."""
-
-    def choose_trained(visitor: Session) -> Values:
-        use_trained(visitor)
-        return dict(zip((model, tabs), chosen(visitor), strict=True))
-
-    button.click(choose_trained, session, [model, tabs], **LOADING)
+    button.click(lambda visitor: _chosen(visitor, use_trained(visitor))[:2], session, [model, tabs], **LOADING)
 
 
-def chosen(session: Session) -> tuple[gr.Dropdown, gr.Tabs]:
-    """The Score tab's model choice with the visitor's own model chosen, and that tab in front."""
-    return gr.Dropdown(model_choices(session), value=MINE), gr.Tabs(selected="score")
+def _chosen(session: Session, scorer: Scorer) -> tuple[gr.Dropdown, gr.Tabs, str]:
+    """The Score tab's model choice with the visitor's own model chosen, that tab in front, and what was chosen."""
+    said = f"{scorer.name}, trained on {scorer.trained_on}, is chosen in the Score tab."
+    return gr.Dropdown(model_choices(session), value=MINE), gr.Tabs(selected="score"), render.hint(said)
 
 
 def use_trained(session: Session) -> Scorer:

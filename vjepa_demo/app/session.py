@@ -100,34 +100,27 @@ class Run:
     def is_running(self) -> bool:
         return self._claimed.locked()
 
-    def claim(self) -> None:
-        """Take the place, before anything slow: of two buttons that are pressed at once, one is refused.
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Around what prepares a run. The place is taken first: of two buttons that are pressed at once, one is refused
+        before anything slow. It is given back only if the preparation fails.
 
         Raises:
-            RecordError: if it is taken.
+            RecordError: if the place is taken.
         """
         if not self._claimed.acquire(blocking=False):
             raise RecordError(self._already_running)
         self.stop.clear()
-
-    def release(self) -> None:
-        """Give the place back, if it is taken."""
-        if self._claimed.locked():
-            self._claimed.release()
-
-    @contextmanager
-    def claimed(self) -> Iterator[None]:
-        """Around what prepares a run: the place is claimed, and given back only if that fails.
-
-        Raises:
-            RecordError: if it is taken.
-        """
-        self.claim()
         try:
             yield
         except BaseException:
             self.release()
             raise
+
+    def release(self) -> None:
+        """Give the place back, if it is taken."""
+        if self._claimed.locked():
+            self._claimed.release()
 
     def should_stop(self) -> bool:
         """Whether the visitor pressed Stop.
