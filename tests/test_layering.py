@@ -15,8 +15,9 @@ PACKAGE = Path(__file__).resolve().parent.parent / "vjepa_demo"
 # A name is a folder or a file of the package; what stands on one row does not import each other.
 ROWS = (
     ("config", "lazy"),
-    ("schema", "files"),
-    ("wording", "media"),
+    ("schema",),
+    ("wording", "files"),
+    ("media",),
     ("procedural", "data"),
     ("model",),
     ("tasks",),

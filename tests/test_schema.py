@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from fakes import RESULT
 
+from vjepa_demo import wording
 from vjepa_demo.app import html as render
 from vjepa_demo.schema import TrainedOn
 
@@ -24,7 +25,7 @@ def test_a_model_that_knows_english_knows_every_word():
 def test_known_words_that_are_none_fail():
     with pytest.raises(ValueError, match="known_words"):
         TrainedOn("procedural", 10, "shapes", known_words=(1,))
-    with pytest.raises(ValueError, match="known_words is 'red'; a list was expected"):
+    with pytest.raises(ValueError, match="known_words is 'red'; a list of texts was expected"):
         TrainedOn("procedural", 10, "shapes", known_words="red")
 
 
@@ -37,11 +38,11 @@ def test_a_prompt_without_a_word_is_not_understood(prompt, unknown):
     assert trained_on.unknown_words(prompt) == unknown
     assert TrainedOn("human", 10, "clips").unknown_words(prompt) == ()
     result = replace(RESULT, trained_on=trained_on, prompt=prompt)
-    assert result.doubtful == (("Alignment",) if unknown else ())
+    assert result.doubts == ({"Alignment": "unknown_words"} if unknown else {})
     marks = [f">{html.escape(word)}</mark>" in render.marked_prompt(result) for word in unknown]
     assert all(marks)
     assert ("<mark" in render.marked_prompt(result)) == bool(unknown)
-    assert ("its Alignment means nothing" in render.heading(result)) == bool(unknown)
+    assert ("Alignment means nothing here" in render.score_heading(result)) == bool(unknown)
 
 
 def test_what_is_marked_is_what_is_named():
@@ -53,6 +54,50 @@ def test_what_is_marked_is_what_is_named():
 
 
 def test_a_long_list_of_known_words_is_cut():
-    short = TrainedOn("procedural", 10, "x", known_words=tuple(f"w{n}" for n in range(305))).known_words_in_short
-    assert short.endswith("w299 and 5 more")
-    assert TrainedOn("procedural", 10, "x", known_words=("a", "b")).known_words_in_short == "a, b"
+    words = tuple(f"w{number}" for number in range(305))
+    assert wording.known_words(TrainedOn("procedural", 10, "x", known_words=words)).endswith("w299 and 5 more")
+    assert wording.known_words(TrainedOn("procedural", 10, "x", known_words=("a", "b"))) == "a, b"
+
+
+def test_what_a_model_cannot_judge_has_a_reason():
+    knows = TrainedOn("human", 10, "clips", known_words=("red",), dimensions=("Alignment", "Overall"))
+    result = replace(RESULT, trained_on=knows, prompt="a zebra", frame_seconds=(0.0, 0.0))
+    no_labels = dict.fromkeys(("Traditional", "Aesthetic", "Temporal"), "no_labels")
+    assert result.doubts == no_labels | {"Alignment": "unknown_words"}
+    assert list(result.doubts) == ["Traditional", "Alignment", "Aesthetic", "Temporal"], "in the order of DIMENSIONS"
+    still = replace(RESULT, frame_seconds=(0.0, 0.0))
+    assert still.doubts == {"Temporal": "single_frame"}
+    assert wording.verdict_word(4.0, "Temporal", still.doubts, still.trained_on) == "–"
+    assert wording.verdict_word(4.0, "Overall", still.doubts, still.trained_on) == "Good"
+    assert "Temporal means nothing here: the video has a single frame." in wording.notes([still])
+    assert result.to_dict()["not_meaningful"]["Alignment"] == "unknown_words"
+
+
+@pytest.mark.parametrize(
+    ("score", "baseline", "lead", "error", "beats"),
+    [
+        (0.6, 0.2, 0.4, 0.1, True),
+        (0.6, 0.5, 0.1, 0.1, False),  # ahead by less than two standard errors
+        (-0.8, None, -0.8, 0.1, False),
+        (0.6, 0.5, 0.1, None, False),
+        (0.6, 0.5, None, None, None),  # an older checkpoint: ahead, nobody knows how clearly
+        (0.4, 0.5, None, None, False),
+        (-0.8, -0.9, None, None, False),  # worse than chance
+        (None, 0.5, None, None, None),
+    ],
+)
+def test_one_rule_says_whether_a_model_beats_its_baseline(score, baseline, lead, error, beats):
+    numbers = {"vquala_score": score, "no_video_baseline": baseline, "lead": lead, "lead_standard_error": error}
+    trained_on = TrainedOn("human", 10, "clips", **numbers)
+    assert trained_on.beats_baseline is beats
+    assert ("do not rely on its scores" in wording.caution(trained_on)) == (beats is False)
+    assert (wording.verdict_word(4.0, "Overall", {}, trained_on) == "–") == (beats is False)
+    card = wording.card_verdict(trained_on)
+    assert ("The model beats" in card) == (beats is True)
+    assert ("not beat" in card or "not clearly beat" in card) == (beats is False)
+
+
+@pytest.mark.parametrize("wrong", [{"lead": "much"}, {"vquala_score": True}, {"kind": "me"}, {"dimensions": ("Fun",)}])
+def test_what_no_training_run_can_have_written_fails(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        TrainedOn(**({"kind": "human", "num_clips": 1, "description": "x"} | wrong))

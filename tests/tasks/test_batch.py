@@ -23,29 +23,23 @@ import pytest
 import torch
 from small_models import FRAMES, TRAINED_ON
 
-from vjepa_demo.app import batch_html as batch_render
-from vjepa_demo.app.cli import _as_means, main
+from vjepa_demo import wording
+from vjepa_demo.app.cli import main
+from vjepa_demo.app.cli_text import summary_lines
 from vjepa_demo.config import DIMENSIONS, MAX_CELL_CHARACTERS
-from vjepa_demo.data.records import read_labels
+from vjepa_demo.data.table import read_labels
+from vjepa_demo.files import content_sha256
 from vjepa_demo.media.video import write_video
 from vjepa_demo.model.checkpoint import load_checkpoint, read_checkpoint
-from vjepa_demo.model.features import content_sha256
 from vjepa_demo.model.metrics import evaluate, no_video_baseline
-from vjepa_demo.schema import OVERALL_MEANS_LESS, DemoError, RecordError, VideoError
-from vjepa_demo.tasks.batch import (
-    BatchTable,
-    RowResult,
-    batch_of_files,
-    output_columns,
-    read_batch,
-    run_batch,
-    summarise_batch,
-)
+from vjepa_demo.schema import BatchTable, DemoError, RecordError, RowResult, VideoError
+from vjepa_demo.tasks.batch import batch_of_files, read_batch, run_batch, summarise_batch
 from vjepa_demo.tasks.score import Scorer
+from vjepa_demo.tasks.score_file import output_columns
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-ADDED = (*DIMENSIONS, "unknown_words", "error", "scored_by")
+ADDED = (*DIMENSIONS, "unknown_words", "not_meaningful", "error", "scored_by")
 
 
 class FakeScorer:
@@ -61,7 +55,9 @@ class FakeScorer:
             text = video.read_text()
             if text.isdigit():
                 scores = {name: 1 + index / 3 + int(text) / 16 for index, name in enumerate(DIMENSIONS)}
-                yield SimpleNamespace(scores=scores, unknown_words=("zebra", "quux")[: int(text) % 3])
+                unknown = ("zebra", "quux")[: int(text) % 3]
+                doubts = {"Alignment": "unknown_words"} if unknown else {}
+                yield SimpleNamespace(scores=scores, unknown_words=unknown, doubts=doubts, sha256=None)
             else:
                 yield VideoError(f"{video.name} cannot be read as a video:\nit is “{text}”")
 
@@ -140,7 +136,7 @@ def test_labels_may_be_missing_and_a_bad_one_is_left_out_with_a_note(table, vide
 def test_labels_of_an_unknown_scale_stop_nothing(table, videos):
     found = read_batch(table("video,prompt,mos", "0,x,-400", "1,x,4000"), videos)
     assert [row.labels for row in found.rows] == [{}, {}]
-    assert "fits none of the scales" in found.notes[0]
+    assert "fits none of the ranges" in found.notes[0]
     declared = read_batch(table("video,prompt,mos", "0,x,-400", "1,x,4000"), videos, label_range=(-400, 4000))
     assert [row.labels for row in declared.rows] == [{"Overall": 1.0}, {"Overall": 5.0}]
 
@@ -265,6 +261,7 @@ def test_names_that_are_taken_get_an_ending(table, videos, tmp_path):
     assert output_columns(found)[4:] == (
         *(f"{name}_score" for name in DIMENSIONS),
         "unknown_words",
+        "not_meaningful",
         "error_2",
         "scored_by",
     )
@@ -472,35 +469,30 @@ def test_what_several_killed_processes_left_is_resumed(batch, tmp_path):
 # ---- what it says ----------------------------------------------------------------------------------------------------
 
 
-def test_rows_whose_alignment_means_nothing_are_counted(table, videos, tmp_path):
+def test_rows_in_which_a_dimension_means_nothing_are_counted(table, videos, tmp_path):
     found = read_batch(table("video,prompt", "0,a red ball", "1,A zebra!", "gone,a zebra", "2,red quux"), videos)
-    results, knows = scored(found, tmp_path / "out.csv"), replace(TRAINED_ON, known_words=("a", "red", "ball"))
-    summary = summarise_batch(results, knows)
-    assert (summary.all.num_scored, summary.num_doubtful) == (3, 2)
-    assert summary.to_dict()["num_doubtful"] == 2
-    assert summarise_batch(results, TRAINED_ON).num_doubtful == 0, "a text encoder that knows English"
-    note = f"note: Alignment means nothing in 2 of 3 rows, and {OVERALL_MEANS_LESS}: the model does not know every word"
-    assert f"{note} of their prompts" in _as_means(summary)
-    scorer = SimpleNamespace(name="demo", trained_on=knows)
-    assert "In 1 row its Alignment means nothing" in batch_render.scored_by(scorer, num_doubtful=1)
-    assert "nothing" not in batch_render.scored_by(scorer)
-    shown = batch_render.rows([replace(results[0], unknown_words=("red",))], "latest")
-    assert '>a <mark title="the model does not know this word">red</mark> ball</small>' in shown
-    assert shown.count("doubtful") == 1
-    assert "doubtful" not in batch_render.rows([replace(results[0], unknown_words=())], "latest")
-
-
-def test_nobody_is_best_in_what_means_nothing(batch, tmp_path):
-    summary = summarise_batch(scored(batch, tmp_path / "out.csv"))
-    board = batch_render.leaderboard(summary.generators)
-    doubted = batch_render.leaderboard(summary.generators, doubtful={"Alignment"})
-    assert board.count("<b>") == doubted.count("<b>") + 1
-    assert '<td data-dimension="Alignment"><b>' in board
-    assert '<td data-dimension="Alignment"><b>' not in doubted
+    results = scored(found, tmp_path / "out.csv")
+    summary = summarise_batch(results, TRAINED_ON)
+    assert (summary.all.num_scored, summary.num_doubtful) == (3, {"Alignment": 2})
+    assert summary.to_dict()["num_doubtful"] == {"Alignment": 2}
+    (note,) = wording.batch_notes(summary.num_doubtful, summary.all.num_scored)
+    assert note.startswith("Alignment means nothing in 2 of 3 rows")
+    assert any(note in line for line in summary_lines(summary))
+    rows = {row["video"]: row for row in read(tmp_path / "out.csv")}
+    assert {name: row["not_meaningful"] for name, row in rows.items()} == {
+        "0": "",
+        "1": "Alignment: unknown_words",
+        "gone": "",
+        "2": "Alignment: unknown_words",
+    }
+    again = scored(found, tmp_path / "out.csv", resume=True)
+    assert {each.row.name: dict(each.doubts) for each in again} == {
+        each.row.name: dict(each.doubts) for each in results
+    }
 
 
 def test_the_summary_has_means_standard_errors_and_the_best_generator_first(batch, tmp_path):
-    summary = summarise_batch(scored(batch, tmp_path / "out.csv"))
+    summary = summarise_batch(scored(batch, tmp_path / "out.csv"), TRAINED_ON)
     overall = {"a": [0, 2, 4], "b": [1, 3, 5, 3, 3]}  # what the files hold
     assert [group.name for group in summary.generators] == ["b", "a"]
     for group in summary.generators:
@@ -515,7 +507,7 @@ def test_the_summary_has_means_standard_errors_and_the_best_generator_first(batc
 
 def test_a_single_row_has_no_standard_error_and_errors_alone_have_no_mean(table, videos, tmp_path):
     found = read_batch(table("video,prompt,model", "0,x,one", "gone,x,none", "1,x,"), videos)
-    summary = summarise_batch(scored(found, tmp_path / "out.csv"))
+    summary = summarise_batch(scored(found, tmp_path / "out.csv"), TRAINED_ON)
     one, none = summary.generators
     assert (one.name, one.standard_errors["Overall"]) == ("one", None)
     assert (none.name, none.means, none.standard_errors) == ("none", {}, {})
@@ -530,7 +522,7 @@ def test_labels_are_compared_with_scores_beside_the_baseline(batch, tmp_path):
     labels[:, 4] = torch.tensor([result.row.labels["Overall"] for result in judged])
     scores = torch.tensor([list(result.scores.values()) for result in judged])
     baseline = no_video_baseline([result.row.prompt for result in judged], labels)
-    assert summarise_batch(results).evaluation == evaluate(scores, labels, baseline=baseline)
+    assert summarise_batch(results, TRAINED_ON).evaluation == evaluate(scores, labels, baseline=baseline)
 
 
 # ---- as a person runs it ---------------------------------------------------------------------------------------------
@@ -582,7 +574,7 @@ def test_killed_half_way_and_resumed_no_row_is_scored_twice_or_lost(clips, check
     rows = read(whole)
     assert (sum(row["error"] == "" for row in rows), sum(row["error"] != "" for row in rows)) == (95, 5)
     assert [row["video_name"] for row in rows if row["error"]] == [f"broken{index}.mp4" for index in range(5)]
-    assert "scored 95/100 rows, 5 errors\n" in told.out
+    assert "Scored 95 of 100 rows, 5 errors\n" in told.out
     assert "line 9: broken0.mp4" in told.out
     assert f"wrote {whole}" in told.out
 
@@ -617,7 +609,7 @@ def test_two_processes_write_the_same_file(clips, checkpoint_folder, tmp_path):
     command = [*launch, *arguments(clips, checkpoint_folder, two, "--videos", tmp_path / "clips.zip")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=ENVIRONMENT)
     assert two.read_bytes() == one.read_bytes(), done.stderr[-2000:]
-    assert done.stdout.count("scored 95/100 rows, 5 errors\n") == 1  # one voice
+    assert done.stdout.count("Scored 95 of 100 rows, 5 errors\n") == 1  # one voice
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clips.zip", "one.csv", "two.csv"]
 
 
@@ -672,7 +664,7 @@ def test_a_folder_stands_for_the_videos_in_it(clips, checkpoint_folder, tmp_path
     [
         (["a.mp4"], "videos alone need --prompt TEXT"),
         (["a.mp4", "--prompt", "x", "--label-range", "1", "5"], "videos alone need --prompt TEXT, and neither"),
-        ([str(ROOT / "vjepa_demo"), "--prompt", "x"], f"{ROOT / 'vjepa_demo'} holds no videos"),
+        ([str(ROOT / "vjepa_demo"), "--prompt", "x"], f"the folder {ROOT / 'vjepa_demo'} holds no videos"),
         (["table.csv"], "table.csv: no such file"),
         (["table.csv", "other.csv", "--videos", "."], "batch needs one TABLE.csv"),
         (["gone.csv", "--videos", "."], "gone.csv: no such file"),
