@@ -31,6 +31,7 @@ from vjepa_demo.schema import (
 )
 
 SHOWN_WORDS = 300  # of those that a model knows
+SHOWN_UNKNOWN = 10  # of those in a prompt that it does not know
 NO_VERDICT = "–"  # in the place of an ACR word
 WHY_DOUBTFUL: dict[Doubt, str] = {
     "unknown_words": "the model does not know every word of the prompt",
@@ -54,8 +55,8 @@ def listed(names: Sequence[str]) -> str:
 
 
 def some_of(names: Sequence[str], most: int = 3) -> str:
-    """The first `most` of `names`, and whether there are more: "a, b, c, ..."."""
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+    """The first `most` of `names`, and how many more there are: "a, b, c and 4 more"."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def shortened(text: str, characters: int = 60) -> str:
@@ -92,7 +93,7 @@ def verdict_word(score: float, dimension: str, doubts: Mapping[str, Doubt], trai
 
 def doubtful(dimensions: Mapping[str, Doubt], unknown_words: Iterable[str] = ()) -> list[str]:
     """A sentence for each dimension whose score means nothing; `unknown_words` are named where they are the reason."""
-    words, sentences = ", ".join(unknown_words), []
+    words, sentences = some_of(list(unknown_words), SHOWN_UNKNOWN), []
     for name, reason in dimensions.items():
         why = f"the model does not know: {words}" if reason == "unknown_words" and words else WHY_DOUBTFUL[reason]
         sentences.append(f"{name} means nothing here: {why}.")
@@ -164,8 +165,7 @@ def trust(model: str, trained_on: TrainedOn) -> str:
 
 def known_words(trained_on: TrainedOn) -> str:
     """The words that a model knows as a list in a sentence, cut where it is long."""
-    more = len(trained_on.known_words) - SHOWN_WORDS
-    return ", ".join(trained_on.known_words[:SHOWN_WORDS]) + (f" and {more:,} more" if more > 0 else "")
+    return some_of(trained_on.known_words, SHOWN_WORDS)
 
 
 def card_verdict(trained_on: TrainedOn) -> str:

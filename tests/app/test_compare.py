@@ -497,7 +497,7 @@ def test_a_score_that_means_nothing_says_so_wherever_it_is_compared(changes, dim
     comparison = Comparison((one, other))
     scored = board("a", "b").with_outcomes({"a": one, "b": other}, model="demo")
     (greyed,) = re.findall(r'<tr class="doubtful">.*?</tr>', compare_render.table(scored, comparison))
-    assert f'<th scope="row">{dimension}</th>' in greyed
+    assert f'<th scope="row">{dimension}<small>not meaningful</small></th>' in greyed
     assert "★" not in greyed
     sentence = f"{dimension} means nothing here: {reason}."
     assert sentence in compare_render.comparison_heading(comparison)

@@ -23,7 +23,7 @@ The [V-JEPA 2](https://arxiv.org/abs/2506.09985) video encoder reads frames of t
 ([BGE](https://huggingface.co/BAAI/bge-large-en-v1.5) in the large models) reads the prompt. A small head turns both
 into five scores (QualiVision, VQualA 2025).
 
-The page shows below the scores what the model saw. `demo` looks at whole frames spread over the clip, at 16 consecutive
+Below the scores, the page shows the frames that the model saw. `demo` looks at whole frames spread over the clip, at 16 consecutive
 frames from the middle, and at small patches in full resolution. It can miss a fault anywhere else. The large models see
 the centre square of downscaled frames, unless their head was trained to see more.
 
@@ -33,10 +33,10 @@ the centre square of downscaled frames, unless their head was trained to see mor
 Nobody has published a trained head. A model whose head was never trained gives no scores.
 
 ### What a score does not tell you
-Compare versions of the same clip. Scores of clips of different kinds say little beside each other, and no score
+Use scores to compare versions of the same clip. Scores of different kinds of clips are hard to compare, and no score
 certifies quality. `demo` learned from clips that this project drew and degraded: it has never seen a human rating. It
-knows only a few hundred words. The page underlines every word of your prompt that it does not know, and Alignment then
-means nothing.
+knows only a few hundred words. The page underlines every word of your prompt that `demo` does not know, and Alignment
+then means nothing.
 
 ### Your data
 - The server deletes an upload about a day after it came.

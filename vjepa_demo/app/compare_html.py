@@ -101,7 +101,8 @@ def empty(board: Board) -> str:
     if not board.failed:
         return f'<div class="empty"><div>{HOW_TO}</div></div>'
     kept = "".join(
-        heading(f"<b>{escape(clip.name)}</b><br>{in_words(result)}", result.model, result.trained_on, notes([result]))
+        f"<p><b>{escape(clip.name)}</b><br>{in_words(result)}</p>"
+        + heading("", result.model, result.trained_on, notes([result]))
         for clip in board.clips
         if (result := clip.result) is not None
     )
@@ -159,8 +160,8 @@ def _row(name: str, comparison: Comparison) -> str:
             f'<td class="{"best" if is_best else ""}" data-dimension="{name}"><span class="value">'
             f'{result.scores[name]:.2f}</span>{star}<small class="difference">{difference}</small></td>'
         )
-    kind = "doubtful" if name in comparison.doubts else "sure"
-    return f'<tr class="{kind}"><th scope="row">{name}</th>{"".join(cells)}</tr>'
+    kind, doubt = ("doubtful", "<small>not meaningful</small>") if name in comparison.doubts else ("sure", "")
+    return f'<tr class="{kind}"><th scope="row">{name}{doubt}</th>{"".join(cells)}</tr>'
 
 
 def signed(difference: float) -> str:
