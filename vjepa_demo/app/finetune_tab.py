@@ -304,11 +304,12 @@ class FinetuneTab:
         archive = visitor.end_run(result.folder)
         tasks.zip_checkpoint(result.folder, archive)
         text = f"Done: the best of {counted(result.epochs, 'epoch')} was number {result.best_epoch}."
-        trust = caution(tasks.find_checkpoint(str(result.folder)).trained_on)
+        trained_on = tasks.find_checkpoint(str(result.folder)).trained_on
+        said = [meaning(result), caution(trained_on) if trained_on.beats_baseline is False else ""]
         return {
             self.status: render.status(text, 1.0, None),
             self.panel: gr.Column(visible=True),
-            self.metrics: render.metrics_table(result.evaluation, f"{meaning(result)} {trust}"),
+            self.metrics: render.metrics_table(result.evaluation, " ".join(said)),
             self.scatter: _scatter(result),
             self.download: gr.DownloadButton(value=str(archive)),
         }
