@@ -478,7 +478,7 @@ def test_a_file_that_is_no_comparison_is_explained_and_nothing_is_lost(compared,
     foreign = tmp_path / "foreign <b>.json"
     foreign.write_text('{"format": "another"}')
     open_saved(compared, foreign)
-    expect(compared.locator(".toast-body")).to_contain_text("this is no comparison of this program")
+    expect(compared.locator(".toast-body")).to_contain_text("the file holds no comparison of this program")
     assert shown(compared) == on_screen
     assert names(compared) == ["world.mp4", "a.mp4", "b.mp4"]
     expect(compared.locator("#compare-prompt textarea")).to_have_value(PROMPT)

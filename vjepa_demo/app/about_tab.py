@@ -23,9 +23,9 @@ The [V-JEPA 2](https://arxiv.org/abs/2506.09985) video encoder reads frames of t
 ([BGE](https://huggingface.co/BAAI/bge-large-en-v1.5) in the large models) reads the prompt. A small head turns both
 into five scores (QualiVision, VQualA 2025).
 
-Below the scores, the page shows the frames that the model saw. `demo` looks at whole frames spread over the clip, at 16 consecutive
-frames from the middle, and at small patches in full resolution. It can miss a fault anywhere else. The large models see
-the centre square of downscaled frames, unless their head was trained to see more.
+Below the scores, the page shows the frames that the model saw. `demo` looks at whole frames spread over the clip, at
+16 consecutive frames from the middle, and at small patches in full resolution. It can miss a fault anywhere else. The
+large models see the centre square of downscaled frames, unless their head was trained to see more.
 
 ### Models
 {models}
