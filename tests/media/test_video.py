@@ -404,16 +404,16 @@ def test_missing_ffmpeg_gives_the_install_line_of_the_platform(system, install, 
 
 MEASURE = """
 import resource, sys
-from vjepa_demo.tasks.score import get_scorer
-scorer = get_scorer("demo", "cpu")
+from vjepa_demo.config import DEMO_VIEWS, ClipConfig
+from vjepa_demo.media.video import load_clip
 for video in sys.argv[1:]:
-    scorer.score(video, "a test picture")
+    load_clip(video, ClipConfig(num_frames=16, crop_size=128, views=DEMO_VIEWS))
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
 def test_memory_is_bounded_by_the_frames_kept_and_not_by_the_file(tmp_path):
-    """The whole process stays under 1.5 GB for a file of 15 minutes and for one in 4K."""
+    """A process that decodes stays under 1 GB for a file of 15 minutes and for one in 4K."""
     long, large = tmp_path / "long.mp4", tmp_path / "4k.mp4"
     ffmpeg("-f", "lavfi", "-i", "testsrc2=size=160x90:rate=10:duration=900", "-preset", "ultrafast", long)
     ffmpeg("-f", "lavfi", "-i", "testsrc2=size=3840x2160:rate=24:duration=2", "-preset", "ultrafast", large)
@@ -421,5 +421,5 @@ def test_memory_is_bounded_by_the_frames_kept_and_not_by_the_file(tmp_path):
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     unit = 1 if platform.system() == "Darwin" else 1024  # bytes there, kilobytes here
     after_long, after_large = (int(peak) * unit for peak in output.split())
-    assert after_long < 1.5e9
-    assert after_large < 1.5e9
+    assert after_long < 1e9
+    assert after_large < 1e9
