@@ -205,9 +205,9 @@ class FinetuneTab:
             progress(0.0, desc="Reading the labels")
             records = _read(visitor, checked, progress)
             training.records, training.checked = records if records.records else None, checked
-            training.description = description
+            training.description, labeller = description, self._labeller(visitor, kind)
         summary = summarise(records)
-        shown = {self.check: render.check_report(summary, records)} | self._labeller(visitor, kind)
+        shown = {self.check: render.check_report(summary, records)} | labeller
         if not records.records:
             return shown | {self.histograms: gr.Plot(visible=False), **self._ready(False, "No row can be used.")}
         figure = label_histograms([(each.dimension, each.histogram) for each in summary.dimensions])
