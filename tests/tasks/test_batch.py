@@ -551,17 +551,17 @@ def arguments(clips: Path, model: Path, out: Path, *more: object) -> list[str]:
 # Runs the command, but dies while it writes the 50th row: half of the row is in the file, and nothing more happens.
 DYING = """
 import signal, sys
-from vjepa_demo.tasks import batch
+from vjepa_demo.tasks import score_file
 from vjepa_demo.app import cli
-append, done = batch._append, []
+append, done = score_file._append, []
 def append_or_die(file, result):
     done.append(result)
     if len(done) == 50:
-        file.write(batch._as_lines([batch._as_row(result)]).encode()[:-12])
+        file.write(score_file._as_lines([score_file._as_row(result)]).encode()[:-12])
         print("half-way", flush=True)
         signal.pause()
     append(file, result)
-batch._append = append_or_die
+score_file._append = append_or_die
 cli.main(sys.argv[1:])
 """
 

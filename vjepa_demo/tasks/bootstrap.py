@@ -7,7 +7,6 @@ that run, a generator of reports; `background.Bootstrapper` runs it in a server.
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,7 +17,7 @@ from vjepa_demo.files import file_lock
 from vjepa_demo.model.checkpoint import load_base
 from vjepa_demo.model.features import feature_cache
 from vjepa_demo.model.randomness import seeded
-from vjepa_demo.procedural.clips import FIRST_HEAD_SIZE, make_records
+from vjepa_demo.procedural.clips import FIRST_HEAD_SIZE
 from vjepa_demo.schema import (
     BusyError,
     CheckpointError,
@@ -29,6 +28,7 @@ from vjepa_demo.schema import (
     TrainingReport,
     TrainingResult,
 )
+from vjepa_demo.tasks.dataset import draw_clips
 from vjepa_demo.tasks.launch import enough_memory, num_processes, training_device
 from vjepa_demo.tasks.train import split_for_training, train
 
@@ -89,11 +89,7 @@ def _reports(
     with enough_memory(name):
         with seeded(config.seed):  # the new head
             model, _ = load_base(name, device=device or training_device(), views=views)
-        begin, records = time.perf_counter(), []
-        for record in make_records(clips, count=count, seed=config.seed, size=FIRST_HEAD_SIZE):
-            records.append(record)
-            left = (time.perf_counter() - begin) / len(records) * (count - len(records))
-            yield DrawingReport(len(records), count, left)
+        records = yield from draw_clips(clips, count=count, seed=config.seed, size=FIRST_HEAD_SIZE)
         drawn = RecordSet(tuple(records), (), LabelRange(), num_rows=count)
         data, split = split_for_training(drawn, config, description=DESCRIPTION, kind="procedural")
         yield split

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from vjepa_demo.data.records import LABELS_FILE, write_labels
 from vjepa_demo.procedural.clips import make_records
-from vjepa_demo.schema import DrawingReport, RecordError
+from vjepa_demo.schema import DrawingReport, RecordError, VideoRecord
 
 
 def make_dataset(folder: str | Path, *, count: int, seed: int) -> Iterator[DrawingReport]:
@@ -21,13 +21,22 @@ def make_dataset(folder: str | Path, *, count: int, seed: int) -> Iterator[Drawi
     """
     if count < 1:
         raise RecordError(f"--count is {count}; a whole number from 1 up was expected")
-    folder, begin, records = Path(folder), time.perf_counter(), []
+    folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for record in make_records(folder, count=count, seed=seed):
-            records.append(record)
-            left = (time.perf_counter() - begin) / len(records) * (count - len(records))
-            yield DrawingReport(len(records), count, left)
+        records = yield from draw_clips(folder, count=count, seed=seed)
         write_labels(folder / LABELS_FILE, records)
     except OSError as error:
         raise RecordError(f"{folder} cannot be written: {error.strerror or error}") from error
+
+
+def draw_clips(
+    folder: Path, *, count: int, seed: int, size: tuple[int, int] | None = None
+) -> Generator[DrawingReport, None, list[VideoRecord]]:
+    """Draw `count` clips of `size` (height, width) into `folder`: yields a report a clip, and returns their records."""
+    begin, records = time.perf_counter(), []
+    for record in make_records(folder, count=count, seed=seed, size=size):
+        records.append(record)
+        left = (time.perf_counter() - begin) / len(records) * (count - len(records))
+        yield DrawingReport(len(records), count, left)
+    return records

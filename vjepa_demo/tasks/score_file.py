@@ -33,7 +33,7 @@ def check_out(out: Path, *, resume: bool) -> None:
         RecordError: if `out` is there already and is not to be resumed.
     """
     if out.exists() and not resume:
-        raise RecordError(f"{out} exists already: go on with it (--resume), delete it, or write to another file")
+        raise RecordError(f"{out} exists already: resume it (--resume), delete it, or write to another file")
 
 
 def begin(table: BatchTable, out: Path, model: str, *, resume: bool) -> dict[int, RowResult]:
@@ -132,7 +132,7 @@ def _writable(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise RecordError(
-            f"{path} cannot be written ({error.strerror or error}); mend that, and go on with --resume"
+            f"{path} cannot be written ({error.strerror or error}); solve that, then resume with --resume"
         ) from error
 
 
