@@ -16,7 +16,7 @@ from vjepa_demo.app.compare_board import Board, Clip
 from vjepa_demo.app.html import STEP_NAMES, heading, in_words, marked_prompt
 from vjepa_demo.config import COMPARED_LETTERS, DIMENSIONS
 from vjepa_demo.data.cells import as_text
-from vjepa_demo.schema import Comparison, VideoScores
+from vjepa_demo.schema import Comparison
 from vjepa_demo.wording import comparison_notes, listed, notes, trust
 
 HOW_TO = (
@@ -42,54 +42,44 @@ FILE_NAME_CHARACTERS = 60
 
 def stage(board: Board) -> str:
     """A card for each clip of the board, with its player."""
-    cards = "".join(_card(board, index) for index in range(len(board.clips)))
+    cards = "".join(_card(clip, index, is_last=index == len(board.clips) - 1) for index, clip in enumerate(board.clips))
     return f'<div class="clips" data-count="{len(board.clips)}">{cards}</div>'
 
 
-def _card(board: Board, index: int) -> str:
-    clip, letter, key = board.clips[index], COMPARED_LETTERS[index], escape(board.clips[index].key, quote=True)
-    name = escape(clip.name, quote=True)
-    last = len(board.clips) - 1
-    return (
-        f'<figure class="clip" data-letter="{letter}" data-key="{key}" style="--clip:{CLIP_COLOURS[index]}">'
-        f'<figcaption><span class="letter">{letter}</span><span class="name" title="{name}">{name}</span>'
-        f"{_action('left', f'Move {letter} to the left', '←', off=index == 0)}"
-        f"{_action('right', f'Move {letter} to the right', '→', off=index == last)}"
-        f"{_action('remove', f'Remove {letter}, {name}', '×', off=False)}</figcaption>"
-        f'<div class="screen">{_screen(clip, letter)}</div>{_state(clip)}</figure>'
+def _card(clip: Clip, index: int, *, is_last: bool) -> str:
+    letter, name = COMPARED_LETTERS[index], escape(clip.name)
+    buttons = "".join(
+        f'<button type="button" data-action="{action}" aria-label="{label}" title="{label}"{" disabled" * is_off}>'
+        f"{sign}</button>"
+        for action, label, sign, is_off in (
+            ("left", f"Move {letter} to the left", "←", index == 0),
+            ("right", f"Move {letter} to the right", "→", is_last),
+            ("remove", f"Remove {letter}, {name}", "×", False),
+        )
     )
-
-
-def _action(name: str, label: str, sign: str, *, off: bool) -> str:
-    return (
-        f'<button type="button" data-action="{name}" aria-label="{label}" title="{label}"'
-        f"{' disabled' if off else ''}>{sign}</button>"
-    )
-
-
-def _screen(clip: Clip, letter: str) -> str:
     if clip.path is None:
-        return '<p class="note">The video is not in the saved file.<br>Drop it in to play it.</p>'
-    name = escape(clip.name, quote=True)
-    scorable = "" if clip.error else "<br>It can still be scored."
-    return (
-        f'<video src="{file_url(clip.path)}" preload="auto" muted playsinline aria-label="{letter}: {name}"></video>'
-        f'<p class="note unplayable">Your browser cannot play this file.{scorable}</p>'
-    )
-
-
-def _state(clip: Clip) -> str:
+        screen = '<p class="note">The video is not in the saved file.<br>Drop it in to play it.</p>'
+    else:
+        scorable = "" if clip.error else "<br>It can still be scored."
+        screen = (
+            f'<video src="gradio_api/file={quote(str(clip.path))}" preload="auto" muted playsinline '
+            f'aria-label="{letter}: {name}"></video>'
+            f'<p class="note unplayable">Your browser cannot play this file.{scorable}</p>'
+        )
     if clip.error is not None:
-        return f'<p class="state error" role="alert">{escape(clip.error)}</p>'
-    if clip.result is None:
-        return '<p class="state">not scored yet</p>'
-    overall, doubt = clip.result.scores["Overall"], " doubtful" if "Overall" in clip.result.doubts else ""
-    return f'<p class="state{doubt}" title="{in_words(clip.result)}">Overall {overall:.2f}</p>'
-
-
-def file_url(path: Path) -> str:
-    """Where Gradio serves `path`, relative to the page."""
-    return f"gradio_api/file={quote(str(path))}"
+        state = f'<p class="state error" role="alert">{escape(clip.error)}</p>'
+    elif clip.result is None:
+        state = '<p class="state">not scored yet</p>'
+    else:
+        doubt = " doubtful" if "Overall" in clip.result.doubts else ""
+        overall = f"Overall {clip.result.scores['Overall']:.2f}"
+        state = f'<p class="state{doubt}" title="{in_words(clip.result)}">{overall}</p>'
+    return (
+        f'<figure class="clip" data-letter="{letter}" data-key="{escape(clip.key)}" '
+        f'style="--clip:{CLIP_COLOURS[index]}"><figcaption><span class="letter">{letter}</span>'
+        f'<span class="name" title="{name}">{name}</span>{buttons}</figcaption>'
+        f'<div class="screen">{screen}</div>{state}</figure>'
+    )
 
 
 # ---- the scores ------------------------------------------------------------------------------------------------------
@@ -128,25 +118,20 @@ def comparison_heading(comparison: Comparison) -> str:
 
 def table(board: Board, comparison: Comparison) -> str:
     """A row a dimension, a column a clip: the score, its difference to the first clip, and a star at the best."""
-    first = COMPARED_LETTERS[board.scored[0]]
-    heads = "".join(
-        _column_head(index, result, of_its_own=len({each.prompt for each in comparison.results}) > 1)
-        for index, result in zip(board.scored, comparison.results, strict=True)
-    )
-    rows = "".join(_row(name, comparison) for name in DIMENSIONS)
+    of_their_own = len({result.prompt for result in comparison.results}) > 1
+    heads = []
+    for index, result in zip(board.scored, comparison.results, strict=True):
+        name, prompt = escape(Path(result.video).name), escape(result.prompt)
+        own = f'<small class="own" title="{prompt}">“{marked_prompt(result)}”</small>' if of_their_own else ""
+        heads.append(
+            f'<th scope="col" style="--clip:{CLIP_COLOURS[index]}"><span class="letter">{COMPARED_LETTERS[index]}'
+            f'</span><span class="name" title="{name}">{name}</span>{own}</th>'
+        )
     return (
         '<table class="scores compared"><caption>Scores from 1 (Bad) to 5 (Excellent), and below each its difference '
-        f'to {first}. <span aria-hidden="true">★</span> marks the best of a row, after rounding.</caption>'
-        f"<thead><tr><th></th>{heads}</tr></thead><tbody>{rows}</tbody></table>"
-    )
-
-
-def _column_head(index: int, result: VideoScores, *, of_its_own: bool) -> str:
-    name, prompt = escape(Path(result.video).name, quote=True), escape(result.prompt, quote=True)
-    own = f'<small class="own" title="{prompt}">“{marked_prompt(result)}”</small>' if of_its_own else ""
-    return (
-        f'<th scope="col" style="--clip:{CLIP_COLOURS[index]}"><span class="letter">{COMPARED_LETTERS[index]}</span>'
-        f'<span class="name" title="{name}">{name}</span>{own}</th>'
+        f'to {COMPARED_LETTERS[board.scored[0]]}. <span aria-hidden="true">★</span> marks the best of a row, after '
+        f"rounding.</caption><thead><tr><th></th>{''.join(heads)}</tr></thead>"
+        f"<tbody>{''.join(_row(name, comparison) for name in DIMENSIONS)}</tbody></table>"
     )
 
 
@@ -173,20 +158,18 @@ def signed(difference: float) -> str:
 
 def about(board: Board, comparison: Comparison) -> str:
     """What the model learned from, and the time that each clip took; a video seen before is not encoded again."""
-    letters = [COMPARED_LETTERS[index] for index in board.scored]
-    timed = list(zip(letters, comparison.results, strict=True))
-    spent = " · ".join(f"{letter} {_spent(result)}" for letter, result in timed)
-    remembered = [letter for letter, result in timed if result.seconds.get("video") == 0]
+    spent, remembered = [], []
+    for index, result in zip(board.scored, comparison.results, strict=True):
+        steps = [f"{STEP_NAMES.get(step, step)} {1e3 * each:,.0f} ms" for step, each in result.seconds.items()]
+        total = f"{1e3 * sum(result.seconds.values()):,.0f} ms"
+        spent.append(f'{COMPARED_LETTERS[index]} <span title="{escape(", ".join(steps))}">{total}</span>')
+        if result.seconds.get("video") == 0:
+            remembered.append(COMPARED_LETTERS[index])
     again = f" (video remembered, not encoded again: {listed(remembered)})" if remembered else ""
     return (
         f'<div class="about-scores"><p>{escape(trust(comparison.model, comparison.trained_on))}</p>'
-        f'<p class="times">{spent}{again}</p></div>'
+        f'<p class="times">{" · ".join(spent)}{again}</p></div>'
     )
-
-
-def _spent(result: VideoScores) -> str:
-    steps = ", ".join(f"{STEP_NAMES.get(step, step)} {1e3 * each:,.0f} ms" for step, each in result.seconds.items())
-    return f'<span title="{escape(steps, quote=True)}">{1e3 * sum(result.seconds.values()):,.0f} ms</span>'
 
 
 # ---- exports ---------------------------------------------------------------------------------------------------------
@@ -206,9 +189,9 @@ def exports(comparison: Comparison) -> str:
         "name": file_name(comparison),
         "title": _title(comparison),
         "csv": as_csv(comparison),
-        "json": as_json(comparison),
+        "json": json.dumps(comparison.to_dict(), indent=2, ensure_ascii=False) + "\n",
     }
-    attributes = " ".join(f'data-{name}="{escape(text, quote=True)}"' for name, text in data.items())
+    attributes = " ".join(f'data-{name}="{escape(text)}"' for name, text in data.items())
     return f'<div class="exports" {attributes}><span>Save as</span>{buttons}</div>'
 
 
@@ -228,10 +211,6 @@ def _title(comparison: Comparison) -> str:
     of = f" · “{comparison.results[0].prompt}”" if len(prompts) == 1 else ""
     loses = ", which does not beat the no-video baseline" if comparison.trained_on.beats_baseline is False else ""
     return without_tags(f"Scored by {comparison.model}{loses}{of}")
-
-
-def as_json(comparison: Comparison) -> str:
-    return json.dumps(comparison.to_dict(), indent=2, ensure_ascii=False) + "\n"
 
 
 def as_csv(comparison: Comparison) -> str:
