@@ -7,15 +7,20 @@ import stat
 import struct
 import zipfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from hub_server import Repo
 from small_models import CROP, FRAMES, TRAINED_ON
 
 from vjepa_demo.config import ModelConfig, ZipLimits
+from vjepa_demo.model import checkpoint as checkpoint_module
 from vjepa_demo.model.checkpoint import (
+    find_checkpoint,
+    find_public_checkpoint,
     load_checkpoint,
     model_card,
     note_measured,
@@ -26,6 +31,7 @@ from vjepa_demo.model.checkpoint import (
 )
 from vjepa_demo.model.vjepa import OptimizedMOSHead, VJEPAModel
 from vjepa_demo.schema import CheckpointError, TrainedOn
+from vjepa_demo.wording import caution
 
 
 @pytest.fixture
@@ -112,7 +118,7 @@ def test_the_model_card_tells_data_metrics_and_limits(base_encoder, text_encoder
     assert "| Temporal | 0.710 |" in card
     assert "| Overall | undefined |" in card
     assert "seen no human label" in card
-    assert trained_on.caution in card
+    assert caution(trained_on) in card
     assert "400 clips with prompts that were not trained on" in card
     save_checkpoint(model, tmp_path, trained_on=replace(trained_on, num_shared_prompts=None))
     assert "400 clips that were not trained on, nor what they show" in (tmp_path / "README.md").read_text()
@@ -136,15 +142,32 @@ def test_the_model_card_names_the_models_it_was_made_from():
     assert "base_model" not in yaml.safe_load(own.split("---\n")[1])
 
 
-def test_the_model_card_says_whether_the_model_beats_prompts_alone():
+def test_the_model_card_says_that_the_model_beats_prompts_alone_only_where_its_lead_is_clear():
+    def card(**settings):
+        return model_card(ModelConfig(), replace(TRAINED_ON, vquala_score=0.7, no_video_baseline=0.5, **settings))
+
+    clear, unclear = card(lead=0.2, lead_standard_error=0.05), card(lead=0.2, lead_standard_error=0.15)
+    assert "The model beats the no-video baseline: VQualA score 0.700" in clear
+    assert "beats" not in unclear
+    assert "does not clearly beat the no-video baseline" in unclear
+    assert "beats" not in card()  # of a checkpoint that keeps no lead
+
+
+def test_the_model_card_says_what_is_known_of_an_older_checkpoint():
     def card(score, baseline):
         return model_card(ModelConfig(), replace(TRAINED_ON, vquala_score=score, no_video_baseline=baseline))
 
-    assert "VQualA score: 0.700." in card(0.7, 0.5)
-    assert "without looking at a pixel: 0.500. The model beats it." in card(0.7, 0.5)
-    assert "The model does not beat it: do not rely on its scores." in card(0.4, 0.5)
-    assert "The no-video baseline is not known." in card(0.4, None)
+    assert "VQualA score 0.700, no-video baseline 0.500." in card(0.7, 0.5)
+    assert "The model does not beat it." in card(0.4, 0.5)
+    assert "no-video baseline not known." in card(0.4, None)
     assert "VQualA score and no-video baseline: not known." in card(None, None)
+
+
+def test_the_model_card_says_that_nobody_declared_whose_labels_they_are():
+    card = model_card(ModelConfig(), replace(TRAINED_ON, kind="undeclared"))
+    assert "12 labelled clips: twelve clips of a test" in card
+    assert "Nobody said who gave its labels." in card
+    assert "human" not in card
 
 
 def test_the_model_card_says_how_labels_were_mapped():
@@ -244,11 +267,77 @@ def test_values_that_no_checkpoint_has_are_refused(folder, changes, message):
         read_checkpoint(folder)
 
 
-@pytest.mark.parametrize("changes", [{"num_clips": "many"}, {"srocc": {"Overall": "<b>"}}, {"kind": "both"}])
-def test_figures_that_are_no_figures_are_refused(folder, changes):
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_clips": "many"}, "num_clips is 'many'"),
+        ({"srocc": {"Overall": "<b>"}}, "srocc Overall is '<b>'"),
+        ({"kind": "both"}, "kind is 'both'"),
+    ],
+)
+def test_figures_that_are_no_figures_are_refused(folder, changes, message):
     edit_config(folder, trained_on=json.loads((folder / "config.json").read_text())["trained_on"] | changes)
-    with pytest.raises(CheckpointError, match=f"does not describe a model: {next(iter(changes))} is"):
+    with pytest.raises(CheckpointError, match=f"does not describe a model: {message}"):
         read_checkpoint(folder)
+
+
+# ---- on the Hub ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def heads_folder(base_encoder, text_encoder, tmp_path) -> Path:
+    """A checkpoint that rests on encoders of presets, and holds none."""
+    model = VJEPAModel.from_config(ModelConfig(str(base_encoder), str(text_encoder)), device="cpu")
+    save_checkpoint(model, tmp_path / "heads", trained_on=TRAINED_ON, model_config=ModelConfig())
+    return tmp_path / "heads"
+
+
+def test_of_a_repository_that_is_no_checkpoint_nothing_but_the_configuration_is_asked_for(hub, base_encoder):
+    foreign = {**files_of(base_encoder), "README.md": b"---\nlicense: mit\n---\n", "text_encoder/vocab.txt": b"a"}
+    hub.repos["models/you/encoder"] = Repo(foreign)
+    for find in (find_checkpoint, partial(find_public_checkpoint, max_bytes=2**30)):
+        with pytest.raises(CheckpointError, match=r"you/encoder: config\.json was not written by this program"):
+            find("you/encoder")
+    assert hub.fetched() == {"config.json"}
+
+
+def test_an_encoder_that_is_not_allowed_is_refused_before_any_weight_is_asked_for(hub, heads_folder):
+    edit_config(heads_folder, model=ModelConfig("evil/encoder").to_dict())
+    hub.repos["models/you/scores"] = Repo(files_of(heads_folder))
+    with pytest.raises(CheckpointError, match="you/scores rests on evil/encoder"):
+        find_public_checkpoint("you/scores", max_bytes=2**30)
+    assert hub.fetched() == {"config.json"}
+
+
+def test_files_of_an_encoder_are_asked_for_only_where_the_configuration_names_them(hub, heads_folder, folder):
+    hub.repos["models/you/heads"] = Repo(files_of(heads_folder) | {"video_encoder/model.safetensors": bytes(1000)})
+    assert find_public_checkpoint("you/heads", max_bytes=2**30).trained_on == TRAINED_ON
+    assert hub.fetched() == {"config.json", "model.safetensors", "README.md"}
+    hub.requests.clear()
+    hub.repos["models/you/whole"] = Repo(files_of(folder))
+    assert files_of(find_checkpoint("you/whole").folder) == files_of(folder)
+    assert hub.fetched() == files_of(folder).keys()
+
+
+def test_weights_come_from_the_commit_whose_configuration_was_read(hub, heads_folder, monkeypatch):
+    repo = hub.repos["models/you/heads"] = Repo(files_of(heads_folder))
+    read = checkpoint_module.read_checkpoint
+
+    def change_meanwhile(folder):
+        monkeypatch.setattr(checkpoint_module, "read_checkpoint", read)
+        repo.files["model.safetensors"] = b"other weights"
+        repo.commit("change")
+        return read(folder)
+
+    monkeypatch.setattr(checkpoint_module, "read_checkpoint", change_meanwhile)
+    found = find_checkpoint("you/heads")
+    assert (found.folder / "model.safetensors").read_bytes() == files_of(heads_folder)["model.safetensors"]
+
+
+def test_a_repository_with_a_configuration_and_no_weights_is_refused(hub, heads_folder):
+    hub.repos["models/you/half"] = Repo({"config.json": files_of(heads_folder)["config.json"]})
+    with pytest.raises(CheckpointError, match=r"you/half is not whole: it has no model\.safetensors"):
+        find_checkpoint("you/half")
 
 
 # ---- zips ------------------------------------------------------------------------------------------------------------

@@ -1,16 +1,25 @@
 from __future__ import annotations
 
+import gc
+import inspect
 import json
 import logging
 import shutil
+import threading
+import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from small_models import CROP, FRAMES, small_vjepa_config, write_processor
 from transformers import AutoTokenizer, BertModel, VJEPA2ForVideoClassification, VJEPA2Model
 
-from vjepa_demo.config import DIMENSIONS, View
+from vjepa_demo.config import DIMENSIONS, ModelConfig, View
+from vjepa_demo.model import encoders
 from vjepa_demo.model.vjepa import OptimizedMOSHead, VJEPAModel, create_vjepa_model, inference_dtype, resolve_device
 from vjepa_demo.schema import ModelError
 
@@ -224,16 +233,159 @@ def test_create_vjepa_model_takes_the_seeds_keys(base_encoder, text_encoder):
     assert model.head.net[1].out_features == 512
 
 
-def test_create_vjepa_model_has_the_seeds_defaults(monkeypatch):
-    seen = {}
-    monkeypatch.setattr("vjepa_demo.model.vjepa.VJEPAModel", lambda **settings: seen.update(settings))
-    create_vjepa_model({})
-    assert seen == {
-        "vjepa_model_id": "facebook/vjepa2-vitg-fpc64-384-ssv2",
-        "text_model_id": "BAAI/bge-large-en-v1.5",
-        "freeze_ratio": 0.85,
-        "device": "cuda",
-    }
+def test_the_constructor_has_the_seeds_defaults():
+    parameters = inspect.signature(VJEPAModel).parameters
+    assert [(name, parameters[name].default) for name in list(parameters)[:4]] == [
+        ("vjepa_model_id", "facebook/vjepa2-vitg-fpc64-384-ssv2"),
+        ("text_model_id", "BAAI/bge-large-en-v1.5"),
+        ("freeze_ratio", 0.85),
+        ("device", "cuda"),
+    ]
+
+
+# ---- one encoder for all models --------------------------------------------------------------------------------------
+
+
+def shared_with(model: VJEPAModel, other: VJEPAModel) -> set[str]:
+    """The names of the parameters of `model` whose numbers are also those of `other`, not a copy."""
+    theirs = {parameter.data_ptr() for parameter in other.parameters()}
+    return {name for name, parameter in model.named_parameters() if parameter.data_ptr() in theirs}
+
+
+@pytest.fixture
+def config(base_encoder, text_encoder) -> ModelConfig:
+    return ModelConfig(str(base_encoder), str(text_encoder), freeze_ratio=0.5, head_hidden=16)
+
+
+def from_config(config: ModelConfig, **settings) -> VJEPAModel:
+    return VJEPAModel.from_config(config, device="cpu", **settings)
+
+
+def of_encoders(names) -> set[str]:
+    return {name for name in names if not name.startswith("head.")}
+
+
+def test_a_second_model_of_an_encoder_holds_only_its_head(config):
+    first, second = from_config(config), from_config(replace(config, head_hidden=32, freeze_ratio=0.85))
+    assert shared_with(second, first) == of_encoders(dict(second.named_parameters()))
+    own = [value.nbytes for name, value in second.named_parameters() if name not in shared_with(second, first)]
+    assert sum(own) == sum(parameter.nbytes for parameter in second.head.parameters())
+    assert training(second) == {name for name, _ in second.named_parameters() if name.startswith("head.")}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_layers_that_a_checkpoint_brings_are_its_own_and_those_below_stay_shared(config, dtype, video):
+    first, second = (from_config(config, dtype=dtype) for _ in range(2))
+    expected = first.encode_video(video)
+    top = {name: value + 0.1 for name, value in second.state_dict().items() if "layer.3." in name or "head." in name}
+    second.replace_weights(top)
+    names = dict(second.named_parameters())
+    assert shared_with(second, first) == of_encoders(names.keys() - top.keys())
+    assert torch.equal(first.encode_video(video), expected)
+    assert not torch.equal(second.encode_video(video), expected)
+    assert names["venc.layer.3.mlp.fc1.weight"].dtype == dtype
+
+
+def test_training_beside_a_scorer_changes_no_score_of_it(config, video):
+    scorer = from_config(config, dtype=torch.bfloat16)
+    text = scorer.encode_text(["a cat"] * 2)
+    with torch.no_grad():
+        expected = scorer(video, text)
+    learner = from_config(config)
+    learner.set_trainable(top_layers=True, text=True)
+    learner.multiply_in(torch.bfloat16)
+    learner.train()
+    optimizer = torch.optim.AdamW(learner.get_discriminative_params(0.1))
+    learner(video, learner.embed_text(["a cat", "a dog"])).sum().backward()
+    optimizer.step()
+    with torch.no_grad():
+        assert torch.equal(scorer(video, text), expected)
+    assert not scorer.training
+    assert not any(module.training for module in scorer.modules())
+    assert {name.split(".")[0] for name in training(scorer)} == {"head"}
+    frozen = {name for name in dict(learner.named_parameters()) if name.startswith(("venc.embed", "venc.layer.0."))}
+    assert frozen <= shared_with(learner, scorer)
+    assert all(parameter.dtype == torch.float32 for parameter in learner.parameters() if parameter.requires_grad)
+
+
+def test_a_model_that_learns_in_bfloat16_computes_as_one_that_was_loaded_so(config, video):
+    learner, scorer = from_config(config), from_config(config, dtype=torch.bfloat16)
+    learner.set_trainable(top_layers=False, text=False)
+    learner.multiply_in(torch.bfloat16)
+    assert torch.equal(learner.encode_video(video), scorer.encode_video(video))
+    assert of_encoders(dict(learner.named_parameters())) == shared_with(learner, scorer)
+
+
+def test_moving_or_converting_a_model_leaves_the_others_alone(config, video):
+    first, second = from_config(config), from_config(config)
+    expected = first.encode_video(video)
+    second.double()
+    assert {parameter.dtype for parameter in second.parameters()} == {torch.float64}
+    assert torch.equal(first.encode_video(video), expected)
+
+
+def test_the_seeds_constructor_gives_a_model_that_may_be_changed_at_will(config, base_encoder, text_encoder, video):
+    shared, own = from_config(config), make(base_encoder, text_encoder)
+    expected = shared.encode_video(video)
+    assert shared_with(own, shared) == set()
+    with torch.no_grad():
+        for parameter in own.parameters():
+            parameter.add_(1)
+    assert torch.equal(shared.encode_video(video), expected)
+    assert torch.equal(from_config(config).encode_video(video), expected)
+
+
+def test_concurrent_first_loads_load_once(base_encoder, text_encoder, tmp_path, monkeypatch):
+    copies = [shutil.copytree(folder, tmp_path / folder.name) for folder in (base_encoder, text_encoder)]
+    (copies[0] / "preprocessor_config.json").write_text("{}")  # content that no other test has
+    (copies[1] / "special_tokens_map.json").write_text("{}")
+    loads, load = [], encoders._load_weights
+    together = threading.Barrier(3)
+
+    def load_slowly(cls, *arguments, **settings):
+        loads.append(cls.__name__)
+        time.sleep(0.1)  # the others get as far as asking
+        return load(cls, *arguments, **settings)
+
+    def build() -> VJEPAModel:
+        together.wait(10)
+        return from_config(ModelConfig(*map(str, copies)))
+
+    monkeypatch.setattr(encoders, "_load_weights", load_slowly)
+    with ThreadPoolExecutor(3) as pool:
+        models = [future.result() for future in [pool.submit(build) for _ in range(3)]]
+    assert sorted(loads) == ["BertModel", "VJEPA2Model"]
+    assert all(shared_with(model, models[0]) == of_encoders(dict(model.named_parameters())) for model in models[1:])
+
+
+def test_a_folder_that_was_written_again_is_loaded_anew_and_a_copy_is_not(base_encoder, text_encoder, tmp_path):
+    mine = shutil.copytree(base_encoder, tmp_path / "mine")
+    first, second = (from_config(ModelConfig(str(each), str(text_encoder))) for each in (base_encoder, mine))
+    assert "venc.layernorm.weight" in shared_with(second, first)
+    weights = {f"encoder.{name}": value + 1 for name, value in second.venc.state_dict().items()}
+    save_file({**load_file(mine / "model.safetensors"), **weights}, mine / "model.safetensors", {"format": "pt"})
+    third = from_config(ModelConfig(str(mine), str(text_encoder)))
+    assert not any(name.startswith("venc.") for name in shared_with(third, first))
+    assert torch.equal(third.venc.layernorm.weight, first.venc.layernorm.weight + 1)
+
+
+def test_an_encoder_that_nobody_uses_any_more_is_let_go(config):
+    model = from_config(config, dtype=torch.float16)
+    encoder = weakref.ref(model._encoders[0])
+    del model
+    gc.collect()
+    assert encoder() is None
+
+
+def test_loading_draws_no_random_number_but_for_a_new_head(config):
+    state = torch.get_rng_state()
+    from_config(config, new_head=False)
+    assert torch.equal(torch.get_rng_state(), state)
+    heads = []
+    for _ in range(2):  # whether or not the encoder is there already
+        torch.manual_seed(5)
+        heads.append(from_config(config).head.net[1].weight)
+    assert torch.equal(*heads)
 
 
 # ---- where it runs ---------------------------------------------------------------------------------------------------

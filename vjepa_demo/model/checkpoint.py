@@ -6,13 +6,12 @@ last; it holds the digest of the weights, so that a folder with files of two che
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import shutil
 import zipfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -39,7 +38,7 @@ from vjepa_demo.config import (
     model_presets,
 )
 from vjepa_demo.data.hub import HubRepo, Token, download_snapshot, parse_repo, upload_files
-from vjepa_demo.files import new_folder
+from vjepa_demo.files import new_folder, replacing, write_whole
 from vjepa_demo.media.archive import ArchiveError, extract_zip, is_hidden
 from vjepa_demo.model.card import model_card
 from vjepa_demo.model.vjepa import VJEPAModel
@@ -49,6 +48,7 @@ FORMAT = "vjepa-demo-checkpoint"
 FORMAT_VERSION = 1
 WEIGHTS_FILE, CARD_FILE = CHECKPOINT_WEIGHTS_FILE, CHECKPOINT_CARD_FILE
 CHECKPOINT_FILES = (CHECKPOINT_CONFIG_FILE, WEIGHTS_FILE, CARD_FILE)
+CONFIG_MAX_BYTES = 64 * 2**20  # it remembers each clip that was learned from, in 15 bytes
 # The files that travel, as the patterns of fnmatch.
 CHECKPOINT_PATTERNS = (*CHECKPOINT_FILES, *(f"{folder}/{name}" for folder in ENCODER_FOLDERS for name in ENCODER_FILES))
 
@@ -94,12 +94,12 @@ def save_checkpoint(
         "model": (model_config or model.config).to_dict(),
         "dimensions": list(DIMENSIONS),
         "label_range": list(label_range),
-        "trained_on": dataclasses.asdict(trained_on),
+        "trained_on": asdict(trained_on),
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
-    _write(folder / WEIGHTS_FILE, weights)
-    _write(folder / CARD_FILE, model_card(model_config or model.config, trained_on, label_range).encode())
-    _write(folder / CHECKPOINT_CONFIG_FILE, json.dumps(config, indent=2).encode())
+    write_whole(folder / WEIGHTS_FILE, weights)
+    write_whole(folder / CARD_FILE, model_card(model_config or model.config, trained_on, label_range).encode())
+    write_whole(folder / CHECKPOINT_CONFIG_FILE, json.dumps(config, indent=2).encode())
 
 
 def note_measured(folder: str | Path, measured: Mapping[str, str]) -> None:
@@ -109,11 +109,11 @@ def note_measured(folder: str | Path, measured: Mapping[str, str]) -> None:
         CheckpointError: if `folder` is no checkpoint.
     """
     checkpoint, config = read_checkpoint(folder), _read_config(Path(folder))
-    trained_on = dataclasses.replace(checkpoint.trained_on, measured=dict(measured))
-    config["trained_on"] = dataclasses.asdict(trained_on)
+    trained_on = replace(checkpoint.trained_on, measured=dict(measured))
+    config["trained_on"] = asdict(trained_on)
     card = model_card(checkpoint.model, trained_on, tuple(config["label_range"]))
-    _write(checkpoint.folder / CARD_FILE, card.encode())
-    _write(checkpoint.folder / CHECKPOINT_CONFIG_FILE, json.dumps(config, indent=2).encode())
+    write_whole(checkpoint.folder / CARD_FILE, card.encode())
+    write_whole(checkpoint.folder / CHECKPOINT_CONFIG_FILE, json.dumps(config, indent=2).encode())
 
 
 def read_checkpoint(folder: str | Path) -> Checkpoint:
@@ -145,20 +145,12 @@ def load_checkpoint(
         ModelError: if an encoder cannot be had.
     """
     weights = _read_weights(checkpoint)
-    config = checkpoint.model
-    model = VJEPAModel(
-        _encoder_source(checkpoint.folder, config.video_encoder),
-        _encoder_source(checkpoint.folder, config.text_encoder),
-        config.freeze_ratio,
-        device,
-        pooling=config.pooling,
-        dtype=dtype,
-        head_hidden=config.head_hidden,
-        num_frames=config.num_frames,
-        video_encoder_revision=config.video_encoder_revision,
-        text_encoder_revision=config.text_encoder_revision,
-        views=config.views,
+    config = replace(
+        checkpoint.model,
+        video_encoder=_encoder_source(checkpoint.folder, checkpoint.model.video_encoder),
+        text_encoder=_encoder_source(checkpoint.folder, checkpoint.model.text_encoder),
     )
+    model = VJEPAModel.from_config(config, device=device, dtype=dtype, new_head=False)
     put_weights(model, weights, source=checkpoint.folder / WEIGHTS_FILE)
     return model
 
@@ -170,13 +162,9 @@ def put_weights(model: VJEPAModel, weights: Mapping[str, torch.Tensor], *, sourc
         CheckpointError: if they do not fit, or if any of the head's is not among them.
     """
     try:
-        missing, unexpected = model.load_state_dict(weights, strict=False)
-    except RuntimeError as error:
+        model.replace_weights(weights)
+    except ModelError as error:
         raise CheckpointError(f"{source} does not fit its model: {error}") from error
-    wrong = [*unexpected, *(name for name in missing if name.startswith("head."))]
-    if wrong:
-        raise CheckpointError(f"{source} does not fit its model: {wrong[0]} is too much or missing")
-    model.note_changed(weights)
 
 
 def find_checkpoint(name: str, *, token: Token = False) -> Checkpoint:
@@ -215,9 +203,7 @@ def find_public_checkpoint(name: str, *, max_bytes: int) -> Checkpoint:
     repo = parse_repo(name)
     if repo is None:
         raise CheckpointError(f"{name[:60]!r} is no checkpoint on the Hub; owner/name was expected")
-    checkpoint = _pull_checkpoint(repo, False, max_bytes)
-    check_stranger(checkpoint, name)
-    return checkpoint
+    return _pull_checkpoint(repo, False, max_bytes, check=lambda checkpoint: check_stranger(checkpoint, name))
 
 
 def check_stranger(checkpoint: Checkpoint, name: str) -> None:
@@ -228,7 +214,7 @@ def check_stranger(checkpoint: Checkpoint, name: str) -> None:
     """
     presets = [preset.config for preset in model_presets().values()]
     known = {source for config in presets for source in (config.video_encoder, config.text_encoder)}
-    for source in (checkpoint.model.video_encoder, checkpoint.model.text_encoder):
+    for source in _encoders_of(checkpoint):
         if source not in known:
             raise CheckpointError(
                 f"{name} rests on {source[:100]}; this page only fetches the encoders of "
@@ -236,14 +222,28 @@ def check_stranger(checkpoint: Checkpoint, name: str) -> None:
             )
 
 
-def _pull_checkpoint(repo: HubRepo, token: Token, max_bytes: int) -> Checkpoint:
-    folder = download_snapshot(repo, CHECKPOINT_PATTERNS, token=token, max_bytes=max_bytes)
+def _pull_checkpoint(
+    repo: HubRepo, token: Token, max_bytes: int, *, check: Callable[[Checkpoint], None] = lambda checkpoint: None
+) -> Checkpoint:
+    """The checkpoint in `repo`: its configuration first, and only if that is one and passes `check` the files that it
+    has, from the same commit."""
+    folder = download_snapshot(repo, [CHECKPOINT_CONFIG_FILE], token=token, max_bytes=min(max_bytes, CONFIG_MAX_BYTES))
     try:
         checkpoint = read_checkpoint(folder)
         _check_travels(checkpoint)
     except CheckpointError as error:
         raise _said_of(str(repo), folder, error) from error
-    return checkpoint
+    check(checkpoint)
+    inside = {source[2:] for source in _encoders_of(checkpoint) if source.startswith("./")}
+    patterns = (*CHECKPOINT_FILES, *(f"{each}/{name}" for each in sorted(inside) for name in ENCODER_FILES))
+    whole = download_snapshot(replace(repo, revision=folder.name), patterns, token=token, max_bytes=max_bytes)
+    if not (whole / WEIGHTS_FILE).is_file():
+        raise CheckpointError(f"{repo} is not whole: it has no {WEIGHTS_FILE}")
+    return replace(checkpoint, folder=whole)
+
+
+def _encoders_of(checkpoint: Checkpoint) -> tuple[str, str]:
+    return checkpoint.model.video_encoder, checkpoint.model.text_encoder
 
 
 def push_checkpoint(folder: str | Path, repo_id: str, *, token: Token, private: bool = True) -> str:
@@ -270,14 +270,9 @@ def zip_checkpoint(folder: str | Path, zip_path: str | Path) -> None:
     """
     checkpoint, zip_path = read_checkpoint(folder), Path(zip_path)
     _check_whole(checkpoint)
-    partial = zip_path.with_name(f".{zip_path.name}.partial")
-    try:
-        with zipfile.ZipFile(partial, "w") as archive:  # stored: weights do not shrink
-            for name, path in _files(checkpoint.folder).items():
-                archive.write(path, name)
-        partial.replace(zip_path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(zip_path) as partial, zipfile.ZipFile(partial, "w") as archive:  # stored: weights do not shrink
+        for name, path in _files(checkpoint.folder).items():
+            archive.write(path, name)
 
 
 def open_checkpoint_zip(zip_path: str | Path, folder: str | Path) -> Checkpoint:
@@ -343,7 +338,7 @@ def _check_whole(checkpoint: Checkpoint) -> None:
     """
     _check_travels(checkpoint)
     _read_weights(checkpoint)
-    for source in (checkpoint.model.video_encoder, checkpoint.model.text_encoder):
+    for source in _encoders_of(checkpoint):
         folder = checkpoint.folder / source
         if source.startswith("./") and not ((folder / "config.json").is_file() and any(folder.glob("*.safetensors"))):
             raise CheckpointError(f"{checkpoint.folder} is not whole: {source[2:]} has no config.json or no weights")
@@ -356,7 +351,7 @@ def _check_travels(checkpoint: Checkpoint) -> None:
             not read folders of this machine, and one of this machine's would work nowhere else.
     """
     inside = {f"./{name}" for name in ENCODER_FOLDERS}
-    for source in (checkpoint.model.video_encoder, checkpoint.model.text_encoder):
+    for source in _encoders_of(checkpoint):
         if source not in inside and (not HUB_ID.fullmatch(source) or Path(source).exists()):
             raise CheckpointError(
                 f"{checkpoint.folder / CHECKPOINT_CONFIG_FILE} names the encoder {source!r}; "
@@ -367,7 +362,7 @@ def _check_travels(checkpoint: Checkpoint) -> None:
 def write_tensors(path: str | Path, tensors: Mapping[str, torch.Tensor], info: Mapping[str, Any]) -> None:
     """`tensors` and the JSON values `info` in one safetensors file, whole or not at all."""
     cpu = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    _write(Path(path), save_safetensors(cpu, metadata={"info": json.dumps(info)}))
+    write_whole(path, save_safetensors(cpu, metadata={"info": json.dumps(info)}))
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -394,14 +389,14 @@ def load_base(
     if preset is None or preset.refusal is None:
         checkpoint = find_checkpoint(name, token=token)
         return load_checkpoint(checkpoint, device=device), checkpoint
-    config = preset.config
-    encoders = config.video_encoder, config.text_encoder
-    return VJEPAModel(*encoders, config.freeze_ratio, device, views=views or config.views), None
+    return VJEPAModel.from_config(
+        replace(preset.config, views=tuple(views or preset.config.views)), device=device
+    ), None
 
 
 def bring_encoders(checkpoint: Checkpoint, folder: str | Path) -> None:
     """Copy the encoders that lie inside `checkpoint` into `folder`, for a checkpoint that builds on it."""
-    for source in (checkpoint.model.video_encoder, checkpoint.model.text_encoder):
+    for source in _encoders_of(checkpoint):
         if source.startswith("./"):
             shutil.copytree(_encoder_source(checkpoint.folder, source), Path(folder) / source, dirs_exist_ok=True)
 
@@ -459,10 +454,3 @@ def _read_weights(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
         return load_safetensors(data)
     except SafetensorError as error:
         raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write `data` to `path`, whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(data)
-    partial.replace(path)

@@ -1,57 +1,193 @@
-"""Encoders from the Hub or a folder: configuration first, then weights, then what they want to be shown."""
+"""Encoders from the Hub or a folder: configuration first, then weights, then what they want to be shown.
+
+What is loaded is shared: all models of this process that rest on the same encoder, on one device and in one precision,
+hold the same tensors. Nobody changes those; a model that trains or replaces a weight puts its own in that place.
+"""
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
-import re
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
+from weakref import WeakValueDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import AutoConfig, AutoTokenizer, BertModel, VJEPA2ForVideoClassification, VJEPA2Model
 from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import extract_commit_hash
 
-from vjepa_demo.config import ClipConfig, ModelConfig, View
+from vjepa_demo.config import ENCODER_FILES, ClipConfig, ModelConfig, View
+from vjepa_demo.files import content_sha256
 from vjepa_demo.schema import ModelError
-
-if TYPE_CHECKING:
-    from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2Encoder
 
 logger = logging.getLogger(__name__)
 
 # Where VJEPA2VideoProcessor keeps its settings: now, and in repositories saved before transformers 4.53.
 PROCESSOR_FILES = ("video_preprocessor_config.json", "preprocessor_config.json")
-COMMIT = re.compile("[0-9a-f]{40}")
-NOT_CONTENT = {"_name_or_path", "transformers_version"}  # of a configuration: where it came from
 
 
-def load_video_encoder(config: ModelConfig) -> tuple[VJEPA2Encoder, nn.Module | None]:
-    """The V-JEPA 2 encoder, and the attentive pooler where the pooling wants it, from either Hub layout."""
-    source, revision = config.video_encoder, config.video_encoder_revision
-    architectures = _read_config(source, revision, "vjepa2").architectures or []
-    if "VJEPA2ForVideoClassification" in architectures:
-        classifier = _load_weights(VJEPA2ForVideoClassification, source, revision)
-        return classifier.vjepa2.encoder, classifier.pooler if config.pooling == "attentive" else None
-    if config.pooling == "attentive":
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """A frozen encoder: `parts` maps attributes of a `VJEPAModel` to modules, whose matrices are in `dtype`.
+
+    `content` is the same for the same weights and settings, wherever they lie: a commit on the Hub, or the digest of
+    a folder's files. `revision` is that commit.
+    """
+
+    content: str
+    revision: str | None
+    kind: str
+    device: torch.device
+    dtype: torch.dtype
+    parts: Mapping[str, nn.Module]
+    tokenizer: Any = None
+
+    def in_precision(self, dtype: torch.dtype) -> Encoder:
+        """The same with matrices in `dtype`; all that is in float32 whatever `dtype` says is the same tensor."""
+        if dtype == self.dtype:
+            return self
+
+        def convert() -> Encoder:
+            return replace(self, dtype=dtype, parts=_with_matrices_in(dtype, self.parts))
+
+        if self.dtype != torch.float32:
+            return convert()  # what was rounded must not pass for the encoder's own float32
+        return _shared(self.content, self.kind, self.device, dtype, convert)
+
+
+def load_video_encoder(config: ModelConfig, device: torch.device, dtype: torch.dtype, *, share: bool) -> Encoder:
+    """The V-JEPA 2 encoder `venc`, and the attentive `pooler` where the pooling wants it, from either Hub layout: the
+    one that others use too, or with `share` False one that nobody else gets."""
+    source, attentive = config.video_encoder, config.pooling == "attentive"
+    has_pooler = "VJEPA2ForVideoClassification" in (
+        _read_config(source, config.video_encoder_revision, "vjepa2").architectures or []
+    )
+    if attentive and not has_pooler:
         raise ModelError(
             f"{source} has no attentive pooler: it is a base V-JEPA 2 checkpoint. "
             "Choose pooling 'mean', or a VJEPA2ForVideoClassification checkpoint (the ssv2 ones)."
         )
-    return _load_weights(VJEPA2Model, source, revision).encoder, None
+    revision, content = _content(source, config.video_encoder_revision)
+    kind = "video, attentive" if attentive else "video"
+
+    def load() -> Encoder:
+        if has_pooler:
+            classifier = _load_weights(VJEPA2ForVideoClassification, source, revision)
+            parts = {"venc": classifier.vjepa2.encoder} | ({"pooler": classifier.pooler} if attentive else {})
+        else:
+            parts = {"venc": _load_weights(VJEPA2Model, source, revision).encoder}
+        _check_unchanged(source, revision, content)
+        return Encoder(content, revision, kind, device, dtype, _ready(parts, device, dtype))
+
+    return _shared(content, kind, device, dtype, load) if share else load()
 
 
-def load_text_encoder(config: ModelConfig) -> tuple[BertModel, Any]:
-    source, revision = config.text_encoder, config.text_encoder_revision
-    _read_config(source, revision, "bert")
-    tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
-    return _load_weights(BertModel, source, revision, add_pooling_layer=False), tokenizer
+def load_text_encoder(config: ModelConfig, device: torch.device, dtype: torch.dtype, *, share: bool) -> Encoder:
+    """The BERT encoder `tenc`, and its tokenizer, shared as the video encoder is."""
+    source = config.text_encoder
+    _read_config(source, config.text_encoder_revision, "bert")
+    revision, content = _content(source, config.text_encoder_revision)
+
+    def load() -> Encoder:
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
+        parts = {"tenc": _load_weights(BertModel, source, revision, add_pooling_layer=False)}
+        _check_unchanged(source, revision, content)
+        return Encoder(content, revision, "text", device, dtype, _ready(parts, device, dtype), tokenizer)
+
+    return _shared(content, "text", device, dtype, load) if share else load()
+
+
+# ---- one for all models ----------------------------------------------------------------------------------------------
+
+_Key = tuple[str, str, torch.device, torch.dtype]
+_encoders: WeakValueDictionary[_Key, Encoder] = WeakValueDictionary()  # an encoder goes with the last model of it
+_loading: dict[_Key, threading.Lock] = {}
+_registry_lock = threading.Lock()
+
+
+def _shared(content: str, kind: str, device: torch.device, dtype: torch.dtype, load: Callable[[], Encoder]) -> Encoder:
+    """The encoder that is in use already, or what `load` returns; also concurrent first calls load once."""
+    key = content, kind, device, dtype
+    with _registry_lock:
+        lock = _loading.setdefault(key, threading.Lock())
+    with lock:
+        encoder = _encoders.get(key)
+        if encoder is None:
+            encoder = _encoders[key] = load()
+        return encoder
+
+
+def over_same_tensors(module: nn.Module) -> Any:
+    """A copy of `module` with the same parameters and buffers: it has its own mode, and may get other parameters."""
+    return copy.deepcopy(module, {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())})
+
+
+def _ready(parts: Mapping[str, nn.Module], device: torch.device, dtype: torch.dtype) -> dict[str, nn.Module]:
+    """`parts`, just loaded, as models share them."""
+    for part in parts.values():
+        part.requires_grad_(False).eval()
+    return {name: part.to(device) for name, part in _with_matrices_in(dtype, parts).items()}
+
+
+def _with_matrices_in(dtype: torch.dtype, parts: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    """`parts` with the weights of all linear layers in `dtype`; everything else stays in float32."""
+    converted = {name: over_same_tensors(part) for name, part in parts.items()}
+    for part in converted.values():
+        for module in part.modules():
+            for name, value in module.named_parameters(recurse=False) if isinstance(module, nn.Linear) else ():
+                setattr(module, name, nn.Parameter(value.to(dtype), requires_grad=False))
+    return converted
+
+
+# ---- what an encoder holds -------------------------------------------------------------------------------------------
+
+_digests: dict[Path, tuple[object, str]] = {}  # of a folder: the state of its files, and the digest of their bytes
+
+
+def _content(source: str, revision: str | None) -> tuple[str | None, str]:
+    """The commit of a Hub id, and the `content` of the encoder at `source`."""
+    folder = Path(source)
+    if not folder.is_dir():
+        path = cached_file(source, "config.json", revision=revision)
+        commit = extract_commit_hash(path, None)
+        if commit is not None:
+            return commit, f"{source}@{commit}"
+        folder = Path(str(path)).parent
+    try:
+        return revision, f"sha256:{_folder_digest(folder.resolve())}"
+    except OSError as error:
+        raise ModelError(f"the encoder in {source} cannot be read: {error}") from error
+
+
+def _folder_digest(folder: Path) -> str:
+    """A digest of the encoder's files in `folder`; read again only where a file was written since."""
+    paths = sorted(path for path in folder.iterdir() if any(fnmatchcase(path.name, each) for each in ENCODER_FILES))
+    states = [(path.name, path.stat()) for path in paths]
+    state = [(name, status.st_ino, status.st_size, status.st_mtime_ns) for name, status in states]
+    known, digest = _digests.get(folder, (None, ""))
+    if known != state:
+        digests = {path.name: content_sha256(path) for path in paths}
+        digest = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
+        _digests[folder] = state, digest
+    return digest
+
+
+def _check_unchanged(source: str, revision: str | None, content: str) -> None:
+    if _content(source, revision)[1] != content:
+        raise ModelError(f"{source} was written while it was loaded: load it again")
+
+
+# ---- from files ------------------------------------------------------------------------------------------------------
 
 
 def _read_config(source: str, revision: str | None, model_type: str) -> Any:
@@ -67,36 +203,6 @@ def _read_config(source: str, revision: str | None, model_type: str) -> Any:
     if config.model_type != model_type:
         raise ModelError(f"{source!r} is a {config.model_type!r} model; expected {model_type!r}")
     return config
-
-
-def commit_of(source: str, revision: str | None) -> str | None:
-    """The commit that was loaded of a Hub id, from the folder where the Hub's client keeps it; else `revision`."""
-    if Path(source).is_dir():
-        return revision
-    return extract_commit_hash(cached_file(source, "config.json", revision=revision), None) or revision
-
-
-def content_of(config: ModelConfig, encoder: VJEPA2Encoder, pooler: nn.Module | None) -> str:
-    """What the video encoder, just loaded, holds: a commit on the Hub says it; of a folder, which may be written again
-    with other weights, it is the digest of the weights and of the encoder's configuration."""
-    source, revision = config.video_encoder, config.video_encoder_revision or ""
-    if not Path(source).is_dir() and COMMIT.fullmatch(revision):
-        return f"{source}@{revision}"
-    settings = {name: value for name, value in encoder.config.to_dict().items() if name not in NOT_CONTENT}
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for part in filter(None, (encoder, pooler)):
-        for name, value in part.state_dict().items():
-            digest.update(f"{name} {tuple(value.shape)}".encode())
-            digest.update(weight_bytes(value))
-    return f"sha256:{digest.hexdigest()}"
-
-
-def weight_bytes(value: Tensor) -> memoryview:
-    return value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
-
-
-def sha256_of(data: bytes | memoryview) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def _load_weights(cls: type[Any], source: str, revision: str | None, **settings: Any) -> Any:

@@ -7,10 +7,11 @@ part's output, and pooling is a setting because V-JEPA 2 has no CLS token.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -28,19 +29,14 @@ from vjepa_demo.config import (
     MAX_TEXT_TOKENS,
     SCORE_MAX,
     SCORE_MIN,
-    SEED_VIEWS,
     ModelConfig,
-    Pooling,
-    View,
 )
 from vjepa_demo.model.encoders import (
-    commit_of,
-    content_of,
+    Encoder,
     load_text_encoder,
     load_video_encoder,
+    over_same_tensors,
     read_clip_config,
-    sha256_of,
-    weight_bytes,
 )
 from vjepa_demo.schema import SCORE_DECIMALS, ModelError
 
@@ -89,17 +85,16 @@ class OptimizedMOSHead(nn.Module):
 class VJEPAModel(nn.Module):
     """V-JEPA 2 encoder and BGE text encoder, joined by an `OptimizedMOSHead`.
 
+    The seed's constructor gives a model of its own in which everything above the freeze line trains; `from_config` one
+    that is frozen but for its head, over encoders that all such models of this process share.
+
     Args:
         vjepa_model_id: Hub id or folder of a `VJEPA2Model` or a `VJEPA2ForVideoClassification` checkpoint.
         text_model_id: Hub id or folder of a BERT sentence encoder that is read at its CLS token.
         freeze_ratio: share of the video encoder's layers, from the bottom, that never train.
         device: "cuda" on a machine without CUDA falls back to the CPU, with one logged line.
-        pooling: "mean" over all tokens, "attentive" (the classification checkpoint's own pooler),
-            or "cls" (token 0, which is one corner patch: only for weights that were trained that way).
         dtype: of the matrix products. Norms, patch embedding, residual stream and head stay in float32.
-        head_hidden: width of the head's first hidden layer.
-        num_frames: frames of a clip; None for as many as the video encoder was trained with.
-        views: what of a video is shown to the encoder; the pooled features of all stand side by side before the head.
+        settings: other fields of `ModelConfig`: `pooling`, `head_hidden`, `num_frames`, `views` and the revisions.
 
     Raises:
         ModelError: if a checkpoint cannot be had, lacks weights, or lacks the pooler that was asked for.
@@ -116,47 +111,103 @@ class VJEPAModel(nn.Module):
         freeze_ratio: float = FREEZE_RATIO,
         device: str | torch.device = "cuda",
         *,
-        pooling: Pooling = "mean",
         dtype: torch.dtype = torch.float32,
-        head_hidden: int = HEAD_HIDDEN,
-        num_frames: int | None = None,
-        video_encoder_revision: str | None = None,
-        text_encoder_revision: str | None = None,
-        views: Sequence[View] = SEED_VIEWS,
+        **settings: Any,
     ) -> None:
-        super().__init__()
         try:
-            self.config = ModelConfig(
-                video_encoder=str(vjepa_model_id),
-                text_encoder=str(text_model_id),
-                freeze_ratio=freeze_ratio,
-                pooling=pooling,
-                head_hidden=head_hidden,
-                num_frames=num_frames,
-                video_encoder_revision=video_encoder_revision,
-                text_encoder_revision=text_encoder_revision,
-                views=tuple(views),
-            )
+            config = ModelConfig(str(vjepa_model_id), str(text_model_id), freeze_ratio, **settings)
         except ValueError as error:
             raise ModelError(str(error)) from error
+        self._build(config, device, dtype, share=False)
+        self.set_trainable(top_layers=True, text=True)
+
+    @classmethod
+    def from_config(
+        cls,
+        config: ModelConfig,
+        *,
+        device: str | torch.device,
+        dtype: torch.dtype = torch.float32,
+        new_head: bool = True,
+    ) -> VJEPAModel:
+        """The model that `config` describes, frozen but for its head. Without `new_head` the head's weights are not
+        drawn: they hold anything, until a checkpoint's take their place.
+
+        Raises:
+            ModelError: as the constructor does.
+        """
+        model = cls.__new__(cls)
+        model._build(config, device, dtype, share=True, new_head=new_head)
+        return model
+
+    def _build(
+        self,
+        config: ModelConfig,
+        device: str | torch.device,
+        dtype: torch.dtype,
+        *,
+        share: bool,
+        new_head: bool = True,
+    ) -> None:
+        super().__init__()
         self.changed: dict[str, str] = {}  # weights that are not the encoders' own any more: name to digest
-        self.device = resolve_device(device)
-        self.dtype = dtype
-        self.venc, self.pooler = load_video_encoder(self.config)
-        self.tenc, self.tokenizer = load_text_encoder(self.config)
-        self.config = replace(  # the commit that a Hub id stood for today; None for a folder
-            self.config,
-            video_encoder_revision=commit_of(self.config.video_encoder, video_encoder_revision),
-            text_encoder_revision=commit_of(self.config.text_encoder, text_encoder_revision),
-        )
-        self._video_source = content_of(self.config, self.venc, self.pooler)
+        self.device, self.dtype = resolve_device(device), dtype
+        video = load_video_encoder(config, self.device, dtype, share=share)
+        text = load_text_encoder(config, self.device, dtype, share=share)
+        self._encoders: tuple[Encoder, ...] = (video, text) if share else ()
+        self._video_content = video.content
+        self.config = replace(config, video_encoder_revision=video.revision, text_encoder_revision=text.revision)
+        self.venc, self.tenc = over_same_tensors(video.parts["venc"]), over_same_tensors(text.parts["tenc"])
+        self.pooler = over_same_tensors(video.parts["pooler"]) if "pooler" in video.parts else None
+        self.tokenizer = text.tokenizer
         self.clip_config = read_clip_config(self.config, self.venc.config)
-        self.video_dim = len(self.config.views) * self.venc.config.hidden_size
-        self.head = OptimizedMOSHead(self.video_dim, self.tenc.config.hidden_size, h=head_hidden)
-        self.unfreeze_video_encoder()
-        _keep_matrices_in(dtype, self.venc.layer, self.pooler, self.tenc)
-        self.to(self.device)
+        self.video_dim = len(config.views) * self.venc.config.hidden_size
+        # Weights are drawn from torch's global generator, which a training beside this may be using: only where needed.
+        with nullcontext() if new_head else torch.device("meta"):
+            head = OptimizedMOSHead(self.video_dim, self.tenc.config.hidden_size, h=config.head_hidden)
+        self.head = head.to(self.device) if new_head else head.to_empty(device=self.device)
         self.eval()
+
+    # ---- encoders that others share ------------------------------------------------------------------------------
+
+    def _shared_parameters(self) -> dict[str, nn.Parameter]:
+        """The parameters of the encoders that other models may hold too, by the name they have here."""
+        parts = [part for encoder in self._encoders for part in encoder.parts.items()]
+        return {f"{part}.{name}": value for part, module in parts for name, value in module.named_parameters()}
+
+    def _own(self, names: Iterable[str]) -> None:
+        """Each parameter among `names` that others share is replaced by a copy of this model's own, not training."""
+        shared, mine = self._shared_parameters(), dict(self.named_parameters())
+        for name in names:
+            if name in shared and mine[name] is shared[name]:
+                self._put(name, nn.Parameter(shared[name].detach().clone(), requires_grad=False))
+
+    def _put(self, name: str, parameter: nn.Parameter) -> None:
+        owner, _, leaf = name.rpartition(".")
+        setattr(self.get_submodule(owner), leaf, parameter)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> VJEPAModel:
+        """What `to`, `half` and the like do, in place: never to a tensor that others share."""
+        with torch.no_grad():
+            self._own([name for name, value in self._shared_parameters().items() if fn(value) is not value])
+        return super()._apply(fn, recurse)
+
+    def replace_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Put `weights`, by name, in the place of the encoders' and the head's; those that are not among them stay.
+
+        Raises:
+            ModelError: if one of them is not in this model, or has another shape, or the head's are not all there.
+        """
+        expected = self.state_dict()
+        missing = [name for name in expected if name.startswith("head.") and name not in weights]
+        for name in (*weights.keys() - expected.keys(), *missing):
+            raise ModelError(f"{name} is too much or missing")
+        for name, value in weights.items():
+            if value.shape != expected[name].shape:
+                raise ModelError(f"{name} is {tuple(value.shape)}; {tuple(expected[name].shape)} was expected")
+        self._own(weights)
+        self.load_state_dict(weights, strict=False)
+        self.changed |= {name: _digest_of(value) for name, value in weights.items()}
 
     # ---- scoring -------------------------------------------------------------------------------------------------
 
@@ -202,11 +253,8 @@ class VJEPAModel(nn.Module):
         """A text that is the same for the same weights of the video encoder, all of them or those below `layer`:
         wherever they lie, in whatever precision they are multiplied, whichever of them a checkpoint brought."""
         changed = {name: digest for name, digest in sorted(self.changed.items()) if _is_below(name, layer)}
-        return self._video_source + (f" {sha256_of(json.dumps(changed).encode())}" if changed else "")
-
-    def note_changed(self, weights: Mapping[str, Tensor]) -> None:
-        """`weights`, by name, took the place of the encoders' own (or are the head's)."""
-        self.changed |= {name: sha256_of(weight_bytes(value)) for name, value in weights.items()}
+        digest = f" {hashlib.sha256(json.dumps(changed).encode()).hexdigest()}" if changed else ""
+        return self._video_content + digest
 
     @torch.no_grad()
     def encode_prefix(self, pixel_values_videos: Tensor | Sequence[Tensor]) -> Tensor:
@@ -331,8 +379,8 @@ class VJEPAModel(nn.Module):
     def unfreeze_video_encoder(self) -> None:
         """The layers above the freeze line and the final norm train; embeddings, pooler and the rest never do."""
         self.freeze_video_encoder()
-        self.venc.layer[self.num_frozen_layers :].requires_grad_(True)
-        self.venc.layernorm.requires_grad_(True)
+        layers = range(self.num_frozen_layers, len(self.venc.layer))
+        self._train("venc.layernorm.", *(f"venc.layer.{layer}." for layer in layers))
 
     def freeze_text_encoder(self) -> None:
         """Nothing of the text encoder trains."""
@@ -340,7 +388,14 @@ class VJEPAModel(nn.Module):
 
     def unfreeze_text_encoder(self) -> None:
         """All of the text encoder trains (through `embed_text`; `encode_text` takes no gradient)."""
-        self.tenc.requires_grad_(True)
+        self._train("tenc.")
+
+    def _train(self, *prefixes: str) -> None:
+        """The parameters whose names begin so train: from now on they are this model's own."""
+        names = [name for name, _ in self.named_parameters() if name.startswith(prefixes)]
+        self._own(names)
+        for name in names:
+            self.get_parameter(name).requires_grad_(True)
 
     def set_trainable(self, *, top_layers: bool, text: bool) -> None:
         """The head trains; the layers above the freeze line and the text encoder where asked."""
@@ -352,10 +407,16 @@ class VJEPAModel(nn.Module):
         """Matrix products in `dtype` from now on: what is frozen is stored in it; what trains, or was trained before
         and will be saved again, keeps its float32 weights and is rounded product by product (autocast)."""
         self.dtype = dtype
-        for name, module in self.named_modules():
-            in_encoder = name.startswith(("venc.layer.", "tenc."))
-            if in_encoder and isinstance(module, nn.Linear) and f"{name}.weight" not in self.changed:
-                module.to(torch.float32 if module.weight.requires_grad else dtype)
+        before = self._shared_parameters()
+        self._encoders = tuple(encoder.in_precision(dtype) for encoder in self._encoders)
+        after = self._shared_parameters()
+        for path, module in self.named_modules():
+            for leaf, parameter in list(module.named_parameters(recurse=False)):
+                name = f"{path}.{leaf}"
+                if name in before and parameter is before[name]:
+                    setattr(module, leaf, after[name])
+                elif isinstance(module, nn.Linear) and not name.startswith("head.") and name not in self.changed:
+                    parameter.data = parameter.data.to(torch.float32 if parameter.requires_grad else dtype)
 
     def parameter_statistics(self) -> ParameterStatistics:
         """Counts and bytes of all parameters and of those that train, as they are now."""
@@ -378,15 +439,9 @@ def create_vjepa_model(config: Mapping[str, Any]) -> VJEPAModel:
     """A `VJEPAModel` from the seed's configuration keys `video_encoder`, `text_encoder`, `freeze_ratio` and `device`
     (with its defaults), and optionally `pooling`, `dtype`, `head_hidden`, `num_frames` and `views`; other keys are
     ignored."""
-    defaults = ModelConfig()
-    settings = {key: config[key] for key in ("pooling", "dtype", "head_hidden", "num_frames", "views") if key in config}
-    return VJEPAModel(
-        vjepa_model_id=config.get("video_encoder", defaults.video_encoder),
-        text_model_id=config.get("text_encoder", defaults.text_encoder),
-        freeze_ratio=config.get("freeze_ratio", defaults.freeze_ratio),
-        device=config.get("device", "cuda"),
-        **settings,
-    )
+    names = {"video_encoder": "vjepa_model_id", "text_encoder": "text_model_id"}
+    optional = ("freeze_ratio", "device", "pooling", "dtype", "head_hidden", "num_frames", "views")
+    return VJEPAModel(**{names.get(key, key): config[key] for key in (*names, *optional) if key in config})
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -422,9 +477,6 @@ def _is_below(name: str, layer: int | None) -> bool:
     return int(number[1]) < layer if number else name.startswith("venc.embeddings.")
 
 
-def _keep_matrices_in(dtype: torch.dtype, *parts: nn.Module | None) -> None:
-    """Store the weights of all linear layers of `parts` in `dtype`; everything else stays in float32."""
-    for part in parts:
-        for module in part.modules() if part is not None else ():
-            if isinstance(module, nn.Linear):
-                module.to(dtype)
+def _digest_of(value: Tensor) -> str:
+    data = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+    return hashlib.sha256(data).hexdigest()
