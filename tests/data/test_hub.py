@@ -122,7 +122,7 @@ def test_a_second_push_takes_away_what_the_first_one_had(hub, folder):
 
 def test_a_model_of_another_kind_is_not_overwritten(hub, folder):
     hub.repos["models/me/llm"] = Repo({"config.json": b"{}", "README.md": b"---\nlibrary_name: transformers\n---\n"})
-    with pytest.raises(CheckpointError, match=r"me/llm holds something else than a checkpoint of this program"):
+    with pytest.raises(CheckpointError, match=r"me/llm holds something other than a checkpoint of this program"):
         push_checkpoint(folder, "me/llm", token="hf_me", private=False)
     assert hub.repos["models/me/llm"].files["config.json"] == b"{}"
 

@@ -211,7 +211,7 @@ def test_a_bomb_is_stopped_by_the_bytes_that_come_out(pack):
 @pytest.mark.parametrize(
     ("limit", "value", "match"),
     [
-        ("entries", 1, r"^videos\.zip holds 2 files; 1 at most$"),
+        ("entries", 1, r"^videos\.zip holds 2 files; 1 at most: split it$"),
         ("entries", 0, "holds too many files; 0 at most"),
         ("entry_bytes", 999, "“a.mp4” is larger than"),
         ("total_bytes", 1999, "holds more than"),

@@ -189,7 +189,7 @@ def _claim(api: HfApi, repo: HubRepo, *, private: bool) -> set[str]:
     there = {file.rfilename for file in info.siblings or ()}
     library = info.card_data.get("library_name") if info.card_data else None
     if there - {".gitattributes", "README.md"} and library != HUB_LIBRARY:
-        raise CheckpointError(f"{repo} holds something else than a checkpoint of this program: choose another name")
+        raise CheckpointError(f"{repo} holds something other than a checkpoint of this program: choose another name")
     if private and not info.private:
         raise CheckpointError(f"{repo} exists already and is public: choose another name, or upload publicly")
     return there

@@ -67,10 +67,10 @@ def _open(file: IO[bytes], name: str, limits: ZipLimits) -> zipfile.ZipFile:
     """The archive, once its directory is known to be small: ZipFile reads it at once, however large."""
     end = zipfile._EndRecData(file)  # type: ignore[attr-defined]
     if end is not None and end[zipfile._ECD_SIZE] > limits.entries * DIRECTORY_BYTES:  # type: ignore[attr-defined]
-        raise ArchiveError(f"{name} holds too many files; {limits.entries:,} at most")
+        raise ArchiveError(f"{name} holds too many files; {limits.entries:,} at most: split it")
     archive = zipfile.ZipFile(file)
     if len(archive.infolist()) > limits.entries:
-        raise ArchiveError(f"{name} holds {len(archive.infolist()):,} files; {limits.entries:,} at most")
+        raise ArchiveError(f"{name} holds {len(archive.infolist()):,} files; {limits.entries:,} at most: split it")
     for entry in archive.infolist():
         _check_entry(name, entry)
     return archive
@@ -111,12 +111,12 @@ def _extract(
     total = 0
     for path, entry in picked:
         path.parent.mkdir(parents=True, exist_ok=True)
-        allowed = {
-            f"{name}: “{path.name}” is larger than {limits.entry_bytes / 2**30:.3g} GiB": limits.entry_bytes,
-            f"{name} holds more than {limits.total_bytes / 2**30:.3g} GiB": limits.total_bytes - total,
-            f"{name} grows more than {limits.ratio} times when it is unpacked; honest files do not": largest - total,
-        }
-        problem, limit = min(allowed.items(), key=lambda item: item[1])
+        allowed = (
+            (limits.entry_bytes, f"{name}: “{path.name}” is larger than {_gib(limits.entry_bytes)}: take it out"),
+            (limits.total_bytes - total, f"{name} holds more than {_gib(limits.total_bytes)}: split it"),
+            (largest - total, f"{name} grows more than {limits.ratio} times when it is unpacked: check what is in it"),
+        )
+        limit, problem = min(allowed, key=lambda each: each[0])
         written = 0
         with archive.open(entry) as source, path.open("xb") as target:
             while block := source.read(COPY_BYTES):
@@ -126,3 +126,7 @@ def _extract(
                 target.write(block)
         total += written
     return tuple(path for path, _ in picked)
+
+
+def _gib(num_bytes: int) -> str:
+    return f"{num_bytes / 2**30:.3g} GiB"

@@ -46,7 +46,7 @@ STILL_IMAGE_BRANDS = {b"avif", b"heic", b"heix", b"mif1"}  # of an ISO base medi
 HEAD_BYTES = 512
 MAX_PIXELS = 8192 * 4320  # of a frame: FFmpeg holds a few of them at once
 MAX_ASPECT_RATIO = 20.0  # beyond it, a frame resized to the model's height would not fit into memory
-LOST = "FFmpeg finds other frames than were asked for; convert it to MP4 first, or export it again"
+LOST = "FFmpeg cannot seek in it; convert it to MP4 first, or export it again"
 TIME_TOLERANCE_SECONDS = 1e-3  # between a frame's own times and the moment it was asked for
 TRUNCATED_BELOW = 0.95  # share of the frames that the header promises
 # A browser plays it before it is fetched whole; and with x264's macroblock trees the same frames gave other bytes
@@ -278,7 +278,7 @@ def _open(path: Path, **settings: Any) -> VideoDecoder:
     except (ImportError, OSError, RuntimeError) as error:
         install = FFMPEG_INSTALL.get(platform.system(), "see https://ffmpeg.org/download.html")
         raise VideoError(
-            f"FFmpeg's libraries are missing or do not load. Install them: {install} (torchcodec: {_first_line(error)})"
+            f"FFmpeg's libraries are missing or do not load; install them: {install} (torchcodec: {_first_line(error)})"
         ) from error
     try:
         return VideoDecoder(str(path), seek_mode="exact", num_ffmpeg_threads=DECODER_THREADS, **settings)
@@ -343,7 +343,7 @@ def _unreadable(path: Path, error: Exception) -> VideoError:
         reason = reason.rpartition(".cpp:")[2].partition(", ")[2]
     reason = reason.replace(f"Could not open input file: {path}", "").strip(" .")
     return VideoError(
-        f"{path.name} cannot be read as a video: {reason}. It is damaged, incomplete, or not a video file"
+        f"{path.name} cannot be read as a video: {reason}; it is damaged, incomplete, or not a video file"
     )
 
 
