@@ -111,7 +111,7 @@ def compared(page, served) -> Page:
 # ---- scores ----------------------------------------------------------------------------------------------------------
 
 
-def test_three_clips_are_compared_as_the_command_line_does_it(compared):
+def test_three_clips_are_compared_as_the_command_line_does_it_and_encoded_once(compared):
     expected = get_scorer("demo").compare([(path, PROMPT) for path in CLIPS])
     assert shown(compared) == as_shown(expected)
     radars = compared.evaluate(
@@ -124,8 +124,7 @@ def test_three_clips_are_compared_as_the_command_line_does_it(compared):
     expect(compared.locator("#compare-heading")).to_contain_text("Scored by demo.")
     expect(compared.locator("#compare-about")).to_contain_text(f"learned from {DEMO}")
 
-
-def test_clips_that_were_scored_before_are_not_encoded_again(compared):
+    # clips that were scored before are not encoded again
     compared.fill("#compare-prompt textarea", "another planet")
     expect(compared.locator("#compare-hint")).to_contain_text("Press Compare for the scores of what is here now.")
     compared.click("#compare-button")
@@ -430,8 +429,16 @@ def open_saved(page: Page, path: Path) -> None:
     chooser.value.set_files(path)
 
 
-def test_exports_equal_the_screen_and_the_json_opens_again(compared, tmp_path):
+def test_exports_equal_the_screen_the_json_opens_again_and_a_foreign_file_changes_nothing(compared, tmp_path):
     on_screen = shown(compared)
+    foreign = tmp_path / "foreign <b>.json"
+    foreign.write_text('{"format": "another"}')
+    open_saved(compared, foreign)
+    expect(compared.locator(".toast-body")).to_contain_text("the file holds no comparison of this program")
+    assert shown(compared) == on_screen
+    assert names(compared) == ["world.mp4", "a.mp4", "b.mp4"]
+    expect(compared.locator("#compare-prompt textarea")).to_have_value(PROMPT)
+
     saved = export(compared, "JSON", tmp_path)
     comparison = Comparison.from_dict(json.loads(saved.read_text("utf-8")))
     assert as_shown(comparison) == on_screen
@@ -471,17 +478,6 @@ def test_exports_equal_the_screen_and_the_json_opens_again(compared, tmp_path):
     assert [source.rpartition("/")[2] for source in sources] == ["world.mp4", "a.mp4", "b.mp4"]
     assert shown(compared) == on_screen
     expect(compared.locator("#compare-button")).to_be_enabled()
-
-
-def test_a_file_that_is_no_comparison_is_explained_and_nothing_is_lost(compared, tmp_path):
-    on_screen = shown(compared)
-    foreign = tmp_path / "foreign <b>.json"
-    foreign.write_text('{"format": "another"}')
-    open_saved(compared, foreign)
-    expect(compared.locator(".toast-body")).to_contain_text("the file holds no comparison of this program")
-    assert shown(compared) == on_screen
-    assert names(compared) == ["world.mp4", "a.mp4", "b.mp4"]
-    expect(compared.locator("#compare-prompt textarea")).to_have_value(PROMPT)
 
 
 # ---- with a scorer that the test holds back --------------------------------------------------------------------------
