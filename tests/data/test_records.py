@@ -9,7 +9,7 @@ from hub_server import Repo
 from tables import HEADER, last, messages, record
 
 from vjepa_demo.config import DIMENSIONS
-from vjepa_demo.data.records import is_hub_name, read_hub_records, read_records, write_labels
+from vjepa_demo.data.records import read_hub_records, read_records, write_labels
 from vjepa_demo.schema import FetchingReport, LabelRange, RecordError, RecordSet, VideoRecord, summarise
 from vjepa_demo.wording import summary_line
 
@@ -103,21 +103,6 @@ def test_what_is_no_name_of_a_data_set_is_refused_without_a_request(hub, tmp_pat
     with pytest.raises(RecordError, match="“clips” is no data set on the Hub; owner/name was expected"):
         last(read_hub_records("clips", tmp_path, token=False))
     assert hub.requests == []
-
-
-def test_a_file_of_labels_is_no_name_of_a_data_set(table, monkeypatch, tmp_path):
-    table("x", name="labels")
-    monkeypatch.chdir(tmp_path.parent)
-    assert is_hub_name("you/clips@v1")
-    for name in (
-        "labels.csv",
-        "data/labels.csv",
-        "data/Labels.TSV",
-        "clips",
-        "/data/labels",
-        f"{tmp_path.name}/labels",
-    ):
-        assert not is_hub_name(name)
 
 
 # ---- what goes out ---------------------------------------------------------------------------------------------------

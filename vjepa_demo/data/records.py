@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from vjepa_demo.config import DATASET_MAX_BYTES, DIMENSIONS, MAX_TABLE_BYTES, TABLE_SUFFIXES, VIDEO_SUFFIXES
+from vjepa_demo.config import DATASET_MAX_BYTES, DIMENSIONS, MAX_TABLE_BYTES, VIDEO_SUFFIXES
 from vjepa_demo.data.cells import as_text
 from vjepa_demo.data.hub import HubRepo, Token, fetch_files, list_dataset, parse_repo
 from vjepa_demo.data.match import ARCHIVE_SUFFIXES, match_files, match_videos
@@ -79,12 +79,6 @@ def read_hub_records(
     for done, _ in enumerate(fetch_files(listing, named, folder, token=token, max_bytes=most), start=1):
         yield FetchingReport(done, len(named))
     yield records
-
-
-def is_hub_name(name: str) -> bool:
-    """Whether `name` can be a data set on the Hub, rather than a file of labels."""
-    is_file = name.lower().endswith(TABLE_SUFFIXES) or Path(name).exists()
-    return not is_file and parse_repo(name, "dataset") is not None
 
 
 def _labels_file(repo: HubRepo, names: Iterable[str]) -> str:

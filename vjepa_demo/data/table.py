@@ -92,7 +92,6 @@ class LabelTable:
     `notes` are sentences for the person: what was guessed and what was ignored.
     """
 
-    path: Path
     rows: tuple[LabelRow, ...]
     problems: tuple[RecordProblem, ...]
     label_range: LabelRange
@@ -124,7 +123,6 @@ def read_labels(csv_path: str | Path, *, label_range: tuple[float, float] | None
     rows = zip(frame.index, frame["video"], frame["prompt"], _scores(numbers, chosen), splits, strict=True)
     ignored = [name or "(no name)" for index, name in enumerate(table.header) if index not in table.fields.values()]
     return LabelTable(
-        path=table.path,
         rows=tuple(
             LabelRow(int(line), name, prompt, scores, SPLIT_NAMES.get(split.casefold()))
             for line, name, prompt, scores, split in rows
