@@ -348,11 +348,6 @@ class BatchTab:
         return fragments.rows(batch.results, batch.order)
 
 
-def add_batch_tab(load_scorer: Callable[[str], Scorer], default_model: str, session: gr.State) -> gr.Dropdown:
-    """Fill the current tab; returns the choice of the model."""
-    return BatchTab(load_scorer, default_model, session).model
-
-
 # ---- of one visitor --------------------------------------------------------------------------------------------------
 
 

@@ -62,7 +62,7 @@ class FinetuneTab:
     """The components of the tab, and what its events do. A handler returns new values of what it changes."""
 
     def __init__(self, session: gr.State, default_model: str, model: gr.Dropdown, tabs: gr.Tabs) -> None:
-        """`model` and `tabs` are the Score tab's choice and what brings that tab to the front."""
+        """Fill the current tab; `model` and `tabs` are the Score tab's choice and what brings that tab to the front."""
         self.session, self._default_model = session, default_model
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=320):
@@ -313,11 +313,6 @@ class FinetuneTab:
             self.scatter: _scatter(result),
             self.download: gr.DownloadButton(value=str(archive)),
         }
-
-
-def add_finetune_tab(session: gr.State, default_model: str, model: gr.Dropdown, tabs: gr.Tabs) -> None:
-    """Fill the current tab; `model` and `tabs` are the Score tab's choice and what brings that tab to the front."""
-    FinetuneTab(session, default_model, model, tabs)
 
 
 # ---- of one visitor --------------------------------------------------------------------------------------------------

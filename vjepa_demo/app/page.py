@@ -13,10 +13,10 @@ import gradio as gr
 from vjepa_demo.app import html as render
 from vjepa_demo.app.about_tab import add_about_tab
 from vjepa_demo.app.api import add_api
-from vjepa_demo.app.batch_tab import add_batch_tab
+from vjepa_demo.app.batch_tab import BatchTab
 from vjepa_demo.app.compare_tab import CompareTab
 from vjepa_demo.app.events import TOLD, Values, shown_errors
-from vjepa_demo.app.finetune_tab import add_finetune_tab
+from vjepa_demo.app.finetune_tab import FinetuneTab
 from vjepa_demo.app.first_head import add_first_head
 from vjepa_demo.app.history import to_compare
 from vjepa_demo.app.model_choice import follow
@@ -60,12 +60,12 @@ def build_app(
             with gr.Tab("Compare", id="compare"):
                 compare = CompareTab(load_scorer, default_model, session, tabs=tabs)
             with gr.Tab("Batch", id="batch"):
-                batch_model = add_batch_tab(load_scorer, default_model, session)
+                batch = BatchTab(load_scorer, default_model, session)
             with gr.Tab("Fine-tune", id="finetune"):
-                add_finetune_tab(session, default_model, score.model, tabs)
+                FinetuneTab(session, default_model, score.model, tabs)
             with gr.Tab("About", id="about") as about:
                 add_about_tab(about)
-        for other in (compare.model, batch_model):
+        for other in (compare.model, batch.model):
             follow(score.model, other, session)
         _wire_history_to_compare(score, compare, session)
 
