@@ -63,6 +63,8 @@ def scores_of_example(page: Page) -> list[str]:
 
 
 def test_from_the_sample_data_set_to_a_model_that_scores(page, served, tmp_path):
+    refused: list[str] = []  # "Score with it" also changes the model of tabs that were never opened
+    page.on("response", lambda response: refused.append(response.url) if response.status >= 500 else None)
     page.goto(served)
     before = scores_of_example(page)
     page.get_by_role("tab", name="Fine-tune").click()
@@ -91,6 +93,9 @@ def test_from_the_sample_data_set_to_a_model_that_scores(page, served, tmp_path)
     page.locator("#examples tbody tr").first.click()
     expect(page.locator("#heading")).to_contain_text("Scored by my fine-tuned model")
     assert page.locator("#score-table .value").all_text_contents() != before
+    page.get_by_role("tab", name="Batch").click()
+    expect(page.locator("#batch-model input")).to_have_value(re.compile("^my fine-tuned model"))
+    assert refused == []
 
 
 @pytest.fixture(scope="module")
