@@ -36,7 +36,7 @@ NO_VERDICT = "–"  # in the place of an ACR word
 WHY_DOUBTFUL: dict[Doubt, str] = {
     "unknown_words": "the model does not know every word of the prompt",
     "single_frame": "the video has a single frame",
-    "no_labels": "the model learned from no label of it",
+    "no_labels": "the model was trained without labels for it",
 }
 
 

@@ -145,7 +145,7 @@ def test_scores_that_mean_nothing_have_no_word_and_the_reason_is_told():
     told = "\n".join(lines)
     assert "Alignment means nothing here: the model does not know: cat" in told
     assert "Temporal means nothing here: the video has a single frame" in told
-    assert "Overall means nothing here: the model learned from no label of it" in told
+    assert "Overall means nothing here: the model was trained without labels for it" in told
     compared = "\n".join(cli_text.comparison_lines(Comparison((replace(still, frame_seconds=(0.0, 1.0)), still))))
     assert "Temporal means nothing here: the video has a single frame" in compared
 

@@ -486,7 +486,7 @@ DOUBTS = (
     (
         {"trained_on": replace(RESULT.trained_on, dimensions=DIMENSIONS[:4])},
         "Overall",
-        "the model learned from no label of it",
+        "the model was trained without labels for it",
     ),
 )
 

@@ -121,7 +121,7 @@ SOME_LABELS = replace(RESULT, trained_on=TrainedOn("human", 9, "nine clips", dim
     ("result", "dimension", "reason"),
     [
         (STILL, "Temporal", "the video has a single frame"),
-        (SOME_LABELS, "Overall", "the model learned from no label of it"),
+        (SOME_LABELS, "Overall", "the model was trained without labels for it"),
     ],
 )
 def test_a_dimension_that_the_model_cannot_judge_is_greyed_and_has_no_verdict(result, dimension, reason):
