@@ -88,10 +88,10 @@ def test_a_data_set_of_the_hub_is_trained_on_and_evaluated_and_fetched_once(
 ):
     hub.repos["datasets/me/clips"] = Repo(dict(clips), private=True, readers={"me"})
     status, out, _ = command(
-        *("train", "me/clips", "--out", tmp_path / "out", "--model", checkpoint_folder, "--epochs", 1)
+        *("train", "me/clips", "--out", tmp_path / "out", "--model", checkpoint_folder, "--epochs", 1, "--human")
     )
     assert status == 0
-    assert f"fetched {CLIPS + 1}/{CLIPS + 1} videos" in out
+    assert f"Fetched {CLIPS + 1} of {CLIPS + 1} videos" in out
     assert hub.fetched() == clips.keys() - {f"{CLIPS}.mp4"}
     trained_on = read_checkpoint(tmp_path / "out").trained_on
     assert (trained_on.description, trained_on.kind) == ("me/clips", "human")
