@@ -300,7 +300,7 @@ def test_the_file_is_whole_after_each_row_and_in_the_order_of_the_table(batch, t
 
 def test_an_output_that_is_there_is_never_overwritten(batch, tmp_path):
     (tmp_path / "out.csv").write_text("mine")
-    with pytest.raises(RecordError, match=r"out\.csv exists already: go on with it \(--resume\)"):
+    with pytest.raises(RecordError, match=r"out\.csv exists already: resume it \(--resume\)"):
         scored(batch, tmp_path / "out.csv")
     with pytest.raises(RecordError, match="does not hold scores of"):
         scored(batch, tmp_path / "out.csv", resume=True)

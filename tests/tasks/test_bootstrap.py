@@ -28,16 +28,29 @@ from vjepa_demo.app import cli, first_head
 from vjepa_demo.app.page import build_app, launch
 from vjepa_demo.config import DIMENSIONS, NAMED_VIEWS, TrainConfig, model_presets
 from vjepa_demo.model.checkpoint import read_checkpoint
-from vjepa_demo.procedural import clips as synthetic
-from vjepa_demo.schema import CheckpointError, ModelError
-from vjepa_demo.tasks.bootstrap import Bootstrapper, BusyError, DrawingReport, FirstHead, bootstrap
+from vjepa_demo.procedural.clips import make_records
+from vjepa_demo.schema import (
+    BusyError,
+    CheckpointError,
+    DrawingReport,
+    EpochReport,
+    FirstHead,
+    ModelError,
+    TrainingResult,
+)
+from vjepa_demo.tasks.background import Bootstrapper
+from vjepa_demo.tasks.bootstrap import bootstrap_head
 from vjepa_demo.tasks.score import load_scorer
-from vjepa_demo.tasks.train import EpochReport, TrainingResult
+from vjepa_demo.wording import first_head_line
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = TrainConfig(epochs=3, batch_size=4, validation_fraction=0.45)
 COUNT = 12  # of which five or six are held out
-SMALL = {"DATASET_FRAMES": 6, "FIRST_HEAD_SIZE": (48, 64)}  # drawn in a moment
+SMALL = {  # drawn in a moment
+    "vjepa_demo.procedural.clips.DATASET_FRAMES": 6,
+    "vjepa_demo.tasks.bootstrap.FIRST_HEAD_SIZE": (48, 64),
+}
+DRAW = "vjepa_demo.tasks.dataset.make_records"
 
 
 def write_cached(cache: Path, repo_id: str, write) -> None:
@@ -69,7 +82,7 @@ def heads(hub_cache, tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("VJEPA_DEMO_CHECKPOINTS", str(tmp_path / "heads"))
     monkeypatch.delenv("VJEPA_DEMO_BOOTSTRAP", raising=False)
     for name, value in SMALL.items():
-        monkeypatch.setattr(synthetic, name, value)
+        monkeypatch.setattr(name, value)
     return tmp_path / "heads"
 
 
@@ -82,7 +95,7 @@ def contents(folder: Path) -> list[str]:
 
 def test_the_head_is_there_afterwards_and_scores(heads, world):
     assert model_presets()["vitg"].refusal is not None
-    reports = list(bootstrap("vitg", config=CONFIG, count=COUNT, device="cpu"))
+    reports = list(bootstrap_head("vitg", config=CONFIG, count=COUNT, device="cpu"))
     assert [report.done for report in reports if isinstance(report, DrawingReport)] == list(range(1, COUNT + 1))
     assert [report.epoch for report in reports if isinstance(report, EpochReport)] == [1, 2, 3]
     assert contents(heads) == ["vitg"]
@@ -105,20 +118,20 @@ def test_the_head_is_there_afterwards_and_scores(heads, world):
 def test_the_same_clips_and_seed_give_the_same_head_and_another_seed_does_not(heads, tmp_path, monkeypatch):
     (tmp_path / "drawn").mkdir()
     drawn = list(
-        synthetic.make_records(tmp_path / "drawn", count=4, seed=0, size=(48, 64))
+        make_records(tmp_path / "drawn", count=4, seed=0, size=(48, 64))
     )  # files of x264 differ from run to run
-    monkeypatch.setattr(synthetic, "make_records", lambda *_, **__: iter(drawn))
+    monkeypatch.setattr(DRAW, lambda *_, **__: iter(drawn))
     weights = []
     for index, seed in enumerate((1, 1, 2)):
         torch.manual_seed(index)  # whatever ran before
-        list(bootstrap("vitl", tmp_path / str(index), replace(CONFIG, seed=seed), count=4, device="cpu"))
+        list(bootstrap_head("vitl", tmp_path / str(index), replace(CONFIG, seed=seed), count=4, device="cpu"))
         weights.append((tmp_path / str(index) / "model.safetensors").read_bytes())
     assert weights[0] == weights[1] != weights[2]
 
 
 @pytest.mark.parametrize("last", [DrawingReport, EpochReport])
 def test_closed_half_way_it_leaves_nothing(heads, last):
-    reports = bootstrap("vitl", config=CONFIG, count=4, device="cpu")
+    reports = bootstrap_head("vitl", config=CONFIG, count=4, device="cpu")
     assert any(isinstance(report, last) for report in reports)
     assert contents(heads) == [".vitl.partial"]
     reports.close()
@@ -127,31 +140,31 @@ def test_closed_half_way_it_leaves_nothing(heads, last):
 
 def test_an_empty_folder_is_taken_and_one_with_anything_in_it_is_not(heads, tmp_path):
     (tmp_path / "out").mkdir()
-    *_, result = bootstrap("vitl", tmp_path / "out", CONFIG, count=4, device="cpu")
+    *_, result = bootstrap_head("vitl", tmp_path / "out", CONFIG, count=4, device="cpu")
     assert isinstance(result, TrainingResult)
     before = (tmp_path / "out" / "config.json").read_bytes()
     with pytest.raises(CheckpointError, match="out holds a checkpoint already: score with it, or give another folder"):
-        list(bootstrap("vitl", tmp_path / "out", CONFIG, count=4, device="cpu"))
+        list(bootstrap_head("vitl", tmp_path / "out", CONFIG, count=4, device="cpu"))
     assert (tmp_path / "out" / "config.json").read_bytes() == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
     with pytest.raises(CheckpointError, match="mine is not empty; an empty or new folder was expected"):
-        list(bootstrap("vitl", tmp_path / "mine", CONFIG, count=4, device="cpu"))
+        list(bootstrap_head("vitl", tmp_path / "mine", CONFIG, count=4, device="cpu"))
     assert contents(tmp_path) == ["mine", "out"]
     assert contents(tmp_path / "mine") == ["thesis.txt"]
 
 
 def test_only_an_encoder_without_a_head_gets_one(heads, tmp_path):
     with pytest.raises(ModelError, match=r"demo has a trained head already.*fine-tune it on labels"):
-        list(bootstrap("demo", tmp_path / "out", CONFIG, count=4))
+        list(bootstrap_head("demo", tmp_path / "out", CONFIG, count=4))
     with pytest.raises(ModelError, match=r"no encoder 'nonsense'.*choose vitl or vitg"):
-        list(bootstrap("nonsense", tmp_path / "out", CONFIG, count=4))
+        list(bootstrap_head("nonsense", tmp_path / "out", CONFIG, count=4))
 
 
 def test_encoders_that_cannot_be_had_are_told_before_any_clip_is_drawn(heads, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "nothing"))
     with pytest.raises(ModelError, match="cannot read a model at 'facebook/vjepa2-vitl-fpc64-256'"):
-        next(bootstrap("vitl", config=CONFIG, count=4, device="cpu"))
+        next(bootstrap_head("vitl", config=CONFIG, count=4, device="cpu"))
     assert contents(heads) == []
 
 
@@ -159,9 +172,11 @@ def test_too_little_memory_is_explained(heads, monkeypatch):
     def full(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
-    monkeypatch.setattr("vjepa_demo.model.checkpoint.load_base", full)
-    with pytest.raises(ModelError, match="memory is too small for vitg, or in use: free some, or take a smaller model"):
-        next(bootstrap("vitg", config=CONFIG, count=4))
+    monkeypatch.setattr("vjepa_demo.tasks.bootstrap.load_base", full)
+    with pytest.raises(
+        ModelError, match="memory is too small for vitg, or in use by other programs: free some, or use a smaller model"
+    ):
+        next(bootstrap_head("vitg", config=CONFIG, count=4))
 
 
 def test_what_a_killed_run_left_is_removed_and_its_lock_locks_nobody_out(heads):
@@ -169,15 +184,15 @@ def test_what_a_killed_run_left_is_removed_and_its_lock_locks_nobody_out(heads):
     (work / "clips").mkdir(parents=True)
     (work / "clips" / "clip_0000.mp4").write_text("half")
     (work / "lock").write_text("")
-    list(bootstrap("vitl", config=CONFIG, count=4, device="cpu"))
+    list(bootstrap_head("vitl", config=CONFIG, count=4, device="cpu"))
     assert contents(heads) == ["vitl"]
 
 
 def test_two_do_not_train_one_head_at_once(heads):
-    reports = bootstrap("vitl", config=CONFIG, count=4, device="cpu")
+    reports = bootstrap_head("vitl", config=CONFIG, count=4, device="cpu")
     next(reports)
     with pytest.raises(BusyError, match="vitl is learning its first head in another process: wait for it"):
-        next(bootstrap("vitl", config=CONFIG, count=4, device="cpu"))
+        next(bootstrap_head("vitl", config=CONFIG, count=4, device="cpu"))
     *_, result = reports
     assert result.folder == heads / "vitl"
     assert contents(heads) == ["vitl"]
@@ -190,10 +205,10 @@ def test_by_command_it_says_what_runs_and_the_model_is_usable_by_name(heads, cap
     command = ["train", "--bootstrap", "--model", "vitl", "--count", "10", "--epochs", "2", "--device", "cpu"]
     assert cli.main(command) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("vitl: a first head, from 10 procedural clips.")
-    assert "drawn 10/10 clips" in lines
-    assert "read 10/10 clips" in lines
-    assert sum(line.startswith("epoch ") for line in lines) == 2
+    assert lines[0].startswith("vitl: a first head from 10 procedural clips.")
+    assert "Drawn 10 of 10 clips" in lines
+    assert "Encoded 10 of 10 clips" in lines
+    assert sum(line.startswith("Epoch ") for line in lines) == 2
     assert lines[-1].endswith(f"saved in {heads / 'vitl'}")
     assert model_presets()["vitl"].refusal is None
     assert cli.main(command) == 1
@@ -205,7 +220,7 @@ def test_by_command_it_says_what_runs_and_the_model_is_usable_by_name(heads, cap
     [
         ([], "--bootstrap needs --model vitl or --model vitg"),
         (["--model", "vitl", "--count", "1"], "--count is 1; some hundred clips"),
-        (["--model", "vitl", "--scope", "top"], "trains a new head, from the beginning, and nothing else"),
+        (["--model", "vitl", "--scope", "top"], "trains a new head: leave out LABELS"),
         (["labels.csv", "--model", "vitl"], "draws its own clips"),
         (
             ["--model", "vitl", "--views", "centre,nonsense"],
@@ -233,11 +248,10 @@ def test_a_first_head_sees_the_views_that_were_asked_for(heads, world, capsys):
 
 def test_interrupted_it_leaves_nothing(heads, monkeypatch, capsys):
     def interrupted(folder, **_):
-        yield next(synthetic_make_records(folder, count=1, seed=0, size=(48, 64)))
+        yield next(make_records(folder, count=1, seed=0, size=(48, 64)))
         raise KeyboardInterrupt
 
-    synthetic_make_records = synthetic.make_records
-    monkeypatch.setattr(synthetic, "make_records", interrupted)
+    monkeypatch.setattr(DRAW, interrupted)
     assert cli.main(["train", "--bootstrap", "--model", "vitl", "--device", "cpu"]) == 130
     assert capsys.readouterr().err.endswith("\ninterrupted\n")
     assert contents(heads) == []
@@ -245,8 +259,10 @@ def test_interrupted_it_leaves_nothing(heads, monkeypatch, capsys):
 
 def test_killed_it_leaves_nothing_that_looks_like_a_checkpoint(heads, hub_cache):
     program = (
-        "from vjepa_demo.app import cli; from vjepa_demo.procedural import clips; "
-        f"[setattr(clips, *pair) for pair in {SMALL}.items()]; "
+        "from vjepa_demo.app import cli; "
+        "from vjepa_demo.procedural import clips; "
+        "from vjepa_demo.tasks import bootstrap; "
+        "clips.DATASET_FRAMES, bootstrap.FIRST_HEAD_SIZE = 6, (48, 64); "
         "cli.main(['train', '--bootstrap', '--device', 'cpu', '--model', 'vitl'])"
     )
     environment = os.environ | {"HF_HUB_CACHE": str(hub_cache), "OMP_NUM_THREADS": "1"}
@@ -259,7 +275,7 @@ def test_killed_it_leaves_nothing_that_looks_like_a_checkpoint(heads, hub_cache)
     assert not list(heads.rglob("config.json"))
     with pytest.raises(ModelError, match="only an encoder"):
         load_scorer("vitl", device="cpu")
-    list(bootstrap("vitl", config=CONFIG, count=4, device="cpu"))  # its lock died with it
+    list(bootstrap_head("vitl", config=CONFIG, count=4, device="cpu"))  # its lock died with it
     assert contents(heads) == ["vitl"]
 
 
@@ -282,14 +298,14 @@ def started(**settings) -> Bootstrapper:
 @pytest.fixture
 def slow_drawing(monkeypatch) -> threading.Event:
     """Clips are drawn only once this is set."""
-    may_draw, draw = threading.Event(), synthetic.make_records
+    may_draw = threading.Event()
 
-    def make_records(*arguments, **settings):
-        for record in draw(*arguments, **settings):
+    def draw_slowly(*arguments, **settings):
+        for record in make_records(*arguments, **settings):
             yield record
             assert may_draw.wait(60)
 
-    monkeypatch.setattr(synthetic, "make_records", make_records)
+    monkeypatch.setattr(DRAW, draw_slowly)
     return may_draw
 
 
@@ -298,27 +314,29 @@ def test_on_a_gpu_the_default_model_gets_its_first_head_by_itself_and_only_once(
     bootstrapper.start()
     bootstrapper.join(60)
     assert bootstrapper.state() == FirstHead("done", "vitg")
-    assert str(bootstrapper.state()) == "vitg has learned its first head: it can be chosen now"
+    assert first_head_line(bootstrapper.state()) == "vitg has learned its first head: it can be chosen now"
     assert contents(heads) == ["vitg"]
     before = (heads / "vitg" / "config.json").stat()
     again = started()
     again.join(60)
     assert again.state() == FirstHead("idle", "vitg")
-    assert str(again.state()) == ""
+    assert first_head_line(again.state()) == ""
     assert (heads / "vitg" / "config.json").stat() == before
 
 
 def test_it_tells_each_step(heads, monkeypatch):
     told = []
     tell = Bootstrapper._tell
-    monkeypatch.setattr(Bootstrapper, "_tell", lambda self, state: (told.append(str(state)), tell(self, state)))
+    monkeypatch.setattr(
+        Bootstrapper, "_tell", lambda self, state: (told.append(first_head_line(state)), tell(self, state))
+    )
     started(count=5).join(60)
     assert told[0] == "vitg is learning its first head: its encoder is being loaded"
     assert told[1].startswith("vitg is learning its first head, step 1 of 3: 1 of 5 clips drawn, ")
-    assert "vitg is learning its first head, step 2 of 3: 5 of 5 clips read" in told
+    assert "vitg is learning its first head, step 2 of 3: 5 of 5 clips encoded" in told
     assert "vitg is learning its first head, step 3 of 3: epoch 3 of 3" in told
     minutes = FirstHead("learning", "vitg", 3, 20, seconds_left=240.0)
-    assert str(minutes) == "vitg is learning its first head, step 3 of 3: epoch 3 of 20, 4 min left"
+    assert first_head_line(minutes) == "vitg is learning its first head, step 3 of 3: epoch 3 of 20, 4 min left"
 
 
 @pytest.mark.parametrize(("setting", "has_gpu"), [(None, False), ("0", True), ("0", False)])
@@ -344,7 +362,7 @@ def test_a_setting_that_is_none_is_told(heads, monkeypatch):
     monkeypatch.setenv("VJEPA_DEMO_BOOTSTRAP", "yes please")
     bootstrapper = started()
     bootstrapper.join(60)
-    assert "VJEPA_DEMO_BOOTSTRAP is 'yes please'; 0, vitl or vitg was expected" in str(bootstrapper.state())
+    assert "VJEPA_DEMO_BOOTSTRAP is 'yes please'; 0, vitl or vitg was expected" in first_head_line(bootstrapper.state())
 
 
 def test_cancelled_it_leaves_nothing(heads, slow_drawing):
@@ -363,7 +381,7 @@ def test_a_failure_is_told_in_a_line_without_folders(heads, tmp_path, monkeypatc
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "nothing"))
     bootstrapper = started()
     bootstrapper.join(60)
-    text = str(bootstrapper.state())
+    text = first_head_line(bootstrapper.state())
     assert text.startswith("vitg could not learn its first head: cannot read a model at 'facebook/vjepa2-vitg")
     assert "bootstrap of vitg: cannot read a model" in caplog.text
     monkeypatch.setattr(constants, "HF_HUB_CACHE", "")
@@ -371,16 +389,16 @@ def test_a_failure_is_told_in_a_line_without_folders(heads, tmp_path, monkeypatc
     (heads / "vitg" / "mine.txt").write_text("precious")
     bootstrapper = started()
     bootstrapper.join(60)
-    text = str(bootstrapper.state())
+    text = first_head_line(bootstrapper.state())
     assert text == "vitg could not learn its first head: vitg is not empty; an empty or new folder was expected"
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_bug_is_told_too_and_ends_the_run(heads, monkeypatch):
-    monkeypatch.setattr(synthetic, "make_records", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(DRAW, lambda *_, **__: 1 / 0)
     bootstrapper = started()
     bootstrapper.join(60)
-    assert str(bootstrapper.state()).endswith("it ended with an error, which the server's log tells")
+    assert first_head_line(bootstrapper.state()).endswith("it ended with an error, which the server's log tells")
     assert contents(heads) == []
 
 
@@ -389,7 +407,7 @@ def test_where_another_process_is_at_it_the_line_says_so_until_the_head_is_there
     with FileLock(heads / ".vitg.partial" / "lock"):
         bootstrapper = started()
         bootstrapper.join(60)
-    assert str(bootstrapper.state()) == "vitg is learning its first head in another process"
+    assert first_head_line(bootstrapper.state()) == "vitg is learning its first head in another process"
     assert not bootstrapper.state().is_settled
     (heads / "vitg").mkdir()
     (heads / "vitg" / "config.json").write_text("{}")
@@ -466,7 +484,7 @@ def test_it_can_be_cancelled_from_the_page(page, served, slow_drawing, heads):
     expect(page.locator("#first-head-line")).to_have_text("vitg is learning its first head: stopping")
     expect(page.locator("#first-head-cancel")).to_be_hidden()
     slow_drawing.set()
-    expect(page.locator("#first-head-line")).to_contain_text("vitg was kept from learning")
+    expect(page.locator("#first-head-line")).to_contain_text("vitg was stopped before it had learned")
     assert contents(heads) == []
 
 
