@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import itertools
+import resource
 
 import pytest
 import torch
 from torch import Tensor
 
 from vjepa_demo.config import DIMENSIONS, LossConfig
-from vjepa_demo.model.losses import loss_parts, mos_loss, ranking_loss, scale_aware_loss, smooth_l1_loss
+from vjepa_demo.model.losses import mos_loss, ranking_loss, scale_aware_loss, smooth_l1_loss
 
 NAN = float("nan")
 TERMS = [smooth_l1_loss, ranking_loss, scale_aware_loss]
@@ -69,12 +70,8 @@ def test_scale_aware_weighs_the_squared_error_at_the_ends(label, weight):
 
 def test_the_loss_is_the_weighted_sum_of_its_terms():
     predictions, labels = batch()
-    parts = loss_parts(predictions, labels)
-    expected = 0.7 * parts.smooth_l1 + 0.3 * parts.ranking + 0.1 * parts.scale_aware
-    torch.testing.assert_close(parts.total, expected)
-    torch.testing.assert_close(mos_loss(predictions, labels), parts.total)
-    assert parts.total.requires_grad
-    assert not any(part.requires_grad for part in (parts.smooth_l1, parts.ranking, parts.scale_aware))
+    smooth_l1, ranking, scale_aware = (term(predictions, labels)[0] for term in TERMS)
+    torch.testing.assert_close(mos_loss(predictions, labels), 0.7 * smooth_l1 + 0.3 * ranking + 0.1 * scale_aware)
 
 
 def test_the_loss_equals_loops_over_clips_pairs_and_dimensions():
@@ -90,11 +87,10 @@ def test_the_loss_equals_loops_over_clips_pairs_and_dimensions():
         for i, j in itertools.permutations(range(12), 2):
             if labels[i, d] - labels[j, d] > 0.7001:
                 hinges.append(max(0.0, 0.5 - (predictions[i, d] - predictions[j, d]).item()))
-    parts = loss_parts(predictions, labels, config)
-    assert parts.smooth_l1.item() == pytest.approx(sum(pointwise) / len(pointwise), rel=1e-5)
-    assert parts.scale_aware.item() == pytest.approx(sum(squares) / len(squares), rel=1e-5)
-    assert parts.ranking.item() == pytest.approx(sum(hinges) / len(hinges), rel=1e-5)
-    assert (parts.num_labels, parts.num_pairs) == (len(pointwise), len(hinges))
+    for term, values in zip(TERMS, (pointwise, hinges, squares), strict=True):
+        value, num = term(predictions, labels, config)
+        assert value.item() == pytest.approx(sum(values) / len(values), rel=1e-5)
+        assert num == len(values)
 
 
 # ---- pairs -----------------------------------------------------------------------------------------------------------
@@ -113,8 +109,7 @@ def test_a_difference_of_just_the_threshold_does_not_count_whatever_the_rounding
 
 def test_one_clip_has_no_ranking():
     predictions, labels = batch(1, missing=0.0)
-    parts = loss_parts(predictions, labels)
-    assert (parts.ranking, parts.num_pairs) == (0, 0)
+    assert ranking_loss(predictions, labels) == (0, 0)
     assert torch.isfinite(gradient(predictions, labels)).all()
 
 
@@ -226,11 +221,50 @@ def test_is_computed_in_float32_whatever_comes_in(dtype):
 def test_micro_batches_of_one_size_average_to_the_whole_but_for_the_pairs():
     """What the module says about gradient accumulation and several processes."""
     predictions, labels = batch(8, missing=0.0)
-    whole = loss_parts(predictions, labels)
-    halves = [loss_parts(predictions[i::2], labels[i::2]) for i in range(2)]
-    torch.testing.assert_close(whole.smooth_l1, (halves[0].smooth_l1 + halves[1].smooth_l1) / 2)
-    torch.testing.assert_close(whole.scale_aware, (halves[0].scale_aware + halves[1].scale_aware) / 2)
-    assert whole.num_pairs > halves[0].num_pairs + halves[1].num_pairs
+    for term in TERMS:
+        whole, num = term(predictions, labels)
+        halves = [term(predictions[i::2], labels[i::2]) for i in range(2)]
+        if term is ranking_loss:
+            assert num > halves[0][1] + halves[1][1]
+        else:
+            torch.testing.assert_close(whole, (halves[0][0] + halves[1][0]) / 2)
+
+
+# ---- many clips ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 8, 63, 64, 65, 500])
+@pytest.mark.parametrize("missing", [0.0, 0.3, 1.0])
+def test_without_pairs_ranking_has_the_same_value_count_and_gradient(monkeypatch, size, missing):
+    predictions, labels = batch(size, missing=missing)
+    value, num = ranking_loss(predictions, labels)
+    gradients = gradient(predictions, labels, ranking_loss)
+    monkeypatch.setattr("vjepa_demo.model.losses.MAX_PAIRED_CLIPS", -1)
+    counted_value, counted_num = ranking_loss(predictions, labels)
+    torch.testing.assert_close(counted_value, value, rtol=1e-6, atol=1e-6)
+    assert counted_num == num
+    torch.testing.assert_close(gradient(predictions, labels, ranking_loss), gradients, rtol=1e-5, atol=1e-7)
+
+
+def test_without_pairs_ties_of_labels_and_predictions_are_counted_as_with_them(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    predictions, labels = (torch.randint(1, 6, (200, 5), generator=generator).float() for _ in range(2))
+    for config in (LossConfig(), LossConfig(ranking_margin=1.0, ranking_threshold=1.0)):
+        monkeypatch.undo()
+        value, num = ranking_loss(predictions, labels, config)
+        monkeypatch.setattr("vjepa_demo.model.losses.MAX_PAIRED_CLIPS", -1)
+        counted_value, counted_num = ranking_loss(predictions, labels, config)
+        torch.testing.assert_close(counted_value, value, rtol=1e-6, atol=1e-6)
+        assert counted_num == num
+
+
+def test_the_loss_of_20_000_clips_takes_megabytes():
+    predictions, labels = batch(20_000)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    loss = mos_loss(predictions, labels)
+    loss.backward()
+    assert torch.isfinite(predictions.grad).all()
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 200e6  # all pairs: 8e9 at least
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (3, 5), (20,)])

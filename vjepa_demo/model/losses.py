@@ -14,33 +14,21 @@ loss that must not depend on the batch size is computed in one call over all cli
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vjepa_demo.config import LossConfig
+
+Array = NDArray[np.float64]
 
 DEFAULT_LOSS = LossConfig()
 
 # MOS. Labels in steps of 0.1 differ by 0.1 give or take float32's rounding: such a pair must not count by accident.
 THRESHOLD_TOLERANCE = 1e-5
-
-
-@dataclass(frozen=True)
-class LossParts:
-    """The loss and what it is made of, before weighting; scalars, of which only `total` carries a gradient.
-
-    `num_labels` and `num_pairs` say over how many labels, and over how many ordered pairs, the means were taken.
-    """
-
-    total: Tensor
-    smooth_l1: Tensor
-    ranking: Tensor
-    scale_aware: Tensor
-    num_labels: Tensor
-    num_pairs: Tensor
+MAX_PAIRED_CLIPS = 2048  # whose pairs are all held at once: 5 x 2048 x 2048 numbers, a few times
 
 
 def mos_loss(predictions: Tensor, labels: Tensor, config: LossConfig = DEFAULT_LOSS) -> Tensor:
@@ -53,18 +41,12 @@ def mos_loss(predictions: Tensor, labels: Tensor, config: LossConfig = DEFAULT_L
     Raises:
         ValueError: if the two are not of one shape (B, D).
     """
-    return loss_parts(predictions, labels, config).total
-
-
-def loss_parts(predictions: Tensor, labels: Tensor, config: LossConfig = DEFAULT_LOSS) -> LossParts:
-    """As `mos_loss`, with each term and count beside it, for a log."""
-    smooth_l1, num_labels = smooth_l1_loss(predictions, labels, config)
-    ranking, num_pairs = ranking_loss(predictions, labels, config)
+    smooth_l1, _ = smooth_l1_loss(predictions, labels, config)
+    ranking, _ = ranking_loss(predictions, labels, config)
     scale_aware, _ = scale_aware_loss(predictions, labels, config)
-    total = (
+    return (
         config.smooth_l1_weight * smooth_l1 + config.ranking_weight * ranking + config.scale_aware_weight * scale_aware
     )
-    return LossParts(total, smooth_l1.detach(), ranking.detach(), scale_aware.detach(), num_labels, num_pairs)
 
 
 def smooth_l1_loss(predictions: Tensor, labels: Tensor, config: LossConfig = DEFAULT_LOSS) -> tuple[Tensor, Tensor]:
@@ -80,13 +62,61 @@ def ranking_loss(predictions: Tensor, labels: Tensor, config: LossConfig = DEFAU
     A pair counts, in each dimension for itself, where both clips are labelled and label i is more than
     `ranking_threshold` above label j: no unordered pair counts twice, ties never count, one clip has no pair. The
     mean is over the pairs that count (the reference divides by all pairs, so that there ties dilute the term).
+
+    Of more than `MAX_PAIRED_CLIPS` clips no pair is formed, so that 100,000 take megabytes, not terabytes.
     """
     predictions, labels, labelled = _masked(predictions, labels)
+    if len(predictions) > MAX_PAIRED_CLIPS:
+        return _ranking_by_counts(predictions, labels, labelled, config)
     differences = predictions.unsqueeze(1) - predictions.unsqueeze(0)  # (B, B, D), i along the first axis
     label_differences = labels.unsqueeze(1) - labels.unsqueeze(0)
     counts = label_differences > config.ranking_threshold + THRESHOLD_TOLERANCE
     counts = counts & labelled.unsqueeze(1) & labelled.unsqueeze(0)
     return _mean_where(counts, F.relu(config.ranking_margin - differences))
+
+
+def _ranking_by_counts(
+    predictions: Tensor, labels: Tensor, labelled: Tensor, config: LossConfig
+) -> tuple[Tensor, Tensor]:
+    """As `ranking_loss`, from how many pairs of each clip count, in O(B log^2 B); equal but for rounding.
+
+    The hinge is `margin - prediction_i + prediction_j` where it is above 0. So the sum over all pairs is the margin for
+    each such pair, less each prediction as often as its clip is the better one (i), plus as often as it is the other.
+    Those counts are constants wherever the gradient is defined, so that it is right too.
+    """
+    threshold = config.ranking_threshold + THRESHOLD_TOLERANCE
+    total, num = predictions.new_zeros((), dtype=torch.float64), 0
+    for column in range(labels.shape[1]):
+        rows = labelled[:, column]
+        p = predictions[rows, column].double()
+        x, y = p.detach().cpu().numpy(), labels[rows, column].double().cpu().numpy()
+        as_better = _count_below(y, y - threshold, x, x - config.ranking_margin)
+        as_worse = _count_below(-y, -y - threshold, -x, -x - config.ranking_margin)
+        times = torch.from_numpy(as_worse - as_better).to(p)
+        total = total + config.ranking_margin * int(as_better.sum()) + (times * p).sum()
+        num += int(np.searchsorted(np.sort(y), y - threshold).sum())
+    return (total / max(num, 1)).float(), torch.tensor(num, device=predictions.device)
+
+
+def _count_below(y: Array, y_limits: Array, x: Array, x_limits: Array) -> NDArray[np.int64]:
+    """For each k, how many i have `y[i] < y_limits[k]` and `x[i] > x_limits[k]`.
+
+    In the order of y those that are low enough come first. Such a beginning is cut into blocks whose lengths are the
+    powers of two in its own, and in each block, sorted by x, the rest is a binary search: of all k at once.
+    """
+    order, num = np.argsort(y, kind="stable"), len(y)
+    lengths = np.searchsorted(y[order], y_limits)  # of each beginning
+    sorted_x = np.sort(x)
+    ranks = np.searchsorted(sorted_x, x[order])  # in the order of y; whole numbers stand for x from here on
+    least = np.searchsorted(sorted_x, x_limits, side="right")  # the first rank that is high enough
+    counts, places = np.zeros(num, np.int64), np.arange(num)
+    for level in range(num.bit_length()):
+        keys = np.sort((places >> level) * num + ranks)  # by block, and in it by rank
+        block = (lengths >> level) - 1  # the last whole one of this length
+        rows = np.flatnonzero((lengths >> level) & 1)
+        ends = (block[rows] + 1) << level
+        counts[rows] += ends - np.searchsorted(keys, block[rows] * num + least[rows])
+    return counts
 
 
 def scale_aware_loss(predictions: Tensor, labels: Tensor, config: LossConfig = DEFAULT_LOSS) -> tuple[Tensor, Tensor]:
