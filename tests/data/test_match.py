@@ -2,20 +2,18 @@ from __future__ import annotations
 
 import dataclasses
 import random
-import time
 import zipfile
 from pathlib import Path
 
 import pytest
-from small_models import ffmpeg
 from tables import messages, overall
 
 from vjepa_demo.config import VIDEO_ZIP_LIMITS, ZipLimits
 from vjepa_demo.data import match as match_module
-from vjepa_demo.data.match import check_videos, extract_videos, match_videos
+from vjepa_demo.data.match import extract_videos, match_videos
 from vjepa_demo.data.records import read_records
 from vjepa_demo.data.table import read_labels
-from vjepa_demo.schema import OpeningReport, RecordError
+from vjepa_demo.schema import RecordError
 
 
 def found_for(table, name: str, source) -> str:
@@ -105,37 +103,6 @@ def test_a_source_that_holds_no_videos_is_refused(table, tmp_path, name, match):
     (tmp_path / "videos.tar.gz").write_bytes(b"")
     with pytest.raises(RecordError, match=match):
         read_records(table(*overall(3)), tmp_path / name)
-
-
-def test_check_videos_drops_what_is_no_video_and_says_so_by_line(table, tmp_path):
-    videos = tmp_path / "videos"
-    videos.mkdir()
-    ffmpeg("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=8:duration=0.5", videos / "good.mp4")
-    (videos / "text.mp4").write_text("this is no video")
-    (videos / "empty.mp4").write_bytes(b"")
-    path = table("video,prompt,mos", "good,p,1", "text,p,2", "good,q,3", "empty,p,4", "none,p,5")
-    *seen, found = check_videos(read_records(path, videos))
-    assert [each.line for each in found.records] == [2, 4]
-    assert {line: texts[0].split(" ")[0] for line, texts in messages(found).items()} == {
-        3: "text.mp4",
-        5: "empty.mp4",
-        6: "no",
-    }
-    assert seen == [OpeningReport(done, 3) for done in (1, 2, 3)]
-
-
-def test_closing_the_check_opens_no_more_videos(table, folder, monkeypatch):
-    opened = []
-
-    def open_slowly(path, config):
-        time.sleep(0.02)
-        opened.append(path)
-
-    monkeypatch.setattr(match_module, "load_clip", open_slowly)
-    check = check_videos(read_records(table(*overall(*[3] * 40)), folder(*(f"{i}.mp4" for i in range(40)))))
-    assert next(check) == OpeningReport(1, 40)
-    check.close()
-    assert len(opened) < 20
 
 
 # ---- zips ------------------------------------------------------------------------------------------------------------

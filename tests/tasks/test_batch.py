@@ -33,7 +33,8 @@ from vjepa_demo.media.video import write_video
 from vjepa_demo.model.checkpoint import load_checkpoint, read_checkpoint
 from vjepa_demo.model.metrics import evaluate, no_video_baseline
 from vjepa_demo.schema import BatchTable, DemoError, RecordError, RowResult, VideoError
-from vjepa_demo.tasks.batch import batch_of_files, read_batch, run_batch, summarise_batch
+from vjepa_demo.tasks.batch import run_batch, summarise_batch
+from vjepa_demo.tasks.batch_table import batch_of_files, read_batch
 from vjepa_demo.tasks.score import Scorer
 from vjepa_demo.tasks.score_file import output_columns
 

@@ -8,24 +8,20 @@ import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Generic, TypeVar
 
-from vjepa_demo.config import VIDEO_SUFFIXES, VIDEO_ZIP_LIMITS, ClipConfig
+from vjepa_demo.config import VIDEO_SUFFIXES, VIDEO_ZIP_LIMITS
 from vjepa_demo.data.cells import path_parts, same_tail
 from vjepa_demo.data.table import LabelTable, by_line
 from vjepa_demo.files import new_folder
 from vjepa_demo.media.archive import ArchiveError, extract_zip, is_hidden
-from vjepa_demo.media.video import load_clip
-from vjepa_demo.schema import FolderError, OpeningReport, RecordError, RecordProblem, RecordSet, VideoError, VideoRecord
+from vjepa_demo.schema import FolderError, RecordError, RecordProblem, RecordSet, VideoRecord
 from vjepa_demo.wording import listed, shortened, some_of
 
 File = TypeVar("File")
 
-CHECKED_FRAMES = ClipConfig(num_frames=2, crop_size=32)  # decoded of each video, once the whole file is scanned
-CHECK_THREADS = 4
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
 
@@ -129,37 +125,6 @@ def _find(names: Iterable[str], files: Iterable[tuple[str, Path]], where: str) -
             problem = f"{shown} are different videos, but only {file.name} was found for them; keep their folders"
             answers |= dict.fromkeys(same, problem)
     return answers
-
-
-def check_videos(records: RecordSet) -> Iterator[OpeningReport | RecordSet]:
-    """An `OpeningReport` for each video of `records`, and last the `RecordSet` without videos that cannot be read.
-
-    Each file is scanned, and two of its frames are decoded. Closing the iterator ends the check.
-    """
-    files = list(dict.fromkeys(record.video for record in records.records))
-    errors: dict[Path, str] = {}
-    pool = ThreadPoolExecutor(CHECK_THREADS)
-    try:
-        for done, (file, error) in enumerate(zip(files, pool.map(_video_error, files), strict=True), start=1):
-            if error is not None:
-                errors[file] = error
-            yield OpeningReport(done, len(files))
-    finally:
-        pool.shutdown(cancel_futures=True)
-    unreadable = [RecordProblem(each.line, errors[each.video]) for each in records.records if each.video in errors]
-    yield dataclasses.replace(
-        records,
-        records=tuple(record for record in records.records if record.video not in errors),
-        problems=by_line([*records.problems, *unreadable]),
-    )
-
-
-def _video_error(path: Path) -> str | None:
-    try:
-        load_clip(path, CHECKED_FRAMES)
-    except VideoError as error:
-        return str(error)
-    return None
 
 
 class Listing(Generic[File]):

@@ -11,7 +11,8 @@ from vjepa_demo.lazy import attach
 
 if TYPE_CHECKING:
     from vjepa_demo.tasks.background import Bootstrapper
-    from vjepa_demo.tasks.batch import batch_of_files, read_batch, run_batch, summarise_batch
+    from vjepa_demo.tasks.batch import run_batch, summarise_batch
+    from vjepa_demo.tasks.batch_table import batch_of_files, check_out, read_batch
     from vjepa_demo.tasks.bootstrap import bootstrap_head
     from vjepa_demo.tasks.cache import CacheSize, cache_size
     from vjepa_demo.tasks.dataset import make_dataset
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
         get_scorer,
         load_scorer,
     )
-    from vjepa_demo.tasks.score_file import check_out
     from vjepa_demo.tasks.train import fine_tune
     from vjepa_demo.tasks.transfer import (
         extract_videos,
@@ -66,7 +66,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "batch": ("batch_of_files", "read_batch", "run_batch", "summarise_batch"),
+    "batch": ("run_batch", "summarise_batch"),
+    "batch_table": ("batch_of_files", "check_out", "read_batch"),
     "background": ("Bootstrapper",),
     "bootstrap": ("bootstrap_head",),
     "cache": ("CacheSize", "cache_size"),
@@ -75,7 +76,6 @@ _HOMES = {
     "labels": ("check_labels",),
     "launch": ("default_device", "from_main_process", "num_processes", "training_device"),
     "score": ("Scorer", "default_model", "find_checkpoint", "get_scorer", "load_scorer"),
-    "score_file": ("check_out",),
     "train": ("fine_tune",),
     "transfer": (
         "extract_videos",

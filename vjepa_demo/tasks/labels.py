@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from vjepa_demo.config import DATASET_MAX_BYTES
+from vjepa_demo.config import DATASET_MAX_BYTES, ClipConfig
 from vjepa_demo.data.hub import Token
-from vjepa_demo.data.match import check_videos
 from vjepa_demo.data.records import read_hub_records, read_records
-from vjepa_demo.schema import FetchingReport, OpeningReport, RecordSet
+from vjepa_demo.data.table import by_line
+from vjepa_demo.media.video import load_clip
+from vjepa_demo.schema import FetchingReport, OpeningReport, RecordProblem, RecordSet, VideoError
+
+CHECKED_FRAMES = ClipConfig(num_frames=2, crop_size=32)  # decoded of each video, once the whole file is scanned
+CHECK_THREADS = 4
 
 
 def check_labels(
@@ -39,3 +45,34 @@ def check_labels(
             yield from check_videos(report)
         else:
             yield report
+
+
+def check_videos(records: RecordSet) -> Iterator[OpeningReport | RecordSet]:
+    """An `OpeningReport` for each video of `records`, and last the `RecordSet` without videos that cannot be read.
+
+    Each file is scanned, and two of its frames are decoded. Closing the iterator ends the check.
+    """
+    files = list(dict.fromkeys(record.video for record in records.records))
+    errors: dict[Path, str] = {}
+    pool = ThreadPoolExecutor(CHECK_THREADS)
+    try:
+        for done, (file, error) in enumerate(zip(files, pool.map(_video_error, files), strict=True), start=1):
+            if error is not None:
+                errors[file] = error
+            yield OpeningReport(done, len(files))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    unreadable = [RecordProblem(each.line, errors[each.video]) for each in records.records if each.video in errors]
+    yield dataclasses.replace(
+        records,
+        records=tuple(record for record in records.records if record.video not in errors),
+        problems=by_line([*records.problems, *unreadable]),
+    )
+
+
+def _video_error(path: Path) -> str | None:
+    try:
+        load_clip(path, CHECKED_FRAMES)
+    except VideoError as error:
+        return str(error)
+    return None

@@ -17,23 +17,15 @@ from vjepa_demo.data.cells import as_cell, as_written
 from vjepa_demo.data.table import added_columns
 from vjepa_demo.files import replacing
 from vjepa_demo.schema import BatchRow, BatchTable, Doubt, RecordError, RowResult
+from vjepa_demo.tasks.batch_table import check_out
 from vjepa_demo.tasks.launch import num_processes, process_index
 
 POLL_SECONDS = 0.2  # between looks at what other processes have written
 
 
 def output_columns(table: BatchTable) -> tuple[str, ...]:
-    """The columns of the CSV that `run_batch` writes: the table's, then what `records.added_columns` names."""
+    """The columns of the CSV that `run_batch` writes: the table's, then what `table.added_columns` names."""
     return (*table.columns, *added_columns(table.columns))
-
-
-def check_out(out: Path, *, resume: bool) -> None:
-    """
-    Raises:
-        RecordError: if `out` is there already and is not to be resumed.
-    """
-    if out.exists() and not resume:
-        raise RecordError(f"{out} exists already: resume it (--resume), delete it, or write to another file")
 
 
 def begin(table: BatchTable, out: Path, model: str, *, resume: bool) -> dict[int, RowResult]:
