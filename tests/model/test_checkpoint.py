@@ -281,6 +281,22 @@ def test_figures_that_are_no_figures_are_refused(folder, changes, message):
         read_checkpoint(folder)
 
 
+def test_a_second_checkpoint_over_the_same_encoders_takes_memory_for_what_was_trained_alone(folder, tmp_path):
+    encoders = str(folder / "video_encoder"), str(folder / "text_encoder")
+    model = VJEPAModel.from_config(ModelConfig(*encoders), device="cpu")
+    save_checkpoint(model, tmp_path / "head", trained_on=TRAINED_ON)
+    model.set_trainable(top_layers=True, text=False)
+    with torch.no_grad():
+        model.venc.layer[3].mlp.fc1.weight.add_(1)
+    save_checkpoint(model, tmp_path / "top", trained_on=TRAINED_ON)
+    head, top = (load_checkpoint(read_checkpoint(tmp_path / name), device="cpu") for name in ("head", "top"))
+    there = {parameter.data_ptr() for parameter in head.parameters()}
+    own = {name: value for name, value in top.named_parameters() if value.data_ptr() not in there}
+    trained = ("head.", "venc.layer.3.", "venc.layernorm.")
+    assert own.keys() == {name for name in dict(top.named_parameters()) if name.startswith(trained)}
+    assert torch.equal(own["venc.layer.3.mlp.fc1.weight"], head.venc.layer[3].mlp.fc1.weight + 1)
+
+
 # ---- on the Hub ------------------------------------------------------------------------------------------------------
 
 

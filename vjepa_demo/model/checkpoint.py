@@ -381,17 +381,26 @@ def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, A
 
 
 def load_base(
-    name: str, *, device: str | torch.device, token: Token = False, views: Sequence[View] | None = None
+    name: str,
+    *,
+    device: str | torch.device,
+    token: Token = False,
+    views: Sequence[View] | None = None,
+    seed: int = 0,
 ) -> tuple[VJEPAModel, Checkpoint | None]:
-    """The model to start training from, in float32: a checkpoint with its head (see `find_checkpoint`), or a preset's
-    encoders with a new head over `views` (its own, if not given), in which case there is no checkpoint."""
+    """The model to start training from, in float32, and its checkpoint.
+
+    Either a checkpoint with its head (see `find_checkpoint`); or a preset's encoders, where no checkpoint exists, with
+    a new head that is drawn from `seed`, over `views` (by default the preset's own).
+    """
     preset = model_presets().get(name)
     if preset is None or preset.refusal is None:
         checkpoint = find_checkpoint(name, token=token)
         return load_checkpoint(checkpoint, device=device), checkpoint
-    return VJEPAModel.from_config(
-        replace(preset.config, views=tuple(views or preset.config.views)), device=device
-    ), None
+    config = replace(preset.config, views=tuple(views or preset.config.views))
+    model = VJEPAModel.from_config(config, device=device)
+    model.draw_head(seed)
+    return model, None
 
 
 def bring_encoders(checkpoint: Checkpoint, folder: str | Path) -> None:

@@ -38,6 +38,7 @@ from vjepa_demo.model.encoders import (
     over_same_tensors,
     read_clip_config,
 )
+from vjepa_demo.model.randomness import drawing, seeded
 from vjepa_demo.schema import SCORE_DECIMALS, ModelError
 
 if TYPE_CHECKING:
@@ -162,11 +163,17 @@ class VJEPAModel(nn.Module):
         self.tokenizer = text.tokenizer
         self.clip_config = read_clip_config(self.config, self.venc.config)
         self.video_dim = len(config.views) * self.venc.config.hidden_size
-        # Weights are drawn from torch's global generator, which a training beside this may be using: only where needed.
-        with nullcontext() if new_head else torch.device("meta"):
+        with drawing if new_head else torch.device("meta"):  # a training beside this may be drawing too
             head = OptimizedMOSHead(self.video_dim, self.tenc.config.hidden_size, h=config.head_hidden)
         self.head = head.to(self.device) if new_head else head.to_empty(device=self.device)
         self.eval()
+
+    def draw_head(self, seed: int) -> None:
+        """New weights for the head, which `seed` alone decides."""
+        with seeded(seed):
+            for module in self.head.net:
+                if isinstance(module, nn.Linear):
+                    module.reset_parameters()
 
     # ---- encoders that others share ------------------------------------------------------------------------------
 

@@ -16,7 +16,6 @@ from vjepa_demo.config import BOOTSTRAP_CLIPS, CHECKPOINT_CONFIG_FILE, ModelPres
 from vjepa_demo.files import file_lock
 from vjepa_demo.model.checkpoint import load_base
 from vjepa_demo.model.features import feature_cache
-from vjepa_demo.model.randomness import seeded
 from vjepa_demo.procedural.clips import FIRST_HEAD_SIZE
 from vjepa_demo.schema import (
     BusyError,
@@ -87,8 +86,7 @@ def _reports(
     clips = work / "clips"
     clips.mkdir()
     with enough_memory(name):
-        with seeded(config.seed):  # the new head
-            model, _ = load_base(name, device=device or training_device(), views=views)
+        model, _ = load_base(name, device=device or training_device(), views=views, seed=config.seed)
         records = yield from draw_clips(clips, count=count, seed=config.seed, size=FIRST_HEAD_SIZE)
         drawn = RecordSet(tuple(records), (), LabelRange(), num_rows=count)
         data, split = split_for_training(drawn, config, description=DESCRIPTION, kind="procedural")

@@ -115,8 +115,7 @@ def fine_tune(
     if (folder / CHECKPOINT_CONFIG_FILE).exists() and not (folder / WORK_FOLDER).exists():
         raise RecordError(f"{folder} holds a checkpoint already: train into another folder, or delete it first")
     with enough_memory(name, TOO_LARGE[config.scope]):
-        with seeded(config.seed):  # a new head
-            model, base = load_base(name, device=device or training_device(), token=token)
+        model, base = load_base(name, device=device or training_device(), token=token, seed=config.seed)
         if base is None:
             _check_all_dimensions(name, data)
         else:
