@@ -33,6 +33,7 @@ from vjepa_demo.config import View
 
 SLOW_FOLDERS = ("app", "journeys", "scripts", "tasks")
 FEATURES, UPLOADS = (Path(os.environ[name]) for name in ("VJEPA_DEMO_CACHE", "GRADIO_TEMP_DIR"))
+FIRST_BROWSER = ("test_compare_tab", "test_looks", "test_bootstrap", "test_history")  # half of the browser's time
 
 
 def pytest_unconfigure() -> None:
@@ -42,12 +43,14 @@ def pytest_unconfigure() -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `--dist loadgroup` the browser tests share one worker, its Chromium and its page; other files stay whole.
+    """With `--dist loadgroup` the browser tests share two workers, each with one Chromium and one page; other files stay
+    whole. Two, because a browser mostly waits: one worker alone took as long as all the rest twice.
 
     What takes longest comes first, so that no worker waits for another in the end.
     """
     for item in items:
-        group = "browser" if "browser" in item.fixturenames else item.path.name
+        browser = f"browser {'A' if item.path.stem in FIRST_BROWSER else 'B'}"
+        group = browser if "browser" in item.fixturenames else item.path.name
         item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=lambda item: ("browser" not in item.fixturenames, item.path.parent.name not in SLOW_FOLDERS))
 
