@@ -91,7 +91,7 @@ def export(trainer: Trainer, folder: Path) -> TrainedOn:
         + 4 * min(settings.num_scenes, trainer.step * settings.scenes_per_batch)
         + settings.num_sketches
         - settings.seen_before,
-        description="moving shapes and textures with known faults, and clean sketches of such, seen in one view alone",
+        description="moving shapes and textures with known faults, and clean sketches that only one view saw",
         num_shared_prompts=None,
         known_words=tuple(sorted(caption_words())),
         recipe=recipe(trainer),
