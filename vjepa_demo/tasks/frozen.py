@@ -1,0 +1,76 @@
+"""What the frozen part of a model makes of each clip and prompt: computed once for a whole training run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vjepa_demo.config import ClipConfig, TrainConfig
+from vjepa_demo.files import content_sha256
+from vjepa_demo.media.video import Clip, clip_pixels
+from vjepa_demo.model.features import FeatureCache, FeatureKey, VideoFeatures
+from vjepa_demo.model.vjepa import VJEPAModel
+from vjepa_demo.schema import VideoRecord, content_digest
+
+LoadClip = Callable[[Path, ClipConfig], Clip]
+
+
+class FrozenFeatures:
+    """Features of the clips and prompts of one run: from the cache, else computed anew."""
+
+    def __init__(self, model: VJEPAModel, config: TrainConfig, load: LoadClip, cache: FeatureCache) -> None:
+        self._model, self._load, self._cache = model, load, cache
+        self._layer = model.num_frozen_layers if config.scope == "top" else None
+        self._keys: dict[Path, FeatureKey] = {}
+        self._texts: dict[str, Tensor] = {}
+
+    def encode(self, record: VideoRecord) -> bool:
+        """Compute and keep what `record` needs; False where it has to be computed again each time.
+
+        Raises:
+            VideoError: if the file cannot be read as a video.
+        """
+        self._get(record.video)
+        return self._cache.keeps(self._key(record.video))
+
+    def read_prompts(self, records: Sequence[VideoRecord]) -> None:
+        """Compute the text features of each different prompt once."""
+        for prompt in {record.prompt: None for record in records}:
+            self._texts[prompt] = self._model.encode_text([prompt])[0]
+
+    def inputs(self, records: Sequence[VideoRecord]) -> tuple[Tensor, list[str], Tensor]:
+        """What learns from `records` is given: pooled features (B, hidden) or hidden states at the freeze line
+        (B, N, hidden), the prompts, and their text features (B, text_dim)."""
+        video = torch.stack([self._get(record.video).values.to(self._model.device).float() for record in records])
+        prompts = [record.prompt for record in records]
+        return video, prompts, torch.stack([self._texts[prompt] for prompt in prompts])
+
+    def digest(self, record: VideoRecord) -> str:
+        """What a checkpoint remembers the clip of `record` by."""
+        return content_digest(self._key(record.video).content_sha256)
+
+    def release(self) -> None:
+        """The run is over: what it used may go from the cache."""
+        self._cache.release(self._keys.values())
+
+    def _get(self, video: Path) -> VideoFeatures:
+        @torch.no_grad()
+        def compute() -> VideoFeatures:
+            clip_config = self._model.clip_config
+            clip = self._load(video, clip_config)
+            hidden = self._model.encode_prefix(clip_pixels(clip, clip_config))  # (1, N, hidden)
+            # Pooled as scoring keeps it; or the hidden state, as exact as the products that it comes from.
+            values = self._model.encode_tail(hidden) if self._layer is None else hidden.to(self._model.dtype)
+            return VideoFeatures(values[0].cpu(), clip.frame_seconds, clip.duration_seconds)
+
+        return self._cache.get_or_compute(self._key(video), compute)
+
+    def _key(self, video: Path) -> FeatureKey:
+        if video not in self._keys:
+            key = FeatureKey.of(self._model, content_sha256(video), layer=self._layer)
+            self._cache.hold([key])
+            self._keys[video] = key
+        return self._keys[video]
