@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import APIResponse, Page, Route, expect
 
 from vjepa_demo.app.page import build_app, launch
 from vjepa_demo.config import ASSETS
@@ -88,6 +88,33 @@ def fill_in(page: Page, path: Path, prompt: str) -> None:
 def wait_for_scores(page: Page) -> None:
     expect(page.locator("#score-table .value")).to_have_count(5)
     page.locator("#radar .js-plotly-plot .scatterlayer .trace").wait_for()
+
+
+class LateAnswer:
+    """The second answer to what `is_meant` finds in the values that the page sends: the server has given it, the page
+    gets it when the test says so."""
+
+    def __init__(self, page: Page, is_meant: Callable[[list[Any]], bool]) -> None:
+        self._page, self._is_meant, self._asked = page, is_meant, 0
+        self._held: list[tuple[Route, APIResponse]] = []
+        page.route("**/run/predict", self._hold)
+
+    def _hold(self, route: Route) -> None:
+        self._asked += self._is_meant(route.request.post_data_json["data"])
+        if self._asked == 2 and not self._held:
+            self._held.append((route, route.fetch()))
+        else:
+            route.continue_()
+
+    def wait(self) -> None:
+        while not self._held:
+            self._page.evaluate("0")  # lets Playwright call `_hold`
+
+    def arrive(self) -> None:
+        """The page has the answer, and asks again."""
+        ((route, answer),) = self._held
+        with self._page.expect_response(lambda response: response.request != route.request):
+            route.fulfill(response=answer)
 
 
 def overlap(one: dict[str, float], other: dict[str, float]) -> bool:

@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 from fakes import RESULT
 from gradio.blocks import Block
-from pages import PATIENCE_SECONDS, fill_in, page_of, wait_for_scores
+from pages import PATIENCE_SECONDS, LateAnswer, fill_in, page_of, wait_for_scores
 from playwright.sync_api import Page, expect
 
 from vjepa_demo.app import batch_html as batch_render
@@ -358,6 +358,26 @@ def test_the_hint_knows_what_was_typed_while_an_answer_was_awaited(page, held_ba
     page.type("#batch-prompt textarea", "and a dog")
     awaited[0].continue_()
     expect(page.locator("#batch-hint")).to_contain_text("Score all replaces these scores.")
+
+
+def test_an_answer_given_while_it_ran_that_comes_after_the_end_does_not_switch_the_button_off(page, held_back):
+    scorer, address = held_back
+    open_tab(page, address)
+    add(page, CLIPS[0], prompt="a cat")
+    start(page)
+    expect(page.locator("#batch-stop")).to_be_enabled()
+    page.get_by_role("tab", name="Score", exact=True).click()
+    late = LateAnswer(page, lambda data: len(data) > 4 and "demo" in data)  # the Score tab sends four values
+    for model in ("vitl", "demo"):
+        page.click("#model input")
+        page.get_by_role("option", name=re.compile(f"^{model}")).click()
+    late.wait()
+    scorer.let(1)
+    page.get_by_role("tab", name="Batch").click()
+    wait_until_done(page, "Done: 1 of 1 row scored")
+    expect(page.locator("#batch-start")).to_be_enabled()
+    late.arrive()
+    expect(page.locator("#batch-start")).to_be_enabled()
 
 
 def table_of(path: Path, *columns: str) -> Path:

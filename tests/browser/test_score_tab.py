@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 from fakes import FakeScorer
-from pages import DEMO, PATIENCE_SECONDS, PROMPT, fill_in, page_of, upload, wait_for_scores
-from playwright.sync_api import APIResponse, Page, Route, expect
+from pages import DEMO, PATIENCE_SECONDS, PROMPT, LateAnswer, fill_in, page_of, upload, wait_for_scores
+from playwright.sync_api import expect
 
 from vjepa_demo.config import DIMENSIONS
 
@@ -176,37 +176,11 @@ def test_the_button_is_off_while_an_example_is_scored(page, held_back):
     expect(page.locator("#score-button")).to_be_enabled()
 
 
-class LateAnswer:
-    """The answer to the second check of a prompt: the server has given it, the page gets it when the test says so."""
-
-    def __init__(self, page: Page, prompt: str) -> None:
-        self._page, self._prompt, self._checks = page, prompt, 0
-        self._held: list[tuple[Route, APIResponse]] = []
-        page.route("**/run/predict", self._hold)
-
-    def _hold(self, route: Route) -> None:
-        self._checks += route.request.post_data_json["data"][1:2] == [self._prompt]
-        if self._checks == 2 and not self._held:
-            self._held.append((route, route.fetch()))
-        else:
-            route.continue_()
-
-    def wait(self) -> None:
-        while not self._held:
-            self._page.evaluate("0")  # lets Playwright call `_hold`
-
-    def arrive(self) -> None:
-        """The page has the answer, and asks again."""
-        ((route, answer),) = self._held
-        with self._page.expect_response(lambda response: response.request != route.request):
-            route.fulfill(response=answer)
-
-
 def test_an_older_answer_that_comes_last_does_not_switch_the_button_off(page, held_back, world):
     scorer, address = held_back
     scorer.may_load.set()
     page.goto(address)
-    late = LateAnswer(page, "")
+    late = LateAnswer(page, lambda data: data[1:2] == [""])
     upload(page, world)
     late.wait()  # "Type the prompt"
     page.fill("#prompt textarea", "a cat")
@@ -223,7 +197,7 @@ def test_an_answer_given_while_it_ran_that_comes_after_the_end_does_not_switch_t
     fill_in(page, world, "a cat")
     page.click("#score-button")
     expect(page.get_by_text("Encoding the video").first).to_be_visible()
-    late = LateAnswer(page, "a dog")
+    late = LateAnswer(page, lambda data: data[1:2] == ["a dog"])
     page.fill("#prompt textarea", "a dog")
     late.wait()
     scorer.may_score.set()

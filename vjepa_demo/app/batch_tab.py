@@ -19,7 +19,7 @@ from vjepa_demo.app import data_inputs
 from vjepa_demo.app import html as render
 from vjepa_demo.app.charts import leaderboard_chart
 from vjepa_demo.app.data_inputs import RANGES, SAMPLE, SAMPLE_TABLE
-from vjepa_demo.app.events import AT_ONCE, TOLD, Values, keep_in_step, shown_errors
+from vjepa_demo.app.events import AT_ONCE, TOLD, Values, add_running, keep_in_step, shown_errors
 from vjepa_demo.app.model_choice import add_model_choice, refusal
 from vjepa_demo.app.scoring import scroll_to
 from vjepa_demo.app.session import Added, Batch, Session, Staged
@@ -60,6 +60,7 @@ class BatchTab:
             with gr.Column(scale=3, min_width=320):
                 self._add_results()
         self._added: set[Any] = {session, self.videos, self.table, self.prompt, self.label_range, self.model}
+        self._added.add(self.running)
         self._locked = [self.videos, self.folder, self.table, self.prompt, self.model, self.label_range]
         self._shown = [
             *(self.sample, self.start, self.resume, self.stop, self.hint, self.check, self.status, self.download),
@@ -98,6 +99,7 @@ class BatchTab:
             self.resume = gr.Button("Resume", variant="primary", visible=False, min_width=100, elem_id="batch-resume")
             self.stop = gr.Button("Stop", interactive=False, min_width=100, elem_id="batch-stop")
         self.hint = gr.HTML(render.hint(_missing(Added()) or ""), elem_id="batch-hint")
+        self.running = add_running()
 
     def _add_results(self) -> None:
         self.check = gr.HTML(fragments.EMPTY, elem_id="batch-check")
@@ -149,7 +151,8 @@ class BatchTab:
         )
         for event in (checked.success, checked.failure):  # the prompt may have been typed on meanwhile
             event(self.settled, self._added, self._shown, trigger_mode="multiple", **AT_ONCE)
-        keep_in_step([self.prompt.input, self.model.change], self.settled, self._added, self._shown)
+        events = [self.prompt.input, self.model.change, self.running.change]
+        keep_in_step(events, self.settled, self._added, self._shown)
 
     def split_folder(self, values: Values) -> Values:
         """The videos of a folder, and its table where it has just one and none was added."""
@@ -207,7 +210,7 @@ class BatchTab:
 
     def _wire_run(self, button: gr.Button, begin: Callable[[Values], Values]) -> None:
         """`button` locks the inputs, scores, shows what came of it, and unlocks them."""
-        every = [*self._shown, *self._locked]
+        every = [*self._shown, *self._locked, self.running]
         started = button.click(begin, self._added, every, **TOLD)
         started.failure(self.settled, self._added, self._shown, **AT_ONCE)
         started.then(None, js=scroll_to("#batch-status"), api_visibility="private")
@@ -251,12 +254,14 @@ class BatchTab:
             self.status: render.status("Starting", None, None),
             **self._buttons(given),
             **dict.fromkeys(self._locked, gr.update(interactive=False)),
+            self.running: True,
         }
 
     def ended(self, values: Values) -> Values:
         """The run is over, whatever came of it: another may begin."""
         values[self.session].batch.run.release()
-        return self.settled(values) | dict.fromkeys(self._locked, gr.update(interactive=True))
+        unlocked: Values = dict.fromkeys(self._locked, gr.update(interactive=True))
+        return self.settled(values) | unlocked | {self.running: False}
 
     def stop_run(self, values: Values) -> Values:
         """The run ends after the row that is being scored."""
