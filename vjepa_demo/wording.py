@@ -138,10 +138,15 @@ def batch_notes(num_doubtful: Mapping[str, int], num_scored: int) -> list[str]:
 # ---- what a model is worth -------------------------------------------------------------------------------------------
 
 
-def caution(trained_on: TrainedOn) -> str:
-    """How far to trust the scores of a model; empty where nothing speaks against them."""
+def caution(trained_on: TrainedOn, *, after_verdict: bool = False) -> str:
+    """How far to trust the scores of a model; empty where nothing speaks against them.
+
+    With `after_verdict` it follows a verdict on the baseline, which it does not repeat.
+    """
     sentences = []
-    if trained_on.beats_baseline is False:
+    if trained_on.beats_baseline is False and after_verdict:
+        sentences.append("Do not rely on the scores of this model.")
+    elif trained_on.beats_baseline is False:
         sentences.append(
             "This model does not beat the no-video baseline on clips it had not seen: do not rely on its scores."
         )

@@ -153,7 +153,10 @@ def test_a_model_that_does_not_beat_its_baseline_says_so_and_gives_no_verdicts()
     loses = replace(RESULT.trained_on, vquala_score=-0.4, no_video_baseline=0.2, lead=-0.4, lead_standard_error=0.1)
     result = replace(RESULT, trained_on=loses)
     assert "does not beat the no-video baseline" in render.score_heading(result)
-    assert "does not beat the no-video baseline" in render.about_model("mine", loses)
+    about = render.about_model("mine", loses)
+    assert about.count("does not beat") == 1
+    assert "against 0.200" in about
+    assert "Do not rely on the scores of this model." in about
     assert render.score_table(result).count("<td>–</td>") == 5
     beats = replace(loses, vquala_score=0.8, lead=0.6)
     assert "does not beat" not in render.score_heading(replace(result, trained_on=beats))

@@ -305,7 +305,9 @@ class FinetuneTab:
         tasks.zip_checkpoint(result.folder, archive)
         text = f"Done: the best of {counted(result.epochs, 'epoch')} was number {result.best_epoch}."
         trained_on = tasks.find_checkpoint(str(result.folder)).trained_on
-        said = [meaning(result), caution(trained_on) if trained_on.beats_baseline is False else ""]
+        said = [meaning(result)]
+        if trained_on.beats_baseline is False:
+            said.append(caution(trained_on, after_verdict=True))
         return {
             self.status: render.status(text, 1.0, None),
             self.panel: gr.Column(visible=True),

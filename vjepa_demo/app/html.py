@@ -169,8 +169,8 @@ def about_model(name: str, trained_on: TrainedOn) -> str:
     """What a model learned from, how well it did on clips it had not seen, and which words it knows."""
     said = [
         f"<b>{escape(name)}</b> learned from {escape(str(trained_on))}.",
-        escape(caution(trained_on)),
         "" if trained_on.vquala_score is None else escape(card_verdict(trained_on)),
+        escape(caution(trained_on, after_verdict=True)),
         f"Rank correlation with the labels of {counted(trained_on.num_held_out, 'clip')} it had not seen:",
     ]
     ranks = {f"SROCC, {dimension}": f"{value:.2f}" for dimension, value in trained_on.srocc.items()}
