@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -41,7 +42,7 @@ def test_the_seeds_view_is_the_default():
 
 def test_views_come_back_from_json():
     config = ModelConfig(views=DEMO_VIEWS)
-    assert ModelConfig(**json.loads(json.dumps(config.to_dict()))) == config
+    assert ModelConfig(**json.loads(json.dumps(asdict(config)))) == config
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import os
 import re
 import shutil
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 # The five mean opinion scores, always in this order (VQualA 2025, GenAI-Bench AIGC video quality track).
 DIMENSIONS = ("Traditional", "Alignment", "Aesthetic", "Temporal", "Overall")
@@ -253,7 +253,13 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         """Raises ValueError for fields that no model can have: they may come from a file."""
-        object.__setattr__(self, "views", _read_views(self.views))  # JSON knows only lists and objects
+        if not isinstance(self.views, list | tuple) or not 1 <= len(self.views) <= MAX_VIEWS:
+            raise ValueError(f"views is {self.views!r}; a list of one to {MAX_VIEWS} views was expected")
+        try:  # JSON knows only lists and objects
+            views = tuple(view if isinstance(view, View) else View(**view) for view in self.views)
+        except TypeError as error:
+            raise ValueError(f"views is {self.views!r}; the fields of a view were expected: {error}") from error
+        object.__setattr__(self, "views", views)
         for name in ("video_encoder", "text_encoder"):
             if not isinstance(getattr(self, name), str) or not getattr(self, name):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; a Hub id or a folder was expected")
@@ -269,10 +275,6 @@ class ModelConfig:
             if not (value is None and name == "num_frames") and not (type(value) is int and 2 <= value <= most):
                 raise ValueError(f"{name} is {value!r}; a whole number from 2 to {most:,} was expected")
 
-    def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON values."""
-        return asdict(self)
-
 
 def named_views(names: str) -> tuple[View, ...]:
     """The views that `names` stands for, such as "centre,native".
@@ -286,19 +288,6 @@ def named_views(names: str) -> tuple[View, ...]:
             f"views is {names!r}; one or more of {', '.join(NAMED_VIEWS)} was expected, each once, between commas"
         )
     return tuple(NAMED_VIEWS[name] for name in chosen)
-
-
-def _read_views(views: Any) -> tuple[View, ...]:
-    """
-    Raises:
-        ValueError: if `views` are not `View`s, nor what JSON makes of them.
-    """
-    if not isinstance(views, list | tuple) or not 1 <= len(views) <= MAX_VIEWS:
-        raise ValueError(f"views is {views!r}; a list of one to {MAX_VIEWS} views was expected")
-    try:
-        return tuple(view if isinstance(view, View) else View(**view) for view in views)
-    except TypeError as error:
-        raise ValueError(f"views is {views!r}; the fields of a view were expected: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -322,22 +311,24 @@ class ModelPreset:
         )
 
 
+def _folder(variable: str, name: str) -> Path:
+    """The folder that the environment's `variable` names, or `name` in the user's cache."""
+    return Path(os.environ.get(variable) or Path.home() / ".cache" / "vjepa_demo" / name).expanduser().absolute()
+
+
 def checkpoint_folder() -> Path:
     """The folder of first heads trained on this machine: $VJEPA_DEMO_CHECKPOINTS, or one in the user's cache."""
-    default = Path.home() / ".cache" / "vjepa_demo" / "checkpoints"
-    return Path(os.environ.get("VJEPA_DEMO_CHECKPOINTS", default))
+    return _folder("VJEPA_DEMO_CHECKPOINTS", "checkpoints")
 
 
 def dataset_folder() -> Path:
     """The folder of data sets that the command line fetched: $VJEPA_DEMO_DATASETS, or one in the user's cache."""
-    default = Path.home() / ".cache" / "vjepa_demo" / "datasets"
-    return Path(os.environ.get("VJEPA_DEMO_DATASETS", default))
+    return _folder("VJEPA_DEMO_DATASETS", "datasets")
 
 
 def feature_cache_folder() -> Path:
     """The folder of the feature cache of all processes: $VJEPA_DEMO_CACHE, or one in the user's cache."""
-    default = Path.home() / ".cache" / "vjepa_demo" / "features"
-    return Path(os.environ.get(CACHE_VARIABLE) or default).expanduser().absolute()
+    return _folder(CACHE_VARIABLE, "features")
 
 
 def feature_cache_bytes() -> int:
@@ -423,7 +414,3 @@ class TrainConfig:
             raise ValueError(f"learning_rate is {self.learning_rate}; it lies between 0 and 1, such as 0.0005")
         if not 0 <= self.validation_fraction < 1:
             raise ValueError(f"validation_fraction is {self.validation_fraction}; it is a share from 0 to below 1")
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON values."""
-        return asdict(self)

@@ -20,7 +20,6 @@ from vjepa_demo.schema import (
     FetchingReport,
     FirstHead,
     OpeningReport,
-    RecordProblem,
     RecordSummary,
     ScoringReport,
     SplitReport,
@@ -28,6 +27,7 @@ from vjepa_demo.schema import (
     TrainedOn,
     TrainingResult,
     VideoScores,
+    beats,
 )
 
 SHOWN_WORDS = 300  # of those that a model knows
@@ -188,10 +188,6 @@ def card_verdict(trained_on: TrainedOn) -> str:
 def verdict(evaluation: Evaluation) -> str:
     """Whether the model beats the no-video baseline, or why that cannot be said; before that a sentence on the clips
     that it learned from, where there are any."""
-    return " ".join(filter(None, (_about_learned(evaluation), _against_baseline(evaluation))))
-
-
-def _about_learned(evaluation: Evaluation) -> str:
     sentences = []
     if evaluation.num_learned:
         given = counted(evaluation.n + evaluation.num_left_out + evaluation.num_unknown, "clip")
@@ -207,7 +203,7 @@ def _about_learned(evaluation: Evaluation) -> str:
             f"{counted(evaluation.num_unknown, 'clip')} left out: deleted meanwhile, and the model may have learned "
             "from them."
         )
-    return " ".join(sentences)
+    return " ".join([*sentences, _against_baseline(evaluation)])
 
 
 def _against_baseline(evaluation: Evaluation) -> str:
@@ -236,7 +232,7 @@ def _compared(score: Estimate, opponent: str, lead: Estimate) -> str:
     """The one verdict on a model: the page, the command line, the API and the model card say the same."""
     numbers = f"the no-video baseline: VQualA score {score} against {opponent}."
     assert lead.value is not None
-    if lead.standard_error is not None and lead.value > CLEAR_STANDARD_ERRORS * lead.standard_error:
+    if beats(lead.value, lead.standard_error):
         return f"The model beats {numbers}"
     if lead.value <= 0:
         return f"The model does not beat {numbers}"
@@ -286,11 +282,6 @@ def summary_line(summary: RecordSummary) -> str:
     )
 
 
-def problem_line(problem: RecordProblem) -> str:
-    """A row that will not be used, and why; a drawn clip has no line."""
-    return f"line {problem.line}: {problem.message}" if problem.line else problem.message
-
-
 # ---- what runs -------------------------------------------------------------------------------------------------------
 
 
@@ -323,7 +314,7 @@ def progress_line(report: CountingReport | SplitReport | StartReport | EpochRepo
 
 def encoding_notes(report: EncodingReport) -> list[str]:
     """What to know once all clips are encoded: rows that are left out, and clips that are encoded again each epoch."""
-    left_out = [f"{problem_line(problem)}: left out" for problem in report.problems]
+    left_out = [f"{problem}: left out" for problem in report.problems]
     if not report.recomputed:
         return left_out
     return [

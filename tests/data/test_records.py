@@ -159,7 +159,6 @@ def test_the_summary_counts_what_will_be_used():
     )
     summary = summarise(RecordSet(used, (), LabelRange(0, 100), 1234))
     assert (summary.num_rows, summary.num_used, summary.num_videos, summary.num_prompts) == (1234, 4, 4, 3)
-    assert (summary.num_train, summary.num_validation, summary.num_unassigned) == (1, 2, 1)
     temporal, overall = summary.dimensions
     assert (overall.dimension, overall.num_labels, overall.mean) == ("Overall", 4, pytest.approx(2.2475))
     assert overall.histogram == (2, 1, 0, 0, 0, 0, 0, 1)

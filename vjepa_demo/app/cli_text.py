@@ -98,8 +98,7 @@ def metric_lines(evaluation: Evaluation) -> list[str]:
 def report_lines(report: CountingReport | RecordSet | TrainingReport) -> list[str]:
     """How far a run is: every tenth clip, what can be used of a table and what not, each epoch, and the result."""
     if isinstance(report, RecordSet):
-        problems = map(wording.problem_line, report.problems)
-        return [wording.summary_line(summarise(report)), *noted([*report.notes, *problems])]
+        return [wording.summary_line(summarise(report)), *noted([*report.notes, *map(str, report.problems)])]
     if isinstance(report, TrainingResult):
         judged = [] if report.evaluation is None else [*metric_lines(report.evaluation), wording.gain(report)]
         return [*filter(None, judged), f"The best epoch, {report.best_epoch}, is saved in {report.folder}"]

@@ -91,7 +91,7 @@ def save_checkpoint(
     config = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "model": (model_config or model.config).to_dict(),
+        "model": asdict(model_config or model.config),
         "dimensions": list(DIMENSIONS),
         "label_range": list(label_range),
         "trained_on": asdict(trained_on),

@@ -1,5 +1,7 @@
 """The values that pass between folders, free of torch, and the errors that a person is meant to read."""
 
+# ruff: noqa: F401 - imported for those who import from here
+
 from vjepa_demo.schema.agreement import METRICS, UNDEFINED, DimensionMetrics, Estimate, Evaluation
 from vjepa_demo.schema.batch import BatchReport, BatchRow, BatchSummary, BatchTable, GroupScores, RowResult
 from vjepa_demo.schema.errors import (
@@ -39,9 +41,7 @@ from vjepa_demo.schema.reports import (
 )
 from vjepa_demo.schema.scores import (
     CLEAR_STANDARD_ERRORS,
-    LABEL_SOURCES,
     SCORE_DECIMALS,
-    SHOWN_DECIMALS,
     WORD,
     Comparison,
     Doubt,
@@ -56,63 +56,3 @@ from vjepa_demo.schema.scores import (
     to_compare,
     words_of,
 )
-
-__all__ = [
-    "CLEAR_STANDARD_ERRORS",
-    "LABEL_SOURCES",
-    "METRICS",
-    "SCORE_DECIMALS",
-    "SHOWN_DECIMALS",
-    "UNDEFINED",
-    "WORD",
-    "BatchReport",
-    "BatchRow",
-    "BatchSummary",
-    "BatchTable",
-    "BusyError",
-    "CheckpointError",
-    "Comparison",
-    "CountingReport",
-    "DemoError",
-    "DimensionMetrics",
-    "DimensionSummary",
-    "Doubt",
-    "DrawingReport",
-    "EncodingReport",
-    "EpochReport",
-    "Estimate",
-    "Evaluation",
-    "FetchingReport",
-    "FirstHead",
-    "FolderError",
-    "GroupScores",
-    "LabelRange",
-    "LabelSource",
-    "ModelError",
-    "OpeningReport",
-    "RecordError",
-    "RecordProblem",
-    "RecordSet",
-    "RecordSummary",
-    "RowResult",
-    "ScoringReport",
-    "Split",
-    "SplitName",
-    "SplitReport",
-    "StartReport",
-    "TrainedOn",
-    "TrainingData",
-    "TrainingReport",
-    "TrainingResult",
-    "VideoError",
-    "VideoRecord",
-    "VideoScores",
-    "beats",
-    "check_prompt",
-    "content_digest",
-    "doubts",
-    "prompt_key",
-    "summarise",
-    "to_compare",
-    "words_of",
-]

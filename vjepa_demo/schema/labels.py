@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -37,13 +36,13 @@ class VideoRecord:
 
 @dataclass(frozen=True)
 class RecordProblem:
-    """A row that will not be used, and why."""
+    """A row that will not be used, and why; `line` is 0 for a drawn clip, which no table names."""
 
     line: int
     message: str
 
     def __str__(self) -> str:
-        return f"line {self.line}: {self.message}"
+        return f"line {self.line}: {self.message}" if self.line else self.message
 
 
 @dataclass(frozen=True)
@@ -110,33 +109,25 @@ class RecordSummary:
     num_used: int
     num_videos: int
     num_prompts: int
-    num_train: int
-    num_validation: int
-    num_unassigned: int
     label_range: LabelRange
     dimensions: tuple[DimensionSummary, ...]
 
 
 def summarise(records: RecordSet) -> RecordSummary:
     """Counts and label histograms of what will be used, for the person who decides."""
-    used = records.records
+    used, dimensions = records.records, []
+    for name in records.dimensions:
+        labels = [record.labels[name] for record in used if name in record.labels]
+        histogram = [0] * HISTOGRAM_BINS
+        for label in labels:
+            place = int((label - SCORE_MIN) / (SCORE_MAX - SCORE_MIN) * HISTOGRAM_BINS)
+            histogram[min(place, HISTOGRAM_BINS - 1)] += 1  # 5 belongs to the last bin
+        dimensions.append(DimensionSummary(name, len(labels), sum(labels) / len(labels), tuple(histogram)))
     return RecordSummary(
         num_rows=records.num_rows,
         num_used=len(used),
         num_videos=len({record.video for record in used}),
         num_prompts=len({record.prompt_key for record in used}),
-        num_train=sum(record.split == "train" for record in used),
-        num_validation=sum(record.split == "validation" for record in used),
-        num_unassigned=sum(record.split is None for record in used),
         label_range=records.label_range,
-        dimensions=tuple(_summarise_labels(name, used) for name in records.dimensions),
+        dimensions=tuple(dimensions),
     )
-
-
-def _summarise_labels(dimension: str, records: Sequence[VideoRecord]) -> DimensionSummary:
-    labels = [record.labels[dimension] for record in records if dimension in record.labels]
-    width = (SCORE_MAX - SCORE_MIN) / HISTOGRAM_BINS
-    histogram = [0] * HISTOGRAM_BINS
-    for label in labels:
-        histogram[min(int((label - SCORE_MIN) / width), HISTOGRAM_BINS - 1)] += 1  # 5 belongs to the last bin
-    return DimensionSummary(dimension, len(labels), sum(labels) / len(labels), tuple(histogram))

@@ -308,22 +308,19 @@ class Comparison:
             }
             for result, differences in zip(self.results, self.differences, strict=True)
         ]
+        # The known words of these prompts are enough to tell the unknown ones; all of them may be thousands.
+        words = {word.lower() for result in self.results for word in WORD.findall(result.prompt)}
+        known = self.trained_on.known_words
         return {
             "format": COMPARISON_FORMAT,
             "version": COMPARISON_VERSION,
             "model": self.model,
             "trained_on": str(self.trained_on),
             "training": {name: value for name, value in asdict(self.trained_on).items() if name != "digests"}
-            | {"known_words": self._known_words_of_the_prompts()},
+            | {"known_words": tuple(word for word in known if word in words) or known[:1]},
             "results": results,
             "best": {name: list(indices) for name, indices in self.best.items()},
         }
-
-    def _known_words_of_the_prompts(self) -> tuple[str, ...]:
-        """The known words of these prompts: enough to tell the unknown ones, where all known words may be thousands."""
-        words = {word.lower() for result in self.results for word in WORD.findall(result.prompt)}
-        known = self.trained_on.known_words
-        return tuple(word for word in known if word in words) or known[:1]
 
     @classmethod
     def from_dict(cls, value: Any) -> Comparison:
@@ -342,29 +339,29 @@ class Comparison:
                 "use a newer version of this program"
             )
         try:
-            trained_on = TrainedOn(**value["training"])
-            return cls(tuple(_result_from_dict(each, value["model"], trained_on) for each in value["results"]))
+            model, trained_on = _text("model", value["model"]), TrainedOn(**value["training"])
+            return cls(
+                tuple(
+                    VideoScores(
+                        video=_text("video", each["video"]),
+                        prompt=_text("prompt", each["prompt"]),
+                        model=model,
+                        trained_on=trained_on,
+                        scores={name: _number(each["scores"][name], SCORE_MIN, SCORE_MAX) for name in DIMENSIONS},
+                        seconds={str(step): _number(seconds) for step, seconds in each["seconds"].items()},
+                        duration_seconds=_number(each["duration_seconds"]),
+                        frames=None,
+                        frame_seconds=tuple(_number(seconds) for seconds in each["frame_seconds"]),
+                        sha256=_text("sha256", each["sha256"] or "") or None,
+                        unread=_text("unread", each.get("unread", "")),
+                    )
+                    for each in value["results"]
+                )
+            )
         except KeyError as error:
             raise RecordError(f"the comparison is damaged: {error} is missing; export it again") from error
         except (TypeError, ValueError, OverflowError, AttributeError) as error:
             raise RecordError(f"the comparison is damaged: {error}; export it again") from error
-
-
-def _result_from_dict(value: dict[str, Any], model: str, trained_on: TrainedOn) -> VideoScores:
-    """A result of `Comparison.to_dict`, without frames. Raises KeyError, TypeError or ValueError for anything else."""
-    return VideoScores(
-        video=_text("video", value["video"]),
-        prompt=_text("prompt", value["prompt"]),
-        model=_text("model", model),
-        trained_on=trained_on,
-        scores={name: _number(value["scores"][name], SCORE_MIN, SCORE_MAX) for name in DIMENSIONS},
-        seconds={str(step): _number(seconds) for step, seconds in value["seconds"].items()},
-        duration_seconds=_number(value["duration_seconds"]),
-        frames=None,
-        frame_seconds=tuple(_number(seconds) for seconds in value["frame_seconds"]),
-        sha256=_text("sha256", value["sha256"] or "") or None,
-        unread=_text("unread", value.get("unread", "")),
-    )
 
 
 def _text(name: str, value: Any) -> str:

@@ -3,6 +3,8 @@
 Interfaces import this package alone: so a page is painted, and a wrong call refused, before torch is loaded.
 """
 
+# ruff: noqa: F401 - the imports tell type checkers and editors what `attach` loads
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -14,18 +16,12 @@ if TYPE_CHECKING:
     from vjepa_demo.tasks.batch import run_batch, summarise_batch
     from vjepa_demo.tasks.batch_table import batch_of_files, check_out, read_batch
     from vjepa_demo.tasks.bootstrap import bootstrap_head
-    from vjepa_demo.tasks.cache import CacheSize, cache_size
+    from vjepa_demo.tasks.cache import cache_size
     from vjepa_demo.tasks.dataset import make_dataset
     from vjepa_demo.tasks.evaluate import evaluate_model
     from vjepa_demo.tasks.labels import check_labels
-    from vjepa_demo.tasks.launch import default_device, from_main_process, num_processes, training_device
-    from vjepa_demo.tasks.score import (
-        Scorer,
-        default_model,
-        find_checkpoint,
-        get_scorer,
-        load_scorer,
-    )
+    from vjepa_demo.tasks.launch import default_device, from_main_process, training_device
+    from vjepa_demo.tasks.score import Scorer, default_model, find_checkpoint, get_scorer, load_scorer
     from vjepa_demo.tasks.train import fine_tune
     from vjepa_demo.tasks.transfer import (
         extract_videos,
@@ -35,46 +31,16 @@ if TYPE_CHECKING:
         zip_checkpoint,
     )
 
-__all__ = [
-    "Bootstrapper",
-    "CacheSize",
-    "Scorer",
-    "batch_of_files",
-    "bootstrap_head",
-    "cache_size",
-    "check_labels",
-    "check_out",
-    "default_device",
-    "default_model",
-    "evaluate_model",
-    "extract_videos",
-    "find_checkpoint",
-    "fine_tune",
-    "from_main_process",
-    "get_scorer",
-    "load_public_checkpoint",
-    "load_scorer",
-    "load_uploaded_checkpoint",
-    "make_dataset",
-    "num_processes",
-    "push_checkpoint",
-    "read_batch",
-    "run_batch",
-    "summarise_batch",
-    "training_device",
-    "zip_checkpoint",
-]
-
 _HOMES = {
     "batch": ("run_batch", "summarise_batch"),
     "batch_table": ("batch_of_files", "check_out", "read_batch"),
     "background": ("Bootstrapper",),
     "bootstrap": ("bootstrap_head",),
-    "cache": ("CacheSize", "cache_size"),
+    "cache": ("cache_size",),
     "dataset": ("make_dataset",),
     "evaluate": ("evaluate_model",),
     "labels": ("check_labels",),
-    "launch": ("default_device", "from_main_process", "num_processes", "training_device"),
+    "launch": ("default_device", "from_main_process", "training_device"),
     "score": ("Scorer", "default_model", "find_checkpoint", "get_scorer", "load_scorer"),
     "train": ("fine_tune",),
     "transfer": (

@@ -13,7 +13,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -208,8 +208,8 @@ class _Run:
     def begin(self, *, resume: bool) -> None:
         """Make the run's folder, or find the run there that is resumed: of the same model, settings and labels."""
         rows = [(each.name, each.prompt, sorted(each.labels.items())) for each in (*self.train, *self.validation)]
-        model = [self.model_config.to_dict(), self.base and self.base.weights_sha256]
-        text = json.dumps([model, self.config.to_dict(), len(self.train), rows])
+        model = [asdict(self.model_config), self.base and self.base.weights_sha256]
+        text = json.dumps([model, asdict(self.config), len(self.train), rows])
         self.state.begin(hashlib.sha256(text.encode()).hexdigest(), resume=resume)
 
     # ---- the frozen part, once a clip --------------------------------------------------------------------------------
