@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from vjepa_demo.app.charts import NOT_MEANINGFUL, leaderboard_chart, radar_chart
+from vjepa_demo.app.charts import NOT_MEANINGFUL, leaderboard_chart, prediction_scatter, radar_chart
 from vjepa_demo.config import DIMENSIONS
-from vjepa_demo.schema import TrainedOn, VideoScores
+from vjepa_demo.schema import GroupScores, TrainedOn, TrainingResult, VideoScores
 
 
 @pytest.fixture
@@ -50,31 +51,41 @@ def test_backgrounds_are_transparent(result):
     assert {layout.paper_bgcolor, layout.plot_bgcolor, layout.polar.bgcolor} == {"rgba(0,0,0,0)"}
 
 
+def group(name: str, overall: float, error: float | None = 0.1) -> GroupScores:
+    return GroupScores(name, 3, 0, {"Overall": overall}, {"Overall": error})
+
+
 def test_the_leaderboard_has_a_dot_a_generator_the_first_on_top():
-    groups = [("sora", {"Overall": 4.0, "Temporal": 2.5}, {"Overall": 0.25, "Temporal": None}), ("none", {}, {})]
-    groups.append(("<b>kling</b>", {"Overall": 3.5, "Temporal": 4.5}, {"Overall": None, "Temporal": 0.5}))
-    figure = leaderboard_chart(groups)
+    figure = leaderboard_chart([group("sora", 4.0, 0.25), group("<b>kling</b>", 3.5, None)])
     (dots,) = figure.data
     assert (dots.x, dots.error_x.array) == ((4.0, 3.5), (0.25, 0.0))
     assert figure.layout.yaxis.ticktext == ("sora", "‹b›kling‹/b›")
     top_is_last, bottom = figure.layout.yaxis.range[1], figure.layout.yaxis.range[0]
     assert top_is_last < dots.y[0] < dots.y[1] < bottom
-    assert leaderboard_chart(groups, dimension="Temporal").data[0].x == (2.5, 4.5)
     assert figure.layout.paper_bgcolor == figure.layout.plot_bgcolor == "rgba(0,0,0,0)"
 
 
-@pytest.mark.parametrize("means", [(), (3.0,), (1.0, 5.0), (4.9, 5.0), (1.0, 1.0), (2.2, 2.3, 2.4)])
+@pytest.mark.parametrize("means", [(3.0,), (1.0, 5.0), (4.9, 5.0), (1.0, 1.0), (2.2, 2.3, 2.4)])
 def test_the_axis_of_a_leaderboard_holds_every_bar_and_a_point_of_the_scale_at_least(means):
-    groups = [(str(index), {"Overall": mean}, {"Overall": 0.1}) for index, mean in enumerate(means)]
+    groups = [group(str(index), mean) for index, mean in enumerate(means)]
     low, high = leaderboard_chart(groups).layout.xaxis.range
     assert high - low == pytest.approx(max(1, high - low))
-    assert 0.8 <= low <= min(means, default=1)
-    assert max(means, default=5) <= high <= 5.2
+    assert 0.8 <= low <= min(means)
+    assert max(means) <= high <= 5.2
 
 
 def test_a_leaderboard_grows_with_its_generators():
-    heights = [
-        leaderboard_chart([(str(i), {"Overall": 3.0}, {"Overall": 0.1}) for i in range(count)]).layout.height
-        for count in (1, 5, 30)
-    ]
+    heights = [leaderboard_chart([group(str(i), 3.0) for i in range(count)]).layout.height for count in (1, 5, 30)]
     assert 100 < heights[0] < heights[1] < heights[2] < 1200
+
+
+def test_predictions_are_shown_against_the_labels_of_each_dimension_that_has_some():
+    unknown = float("nan")
+    labels = ((1.0, unknown, unknown, unknown, 2.0), (3.0, unknown, unknown, unknown, unknown))
+    result = TrainingResult(
+        Path("run"), 1, 1, None, None, labels, ((1.5, 2.0, 2.0, 2.0, 2.5), (3.5, 2.0, 2.0, 2.0, 4.0))
+    )
+    _, traditional, _, overall = prediction_scatter(result).data
+    assert (traditional.name, traditional.x, traditional.y) == ("Traditional", (1.0, 3.0), (1.5, 3.5))
+    assert (overall.name, overall.x, overall.y) == ("Overall", (2.0,), (2.5,))
+    assert prediction_scatter(replace(result, labels=(), predictions=())) is None

@@ -15,12 +15,11 @@ from pages import page_of
 from vjepa_demo.app import history, scoring
 from vjepa_demo.app import html as render
 from vjepa_demo.app.about_tab import add_about_tab
-from vjepa_demo.app.events import shown_errors
 from vjepa_demo.app.first_head import add_first_head
-from vjepa_demo.app.score_tab import ScoreTab, score_clip
-from vjepa_demo.app.session import ScoreHistory
+from vjepa_demo.app.score_tab import ScoreTab
+from vjepa_demo.app.session import ScoreHistory, Session
 from vjepa_demo.config import DIMENSION_MEANINGS, DIMENSIONS
-from vjepa_demo.schema import FirstHead, ModelError, RecordError, TrainedOn, VideoError
+from vjepa_demo.schema import FirstHead, ModelError, RecordError, TrainedOn, VideoError, VideoScores
 
 
 def test_the_table_has_score_word_and_meaning_of_each_dimension():
@@ -169,8 +168,8 @@ def test_what_a_person_typed_is_escaped():
 
 def test_a_remembered_video_is_said_to_be():
     remembered = replace(RESULT, seconds={"decode": 0.0, "video": 0.0, "text": 0.01, "head": 0.0})
-    assert "video remembered" in render.times(remembered)
-    assert "video remembered" not in render.times(RESULT)
+    assert "video remembered" in render.about_scores(remembered)
+    assert "video remembered" not in render.about_scores(RESULT)
 
 
 @pytest.fixture(scope="module")
@@ -216,19 +215,22 @@ def test_a_model_without_a_head_cannot_be_pressed(tab, tmp_path, monkeypatch):
     assert "no trained head exists" in hint
 
 
-def scored(scorer: FakeScorer, video: str = "clip.mp4", progress=lambda share, desc: None):
-    return score_clip(lambda _: scorer, video, "a cat", "demo", progress)
+def scored(scorer: FakeScorer, video: str = "clip.mp4", progress=lambda share, desc: None) -> VideoScores:
+    with gr.Blocks():
+        tab, visitor = ScoreTab(lambda _: scorer, "demo", gr.State()), Session()
+    tab.score({tab.session: visitor, tab.video: video, tab.prompt: "a cat", tab.model: "demo"}, progress)
+    return visitor.history.shown.result
 
 
 @pytest.mark.parametrize("error", [VideoError, RecordError, ModelError])
 def test_what_a_person_can_mend_becomes_a_message(error):
-    with pytest.raises(gr.Error) as raised, shown_errors():
+    with pytest.raises(gr.Error) as raised:
         scored(FakeScorer(error("<b>x</b>.mp4 is empty")))
     assert raised.value.message == "&lt;b&gt;x&lt;/b&gt;.mp4 is empty"
 
 
 def test_a_bug_is_not_dressed_up_as_a_message():
-    with pytest.raises(ZeroDivisionError), shown_errors():
+    with pytest.raises(ZeroDivisionError):
         scored(FakeScorer(ZeroDivisionError()))
 
 

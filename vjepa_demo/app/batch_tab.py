@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +22,10 @@ from vjepa_demo.app.data_inputs import RANGES, SAMPLE, SAMPLE_TABLE
 from vjepa_demo.app.events import AT_ONCE, TOLD, Values, add_running, keep_in_step, shown_errors
 from vjepa_demo.app.model_choice import add_model_choice, refusal
 from vjepa_demo.app.scoring import scroll_to
-from vjepa_demo.app.session import Added, Batch, Session, Staged
+from vjepa_demo.app.session import NOTHING, Added, Batch, BatchState, Session, Staged
 from vjepa_demo.app.turns import BATCHING, in_turn, others_run
 from vjepa_demo.config import TABLE_SUFFIXES, VIDEO_SUFFIXES
-from vjepa_demo.schema import BatchSummary, BatchTable, DemoError, RecordError
+from vjepa_demo.schema import BatchTable, DemoError, RecordError
 from vjepa_demo.wording import counted, verdict
 
 if TYPE_CHECKING:
@@ -36,16 +36,6 @@ UPDATE_SECONDS = 0.4  # rows that finish faster are shown together
 STOPPING = "Stopping after this row."
 REPLACES = "Score all replaces these scores."
 WAITING = "Waiting for its turn: other visitors' batches are running"
-NOTHING = "nothing to score: add videos, and a table or a prompt"
-
-
-@dataclass(frozen=True)
-class _Given:
-    """What a handler was given: the visitor, what they added, and the model they chose."""
-
-    visitor: Session
-    added: Added
-    model: str | None
 
 
 class BatchTab:
@@ -56,25 +46,18 @@ class BatchTab:
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=320):
                 self._add_inputs(default_model)
-                self._add_buttons()
             with gr.Column(scale=3, min_width=320):
                 self._add_results()
-        self._added: set[Any] = {session, self.videos, self.table, self.prompt, self.label_range, self.model}
-        self._added.add(self.running)
-        self._locked = [self.videos, self.folder, self.table, self.prompt, self.model, self.label_range]
+        self.running = add_running()
+        inputs = [self.videos, self.table, self.prompt, self.label_range, self.model]
+        self._added: set[Any] = {session, self.running, *inputs}
+        self._locked = [*inputs, self.folder]
         self._shown = [
             *(self.sample, self.start, self.resume, self.stop, self.hint, self.check, self.status, self.download),
             *(self.means, self.leaderboard, self.chart, self.metrics, self.order, self.rows),
         ]
         self._wire_check()
-        for button, begin in (
-            (self.start, self.begin),
-            (self.resume, self.begin_again),
-            (self.sample, self.begin_sample),
-        ):
-            self._wire_run(button, begin)
-        self.stop.click(self.stop_run, {session}, [self.stop, self.hint], **AT_ONCE)
-        self.order.input(self.reorder, {session, self.order}, self.rows, trigger_mode="always_last", **AT_ONCE)
+        self._wire_run()
 
     def _add_inputs(self, default_model: str) -> None:
         self.videos = data_inputs.add_video_files("batch-videos")
@@ -90,16 +73,12 @@ class BatchTab:
         self.model = add_model_choice(default_model, "batch-model")
         with gr.Accordion("Settings", open=False):
             self.label_range = data_inputs.add_label_range("batch-label-range")
-
-    def _add_buttons(self) -> None:
         with gr.Row():
-            self.start = gr.Button(
-                "Score all", variant="primary", interactive=False, min_width=100, elem_id="batch-start"
-            )
-            self.resume = gr.Button("Resume", variant="primary", visible=False, min_width=100, elem_id="batch-resume")
+            look: dict[str, Any] = {"variant": "primary", "min_width": 100}
+            self.start = gr.Button("Score all", interactive=False, elem_id="batch-start", **look)
+            self.resume = gr.Button("Resume", visible=False, elem_id="batch-resume", **look)
             self.stop = gr.Button("Stop", interactive=False, min_width=100, elem_id="batch-stop")
         self.hint = gr.HTML(render.hint(_missing(Added()) or ""), elem_id="batch-hint")
-        self.running = add_running()
 
     def _add_results(self) -> None:
         self.check = gr.HTML(fragments.EMPTY, elem_id="batch-check")
@@ -109,37 +88,20 @@ class BatchTab:
         self.leaderboard = gr.HTML(visible=False, elem_id="leaderboard")
         self.chart = gr.Plot(visible=False, container=False, elem_id="leaderboard-chart")
         self.metrics = gr.HTML(visible=False, elem_id="batch-metrics")
+        orders = list(fragments.ORDERS)
         self.order = gr.Radio(
-            list(fragments.ORDERS),
-            value="Latest",
-            show_label=False,
-            container=False,
-            visible=False,
-            elem_id="row-order",
+            orders, value=orders[0], show_label=False, container=False, visible=False, elem_id="row-order"
         )
         self.rows = gr.HTML(elem_id="batch-rows")
-
-    def _given(self, values: Values) -> _Given:
-        """Gradio gives None for each component of a tab that was never opened."""
-        table, label_range = values[self.table], values[self.label_range]
-        added = Added(
-            videos=tuple(dict.fromkeys(values[self.videos] or ())),  # the same file may be added twice
-            table=table,
-            prompt=(values[self.prompt] or "").strip(),
-            label_range=label_range if table else None,
-        )
-        return _Given(values[self.session], added, values[self.model])
 
     # ---- what will be scored -----------------------------------------------------------------------------------------
 
     def _wire_check(self) -> None:
         """Whatever is added is checked, a prompt once it is typed."""
         self.folder.upload(self.split_folder, {self.folder, self.table}, [self.videos, self.table], **TOLD)
+        fields = (self.videos, self.table, self.label_range)
         checked = gr.on(
-            [
-                *(each.change for each in (self.videos, self.table, self.label_range)),
-                *(self.prompt.blur, self.prompt.submit),
-            ],
+            [*(field.change for field in fields), self.prompt.blur, self.prompt.submit],
             self.check_added,
             self._added,
             self._shown,
@@ -151,8 +113,8 @@ class BatchTab:
         )
         for event in (checked.success, checked.failure):  # the prompt may have been typed on meanwhile
             event(self.settled, self._added, self._shown, trigger_mode="multiple", **AT_ONCE)
-        events = [self.prompt.input, self.model.change, self.running.change]
-        keep_in_step(events, self.settled, self._added, self._shown)
+        changes = [self.prompt.input, self.model.change, self.running.change]
+        keep_in_step(changes, self.settled, self._added, self._shown)
 
     def split_folder(self, values: Values) -> Values:
         """The videos of a folder, and its table where it has just one and none was added."""
@@ -164,23 +126,32 @@ class BatchTab:
                 raise RecordError("the folder holds no videos: add one that does")
         return {self.videos: videos} | ({self.table: found[0]} if not values[self.table] and len(found) == 1 else {})
 
+    def _what_was_added(self, values: Values) -> Added:
+        """Gradio gives None for each component of a tab that was never opened."""
+        table = values[self.table]
+        return Added(
+            videos=tuple(dict.fromkeys(values[self.videos] or ())),  # the same file may be added twice
+            table=table,
+            prompt=(values[self.prompt] or "").strip(),
+            label_range=values[self.label_range] if table else None,
+        )
+
     def check_added(self, values: Values) -> Values:
         """Read what was added, and show what would be scored."""
-        given = self._given(values)
         with shown_errors():
-            _stage(given.visitor, given.added)
+            _stage(values[self.session], self._what_was_added(values))
         return self.settled(values)
 
     def settled(self, values: Values) -> Values:
         """What is staged, and what can be pressed; the scores of the last batch stay as they are."""
-        given = self._given(values)
-        return {self.check: _report(given.visitor), **self._buttons(given)}
+        return {self.check: _report(values[self.session].batch), **self._buttons(values)}
 
-    def _buttons(self, given: _Given) -> Values:
+    def _buttons(self, values: Values) -> Values:
         """What can be pressed, and why the rest cannot."""
-        batches, added = given.visitor.batch, given.added
+        batches: BatchState = values[self.session].batch
+        added, model = self._what_was_added(values), values[self.model]
         batch, staged, is_idle = batches.last, batches.staged, not batches.run.is_running
-        reason = refusal(given.model) if given.model else None
+        reason = refusal(model) if model else None
         is_stopping = batches.run.stop.is_set()
         has_stopped = batch is not None and batch.is_stopped
         is_checked = staged.added == added
@@ -188,12 +159,19 @@ class BatchTab:
         missing = _missing(added)
         is_ready = staged.num_usable > 0 if is_checked else missing is None  # the button checks what was not checked
         if not is_idle:
-            hint = STOPPING if is_stopping else "Stop keeps the rows that are done."
+            hints = [STOPPING if is_stopping else "Stop keeps the rows that are done."]
         else:
-            problem = (
-                (staged.problem or (staged.table and "No row can be scored.") or missing) if is_checked else missing
-            )
-            hint = _hint(batch, reason or ("" if is_ready else problem or ""), is_other=is_other)
+            hints = []
+            if batch is not None and batch.scorer is not None and batch.num_left:
+                rows = counted(batch.num_left, "row")
+                hints.append(f"Resume scores the remaining {rows} with {batch.scorer.name}.")
+            if reason:
+                hints.append(reason)
+            elif not is_ready:
+                found = staged.problem or (staged.table and "No row can be scored.")
+                hints.append((found if is_checked else None) or missing or "")
+            elif batch is not None and batch.results and is_other:
+                hints.append(REPLACES)
         return {
             self.sample: gr.Button(interactive=is_idle and reason is None),
             self.start: gr.Button(
@@ -203,59 +181,60 @@ class BatchTab:
             ),
             self.resume: gr.Button(visible=has_stopped, interactive=is_idle),
             self.stop: gr.Button(interactive=not is_idle and not is_stopping),
-            self.hint: render.hint(hint),
+            self.hint: render.hint(" ".join(hints)),
         }
 
     # ---- the run -----------------------------------------------------------------------------------------------------
 
-    def _wire_run(self, button: gr.Button, begin: Callable[[Values], Values]) -> None:
-        """`button` locks the inputs, scores, shows what came of it, and unlocks them."""
+    def _wire_run(self) -> None:
+        """Three buttons lock the inputs, score, show what came of it, and unlock them."""
         every = [*self._shown, *self._locked, self.running]
-        started = button.click(begin, self._added, every, **TOLD)
-        started.failure(self.settled, self._added, self._shown, **AT_ONCE)
-        started.then(None, js=scroll_to("#batch-status"), api_visibility="private")
-        scoring = started.success(
-            self.score, self._added, self._shown, show_progress="hidden", api_visibility="private", **BATCHING
-        )
-        failed = scoring.failure(self.failed, {self.session}, self._shown, **AT_ONCE)
-        for event in (scoring.success, failed.then):
-            event(self.ended, self._added, every, **AT_ONCE)
+        for button, begin in (
+            (self.start, self.begin),
+            (self.resume, self.begin_again),
+            (self.sample, self.begin_sample),
+        ):
+            started = button.click(begin, self._added, every, **TOLD)
+            started.failure(self.settled, self._added, self._shown, **AT_ONCE)
+            started.then(None, js=scroll_to("#batch-status"), api_visibility="private")
+            scoring = started.success(
+                self.score, self._added, self._shown, show_progress="hidden", api_visibility="private", **BATCHING
+            )
+            failed = scoring.failure(self.failed, {self.session}, self._shown, **AT_ONCE)
+            for event in (scoring.success, failed.then):
+                event(self.ended, self._added, every, **AT_ONCE)
+        self.stop.click(self.stop_run, {self.session}, [self.stop, self.hint], **AT_ONCE)
+        self.order.input(self.reorder, {self.session, self.order}, self.rows, trigger_mode="always_last", **AT_ONCE)
 
     def begin(self, values: Values) -> Values:
         """What was added is scored, checked or not: the button may be pressed while the prompt is still being typed."""
-        given = self._given(values)
-        with shown_errors(), given.visitor.batch.run.claimed():
-            _new_batch(given.visitor, _stage(given.visitor, given.added))
-            return self._running(given)
+        visitor = values[self.session]
+        with shown_errors(), visitor.batch.run.claimed():
+            visitor.new_batch(_stage(visitor, self._what_was_added(values)))
+            return self._running(values)
 
     def begin_sample(self, values: Values) -> Values:
         """The sample data set is scored, whatever was added."""
-        given = self._given(values)
-        batches = given.visitor.batch
+        visitor = values[self.session]
+        batches = visitor.batch
         with shown_errors(), batches.run.claimed():
             table = replace(tasks.read_batch(SAMPLE_TABLE, [SAMPLE]), name="The sample data set")
-            with given.visitor.checks.turn():
+            with visitor.checks.turn():
                 batches.staged = replace(batches.staged, table=table, problem="")
-            _new_batch(given.visitor, batches.staged)
-            return self._running(given)
+            visitor.new_batch(batches.staged)
+            return self._running(values)
 
     def begin_again(self, values: Values) -> Values:
         """The stopped batch is resumed, whatever was added since."""
-        given = self._given(values)
-        batches = given.visitor.batch
+        batches = values[self.session].batch
         with shown_errors(), batches.run.claimed():
             if batches.last is None or not batches.last.is_stopped:
                 raise RecordError("no batch was stopped, so there is nothing to resume: press Score all")
-            return self._running(given)
+            return self._running(values)
 
-    def _running(self, given: _Given) -> Values:
-        return {
-            self.check: _report(given.visitor),
-            self.status: render.status("Starting", None, None),
-            **self._buttons(given),
-            **dict.fromkeys(self._locked, gr.update(interactive=False)),
-            self.running: True,
-        }
+    def _running(self, values: Values) -> Values:
+        locked: Values = dict.fromkeys(self._locked, gr.update(interactive=False))
+        return self.settled(values) | locked | {self.status: render.status("Starting", None, None), self.running: True}
 
     def ended(self, values: Values) -> Values:
         """The run is over, whatever came of it: another may begin."""
@@ -270,41 +249,40 @@ class BatchTab:
 
     def score(self, values: Values) -> Iterator[Values]:
         """Status, means and rows while it runs, then all there is to see."""
-        given = self._given(values)
-        visitor, batch = given.visitor, given.visitor.batch.last
+        visitor: Session = values[self.session]
+        batch = visitor.batch.last
         with shown_errors(), visitor.deleted_if_closed():
             if batch is None:
                 raise RecordError(NOTHING)
             resume = batch.scorer is not None
-            shown = self._buttons(given) | ({} if resume else self._cleared())  # a check may have freed the buttons
+            shown = self._buttons(values) | ({} if resume else self._cleared())  # a check may have freed the buttons
             yield shown | {self.status: render.status("Loading the model", None, None)}
             if batch.scorer is None:
-                batch.scorer = visitor.or_else(self._load_scorer)(given.model or "")
+                batch.scorer = visitor.or_else(self._load_scorer)(values[self.model] or "")
             yield {self.status: render.status(WAITING if others_run() else "Starting", None, None)}
-            yield from self._filling(visitor, batch, batch.scorer, resume=resume)
+            # A stopped run's rows are reported once more, as read from the CSV; what was known of them then is more.
+            earlier = {result.row.line: result for result in batch.results}
+            batch.results.clear()
+            shown_at = -UPDATE_SECONDS
+            run = tasks.run_batch(
+                batch.scorer, batch.table, batch.out, resume=resume, should_stop=visitor.batch.run.should_stop
+            )
+            with closing(in_turn(run)) as reports:
+                for report in reports:
+                    kept = earlier.get(report.result.row.line) if report.resumed else None
+                    batch.results.append(kept or report.result)
+                    if not report.resumed and time.monotonic() - shown_at >= UPDATE_SECONDS:
+                        yield {self.status: fragments.progress(report), **self._rows_so_far(batch, batch.scorer)}
+                        shown_at = time.monotonic()
             yield {self.status: render.status("Summing up", 1.0, None)}
             yield self._outcome(visitor, batch)
 
-    def _filling(self, visitor: Session, batch: Batch, scorer: Scorer, *, resume: bool) -> Iterator[Values]:
-        """What is new on the page as rows finish."""
-        # A stopped run's rows are reported once more, as read from the CSV; what was known of them then is more.
-        earlier = {result.row.line: result for result in batch.results}
-        batch.results.clear()
-        shown_at = -UPDATE_SECONDS
-        should_stop = visitor.batch.run.should_stop
-        run = tasks.run_batch(scorer, batch.table, batch.out, resume=resume, should_stop=should_stop)
-        with closing(in_turn(run)) as reports:
-            for report in reports:
-                kept = earlier.get(report.result.row.line) if report.resumed else None
-                batch.results.append(kept or report.result)
-                if not report.resumed and time.monotonic() - shown_at >= UPDATE_SECONDS:
-                    yield {
-                        self.status: fragments.progress(report),
-                        self.means: fragments.means(batch.results, scorer),
-                        self.order: gr.Radio(visible=True),
-                        self.rows: fragments.rows(batch.results, batch.order),
-                    }
-                    shown_at = time.monotonic()
+    def _rows_so_far(self, batch: Batch, scorer: Scorer, errors: Mapping[str, float | None] | None = None) -> Values:
+        return {
+            self.means: fragments.means(batch.results, scorer, errors),
+            self.order: gr.Radio(visible=True),
+            self.rows: fragments.rows(batch.results, batch.order),
+        }
 
     def _outcome(self, visitor: Session, batch: Batch) -> Values:
         """Everything about the rows that are done, and the CSV with them."""
@@ -312,18 +290,18 @@ class BatchTab:
             return {self.status: fragments.ended(0, batch.num_left, 0)}
         summary = tasks.summarise_batch(batch.results, batch.scorer.trained_on)
         board = "" if batch.table.generator_column is None else fragments.leaderboard(summary, batch.results)
+        ranked = [group for group in summary.generators if group.means]
+        judged = summary.evaluation
+        metrics = "" if judged is None else fragments.METRICS_TITLE + render.metrics_table(judged, verdict(judged))
         source = Path(batch.table.name)
         name = f"{source.stem}-scores.csv" if source.suffix.lower() in TABLE_SUFFIXES else "scores.csv"
         served = shutil.copyfile(batch.out, visitor.download_path(name))
-        return {
+        return self._rows_so_far(batch, batch.scorer, summary.all.standard_errors) | {
             self.status: fragments.ended(summary.all.num_scored, batch.num_left, summary.all.num_errors),
             self.download: gr.DownloadButton(f"Download {name}", value=str(served), visible=True),
-            self.means: fragments.means(batch.results, batch.scorer, summary.all.standard_errors),
             self.leaderboard: gr.HTML(board, visible=bool(board)),
-            self.chart: _chart(summary),
-            self.metrics: _metrics(summary),
-            self.order: gr.Radio(visible=True),
-            self.rows: fragments.rows(batch.results, batch.order),
+            self.chart: gr.Plot(leaderboard_chart(ranked), visible=True) if ranked else gr.Plot(visible=False),
+            self.metrics: gr.HTML(metrics, visible=bool(metrics)),
         }
 
     def failed(self, values: Values) -> Values:
@@ -356,10 +334,10 @@ class BatchTab:
 # ---- of one visitor --------------------------------------------------------------------------------------------------
 
 
-def _report(visitor: Session) -> str:
+def _report(batches: BatchState) -> str:
     """What will be scored, or else what was."""
-    batch, table = visitor.batch.last, visitor.batch.staged.table
-    if batch is not None and (table is None or table is batch.table or visitor.batch.run.is_running):
+    batch, table = batches.last, batches.staged.table
+    if batch is not None and (table is None or table is batch.table or batches.run.is_running):
         return fragments.table_report(batch.table, is_open=False)
     if table is None:
         return fragments.EMPTY
@@ -371,19 +349,6 @@ def _missing(added: Added) -> str | None:
     if not added.videos:
         return "Add the videos." if has_words else "Add videos, and a table or a prompt; or score the sample data set."
     return None if has_words else "Add a table, or type the prompt that all the videos were made from."
-
-
-def _hint(batch: Batch | None, problem: str, *, is_other: bool) -> str:
-    """What the buttons will do where nothing runs; `problem` is what is against Score all, which scores other rows than
-    those that are shown (`is_other`)."""
-    hints = []
-    if batch is not None and batch.scorer is not None and batch.num_left:
-        hints.append(f"Resume scores the remaining {counted(batch.num_left, 'row')} with {batch.scorer.name}.")
-    if problem:
-        hints.append(problem)
-    elif batch is not None and batch.results and is_other:
-        hints.append(REPLACES)
-    return " ".join(hints)
 
 
 def _stage(visitor: Session, added: Added) -> Staged:
@@ -405,55 +370,26 @@ def _stage(visitor: Session, added: Added) -> Staged:
         return batches.staged
 
 
-def _new_batch(visitor: Session, staged: Staged) -> None:
-    """The staged table is the batch now; the scores there were go."""
-    if staged.table is None or not staged.num_usable:
-        raise RecordError(staged.problem or NOTHING)
-    visitor.new_batch(staged.table)
-
-
 def _read(visitor: Session, added: Added) -> BatchTable:
-    videos = _unpacked(visitor, added.videos)
+    """The rows that were added. Zips are not opened anew as the table and the prompt change."""
+    batches, extracted = visitor.batch, visitor.folder / EXTRACTED
+    if batches.unpacked is None or batches.unpacked[0] != added.videos:
+        batches.unpacked = None
+        extracted.mkdir(exist_ok=True)
+        still = batches.last.table.rows if batches.last is not None and batches.last.num_left else ()
+        for folder in extracted.iterdir():  # of earlier zips, only what a batch has still to score is kept
+            if not any(row.video is not None and row.video.is_relative_to(folder) for row in still):
+                shutil.rmtree(folder)
+        paths = []
+        for path in map(Path, added.videos):
+            if path.suffix.lower() == ".zip":
+                folder = Path(tempfile.mkdtemp(dir=extracted), path.stem)
+                tasks.extract_videos(path, folder, wanted=None)
+                path = folder
+            paths.append(path)
+        batches.unpacked = added.videos, paths
+    videos = batches.unpacked[1]
     if added.table is None:
         return tasks.batch_of_files(videos, added.prompt)
     label_range = RANGES[added.label_range] if added.label_range else None
     return tasks.read_batch(added.table, videos, prompt=added.prompt or None, label_range=label_range)
-
-
-def _unpacked(visitor: Session, videos: tuple[str, ...]) -> list[Path]:
-    """`videos` with a folder in place of each zip; zips are not opened anew as the table and the prompt change."""
-    batches = visitor.batch
-    if batches.unpacked is None or batches.unpacked[0] != videos:
-        batches.unpacked = None
-        _clear_extracted(visitor)
-        paths = []
-        for path in map(Path, videos):
-            if path.suffix.lower() == ".zip":
-                folder = Path(tempfile.mkdtemp(dir=visitor.folder / EXTRACTED), path.stem)
-                tasks.extract_videos(path, folder, wanted=None)
-                path = folder
-            paths.append(path)
-        batches.unpacked = videos, paths
-    return batches.unpacked[1]
-
-
-def _clear_extracted(visitor: Session) -> None:
-    """Of what came out of zips, keep only what a batch has still to score."""
-    (visitor.folder / EXTRACTED).mkdir(exist_ok=True)
-    batch = visitor.batch.last
-    rows = batch.table.rows if batch is not None and batch.num_left else ()
-    for folder in (visitor.folder / EXTRACTED).iterdir():
-        if not any(row.video is not None and row.video.is_relative_to(folder) for row in rows):
-            shutil.rmtree(folder)
-
-
-def _chart(summary: BatchSummary) -> gr.Plot:
-    groups = [(group.name, group.means, group.standard_errors) for group in summary.generators if group.means]
-    return gr.Plot(leaderboard_chart(groups), visible=True) if groups else gr.Plot(visible=False)
-
-
-def _metrics(summary: BatchSummary) -> gr.HTML:
-    if summary.evaluation is None:
-        return gr.HTML(visible=False)
-    table = render.metrics_table(summary.evaluation, verdict(summary.evaluation))
-    return gr.HTML(fragments.METRICS_TITLE + table, visible=True)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from math import isnan
+from operator import add, sub
 from pathlib import Path
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from vjepa_demo.config import ACR_WORDS, COMPARED_LETTERS, DIMENSIONS, SCORE_MAX, SCORE_MIN
-from vjepa_demo.schema import VideoScores
+from vjepa_demo.schema import GroupScores, RecordSummary, TrainingResult, VideoScores
 
 LINE, FILL = "#f97316", "rgba(249, 115, 22, 0.25)"
 SECOND_LINE = "#0ea5e9"
@@ -31,26 +33,13 @@ NAME_CHARACTERS = 28  # of a video in a legend, of a generator beside its dot
 
 def radar_chart(result: VideoScores) -> go.Figure:
     """The five scores of `result` on five axes, each from 1 (Bad, the centre) to 5 (Excellent, the rim)."""
-    values = [result.scores[name] for name in DIMENSIONS]
     labels = [
-        f"{name}<br>" + (NOT_MEANINGFUL if name in result.doubts else f"<b>{value:.2f}</b>")
-        for name, value in zip(DIMENSIONS, values, strict=True)
+        f"{name}<br>" + (NOT_MEANINGFUL if name in result.doubts else f"<b>{result.scores[name]:.2f}</b>")
+        for name in DIMENSIONS
     ]
-    marks = ["circle-open" if name in result.doubts else "circle" for name in DIMENSIONS]
-    figure = go.Figure(
-        go.Scatterpolar(
-            r=[*values, values[0]],  # back to the first point: the outline closes
-            theta=[*labels, labels[0]],
-            name=result.model,
-            mode="lines+markers",
-            fill="toself",
-            fillcolor=FILL,
-            line={"color": LINE, "width": 2.5},
-            marker={"color": LINE, "size": 7, "symbol": [*marks, marks[0]]},
-            hovertemplate="%{theta}<extra></extra>",
-        )
-    )
-    return _radar(figure, height=CHART_HEIGHT)
+    outline = _outline(result, labels, LINE, "circle")
+    outline.update(name=result.model, fill="toself", fillcolor=FILL, hovertemplate="%{theta}<extra></extra>")
+    return _radar(go.Figure(outline), height=CHART_HEIGHT)
 
 
 def comparison_chart(results: Sequence[VideoScores], *, places: Sequence[int] | None = None) -> go.Figure:
@@ -62,20 +51,26 @@ def comparison_chart(results: Sequence[VideoScores], *, places: Sequence[int] | 
     doubtful = {name for result in results for name in result.doubts}
     axes = [f"{name}<br>{NOT_MEANINGFUL}" if name in doubtful else name for name in DIMENSIONS]
     for place, result in zip(places or range(len(results)), results, strict=True):
-        values = [result.scores[name] for name in DIMENSIONS]
-        colour, mark = CLIP_COLOURS[place], CLIP_MARKS[place]
-        marks = [f"{mark}-open" if name in result.doubts else mark for name in DIMENSIONS]
-        figure.add_scatterpolar(
-            r=[*values, values[0]],
-            theta=[*axes, axes[0]],
-            name=f"{COMPARED_LETTERS[place]} · {_shortened(Path(result.video).name)}",
-            mode="lines+markers",
-            line={"color": colour, "width": 2.5, "dash": CLIP_DASHES[place]},
-            marker={"color": colour, "size": 7, "symbol": [*marks, marks[0]]},
-            hovertemplate="%{theta} %{r:.2f}<extra>%{fullData.name}</extra>",
-        )
+        outline = _outline(result, axes, CLIP_COLOURS[place], CLIP_MARKS[place])
+        outline.line.dash = CLIP_DASHES[place]
+        outline.name = f"{COMPARED_LETTERS[place]} · {_shortened(Path(result.video).name)}"
+        outline.hovertemplate = "%{theta} %{r:.2f}<extra>%{fullData.name}</extra>"
+        figure.add_trace(outline)
     figure.update_layout(legend={"orientation": "h", "x": 0.5, "xanchor": "center", "y": -0.12, "itemwidth": 40})
     return _radar(figure, height=CHART_HEIGHT + 40, showlegend=True)
+
+
+def _outline(result: VideoScores, axes: Sequence[str], colour: str, mark: str) -> go.Scatterpolar:
+    """The scores on `axes` as a closed line, so with the first of them again at the end; doubtful ones are hollow."""
+    values = [result.scores[name] for name in DIMENSIONS]
+    marks = [f"{mark}-open" if name in result.doubts else mark for name in DIMENSIONS]
+    return go.Scatterpolar(
+        r=[*values, values[0]],
+        theta=[*axes, axes[0]],
+        mode="lines+markers",
+        line={"color": colour, "width": 2.5},
+        marker={"color": colour, "size": 7, "symbol": [*marks, marks[0]]},
+    )
 
 
 def _radar(figure: go.Figure, *, height: int, showlegend: bool = False) -> go.Figure:
@@ -108,13 +103,14 @@ def without_tags(text: str) -> str:
     return text.replace("<", "‹").replace(">", "›")
 
 
-def label_histograms(summary: Sequence[tuple[str, Sequence[int]]]) -> go.Figure:
-    """How the labels are spread: a small histogram from 1 to 5 for each (dimension, counts) of `summary`."""
-    figure = make_subplots(1, max(1, len(summary)), subplot_titles=[name for name, _ in summary], shared_yaxes=True)
-    for column, (name, counts) in enumerate(summary, start=1):
-        width = (SCORE_MAX - SCORE_MIN) / len(counts)
-        centres = [SCORE_MIN + (index + 0.5) * width for index in range(len(counts))]
-        bars = go.Bar(x=centres, y=list(counts), width=width * 0.92, marker_color=LINE, name=name)
+def label_histograms(summary: RecordSummary) -> go.Figure:
+    """How the labels are spread: a small histogram from 1 to 5 for each dimension."""
+    names = [each.dimension for each in summary.dimensions]
+    figure = make_subplots(1, max(1, len(names)), subplot_titles=names, shared_yaxes=True)
+    for column, each in enumerate(summary.dimensions, start=1):
+        width = (SCORE_MAX - SCORE_MIN) / len(each.histogram)
+        centres = [SCORE_MIN + (index + 0.5) * width for index in range(len(each.histogram))]
+        bars = go.Bar(x=centres, y=each.histogram, width=width * 0.92, marker_color=LINE, name=each.dimension)
         figure.add_trace(bars, row=1, col=column)
     figure.update_xaxes(range=[SCORE_MIN, SCORE_MAX], dtick=1)
     return _plain(figure, height=190)
@@ -139,15 +135,24 @@ def training_curves(epochs: Sequence[tuple[int, float | None, float | None, floa
     return _plain(figure, height=320, showlegend=True)
 
 
-def prediction_scatter(points: Sequence[tuple[str, Sequence[float], Sequence[float]]]) -> go.Figure:
-    """Predicted against labelled scores, a panel for each (dimension, labels, predictions); the line is agreement."""
-    figure = make_subplots(1, max(1, len(points)), subplot_titles=[name for name, *_ in points], shared_yaxes=True)
-    for column, (name, labels, predictions) in enumerate(points, start=1):
-        ends = [SCORE_MIN, SCORE_MAX]
+def prediction_scatter(result: TrainingResult) -> go.Figure | None:
+    """Predicted against labelled scores, a panel for each dimension with labels; the line is agreement.
+
+    None without a validation set.
+    """
+    points: dict[str, list[tuple[float, float]]] = {}  # (label, prediction)
+    for labels, predictions in zip(result.labels, result.predictions, strict=True):
+        for name, label, prediction in zip(DIMENSIONS, labels, predictions, strict=True):
+            if not isnan(label):  # else the clip has no label for it
+                points.setdefault(name, []).append((label, prediction))
+    if not points:
+        return None
+    names = [name for name in DIMENSIONS if name in points]
+    figure = make_subplots(1, len(names), subplot_titles=names, shared_yaxes=True)
+    for column, name in enumerate(names, start=1):
+        ends, (x, y) = [SCORE_MIN, SCORE_MAX], zip(*points[name], strict=True)
         line = go.Scatter(x=ends, y=ends, mode="lines", line={"color": NEUTRAL, "dash": "dot"}, hoverinfo="skip")
-        dots = go.Scatter(
-            x=list(labels), y=list(predictions), mode="markers", name=name, marker={"color": LINE, "size": 7}
-        )
+        dots = go.Scatter(x=x, y=y, mode="markers", name=name, marker={"color": LINE, "size": 7})
         figure.add_traces([line, dots], rows=[1, 1], cols=[column, column])
         figure.update_xaxes(title_text="label", row=1, col=column)
     figure.update_xaxes(range=[SCORE_MIN - 0.1, SCORE_MAX + 0.1], dtick=1)
@@ -156,49 +161,43 @@ def prediction_scatter(points: Sequence[tuple[str, Sequence[float], Sequence[flo
     return _plain(figure, height=280)
 
 
-def leaderboard_chart(
-    groups: Sequence[tuple[str, Mapping[str, float], Mapping[str, float | None]]], *, dimension: str = "Overall"
-) -> go.Figure:
-    """The mean score of each group in `dimension`: a dot each, the first on top, with a bar of one standard error.
-
-    `groups` holds (name, means, standard errors) by dimension; a group without a mean is left out. The axis shows the
-    part of the scale where the groups are, which is at least one point wide.
+def leaderboard_chart(groups: Sequence[GroupScores]) -> go.Figure:
+    """The mean Overall score of each group, which has one: a dot each, the first on top, with a bar of one standard
+    error. The axis shows the part of the scale where the bars are, which is at least one point wide.
     """
-    rows = [(name, means[dimension], errors.get(dimension)) for name, means, errors in groups if dimension in means]
-    places = list(range(len(rows)))
+    names = [_shortened(group.name) for group in groups]
+    means = [group.means["Overall"] for group in groups]
+    errors = [group.standard_errors["Overall"] for group in groups]
+    bars = [error or 0.0 for error in errors]
+    places = list(range(len(groups)))
     figure = go.Figure(
         go.Scatter(
-            x=[mean for _, mean, _ in rows],
+            x=means,
             y=places,
-            mode="markers+text" if len(rows) <= MOST_LABELLED else "markers",
-            text=[f"{mean:.2f}" for _, mean, _ in rows],
+            mode="markers+text" if len(groups) <= MOST_LABELLED else "markers",
+            text=[f"{mean:.2f}" for mean in means],
             textposition="top center",
-            error_x={"array": [error or 0.0 for *_, error in rows], "color": LINE, "thickness": 1.5, "width": 4},
+            error_x={"array": bars, "color": LINE, "thickness": 1.5, "width": 4},
             marker={"color": LINE, "size": 10},
-            customdata=[[_shortened(name), "" if error is None else f" ± {error:.2f}"] for name, _, error in rows],
+            customdata=[
+                [name, "" if error is None else f" ± {error:.2f}"] for name, error in zip(names, errors, strict=True)
+            ],
             hovertemplate="%{customdata[0]}: %{x:.2f}%{customdata[1]}<extra></extra>",
         )
     )
-    _plain(figure, height=100 + LEADERBOARD_ROW * max(1, len(rows)))
-    figure.update_xaxes(title_text=f"{dimension} ± standard error", dtick=0.5, range=_part_of_scale(rows))
+    _plain(figure, height=100 + LEADERBOARD_ROW * len(groups))
+    low, high = min(map(sub, means, bars)), max(map(add, means, bars))
+    room = max(0.1, (1 - (high - low)) / 2)
+    low = max(SCORE_MIN - 0.1, min(low - room, SCORE_MAX - 1))
+    high = min(SCORE_MAX + 0.1, max(high + room, SCORE_MIN + 1))
+    figure.update_xaxes(title_text="Overall ± standard error", dtick=0.5, range=[low, high])
     figure.update_yaxes(
         tickvals=places,
-        ticktext=[_shortened(name) for name, *_ in rows],
-        range=[len(rows) - 0.4, -0.7],  # the first on top, with room for its number
+        ticktext=names,
+        range=[len(groups) - 0.4, -0.7],  # the first on top, with room for its number
         automargin=True,
     )
     return figure.update_layout(margin={"t": 10})
-
-
-def _part_of_scale(rows: Sequence[tuple[str, float, float | None]]) -> list[float]:
-    """Where the bars are, with some room, at least one point of the scale and never more than it."""
-    if not rows:
-        return [SCORE_MIN, SCORE_MAX]
-    low = min(mean - (error or 0) for _, mean, error in rows)
-    high = max(mean + (error or 0) for _, mean, error in rows)
-    room = max(0.1, (1 - (high - low)) / 2)
-    low = max(SCORE_MIN - 0.1, min(low - room, SCORE_MAX - 1))
-    return [low, min(SCORE_MAX + 0.1, max(high + room, SCORE_MIN + 1))]
 
 
 def _plain(figure: go.Figure, *, height: int, showlegend: bool = False) -> go.Figure:

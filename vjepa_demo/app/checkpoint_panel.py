@@ -98,15 +98,14 @@ def add_loader(session: gr.State, model: gr.Dropdown, tabs: gr.Tabs) -> None:
         button = gr.Button("Use it", size="sm", elem_id="checkpoint-button")
         state = gr.HTML(elem_id="checkpoint-state")
 
-    def choose_zip(visitor: Session, zip_path: str) -> tuple[gr.Dropdown, gr.Tabs, str]:
-        return _chosen(visitor, use_zip(visitor, zip_path))
-
-    def choose_hub(visitor: Session, repo_id: str | None) -> tuple[gr.Dropdown, gr.Tabs, str]:
-        return _chosen(visitor, use_hub(visitor, repo_id or ""))
-
-    outputs = [model, tabs, state]
-    archive.upload(choose_zip, [session, archive], outputs, show_progress_on=state, **LOADING)
-    gr.on([button.click, name.submit], choose_hub, [session, name], outputs, show_progress_on=state, **LOADING)
+    told: dict[str, Any] = {"outputs": [model, tabs, state], "show_progress_on": state, **LOADING}
+    archive.upload(lambda visitor, path: _chosen(visitor, use_zip(visitor, path)), [session, archive], **told)
+    gr.on(
+        [button.click, name.submit],
+        lambda visitor, repo_id: _chosen(visitor, use_hub(visitor, repo_id or "")),
+        [session, name],
+        **told,
+    )
 
 
 def add_use(session: gr.State, button: gr.Button, model: gr.Dropdown, tabs: gr.Tabs) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -28,18 +28,6 @@ class Clip:
     error: str | None = None
     model: str | None = None
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
-
-    def has_scores_of(self, prompt: str, model: str) -> bool:
-        """Whether its scores are those with this prompt, by this model choice."""
-        if self.result is None:
-            return False
-        return self.result.prompt == prompt.strip() and (self.model or self.result.model) == model
-
-    def with_outcome(self, outcome: Outcome, model: str) -> Clip:
-        """The clip with what scoring with the model choice `model` gave."""
-        if isinstance(outcome, str):
-            return replace(self, result=None, error=outcome, model=model)
-        return replace(self, result=outcome, error=None, model=model, sha256=outcome.sha256)
 
 
 @dataclass(frozen=True)
@@ -86,18 +74,21 @@ class Board:
 
     def is_stale(self, model: str) -> bool:
         """Whether a clip has no scores yet, or scores for another prompt or of another model than are chosen now."""
-        return any(
-            clip.error is None and not clip.has_scores_of(prompt, model)
-            for clip, prompt in zip(self.clips, self.prompts, strict=True)
-        )
+        for clip, prompt in zip(self.clips, self.prompts, strict=True):
+            if clip.result is None:
+                if clip.error is None:
+                    return True
+            elif (clip.result.prompt, clip.model or clip.result.model) != (prompt.strip(), model):
+                return True
+        return False
 
-    def with_clip(self, path: Path, prompt: str = "", *, name: str | None = None) -> Board:
+    def with_clip(self, path: Path, prompt: str = "") -> Board:
         """The board with one more clip, at the right. A `prompt` that differs from the shared one gives each its own.
 
         Where each has its own, a clip that comes without a prompt has none: nobody would notice another clip's prompt.
         """
         index = len(self.clips)
-        board = replace(self, clips=(*self.clips, Clip(name or path.name, path)))._with_own(index, "")
+        board = replace(self, clips=(*self.clips, Clip(path.name, path)))._with_own(index, "")
         if self.each:
             return board._with_own(index, prompt)
         if not prompt or prompt == self.shared:
@@ -158,8 +149,15 @@ class Board:
     def with_outcomes(self, outcomes: Mapping[str, Outcome], *, model: str) -> Board:
         """The board with what scoring with the model choice `model` gave, by the clips' keys. Clips that were moved or
         removed meanwhile stay so."""
-        scored = (clip.with_outcome(outcomes[clip.key], model) if clip.key in outcomes else clip for clip in self.clips)
-        return replace(self, clips=tuple(scored))
+        clips = []
+        for clip in self.clips:
+            outcome = outcomes.get(clip.key)
+            if isinstance(outcome, str):
+                clip = replace(clip, result=None, error=outcome, model=model)
+            elif outcome is not None:
+                clip = replace(clip, result=outcome, error=None, model=model, sha256=outcome.sha256)
+            clips.append(clip)
+        return replace(self, clips=tuple(clips))
 
 
 def board_of(comparison: Comparison) -> Board:
@@ -168,7 +166,7 @@ def board_of(comparison: Comparison) -> Board:
     clips = tuple(
         Clip(Path(result.video).name, None, sha256=result.sha256, result=result) for result in comparison.results
     )
+    board = Board(clips, shared=prompts[0])
     if len(set(prompts)) == 1:
-        return Board(clips, shared=prompts[0])
-    own: Sequence[str] = [*prompts, *[""] * (MAX_COMPARED - len(prompts))]
-    return Board(clips, shared=prompts[0], each=True, own=tuple(own))
+        return board
+    return replace(board, each=True, own=(*prompts, *board.own[len(prompts) :]))

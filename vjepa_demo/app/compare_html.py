@@ -119,34 +119,32 @@ def comparison_heading(comparison: Comparison) -> str:
 def table(board: Board, comparison: Comparison) -> str:
     """A row a dimension, a column a clip: the score, its difference to the first clip, and a star at the best."""
     of_their_own = len({result.prompt for result in comparison.results}) > 1
-    heads = []
+    heads = ""
     for index, result in zip(board.scored, comparison.results, strict=True):
         name, prompt = escape(Path(result.video).name), escape(result.prompt)
         own = f'<small class="own" title="{prompt}">“{marked_prompt(result)}”</small>' if of_their_own else ""
-        heads.append(
+        heads += (
             f'<th scope="col" style="--clip:{CLIP_COLOURS[index]}"><span class="letter">{COMPARED_LETTERS[index]}'
             f'</span><span class="name" title="{name}">{name}</span>{own}</th>'
         )
+    star = '<span class="star" title="best"><span aria-hidden="true">★</span><i>best</i></span>'
+    rows, shown = "", list(zip(comparison.results, comparison.shown_differences, strict=True))
+    for name in DIMENSIONS:
+        kind, doubt = ("doubtful", "<small>not meaningful</small>") if name in comparison.doubts else ("sure", "")
+        rows += f'<tr class="{kind}"><th scope="row">{name}{doubt}</th>'
+        for index, (result, differences) in enumerate(shown):
+            is_best = index in comparison.best[name]
+            rows += (
+                f'<td class="{"best" * is_best}" data-dimension="{name}"><span class="value">'
+                f"{result.scores[name]:.2f}</span>{star * is_best}"
+                f'<small class="difference">{signed(differences[name]) if index else ""}</small></td>'
+            )
+        rows += "</tr>"
     return (
         '<table class="scores compared"><caption>Scores from 1 (Bad) to 5 (Excellent), and below each its difference '
         f'to {COMPARED_LETTERS[board.scored[0]]}. <span aria-hidden="true">★</span> marks the best of a row, after '
-        f"rounding.</caption><thead><tr><th></th>{''.join(heads)}</tr></thead>"
-        f"<tbody>{''.join(_row(name, comparison) for name in DIMENSIONS)}</tbody></table>"
+        f"rounding.</caption><thead><tr><th></th>{heads}</tr></thead><tbody>{rows}</tbody></table>"
     )
-
-
-def _row(name: str, comparison: Comparison) -> str:
-    cells = []
-    for index, (result, differences) in enumerate(zip(comparison.results, comparison.shown_differences, strict=True)):
-        is_best = index in comparison.best[name]
-        star = '<span class="star" title="best"><span aria-hidden="true">★</span><i>best</i></span>' if is_best else ""
-        difference = signed(differences[name]) if index else ""
-        cells.append(
-            f'<td class="{"best" if is_best else ""}" data-dimension="{name}"><span class="value">'
-            f'{result.scores[name]:.2f}</span>{star}<small class="difference">{difference}</small></td>'
-        )
-    kind, doubt = ("doubtful", "<small>not meaningful</small>") if name in comparison.doubts else ("sure", "")
-    return f'<tr class="{kind}"><th scope="row">{name}{doubt}</th>{"".join(cells)}</tr>'
 
 
 def signed(difference: float) -> str:
@@ -185,9 +183,13 @@ def exports(comparison: Comparison) -> str:
             ("json", "The scores for programs; this tab can open the file again"),
         )
     )
+    prompts = {result.prompt for result in comparison.results}
+    of = f" · “{comparison.results[0].prompt}”" if len(prompts) == 1 else ""
+    loses = ", which does not beat the no-video baseline" if comparison.trained_on.beats_baseline is False else ""
     data = {
         "name": file_name(comparison),
-        "title": _title(comparison),
+        # Above the chart: a score is never shown without the model that gave it.
+        "title": without_tags(f"Scored by {comparison.model}{loses}{of}"),
         "csv": as_csv(comparison),
         "json": json.dumps(comparison.to_dict(), indent=2, ensure_ascii=False) + "\n",
     }
@@ -200,17 +202,6 @@ def file_name(comparison: Comparison) -> str:
     names = [Path(result.video).stem for result in comparison.results]
     words = re.sub(r"[^\w]+", "-", "-".join(["comparison", *names])).strip("-_")
     return words[:FILE_NAME_CHARACTERS].rstrip("-_")
-
-
-def _title(comparison: Comparison) -> str:
-    """What the picture says above the chart: a score is never shown without the model that gave it.
-
-    It is plain text for plotly, as the names in the chart are.
-    """
-    prompts = {result.prompt for result in comparison.results}
-    of = f" · “{comparison.results[0].prompt}”" if len(prompts) == 1 else ""
-    loses = ", which does not beat the no-video baseline" if comparison.trained_on.beats_baseline is False else ""
-    return without_tags(f"Scored by {comparison.model}{loses}{of}")
 
 
 def as_csv(comparison: Comparison) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from vjepa_demo.app.data_inputs import (
 from vjepa_demo.app.events import AT_ONCE, TOLD, Values, shown_errors
 from vjepa_demo.app.session import Checked, Session
 from vjepa_demo.app.turns import TRAININGS
-from vjepa_demo.config import DIMENSIONS, VISITOR_DATASET_BYTES, Scope, TrainConfig, model_presets
+from vjepa_demo.config import VISITOR_DATASET_BYTES, Scope, TrainConfig, model_presets
 from vjepa_demo.schema import (
     EncodingReport,
     EpochReport,
@@ -35,7 +35,6 @@ from vjepa_demo.schema import (
     RecordSet,
     SplitReport,
     StartReport,
-    TrainingReport,
     TrainingResult,
     summarise,
 )
@@ -52,7 +51,6 @@ LABELLERS: list[tuple[str, LabelSource]] = [
     ("a program", "procedural"),
 ]
 EXTRACTED, FETCHED = "videos", "hub"  # in the session's folder: what came out of a zip, and from the Hub
-NOTHING = "Add labels and videos, or use the sample data set."
 WAITING = "Waiting for its turn: one model learns at a time"
 TRAINING: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "training", "api_visibility": "private"}
 CHECKING: dict[str, Any] = {"concurrency_limit": 2, "api_visibility": "private"}
@@ -67,9 +65,7 @@ class FinetuneTab:
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=320):
                 add_sign_in()
-                self._add_data()
-                self._add_settings(default_model)
-                self._add_buttons()
+                self._add_inputs()
                 add_loader(session, model, tabs)
             with gr.Column(scale=3, min_width=320):
                 self._add_results()
@@ -77,7 +73,7 @@ class FinetuneTab:
         self._wire_training()
         add_use(session, self.use, model, tabs)
 
-    def _add_data(self) -> None:
+    def _add_inputs(self) -> None:
         self.labels = add_table_file("Labels (CSV or TSV)", "labels")
         self.videos = add_video_files("label-videos")
         with gr.Row(equal_height=True):
@@ -91,12 +87,9 @@ class FinetuneTab:
             self.hub_load = gr.Button("Load", size="sm", min_width=80, elem_id="hub-load")
         self.sample = gr.Button("Use the sample data set", size="sm", elem_id="sample-button")
         self.labeller = gr.Radio(LABELLERS, value="undeclared", label="Who gave these labels?", elem_id="labeller")
-
-    def _add_settings(self, default_model: str) -> None:
         defaults = TrainConfig()
         with gr.Accordion("Settings", open=False):
-            presets = [preset.name for preset in model_presets().values()]
-            self.base = gr.Dropdown(presets, value=default_model, label="Start from")
+            self.base = gr.Dropdown(list(model_presets()), value=self._default_model, label="Start from")
             self.scope = gr.Radio(SCOPES, value=defaults.scope, label="What learns", elem_id="scope")
             self.epochs = gr.Slider(1, 100, value=defaults.epochs, step=1, label="Epochs")
             self.rate = gr.Number(defaults.learning_rate, label="Base learning rate", minimum=1e-7, maximum=0.1)
@@ -105,12 +98,10 @@ class FinetuneTab:
             )
             self.seed = gr.Number(defaults.seed, label="Random seed for split and order", precision=0, minimum=0)
             self.label_range = add_label_range("label-range")
-
-    def _add_buttons(self) -> None:
         with gr.Row():
             self.start = gr.Button("Start training", variant="primary", interactive=False, elem_id="start-button")
             self.stop = gr.Button("Stop, keep the best", interactive=False, elem_id="stop-button")
-        self.hint = gr.HTML(render.hint(NOTHING), elem_id="train-hint")
+        self.hint = gr.HTML(render.hint("Add labels and videos, or use the sample data set."), elem_id="train-hint")
 
     def _add_results(self) -> None:
         self.check = gr.HTML(render.EMPTY_TRAINING, elem_id="check")
@@ -130,22 +121,12 @@ class FinetuneTab:
     def _wire_check(self) -> None:
         shown = [self.check, self.histograms, self.start, self.hint, self.labeller]
         uploads = (self.labels, self.videos, self.label_range)
-        gr.on(
-            [each.change for each in uploads],
-            self.check_uploads,
-            {self.session, *uploads},
-            shown,
-            trigger_mode="always_last",
-            **CHECKING,
-        )
+        changes = [each.change for each in uploads]
+        given = {self.session, *uploads}
+        gr.on(changes, self.check_uploads, given, shown, trigger_mode="always_last", **CHECKING)
         self.sample.click(self.check_sample, {self.session}, shown, **CHECKING)
-        gr.on(
-            [self.hub_load.click, self.hub_name.submit],
-            self.check_hub,
-            {self.session, self.hub_name, self.label_range},
-            shown,
-            **CHECKING,
-        )
+        named = {self.session, self.hub_name, self.label_range}
+        gr.on([self.hub_load.click, self.hub_name.submit], self.check_hub, named, shown, **CHECKING)
 
     def check_uploads(
         self,
@@ -210,7 +191,7 @@ class FinetuneTab:
         shown = {self.check: render.check_report(summary, records)} | labeller
         if not records.records:
             return shown | {self.histograms: gr.Plot(visible=False), **self._ready(False, "No row can be used.")}
-        figure = label_histograms([(each.dimension, each.histogram) for each in summary.dimensions])
+        figure = label_histograms(summary)
         ready = self._ready(True, f"{counted(summary.num_used, 'clip')} will be used.")
         return shown | {self.histograms: gr.Plot(figure, visible=True), **ready}
 
@@ -269,28 +250,42 @@ class FinetuneTab:
 
     def train(self, values: Values) -> Iterator[Values]:
         """Live status and curves while it learns, then the results."""
-        visitor = values[self.session]
+        visitor: Session = values[self.session]
+        training = visitor.training
         points: list[Point] = []
         with shown_errors(), visitor.deleted_if_closed(), TRAININGS.turn():
             settings = (self.epochs, self.rate, self.validation, self.seed)
             config = train_config(values[self.scope] or "head", *(values[each] for each in settings))
             loading = render.status("Loading the model", None, None)
             yield {self.status: loading, self.curves: gr.Plot(visible=False), self.panel: gr.Column(visible=False)}
-            for report in _reports(
-                visitor, values[self.base] or self._default_model, config, values[self.labeller] or "undeclared"
+            if training.run.should_stop():
+                raise RecordError("stopped before it began: nothing was learned, nothing was saved")
+            if training.records is None:
+                raise RecordError("nothing to train on: add labels and videos, or use the sample data set")
+            declared: LabelSource = values[self.labeller] or "undeclared"
+            for report in tasks.fine_tune(
+                values[self.base] or self._default_model,
+                training.records,
+                config,
+                visitor.new_run(),
+                description=training.description,
+                kind=declared if training.kind == "undeclared" else training.kind,
+                should_stop=training.run.should_stop,
             ):
-                yield self._told(visitor, report, points)
+                if isinstance(report, TrainingResult):
+                    yield self._finished(visitor, report)
+                else:
+                    yield self._told(report, points)
 
-    def _told(self, visitor: Session, report: TrainingReport, points: list[Point]) -> Values:
-        if isinstance(report, TrainingResult):
-            return self._finished(visitor, report)
+    def _told(self, report: SplitReport | EncodingReport | StartReport | EpochReport, points: list[Point]) -> Values:
+        """How far the run is. `points` gets what the curves show."""
         share, seconds_left, shown = None, None, {}
+        warnings: Sequence[str] = ()
         if isinstance(report, SplitReport):
-            _warn(report.warnings)
+            warnings = report.warnings
         elif isinstance(report, EncodingReport):
             share, seconds_left = report.done / report.total, report.seconds_left
-            if report.done == report.total:
-                _warn(encoding_notes(report))
+            warnings = encoding_notes(report) if report.done == report.total else ()
         elif isinstance(report, StartReport):
             points.append((0, None, report.validation_loss, report.validation.vquala_score.value))
         elif isinstance(report, EpochReport):
@@ -298,6 +293,8 @@ class FinetuneTab:
             score = None if report.validation is None else report.validation.vquala_score.value
             points.append((report.epoch, report.loss, report.validation_loss, score))
             shown = {self.curves: gr.Plot(training_curves(points), visible=True)}
+        for sentence in warnings:
+            gr.Warning(escape(sentence))
         return {self.status: render.status(progress_line(report), share, seconds_left), **shown}
 
     def _finished(self, visitor: Session, result: TrainingResult) -> Values:
@@ -308,11 +305,12 @@ class FinetuneTab:
         said = [meaning(result)]
         if trained_on.beats_baseline is False:
             said.append(caution(trained_on, after_verdict=True))
+        scatter = prediction_scatter(result)
         return {
             self.status: render.status(text, 1.0, None),
             self.panel: gr.Column(visible=True),
             self.metrics: render.metrics_table(result.evaluation, " ".join(said)),
-            self.scatter: _scatter(result),
+            self.scatter: gr.Plot(visible=False) if scatter is None else gr.Plot(scatter, visible=True),
             self.download: gr.DownloadButton(value=str(archive)),
         }
 
@@ -365,39 +363,3 @@ def _read(visitor: Session, checked: Checked, progress: gr.Progress) -> RecordSe
                 shutil.rmtree(each, ignore_errors=True)
     assert records is not None  # a check ends with its records
     return records
-
-
-def _reports(visitor: Session, model: str, config: TrainConfig, labeller: LabelSource) -> Iterator[TrainingReport]:
-    training = visitor.training
-    if training.run.should_stop():
-        raise RecordError("stopped before it began: nothing was learned, nothing was saved")
-    if training.records is None:
-        raise RecordError("nothing to train on: add labels and videos, or use the sample data set")
-    return tasks.fine_tune(
-        model,
-        training.records,
-        config,
-        visitor.new_run(),
-        description=training.description,
-        kind=labeller if training.kind == "undeclared" else training.kind,
-        should_stop=training.run.should_stop,
-    )
-
-
-def _warn(sentences: list[str] | tuple[str, ...]) -> None:
-    for sentence in sentences:
-        gr.Warning(escape(sentence))
-
-
-def _scatter(result: TrainingResult) -> gr.Plot:
-    """Predicted against labelled scores, a panel for each dimension with labels; nothing without a validation set."""
-    points = []
-    for index, name in enumerate(DIMENSIONS):
-        pairs = [
-            (labels[index], predictions[index])
-            for labels, predictions in zip(result.labels, result.predictions, strict=True)
-            if labels[index] == labels[index]  # NaN: not labelled
-        ]
-        if pairs:
-            points.append((name, [label for label, _ in pairs], [prediction for _, prediction in pairs]))
-    return gr.Plot(prediction_scatter(points), visible=True) if points else gr.Plot(visible=False)

@@ -38,11 +38,6 @@ EMPTY_TRAINING = (
 SHOWN_PROBLEMS = 50
 
 
-def problem(text: str) -> str:
-    """Why there are no scores."""
-    return f'<div class="empty">No scores: {escape(text)}</div>'
-
-
 def hint(text: str) -> str:
     """A line under a button: why it cannot be pressed, or what it will do."""
     return f"<p>{escape(text)}</p>"
@@ -62,23 +57,21 @@ def header(title: str, model: str, state: str) -> str:
 
 def score_table(result: VideoScores) -> str:
     """A row a dimension: its score, the ACR word, and what it looks at, or why it means nothing here."""
-    rows = "".join(_score_row(name, score, result) for name, score in result.scores.items())
+    rows = ""
+    for name, score in result.scores.items():
+        percent = 100 * (score - SCORE_MIN) / (SCORE_MAX - SCORE_MIN)
+        doubt = result.doubts.get(name)
+        meaning = f"not meaningful here: {WHY_DOUBTFUL[doubt]}" if doubt else DIMENSION_MEANINGS[name]
+        if name == "Overall" and result.unknown_words:
+            meaning += "; the prompt moves it too"
+        word = verdict_word(score, name, result.doubts, result.trained_on)
+        rows += (
+            f"<tr class='{'doubtful' if doubt else 'sure'}'>"
+            f"<td>{name}<small>{meaning}</small></td>"
+            f'<td class="meter"><div><span style="width:{percent:.1f}%"></span></div></td>'
+            f'<td class="value" data-dimension="{name}">{score:.2f}</td><td>{word}</td></tr>'
+        )
     return f'<table class="scores"><tbody>{rows}</tbody></table>'
-
-
-def _score_row(name: str, score: float, result: VideoScores) -> str:
-    percent = 100 * (score - SCORE_MIN) / (SCORE_MAX - SCORE_MIN)
-    doubt = result.doubts.get(name)
-    meaning = f"not meaningful here: {WHY_DOUBTFUL[doubt]}" if doubt else DIMENSION_MEANINGS[name]
-    if name == "Overall" and result.unknown_words:
-        meaning += "; the prompt moves it too"
-    word = verdict_word(score, name, result.doubts, result.trained_on)
-    return (
-        f"<tr class='{'doubtful' if doubt else 'sure'}'>"
-        f"<td>{name}<small>{meaning}</small></td>"
-        f'<td class="meter"><div><span style="width:{percent:.1f}%"></span></div></td>'
-        f'<td class="value" data-dimension="{name}">{score:.2f}</td><td>{word}</td></tr>'
-    )
 
 
 def in_words(result: VideoScores) -> str:
@@ -155,13 +148,17 @@ def marked(prompt: str, unknown_words: Collection[str], model: str) -> str:
 
 
 def about_scores(result: VideoScores) -> str:
-    """How much of the clip was seen, what the model learned from and how well, and the seconds it took."""
+    """How much of the clip was seen, what the model learned from and how well, and the milliseconds of each step; a
+    video seen before costs none for decoding and encoding."""
     seen = counted(len(set(result.frame_seconds)), "frame")
     looks = f", and {counted(len(result.views) - 1, 'other view')}" if len(result.views) > 1 else ""
+    steps = " · ".join(f"{STEP_NAMES[step]} {1e3 * seconds:,.0f} ms" for step, seconds in result.seconds.items())
+    remembered = " (video remembered)" if result.seconds["video"] == 0 else ""
     return (
         '<div class="about-scores">'
         f"<p>The model saw {seen} of {result.duration_seconds:.1f} s{looks}. "
-        f"{escape(trust(result.model, result.trained_on))}</p><p>{times(result)}</p></div>"
+        f"{escape(trust(result.model, result.trained_on))}</p>"
+        f"<p>{1e3 * sum(result.seconds.values()):,.0f} ms: {steps}{remembered}</p></div>"
     )
 
 
@@ -188,14 +185,6 @@ def _pairs(values: Mapping[str, str]) -> str:
     """A table of names and values; nothing where there are none."""
     rows = "".join(f"<tr><td>{escape(what)}</td><td>{escape(value)}</td></tr>" for what, value in values.items())
     return f'<table class="scores"><tbody>{rows}</tbody></table>' if rows else ""
-
-
-def times(result: VideoScores) -> str:
-    """Seconds by step; a video seen before costs none for decoding and encoding."""
-    total = sum(result.seconds.values())
-    parts = " · ".join(f"{STEP_NAMES[step]} {1e3 * seconds:,.0f} ms" for step, seconds in result.seconds.items())
-    remembered = " (video remembered)" if result.seconds["video"] == 0 else ""
-    return f"{1e3 * total:,.0f} ms: {parts}{remembered}"
 
 
 # ---- fine-tuning -----------------------------------------------------------------------------------------------------
@@ -228,19 +217,16 @@ def status(text: str, share: float | None, seconds_left: float | None) -> str:
 
 def metrics_table(evaluation: Evaluation | None, sentence: str) -> str:
     """Metrics with standard errors and the no-video baseline's SROCC, a row a dimension; and what that means."""
+    said = f'<div class="about-scores"><p>{escape(sentence)}</p></div>'
     if evaluation is None:
-        return f'<div class="about-scores"><p>{escape(sentence)}</p></div>'
+        return said
     head = "".join(f"<th>{name}</th>" for name in ("", "clips", "SROCC", "PLCC", "KROCC", "RMSE", "no-video SROCC"))
-    rows = "".join(_metrics_row(evaluation, name) for name in evaluation.dimensions)
+    rows, baseline = "", evaluation.no_video_baseline
+    for name, metrics in evaluation.dimensions.items():
+        without = "" if baseline is None else baseline.dimensions[name].srocc
+        values = (name, metrics.n, metrics.srocc, metrics.plcc, metrics.krocc, metrics.rmse, without)
+        rows += f'<tr data-dimension="{name}">{"".join(f"<td>{value}</td>" for value in values)}</tr>'
     return (
         f'<div class="wide"><table class="scores metrics"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
-        f'</div><div class="about-scores"><p>{escape(sentence)}</p></div>'
+        f"</div>{said}"
     )
-
-
-def _metrics_row(evaluation: Evaluation, name: str) -> str:
-    metrics, baseline = evaluation.dimensions[name], evaluation.no_video_baseline
-    without = "" if baseline is None else str(baseline.dimensions[name].srocc)
-    values = (str(metrics.n), *map(str, (metrics.srocc, metrics.plcc, metrics.krocc, metrics.rmse)), without)
-    cells = "".join(f"<td>{value}</td>" for value in values)
-    return f'<tr data-dimension="{name}"><td>{name}</td>{cells}</tr>'

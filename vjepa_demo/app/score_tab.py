@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from vjepa_demo.app.history import add_history, file_of, panel, scored_clip
 from vjepa_demo.app.model_choice import add_model_choice, refusal
 from vjepa_demo.app.scoring import SCORING, STEPS, example_rows, scroll_to
 from vjepa_demo.app.session import ScoredClip, Session
-from vjepa_demo.schema import DemoError, VideoError, VideoScores
+from vjepa_demo.schema import DemoError, VideoError
 
 if TYPE_CHECKING:
     from vjepa_demo.tasks import Scorer
@@ -43,72 +43,72 @@ class ScoreTab:
         recheck: gr.HTML | None = None,
     ) -> None:
         """Fill the current tab. When `recheck` changes, the tab checks again whether the chosen model can score."""
-        self._load_scorer, self._session = load_scorer, session
+        self._load_scorer, self.session = load_scorer, session
         with gr.Row(equal_height=False, elem_id="score-row"):
             with gr.Column(scale=2, min_width=320, elem_id="inputs-column"):
-                self._add_inputs(default_model)
-            with gr.Column(scale=3, min_width=320, elem_id="results-column"):
-                self._add_results()
-        self._wire(recheck)
-
-    def _add_inputs(self, default_model: str) -> None:
-        self.video = gr.Video(label="Video", sources=["upload"], height=260, elem_id="video")
-        self.prompt = gr.Textbox(
-            label="Prompt", placeholder="The text the video was made from", lines=2, elem_id="prompt"
-        )
-        self.model = add_model_choice(default_model, "model")
-        self.button = gr.Button("Score", variant="primary", interactive=False, elem_id="score-button")
-        self.hint = gr.HTML(render.hint("Add a video and type its prompt."), elem_id="hint")
-        self.running = add_running()
-        self.examples = gr.Examples(
-            examples=example_rows(),
-            inputs=[self.video, self.prompt, gr.Textbox(label="Shows", visible=False)],
-            label="Examples: click one to score it",
-            elem_id="examples",
-            api_visibility="private",
-        )
-        self.history = add_history()
-
-    def _add_results(self) -> None:
-        self.empty = gr.HTML(render.EMPTY, elem_id="empty")
-        with gr.Column(visible=False, elem_id="results") as self.panel:
-            self.heading = gr.HTML(elem_id="heading")
-            self.radar = gr.Plot(label="Mean opinion scores", show_label=False, container=False, elem_id="radar")
-            self.table = gr.HTML(elem_id="score-table")
-            self.strip = gr.HTML(elem_id="strip")
-            self.about = gr.HTML(elem_id="about-scores")
-            self.compare = gr.Button("Compare with other clips", size="sm", elem_id="to-compare")
-            with gr.Accordion("About this model", open=False, elem_id="about-model"):
-                self.about_model = gr.HTML()
-            with gr.Accordion("JSON", open=False):
-                self.json = gr.Code(
-                    language="json", show_label=False, interactive=False, buttons=["copy"], elem_id="json"
+                self.video = gr.Video(label="Video", sources=["upload"], height=260, elem_id="video")
+                self.prompt = gr.Textbox(
+                    label="Prompt", placeholder="The text the video was made from", lines=2, elem_id="prompt"
                 )
+                self.model = add_model_choice(default_model, "model")
+                self.button = gr.Button("Score", variant="primary", interactive=False, elem_id="score-button")
+                self.hint = gr.HTML(render.hint("Add a video and type its prompt."), elem_id="hint")
+                self.running = add_running()
+                self.examples = gr.Examples(
+                    examples=example_rows(),
+                    inputs=[self.video, self.prompt, gr.Textbox(label="Shows", visible=False)],
+                    label="Examples: click one to score it",
+                    elem_id="examples",
+                    api_visibility="private",
+                )
+                self.history = add_history()
+            with gr.Column(scale=3, min_width=320, elem_id="results-column"):
+                self.empty = gr.HTML(render.EMPTY, elem_id="empty")
+                with gr.Column(visible=False, elem_id="results") as self.panel:
+                    self.heading = gr.HTML(elem_id="heading")
+                    self.radar = gr.Plot(
+                        label="Mean opinion scores", show_label=False, container=False, elem_id="radar"
+                    )
+                    self.table = gr.HTML(elem_id="score-table")
+                    self.strip = gr.HTML(elem_id="strip")
+                    self.about = gr.HTML(elem_id="about-scores")
+                    self.compare = gr.Button("Compare with other clips", size="sm", elem_id="to-compare")
+                    with gr.Accordion("About this model", open=False, elem_id="about-model"):
+                        self.about_model = gr.HTML()
+                    with gr.Accordion("JSON", open=False):
+                        self.json = gr.Code(
+                            language="json", show_label=False, interactive=False, buttons=["copy"], elem_id="json"
+                        )
         self._texts = [self.heading, self.table, self.strip, self.about, self.about_model, self.json]
         self._results = [self.empty, self.panel, self.radar, *self._texts]
-
-    # ---- events ------------------------------------------------------------------------------------------------------
+        self._wire(recheck)
 
     def _wire(self, recheck: gr.HTML | None) -> None:
         inputs: set[Any] = {self.video, self.prompt, self.model, self.running}
         changed = [each.change for each in (*inputs, recheck) if each is not None]
         keep_in_step(changed, self.readiness, inputs, [self.button, self.hint])
+        running: Values = {self.button: gr.Button(interactive=False), self.running: True}
         for trigger in (self.button.click, self.examples.load_input_event.then):
-            started = trigger(self._started, outputs=[self.button, self.running], **AT_ONCE)
+            started = trigger(lambda: running, outputs=[self.button, self.running], **AT_ONCE)
             scoring = started.then(
                 self.score,
-                {*inputs, self._session},
-                [self.button, self.history, *self._results],
+                {*inputs, self.session},
+                [self.history, *self._results],
                 api_visibility="private",
                 **SCORING,
             )
-            failed = scoring.failure(self._cleared, self._session, [self.history, *self._results], **AT_ONCE)
+            failed = scoring.failure(self._cleared, self.session, [self.history, *self._results], **AT_ONCE)
             for event in (started.then, scoring.success):
                 event(None, js=SHOW_RESULTS, api_visibility="private")
             for event in (scoring.success, failed.then):
-                event(self._finished, inputs, [self.button, self.hint, self.running], **AT_ONCE)
+                event(
+                    lambda values: self.readiness({**values, self.running: False}) | {self.running: False},
+                    inputs,
+                    [self.button, self.hint, self.running],
+                    **AT_ONCE,
+                )
         restored = self.history.show(
-            self.restore, self._session, [self.video, self.prompt, self.model, *self._results], **TOLD
+            self.restore, self.session, [self.video, self.prompt, self.model, *self._results], **TOLD
         )
         restored.success(None, js=SHOW_RESULTS, api_visibility="private")
 
@@ -126,27 +126,33 @@ class ScoreTab:
             self.hint: render.hint(missing or ("" if playable else UNPLAYABLE)),
         }
 
-    def _started(self) -> Values:
-        return {self.button: gr.Button(interactive=False), self.running: True}
-
     def score(
         self,
         values: Values,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio asks for it)
-    ) -> Iterator[Values]:
+    ) -> Values:
         """The scores of the clip, which the history then remembers."""
-        yield {self.button: gr.Button(interactive=False)}
-        visitor: Session = values[self._session]
+        visitor: Session = values[self.session]
         video, model = values[self.video], values[self.model]
+
+        def tell(step: str) -> None:
+            share, what = STEPS[step]
+            progress(share, desc=what)
+
         with shown_errors():
             try:
-                result = score_clip(visitor.or_else(self._load_scorer), video, values[self.prompt], model, progress)
+                if not video:
+                    raise VideoError("no video: add one first")
+                progress(0.0, desc=f"Loading {model}")
+                scorer = visitor.or_else(self._load_scorer)(model)
+                result = scorer.score(video, values[self.prompt], on_step=tell)
             except DemoError as error:
                 visitor.history.problem = str(error)
                 raise
-        clip = scored_clip(video, model, result)
+        # Named as the person named the file, not by where the server keeps it.
+        clip = scored_clip(video, model, replace(result, video=Path(video).name))
         visitor.history.remember(clip)
-        yield self._shown(clip) | {self.history: panel(visitor.history)}
+        return self._shown(clip) | {self.history: panel(visitor.history)}
 
     def restore(self, event: gr.EventData, visitor: Session) -> Values:
         """A clip of the history as it was when it was scored: its video, prompt, model and results."""
@@ -173,39 +179,11 @@ class ScoreTab:
     def _cleared(self, visitor: Session) -> Values:
         """No scores, and why; where nothing is known of that, what to do."""
         why, visitor.history.problem = visitor.history.problem, ""
-        told = gr.HTML(render.problem(why) if why else render.EMPTY, visible=True)
+        told = f'<div class="empty">No scores: {render.escape(why)}</div>' if why else render.EMPTY
         # The history keeps its value, but it is an output: so Gradio takes its mark of an error off it.
-        nothing: Values = dict.fromkeys(self._texts, "")
-        return {
-            **nothing,
+        return dict.fromkeys(self._texts, "") | {
             self.panel: gr.Column(visible=False),
             self.radar: None,
-            self.empty: told,
+            self.empty: gr.HTML(told, visible=True),
             self.history: gr.skip(),
         }
-
-    def _finished(self, values: Values) -> Values:
-        return self.readiness({**values, self.running: False}) | {self.running: False}
-
-
-def score_clip(
-    load_scorer: Callable[[str], Scorer],
-    video: str | None,
-    prompt: str,
-    model: str,
-    progress: Callable[..., Any],
-) -> VideoScores:
-    """The scores of `video`, named as the person named the file and not by where the server keeps it.
-
-    Raises:
-        DemoError: if there is no video, or as `Scorer.score` does.
-    """
-    if not video:
-        raise VideoError("no video: add one first")
-    progress(0.0, desc=f"Loading {model}")
-
-    def tell(step: str) -> None:
-        share, what = STEPS[step]
-        progress(share, desc=what)
-
-    return replace(load_scorer(model).score(video, prompt, on_step=tell), video=Path(video).name)

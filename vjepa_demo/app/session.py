@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 BatchOrder = Literal["latest", "errors", "best", "worst"]  # which rows of a batch are shown first
 MINE = "mine"  # the value of the model choice that stands for the visitor's own checkpoint
 MAX_REMEMBERED = 12  # scored clips
+NOTHING = "nothing to score: add videos, and a table or a prompt"
 
 
 # ---- scored clips ----------------------------------------------------------------------------------------------------
@@ -47,12 +48,9 @@ class ScoredClip:
     picture: str
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
 
-    def is_like(self, other: ScoredClip) -> bool:
-        """Whether it is the same clip with the same prompt and model; a model that scores otherwise is another."""
-        return self._identity == other._identity
-
     @property
-    def _identity(self) -> tuple[Any, ...]:
+    def identity(self) -> tuple[Any, ...]:
+        """Equal for the same clip with the same prompt and model; a model that scores otherwise is another."""
         return self.video, self.result.prompt, self.result.model, tuple(self.result.scores.values())
 
 
@@ -68,9 +66,9 @@ class ScoreHistory:
     problem: str = ""
 
     def remember(self, clip: ScoredClip) -> None:
-        """Put `clip` first, in place of one that is like it, and keep the newest `MAX_REMEMBERED`."""
+        """Put `clip` first, in place of the same one, and keep the newest `MAX_REMEMBERED`."""
         self.shown = clip
-        self.clips = [clip, *(each for each in self.clips if not each.is_like(clip))][:MAX_REMEMBERED]
+        self.clips = [clip, *(each for each in self.clips if each.identity != clip.identity)][:MAX_REMEMBERED]
 
     def find(self, key: str) -> ScoredClip:
         """The clip with this key.
@@ -325,14 +323,19 @@ class Session:
         own.archive = self.download_path(f"checkpoint-{self.training.num_runs}.zip")
         return own.archive
 
-    def new_batch(self, table: BatchTable) -> Batch:
-        """What is scored from now on, in place of the last batch and its scores."""
+    def new_batch(self, staged: Staged) -> None:
+        """Score the staged table from now on, in place of the last batch and its scores.
+
+        Raises:
+            RecordError: if it has no row that can be scored.
+        """
+        if staged.table is None or not staged.num_usable:
+            raise RecordError(staged.problem or NOTHING)
         batches = self.batch
         if batches.last is not None:
             batches.last.out.unlink(missing_ok=True)
         batches.num_batches += 1
-        batches.last = Batch(table, self.folder / f"scores-{batches.num_batches}.csv")
-        return batches.last
+        batches.last = Batch(staged.table, self.folder / f"scores-{batches.num_batches}.csv")
 
     def check_open(self) -> None:
         """
