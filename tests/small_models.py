@@ -15,7 +15,7 @@ from vjepa_demo.model.vjepa import VJEPAModel
 from vjepa_demo.schema import TrainedOn
 
 FRAMES, CROP = 4, 32
-TRAINED_ON = TrainedOn("human", 12, "twelve clips of a test", {"Traditional": 0.5}, 3)
+TRAINED_ON = TrainedOn("human", 12, "twelve clips of a test", {"Traditional": 0.5}, 3, vquala_score=0.5)
 
 
 def small_vjepa_config(**settings) -> VJEPA2Config:

@@ -91,6 +91,7 @@ def test_one_rule_says_whether_a_model_beats_its_baseline(score, baseline, lead,
     trained_on = TrainedOn("human", 10, "clips", **numbers)
     assert trained_on.beats_baseline is beats
     assert ("do not rely on its scores" in wording.caution(trained_on)) == (beats is False)
+    assert ("does not clearly beat" in wording.caution(trained_on)) == (trained_on.standing == "unclear")
     assert (wording.verdict_word(4.0, "Overall", {}, trained_on) == "–") == (beats is False)
     card = wording.card_verdict(trained_on)
     assert ("The model beats" in card) == (beats is True)
@@ -101,3 +102,22 @@ def test_one_rule_says_whether_a_model_beats_its_baseline(score, baseline, lead,
 def test_what_no_training_run_can_have_written_fails(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         TrainedOn(**({"kind": "human", "num_clips": 1, "description": "x"} | wrong))
+
+
+def test_a_model_whose_agreement_is_undefined_has_no_words():
+    """Such as one that gives all validation clips the same score in a dimension."""
+    constant = TrainedOn("human", 20, "clips", {"Temporal": 0.8}, num_held_out=10)
+    assert constant.standing == "undefined"
+    assert constant.beats_baseline is False
+    assert "is undefined: do not rely on its scores" in wording.caution(constant)
+    assert wording.verdict_word(4.0, "Temporal", {}, constant) == "–"
+    unjudged = TrainedOn("human", 20, "clips")
+    assert unjudged.standing is None
+    assert wording.verdict_word(4.0, "Temporal", {}, unjudged) == "Good"
+
+
+def test_a_dimension_that_disagreed_with_the_labels_has_no_word():
+    mixed = TrainedOn("human", 20, "clips", {"Temporal": -0.4, "Overall": 0.9}, 10, 0.6, 0.2, lead=0.4)
+    mixed = replace(mixed, lead_standard_error=0.1)
+    assert mixed.beats_baseline is True
+    assert [wording.verdict_word(4.0, name, {}, mixed) for name in ("Temporal", "Overall")] == ["–", "Good"]

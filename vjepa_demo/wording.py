@@ -23,11 +23,12 @@ from vjepa_demo.schema import (
     RecordSummary,
     ScoringReport,
     SplitReport,
+    Standing,
     StartReport,
     TrainedOn,
     TrainingResult,
     VideoScores,
-    beats,
+    standing,
 )
 
 SHOWN_WORDS = 300  # of those that a model knows
@@ -86,9 +87,18 @@ def bytes_text(num_bytes: int) -> str:
 # ---- scores ----------------------------------------------------------------------------------------------------------
 
 
+UNPROVEN: dict[Standing | None, str] = {
+    "does not beat": "This model does not beat the no-video baseline on clips it had not seen",
+    "unclear": "This model does not clearly beat the no-video baseline on clips it had not seen",
+    "undefined": "The agreement of this model with the labels of clips it had not seen is undefined",
+}
+
+
 def verdict_word(score: float, dimension: str, doubts: Mapping[str, Doubt], trained_on: TrainedOn) -> str:
-    """The ACR word of a score; a dash where the score means nothing, or the model does not beat its baseline."""
-    return NO_VERDICT if dimension in doubts or trained_on.beats_baseline is False else acr_word(score)
+    """The ACR word of a score. A dash where the score means nothing, where the model does not beat its baseline, or
+    where its scores of this dimension did not agree with labels."""
+    disagrees = trained_on.srocc.get(dimension, 1.0) <= 0
+    return NO_VERDICT if dimension in doubts or trained_on.standing in UNPROVEN or disagrees else acr_word(score)
 
 
 def doubtful(dimensions: Mapping[str, Doubt], unknown_words: Iterable[str] = ()) -> list[str]:
@@ -146,10 +156,8 @@ def caution(trained_on: TrainedOn, *, after_verdict: bool = False) -> str:
     sentences = []
     if trained_on.beats_baseline is False and after_verdict:
         sentences.append("Do not rely on the scores of this model.")
-    elif trained_on.beats_baseline is False:
-        sentences.append(
-            "This model does not beat the no-video baseline on clips it had not seen: do not rely on its scores."
-        )
+    elif trained_on.standing in UNPROVEN:
+        sentences.append(f"{UNPROVEN[trained_on.standing]}: do not rely on its scores.")
     if trained_on.kind == "procedural":
         sentences.append(
             "It learned from drawn clips, not from people: compare versions of one clip, and take no score as a "
@@ -182,7 +190,7 @@ def card_verdict(trained_on: TrainedOn) -> str:
         baseline = trained_on.no_video_baseline
         numbers = f"VQualA score {score}, no-video baseline {'not known' if baseline is None else f'{baseline:.3f}'}."
         return numbers + (" The model does not beat it." if trained_on.beats_baseline is False else "")
-    return _compared(score, _opponent(Estimate(trained_on.no_video_baseline)), lead)
+    return _compared(score, Estimate(trained_on.no_video_baseline), lead)
 
 
 def verdict(evaluation: Evaluation) -> str:
@@ -214,36 +222,30 @@ def _against_baseline(evaluation: Evaluation) -> str:
         too_few = all(metrics.srocc.value is None and metrics.n < 3 for metrics in evaluation.dimensions.values())
         reason = "fewer than 3 labelled clips" if too_few else "the labels or the scores are all alike"
         return f"The VQualA score is undefined ({reason}), so it cannot be compared with the baseline."
-    if all(metrics.srocc.value is None for metrics in baseline.dimensions.values()):
-        return _compared(score, "chance (0): no prompt has two clips, so there is no baseline", lead)
-    return _compared(score, _opponent(baseline.vquala_score), lead)
+    return _compared(score, baseline.vquala_score, lead)
 
 
-def _opponent(baseline: Estimate) -> str:
-    """What the model's score is held against, in words."""
-    if baseline.value is None:
-        return "chance (0), because prompt means do not rank these clips"
-    if baseline.value < 0:
-        return f"chance (0), because prompt means rank these clips worse than chance ({baseline.value:.3f})"
-    return f"{baseline}, which prompt means give without a look at the video"
-
-
-def _compared(score: Estimate, opponent: str, lead: Estimate) -> str:
+def _compared(score: Estimate, baseline: Estimate, lead: Estimate) -> str:
     """The one verdict on a model: the page, the command line, the API and the model card say the same."""
-    numbers = f"the no-video baseline: VQualA score {score} against {opponent}."
     assert lead.value is not None
-    if beats(lead.value, lead.standard_error):
-        return f"The model beats {numbers}"
-    if lead.value <= 0:
-        return f"The model does not beat {numbers}"
-    if lead.standard_error is None:
-        doubt = "The lead has no standard error (too few clips, or none asked for), so it may be luck."
+    stands = standing(lead.value, lead.standard_error)
+    verb = {"beats": "beats", "unclear": "does not clearly beat"}.get(stands, "does not beat")
+    if baseline.value is None:
+        rival, detail = "chance", "0. Prompt means do not rank these clips, so there is no baseline"
+    elif baseline.value < 0:
+        rival = "the no-video baseline"
+        detail = f"chance (0), because prompt means rank these clips worse than chance ({baseline.value:.3f})"
     else:
-        doubt = (
-            f"The lead, {lead}, is not larger than {CLEAR_STANDARD_ERRORS:g} of its standard errors; "
-            "more labelled clips would tell."
-        )
-    return f"The model does not clearly beat {numbers} {doubt}"
+        rival, detail = "the no-video baseline", f"{baseline}, which prompt means give without a look at the video"
+    said = f"The model {verb} {rival}: VQualA score {score} against {detail}."
+    if stands != "unclear":
+        return said
+    if lead.standard_error is None:
+        return f"{said} The lead has no standard error (too few clips, or none asked for), so it may be luck."
+    return (
+        f"{said} The lead, {lead}, is not larger than {CLEAR_STANDARD_ERRORS:g} of its standard errors; "
+        "more labelled clips would tell."
+    )
 
 
 def gain(result: TrainingResult) -> str:

@@ -77,7 +77,7 @@ def test_from_the_sample_data_set_to_a_model_that_scores(page, served, tmp_path)
     assert [row.get_attribute("data-dimension") for row in page.locator("#metrics tr[data-dimension]").all()] == list(
         DIMENSIONS
     )
-    expect(page.locator("#metrics")).to_contain_text("no prompt has two clips, so there is no baseline")
+    expect(page.locator("#metrics")).to_contain_text("Prompt means do not rank these clips, so there is no baseline")
     expect(page.locator("#train-status")).to_contain_text("Done: the best of")
     assert page.locator("#scatter .js-plotly-plot .scatterlayer .trace").count() == 10  # points and line, five times
 

@@ -64,7 +64,7 @@ def test_train_then_evaluate_then_score(run, dataset, checkpoint_folder, world, 
     assert done.returncode == 0, done.stderr
     assert "16 of 16 rows will be used" in done.stdout
     assert len(epochs(done.stdout)) == 3
-    assert "no prompt has two clips, so there is no baseline" in done.stdout
+    assert "Prompt means do not rank these clips, so there is no baseline" in done.stdout
     assert read_checkpoint(tmp_path / "out").trained_on.description == "labels.csv"
 
     data = ("evaluate", dataset / "labels.csv", "--videos", dataset)

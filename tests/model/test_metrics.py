@@ -443,7 +443,7 @@ def test_a_baseline_that_cannot_rank_is_held_to_chance(noise, beats):
     assert evaluation.no_video_baseline.vquala_score.value is None
     assert evaluation.lead == evaluation.vquala_score
     assert evaluation.beats_baseline is beats
-    assert "against chance (0): no prompt has two clips, so there is no baseline." in verdict(evaluation)
+    assert "against 0. Prompt means do not rank these clips, so there is no baseline." in verdict(evaluation)
     assert verdict(evaluation).startswith(f"The model {'beats' if beats else 'does not beat'} the no-video baseline")
 
 
@@ -451,7 +451,7 @@ def test_where_no_prompt_has_two_clips_no_baseline_is_beaten():
     predictions, labels = simulated(8, noise=1.5)
     evaluation = evaluate(predictions, labels, baseline=no_video_baseline(list("abcdefgh"), labels))
     assert 0 < evaluation.lead.value < 2 * evaluation.lead.standard_error
-    assert "no prompt has two clips, so there is no baseline" in verdict(evaluation)
+    assert "Prompt means do not rank these clips, so there is no baseline" in verdict(evaluation)
     assert "does not clearly beat the no-video baseline" in verdict(evaluation)
 
 
@@ -460,7 +460,7 @@ def test_prompts_that_rank_some_dimension_only_are_held_to_chance():
     baseline = labels + np.random.default_rng(9).normal(0, 0.5, labels.shape)
     baseline[:, 0] = 3.0
     evaluation = evaluate(predictions, labels, baseline=baseline)
-    assert "against chance (0), because prompt means do not rank these clips" in verdict(evaluation)
+    assert "against 0. Prompt means do not rank these clips" in verdict(evaluation)
 
 
 def test_a_baseline_below_chance_is_no_easier_to_beat_than_chance():

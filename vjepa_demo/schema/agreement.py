@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from vjepa_demo.schema.scores import beats
+from vjepa_demo.schema.scores import standing
 
 METRICS = ("srocc", "plcc", "krocc", "rmse")
 
@@ -69,7 +69,7 @@ class Evaluation:
         """Whether the lead is clear of its standard error; None without a baseline or a score."""
         if self.no_video_baseline is None or self.lead.value is None:
             return None
-        return beats(self.lead.value, self.lead.standard_error)
+        return standing(self.lead.value, self.lead.standard_error) == "beats"
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object that `evaluate --json` prints; `no_video_baseline` is the baseline's VQualA score.

@@ -31,6 +31,8 @@ LABEL_SOURCES: dict[LabelSource, str] = {
     "human": "clips with human labels",
     "undeclared": "labelled clips",
 }
+# A model beside the no-video baseline; "undefined" where its scores, or the labels, were all alike.
+Standing = Literal["beats", "unclear", "does not beat", "undefined"]
 # Why a model cannot judge a dimension of a video; `wording` has the sentences.
 Doubt = Literal["unknown_words", "single_frame", "no_labels"]
 
@@ -139,24 +141,34 @@ class TrainedOn:
         return tuple(word for word in words if word not in self.known_words)
 
     @property
-    def beats_baseline(self) -> bool | None:
-        """Whether the model beats the no-video baseline, by the rule of `beats`; None where nobody measured it."""
+    def standing(self) -> Standing | None:
+        """How the model compares with the no-video baseline on clips it had not seen; None where nobody measured it."""
         if self.vquala_score is None:
-            return None
+            # `demo` was exported without this score; a fine-tune lacks it where nothing could be ranked.
+            judged = self.kind != "procedural" and self.num_held_out > 0
+            return "undefined" if judged and set(self.dimensions) - set(self.srocc) else None
         if self.lead is not None:
-            return beats(self.lead, self.lead_standard_error)
+            return standing(self.lead, self.lead_standard_error)
         # An older version of this program kept no lead: only a score that is no better can be told.
         opponent = max(0.0, self.no_video_baseline or 0.0)
-        return False if self.vquala_score <= opponent else None
+        return "does not beat" if self.vquala_score <= opponent else None
+
+    @property
+    def beats_baseline(self) -> bool | None:
+        """Whether the model clearly beats the no-video baseline; None where nobody measured it."""
+        return None if self.standing is None else self.standing == "beats"
 
     def __str__(self) -> str:
         only = "" if self.dimensions == DIMENSIONS else f" for {', '.join(self.dimensions)} only"
         return f"{self.num_clips:,} {LABEL_SOURCES[self.kind]}{only}: {self.description}"
 
 
-def beats(lead: float, standard_error: float | None) -> bool:
-    """Whether a lead over the no-video baseline is clear: larger than `CLEAR_STANDARD_ERRORS` of its standard error."""
-    return standard_error is not None and lead > CLEAR_STANDARD_ERRORS * standard_error
+def standing(lead: float, standard_error: float | None) -> Standing:
+    """What a lead over the no-video baseline says: it is clear above `CLEAR_STANDARD_ERRORS` of its standard error."""
+    if lead <= 0:
+        return "does not beat"
+    is_clear = standard_error is not None and lead > CLEAR_STANDARD_ERRORS * standard_error
+    return "beats" if is_clear else "unclear"
 
 
 @dataclass(frozen=True)
