@@ -20,7 +20,8 @@ from vjepa_demo.app.charts import comparison_chart
 from vjepa_demo.app.cli import main
 from vjepa_demo.app.cli_text import comparison_lines
 from vjepa_demo.app.compare_board import Board, Clip, board_of
-from vjepa_demo.app.compare_tab import CompareTab, read_comparison, score_board
+from vjepa_demo.app.compare_tab import CompareTab, read_comparison
+from vjepa_demo.app.session import Session
 from vjepa_demo.config import ASSETS, DIMENSIONS, MAX_COMPARISON_BYTES, PROJECT_ROOT
 from vjepa_demo.model.checkpoint import read_checkpoint
 from vjepa_demo.schema import Comparison, RecordError, VideoError
@@ -538,9 +539,11 @@ def test_a_clip_without_its_video_is_not_scored_and_takes_no_other_ones_scores()
 
     here = board("a", "b", "c", each=True, own=("1", "2", "3", ""))
     half = replace(here, clips=(replace(here.clips[0], path=None), *here.clips[1:]))
-    run = score_board(lambda _: Named(), half, "demo", lambda *_, **__: None)
-    assert {key: outcome.prompt for key, outcome in run.outcomes.items()} == {"b": "2", "c": "3"}
-    assert {clip.name: clip.model for clip in half.with_outcomes(run.outcomes, model=run.model).clips} == {
+    with gr.Blocks(), gr.Tabs() as tabs, gr.Tab("Compare", id="compare"):
+        tab = CompareTab(lambda _: Named(), "demo", gr.State(), tabs=tabs)
+    model, outcomes = tab.score({**values_of(tab, half), tab.session: Session()}, lambda *_, **__: None)
+    assert {key: outcome.prompt for key, outcome in outcomes.items()} == {"b": "2", "c": "3"}
+    assert {clip.name: clip.model for clip in half.with_outcomes(outcomes, model=model).clips} == {
         "a": None,
         "b": "demo",
         "c": "demo",

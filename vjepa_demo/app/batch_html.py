@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from heapq import nlargest, nsmallest
 from html import escape
-from itertools import islice
+from operator import itemgetter
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 from vjepa_demo.app import html as render
 from vjepa_demo.app.session import BatchOrder
 from vjepa_demo.config import DIMENSIONS, SCORE_MAX, SCORE_MIN
-from vjepa_demo.schema import BatchReport, BatchRow, BatchSummary, BatchTable, GroupScores, RowResult
+from vjepa_demo.schema import BatchReport, BatchSummary, BatchTable, GroupScores, RowResult
 from vjepa_demo.wording import batch_notes, counted
 
 if TYPE_CHECKING:
@@ -60,16 +60,13 @@ def table_report(table: BatchTable, *, is_open: bool, is_next: bool = False) -> 
         parts.append(f"{labelled:,} with labels")
     sentence = f"{'Next: ' if is_next else ''}{table.name}: {', '.join(parts)}."
     notes = "".join(f"<p>{escape(note)}</p>" for note in table.notes)
-    problems = _problems([row for row in table.rows if row.problem is not None], is_open=is_open)
-    return f'<div class="about-scores"><p><b>{escape(sentence)}</b></p>{notes}{problems}</div>'
-
-
-def _problems(rows: Sequence[BatchRow], *, is_open: bool) -> str:
-    if not rows:
-        return ""
-    title = f"{counted(len(rows), 'row')} cannot be scored and will have an error (line, reason)"
-    table = render.problem_table([(row.line, row.problem or "") for row in rows])
-    return f"<details{' open' if is_open else ''}><summary>{title}</summary>{table}</details>"
+    problems = [(row.line, row.problem) for row in table.rows if row.problem is not None]
+    folded = ""
+    if problems:
+        title = f"{counted(len(problems), 'row')} cannot be scored and will have an error (line, reason)"
+        opened = " open" if is_open else ""
+        folded = f"<details{opened}><summary>{title}</summary>{render.problem_table(problems)}</details>"
+    return f'<div class="about-scores"><p><b>{escape(sentence)}</b></p>{notes}{folded}</div>'
 
 
 # ---- while it runs ---------------------------------------------------------------------------------------------------
@@ -103,47 +100,40 @@ def means(results: Sequence[RowResult], scorer: Scorer, errors: Mapping[str, flo
     heading = render.heading("", scorer.name, scorer.trained_on, batch_notes(num_doubtful, len(scores)))
     if not scores:
         return heading
-    tiles = "".join(
-        _tile(name, fmean(each[name] for each in scores), (errors or {}).get(name), is_doubtful=name in doubtful)
-        for name in DIMENSIONS
-    )
+    tiles = ""
+    for name in DIMENSIONS:
+        mean, error = fmean(each[name] for each in scores), (errors or {}).get(name)
+        percent = 100 * (mean - SCORE_MIN) / (SCORE_MAX - SCORE_MIN)
+        kind, beside = "tile", "" if error is None else f"± {error:.2f}"
+        if name in doubtful:
+            kind, beside = "tile doubtful", "says little"
+        tiles += (
+            f'<div class="{kind}" data-dimension="{name}"><small>{name}</small>'
+            f"<b>{mean:.2f}</b> <small>{beside}</small>"
+            f'<div class="bar-line"><span style="width:{percent:.1f}%"></span></div></div>'
+        )
     return f'<p class="strip-title">Mean of {counted(len(scores), "clip")}</p><div class="tiles">{tiles}</div>{heading}'
-
-
-def _tile(name: str, mean: float, error: float | None, *, is_doubtful: bool) -> str:
-    percent = 100 * (mean - SCORE_MIN) / (SCORE_MAX - SCORE_MIN)
-    beside = "says little" if is_doubtful else "" if error is None else f"± {error:.2f}"
-    return (
-        f'<div class="tile{" doubtful" if is_doubtful else ""}" data-dimension="{name}"><small>{name}</small>'
-        f"<b>{mean:.2f}</b> <small>{beside}</small>"
-        f'<div class="bar-line"><span style="width:{percent:.1f}%"></span></div></div>'
-    )
 
 
 def rows(results: Sequence[RowResult], order: BatchOrder) -> str:
     """At most `SHOWN_ROWS` of the rows that are done, and how many there are."""
-    chosen = _chosen(results, order)
-    num_errors = sum(result.error is not None for result in results)
-    of = {"latest": len(results), "errors": num_errors}.get(order, len(results) - num_errors)
+    if order in ("best", "worst"):
+        scored = [(result.scores["Overall"], result) for result in results if result.scores is not None]
+        pick = nlargest if order == "best" else nsmallest
+        chosen, of = [result for _, result in pick(SHOWN_ROWS, scored, key=itemgetter(0))], len(scored)
+    elif order == "latest":
+        chosen, of = list(results[: -SHOWN_ROWS - 1 : -1]), len(results)
+    else:
+        errors = [result for result in results if result.error is not None]
+        chosen, of = errors[:SHOWN_ROWS], len(errors)
     if not chosen:
         return f'<p class="strip-title">{"No errors." if order == "errors" else "No row is done yet."}</p>'
     head = "".join(f"<th>{name}</th>" for name in ("line", "clip", *DIMENSIONS))
-    body = "".join(map(_row, chosen))
     few = f"{len(chosen)} of {counted(of, 'row')} shown; the download has all of them." if of > len(chosen) else ""
     return (
-        f'<table class="scores batch-rows"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-        f'<p class="strip-title">{few}</p>'
+        f'<table class="scores batch-rows"><thead><tr>{head}</tr></thead><tbody>{"".join(map(_row, chosen))}</tbody>'
+        f'</table><p class="strip-title">{few}</p>'
     )
-
-
-def _chosen(results: Sequence[RowResult], order: BatchOrder) -> list[RowResult]:
-    if order == "errors":
-        return list(islice((result for result in results if result.error is not None), SHOWN_ROWS))
-    if order == "latest":
-        return list(islice(reversed(results), SHOWN_ROWS))
-    scored = [(result.scores["Overall"], result) for result in results if result.scores is not None]
-    pick = nlargest if order == "best" else nsmallest
-    return [result for _, result in pick(SHOWN_ROWS, scored, key=lambda pair: pair[0])]
 
 
 def _row(result: RowResult) -> str:
@@ -167,25 +157,23 @@ def _row(result: RowResult) -> str:
 def leaderboard(summary: BatchSummary, results: Sequence[RowResult]) -> str:
     """A row a generator, best Overall first: means with standard errors, the best of each dimension in bold; doubtful
     dimensions have no best. Rows of `results` that do not name a generator are counted below."""
-    num_unnamed = sum(result.row.generator is None for result in results)
-    unnamed = f'<p class="strip-title">Not ranked: {counted(num_unnamed, "row")} without a generator.</p>'
-    ranking = _generators(summary) if summary.generators else ""
-    return ranking + (unnamed if num_unnamed else "")
-
-
-def _generators(summary: BatchSummary) -> str:
-    head = "".join(f"<th>{name}</th>" for name in ("", "generator", "clips", *RANKED))
-    best = {
-        name: max((group.means[name] for group in summary.generators if group.means), default=None)
-        for name in DIMENSIONS
-        if name not in summary.num_doubtful
-    }
-    body = "".join(_generator(rank, group, best) for rank, group in enumerate(summary.generators, start=1))
-    return (
-        '<p class="strip-title">Generators, best Overall first: mean ± standard error</p>'
-        '<div class="wide"><table class="scores metrics leaderboard">'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
+    ranking, num_unnamed = "", sum(result.row.generator is None for result in results)
+    if summary.generators:
+        best = {
+            name: max((group.means[name] for group in summary.generators if group.means), default=None)
+            for name in DIMENSIONS
+            if name not in summary.num_doubtful
+        }
+        head = "".join(f"<th>{name}</th>" for name in ("", "generator", "clips", *RANKED))
+        body = "".join(_generator(rank, group, best) for rank, group in enumerate(summary.generators, start=1))
+        ranking = (
+            '<p class="strip-title">Generators, best Overall first: mean ± standard error</p>'
+            '<div class="wide"><table class="scores metrics leaderboard">'
+            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        )
+    if num_unnamed:
+        ranking += f'<p class="strip-title">Not ranked: {counted(num_unnamed, "row")} without a generator.</p>'
+    return ranking
 
 
 def _generator(rank: int, group: GroupScores, best: Mapping[str, float | None]) -> str:

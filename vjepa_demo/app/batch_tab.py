@@ -45,9 +45,38 @@ class BatchTab:
         self._load_scorer, self.session = load_scorer, session
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=320):
-                self._add_inputs(default_model)
+                self.videos = data_inputs.add_video_files("batch-videos")
+                self.folder = gr.UploadButton("Add a folder", file_count="directory", size="sm", elem_id="batch-folder")
+                self.table = data_inputs.add_table_file("Table of videos (CSV or TSV)", "batch-table")
+                self.prompt = gr.Textbox(
+                    label="or one prompt for all videos",
+                    placeholder="The text the videos were made from",
+                    lines=2,
+                    elem_id="batch-prompt",
+                )
+                self.sample = gr.Button("Score the sample data set", size="sm", elem_id="batch-sample")
+                self.model = add_model_choice(default_model, "batch-model")
+                with gr.Accordion("Settings", open=False):
+                    self.label_range = data_inputs.add_label_range("batch-label-range")
+                with gr.Row():
+                    look: dict[str, Any] = {"variant": "primary", "min_width": 100}
+                    self.start = gr.Button("Score all", interactive=False, elem_id="batch-start", **look)
+                    self.resume = gr.Button("Resume", visible=False, elem_id="batch-resume", **look)
+                    self.stop = gr.Button("Stop", interactive=False, min_width=100, elem_id="batch-stop")
+                self.hint = gr.HTML(render.hint(_missing(Added()) or ""), elem_id="batch-hint")
             with gr.Column(scale=3, min_width=320):
-                self._add_results()
+                self.check = gr.HTML(fragments.EMPTY, elem_id="batch-check")
+                self.status = gr.HTML(elem_id="batch-status")
+                self.download = gr.DownloadButton("Download CSV", visible=False, size="sm", elem_id="batch-download")
+                self.means = gr.HTML(elem_id="batch-means")
+                self.leaderboard = gr.HTML(visible=False, elem_id="leaderboard")
+                self.chart = gr.Plot(visible=False, container=False, elem_id="leaderboard-chart")
+                self.metrics = gr.HTML(visible=False, elem_id="batch-metrics")
+                orders = list(fragments.ORDERS)
+                self.order = gr.Radio(
+                    orders, value=orders[0], show_label=False, container=False, visible=False, elem_id="row-order"
+                )
+                self.rows = gr.HTML(elem_id="batch-rows")
         self.running = add_running()
         inputs = [self.videos, self.table, self.prompt, self.label_range, self.model]
         self._added: set[Any] = {session, self.running, *inputs}
@@ -58,41 +87,6 @@ class BatchTab:
         ]
         self._wire_check()
         self._wire_run()
-
-    def _add_inputs(self, default_model: str) -> None:
-        self.videos = data_inputs.add_video_files("batch-videos")
-        self.folder = gr.UploadButton("Add a folder", file_count="directory", size="sm", elem_id="batch-folder")
-        self.table = data_inputs.add_table_file("Table of videos (CSV or TSV)", "batch-table")
-        self.prompt = gr.Textbox(
-            label="or one prompt for all videos",
-            placeholder="The text the videos were made from",
-            lines=2,
-            elem_id="batch-prompt",
-        )
-        self.sample = gr.Button("Score the sample data set", size="sm", elem_id="batch-sample")
-        self.model = add_model_choice(default_model, "batch-model")
-        with gr.Accordion("Settings", open=False):
-            self.label_range = data_inputs.add_label_range("batch-label-range")
-        with gr.Row():
-            look: dict[str, Any] = {"variant": "primary", "min_width": 100}
-            self.start = gr.Button("Score all", interactive=False, elem_id="batch-start", **look)
-            self.resume = gr.Button("Resume", visible=False, elem_id="batch-resume", **look)
-            self.stop = gr.Button("Stop", interactive=False, min_width=100, elem_id="batch-stop")
-        self.hint = gr.HTML(render.hint(_missing(Added()) or ""), elem_id="batch-hint")
-
-    def _add_results(self) -> None:
-        self.check = gr.HTML(fragments.EMPTY, elem_id="batch-check")
-        self.status = gr.HTML(elem_id="batch-status")
-        self.download = gr.DownloadButton("Download CSV", visible=False, size="sm", elem_id="batch-download")
-        self.means = gr.HTML(elem_id="batch-means")
-        self.leaderboard = gr.HTML(visible=False, elem_id="leaderboard")
-        self.chart = gr.Plot(visible=False, container=False, elem_id="leaderboard-chart")
-        self.metrics = gr.HTML(visible=False, elem_id="batch-metrics")
-        orders = list(fragments.ORDERS)
-        self.order = gr.Radio(
-            orders, value=orders[0], show_label=False, container=False, visible=False, elem_id="row-order"
-        )
-        self.rows = gr.HTML(elem_id="batch-rows")
 
     # ---- what will be scored -----------------------------------------------------------------------------------------
 
@@ -144,7 +138,15 @@ class BatchTab:
 
     def settled(self, values: Values) -> Values:
         """What is staged, and what can be pressed; the scores of the last batch stay as they are."""
-        return {self.check: _report(values[self.session].batch), **self._buttons(values)}
+        batches: BatchState = values[self.session].batch
+        batch, table = batches.last, batches.staged.table
+        if batch is not None and (table is None or table is batch.table or batches.run.is_running):
+            report = fragments.table_report(batch.table, is_open=False)
+        elif table is None:
+            report = fragments.EMPTY
+        else:
+            report = fragments.table_report(table, is_open=True, is_next=batch is not None)
+        return {self.check: report, **self._buttons(values)}
 
     def _buttons(self, values: Values) -> Values:
         """What can be pressed, and why the rest cannot."""
@@ -332,16 +334,6 @@ class BatchTab:
 
 
 # ---- of one visitor --------------------------------------------------------------------------------------------------
-
-
-def _report(batches: BatchState) -> str:
-    """What will be scored, or else what was."""
-    batch, table = batches.last, batches.staged.table
-    if batch is not None and (table is None or table is batch.table or batches.run.is_running):
-        return fragments.table_report(batch.table, is_open=False)
-    if table is None:
-        return fragments.EMPTY
-    return fragments.table_report(table, is_open=True, is_next=batch is not None)
 
 
 def _missing(added: Added) -> str | None:

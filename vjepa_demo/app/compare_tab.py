@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,6 @@ from vjepa_demo.app.compare_board import Board, Outcome, board_of
 from vjepa_demo.app.events import AT_ONCE, TOLD, Values, add_running, keep_in_step, shown_errors
 from vjepa_demo.app.model_choice import add_model_choice, refusal
 from vjepa_demo.app.scoring import SCORING, STEPS, example_rows, scroll_to
-from vjepa_demo.app.session import Session
 from vjepa_demo.config import COMPARED_LETTERS, MAX_COMPARED, MAX_COMPARISON_BYTES, MIN_COMPARED, VIDEO_SUFFIXES
 from vjepa_demo.files import content_sha256
 from vjepa_demo.schema import Comparison, DemoError, RecordError
@@ -36,14 +35,6 @@ JS = Path(__file__).with_name("compare.js")
 TELL_DRAWN = "() => { document.dispatchEvent(new Event('compare-drawn')) }"
 
 
-@dataclass(frozen=True)
-class Run:
-    """What became of each clip, by its key, with the model choice `model`."""
-
-    model: str
-    outcomes: dict[str, Outcome]
-
-
 class CompareTab:
     """The components of the Compare tab, and what happens when they are used.
 
@@ -54,25 +45,8 @@ class CompareTab:
         self, load_scorer: Callable[[str], Scorer], default_model: str, session: gr.State, *, tabs: gr.Tabs
     ) -> None:
         """Fill the current tab, one of `tabs` with the id "compare"."""
-        self._load_scorer, self._session, self._tabs = load_scorer, session, tabs
+        self._load_scorer, self.session, self._tabs = load_scorer, session, tabs
         self.clips, self.running = gr.State(()), add_running()
-        self._add_stage()
-        with gr.Row(equal_height=False, elem_id="compare-columns"):
-            with gr.Column(scale=2, min_width=320, elem_id="compare-inputs-column"):
-                self._add_inputs(default_model)
-            with gr.Column(scale=3, min_width=320, elem_id="compare-results-column"):
-                self._add_results()
-        board: set[Any] = {self.clips, self.shared, self.each, *self.own}
-        self.inputs = {*board, self.model, self.running}
-        drawn = [self.stage, self.drop_column, self.button, self.hint, self.empty, self.panel, self.radar]
-        self._drawn = [*board, *drawn, *self._texts]
-        self.outputs = [*self._drawn, tabs]
-        self._wire_editing()
-        self._wire_scoring()
-
-    # ---- the components ----------------------------------------------------------------------------------------------
-
-    def _add_stage(self) -> None:
         with gr.Row(elem_id="compare-row"):
             self.stage = gr.HTML(
                 fragments.stage(Board()),
@@ -89,34 +63,40 @@ class CompareTab:
                     elem_id="compare-drop",
                 )
         gr.HTML(fragments.PLAYER, apply_default_css=False, elem_id="compare-player")
-
-    def _add_inputs(self, default_model: str) -> None:
-        self.shared = gr.Textbox(
-            label="Prompt", placeholder="The text the clips were made from", lines=2, elem_id="compare-prompt"
-        )
-        self.own = [
-            gr.Textbox(label=f"Prompt of {letter}", lines=2, visible=False, elem_id=f"compare-prompt-{letter}")
-            for letter in COMPARED_LETTERS
-        ]
-        self.each = gr.Checkbox(label="Each clip has its own prompt", container=False, elem_id="compare-each")
-        self.model = add_model_choice(default_model, "compare-model")
-        self.button = gr.Button("Compare", variant="primary", interactive=False, elem_id="compare-button")
-        self.hint = gr.HTML(render.hint(missing(Board(), default_model) or ""), elem_id="compare-hint")
-        with gr.Row():
-            self.examples = gr.Button("Compare the example clips", size="sm", elem_id="compare-examples")
-            self.saved = gr.UploadButton(
-                "Open a saved comparison", size="sm", file_types=[".json"], elem_id="compare-open"
-            )
-
-    def _add_results(self) -> None:
-        self.empty = gr.HTML(fragments.empty(Board()), elem_id="compare-empty")
-        with gr.Column(visible=False, elem_id="compare-results") as self.panel:
-            self.heading = gr.HTML(elem_id="compare-heading")
-            self.radar = gr.Plot(label="Scores", show_label=False, container=False, elem_id="compare-radar")
-            self.table = gr.HTML(elem_id="compare-table")
-            self.exports = gr.HTML(apply_default_css=False, elem_id="compare-exports")
-            self.about = gr.HTML(elem_id="compare-about")
-        self._texts = [self.heading, self.table, self.exports, self.about]
+        with gr.Row(equal_height=False, elem_id="compare-columns"):
+            with gr.Column(scale=2, min_width=320, elem_id="compare-inputs-column"):
+                self.shared = gr.Textbox(
+                    label="Prompt", placeholder="The text the clips were made from", lines=2, elem_id="compare-prompt"
+                )
+                self.own = [
+                    gr.Textbox(label=f"Prompt of {letter}", lines=2, visible=False, elem_id=f"compare-prompt-{letter}")
+                    for letter in COMPARED_LETTERS
+                ]
+                self.each = gr.Checkbox(label="Each clip has its own prompt", container=False, elem_id="compare-each")
+                self.model = add_model_choice(default_model, "compare-model")
+                self.button = gr.Button("Compare", variant="primary", interactive=False, elem_id="compare-button")
+                self.hint = gr.HTML(render.hint(missing(Board(), default_model) or ""), elem_id="compare-hint")
+                with gr.Row():
+                    self.examples = gr.Button("Compare the example clips", size="sm", elem_id="compare-examples")
+                    self.saved = gr.UploadButton(
+                        "Open a saved comparison", size="sm", file_types=[".json"], elem_id="compare-open"
+                    )
+            with gr.Column(scale=3, min_width=320, elem_id="compare-results-column"):
+                self.empty = gr.HTML(fragments.empty(Board()), elem_id="compare-empty")
+                with gr.Column(visible=False, elem_id="compare-results") as self.panel:
+                    self.heading = gr.HTML(elem_id="compare-heading")
+                    self.radar = gr.Plot(label="Scores", show_label=False, container=False, elem_id="compare-radar")
+                    self.table = gr.HTML(elem_id="compare-table")
+                    self.exports = gr.HTML(apply_default_css=False, elem_id="compare-exports")
+                    self.about = gr.HTML(elem_id="compare-about")
+                self._texts = [self.heading, self.table, self.exports, self.about]
+        board: set[Any] = {self.clips, self.shared, self.each, *self.own}
+        self.inputs = {*board, self.model, self.running}
+        drawn = [self.stage, self.drop_column, self.button, self.hint, self.empty, self.panel, self.radar]
+        self._drawn = [*board, *drawn, *self._texts]
+        self.outputs = [*self._drawn, tabs]
+        self._wire_editing()
+        self._wire_scoring()
 
     # ---- what is drawn -----------------------------------------------------------------------------------------------
 
@@ -124,13 +104,12 @@ class CompareTab:
         own = tuple(values[field] or "" for field in self.own)
         return Board(tuple(values[self.clips]), values[self.shared] or "", values[self.each], own)
 
-    def draw(self, values: Values, board: Board, *, running: bool | None = None) -> Values:
-        """All that shows `board`, on a page that has `values`; with `running`, whether it is running is another too.
+    def draw(self, values: Values, board: Board) -> Values:
+        """All that shows `board`, on a page that has `values`.
 
         A prompt that is the same is left alone: it may be being typed.
         """
         before = self._board(values)
-        is_running = values[self.running] if running is None else running
         drawn: Values = {
             self.clips: board.clips,
             self.shared: _prompt(before.shared, board.shared, visible=not board.each),
@@ -143,25 +122,13 @@ class CompareTab:
             is_there = index < len(board.clips)
             label = f"Prompt of {COMPARED_LETTERS[index]}" + (f" · {board.clips[index].name}" if is_there else "")
             drawn[field] = _prompt(before.own[index], board.own[index], label=label, visible=board.each and is_there)
-        return drawn | self._readiness(board, values[self.model], is_running) | self._results(board)
-
-    def _readiness(self, board: Board, model: str, running: bool) -> Values:
-        reason = missing(board, model)
-        is_stale = bool(board.scored) and board.is_stale(model)
-        again = "Press Compare for the scores of what is here now." if is_stale else ""
-        told = reason or " ".join(filter(None, (fragments.failure(board), again)))
-        return {
-            self.button: gr.Button(interactive=reason is None and not running),
-            self.hint: render.hint(told),
-        }
-
-    def _results(self, board: Board) -> Values:
+        drawn |= self._readiness(board, values[self.model], values[self.running])
         comparison = board.comparison
         if comparison is None:
             told = gr.HTML(fragments.empty(board), visible=True)
             nothing: Values = dict.fromkeys(self._texts, "")
-            return {**nothing, self.empty: told, self.panel: gr.Column(visible=False), self.radar: None}
-        return {
+            return drawn | nothing | {self.empty: told, self.panel: gr.Column(visible=False), self.radar: None}
+        return drawn | {
             self.empty: gr.HTML(visible=False),
             self.panel: gr.Column(visible=True),
             self.heading: fragments.comparison_heading(comparison),
@@ -171,13 +138,26 @@ class CompareTab:
             self.about: fragments.about(board, comparison),
         }
 
+    def _readiness(self, board: Board, model: str, running: bool) -> Values:
+        reason = missing(board, model)
+        is_stale = bool(board.scored) and board.is_stale(model)
+        again = "Press Compare for the scores of what is here now." if is_stale else ""
+        told = reason or " ".join(filter(None, (fragments.failure(board), again)))
+        return {self.button: gr.Button(interactive=reason is None and not running), self.hint: render.hint(told)}
+
     # ---- the clips ---------------------------------------------------------------------------------------------------
 
     def _wire_editing(self) -> None:
         self.drop.upload(self.add_files, {self.drop, *self.inputs}, [self.drop, *self._drawn], **TOLD)
         acted = self.stage.click(self._act, self.inputs, self._drawn, trigger_mode="multiple", **AT_ONCE)
         acted.then(None, js=TELL_DRAWN, api_visibility="private")
-        self.each.input(self._switch, self.inputs, self._drawn, trigger_mode="always_last", **AT_ONCE)
+        self.each.input(
+            lambda values: self.draw(values, self._board(values).switched(each=values[self.each])),
+            self.inputs,
+            self._drawn,
+            trigger_mode="always_last",
+            **AT_ONCE,
+        )
         opened = gr.State(None)
         read = self.saved.upload(self._read, self.saved, opened, **TOLD)
         read.success(lambda values: self.draw(values, values[opened]), {opened, *self.inputs}, self._drawn, **AT_ONCE)
@@ -223,10 +203,6 @@ class CompareTab:
             return self.draw(values, board.removed(event.key))
         return self.draw(values, board.moved(event.key, -1 if event.action == "left" else 1))
 
-    def _switch(self, values: Values) -> Values:
-        board = self._board(values)
-        return self.draw(values, board.switched(each=board.each))
-
     def _read(self, saved: str) -> Board:
         with shown_errors():
             return board_of(read_comparison(Path(saved)))
@@ -235,39 +211,34 @@ class CompareTab:
 
     def _wire_scoring(self) -> None:
         """Both buttons: switch themselves off, score, show what there is, and switch on again."""
-        run = gr.State(None)
+        outcomes = gr.State(None)
         switches = [self.examples, self.running]
+        off: Values = {each: gr.Button(interactive=False) for each in (self.button, self.examples)}
         loaded = self.examples.click(self._load_examples, self.inputs, self._drawn, **AT_ONCE)
 
         def show_outcomes(values: Values) -> Values:
             """The page, no longer running. Clips moved, added or removed meanwhile stay as they are."""
-            board, ended = self._board(values), values[run]
-            if ended is not None:
-                board = board.with_outcomes(ended.outcomes, model=ended.model)
-            drawn = self.draw(values, board, running=False)
+            board = self._board(values)
+            if values[outcomes] is not None:
+                model, of_clips = values[outcomes]
+                board = board.with_outcomes(of_clips, model=model)
+            drawn = self.draw({**values, self.running: False}, board)
             return drawn | {self.examples: gr.Button(interactive=True), self.running: False}
 
         for trigger in (self.button.click, loaded.then):
-            started = trigger(self._started, outputs=[self.button, *switches], **AT_ONCE)
+            started = trigger(lambda: off | {self.running: True}, outputs=[self.button, *switches], **AT_ONCE)
             scoring = started.then(
-                self._score,
-                {*self.inputs, self._session},
-                run,
+                self.score,
+                {*self.inputs, self.session},
+                outcomes,
                 show_progress_on=[self.hint],
                 api_visibility="private",
                 **SCORING,
             )
-            failed = scoring.failure(lambda: None, outputs=run, **AT_ONCE)
+            failed = scoring.failure(lambda: None, outputs=outcomes, **AT_ONCE)
             for event in (scoring.success, failed.then):
-                shown = event(show_outcomes, {run, *self.inputs}, [*self._drawn, *switches], **AT_ONCE)
+                shown = event(show_outcomes, {outcomes, *self.inputs}, [*self._drawn, *switches], **AT_ONCE)
                 shown.then(None, js=scroll_to("#compare-results-column"), api_visibility="private")
-
-    def _started(self) -> Values:
-        return {
-            self.button: gr.Button(interactive=False),
-            self.examples: gr.Button(interactive=False),
-            self.running: True,
-        }
 
     def _load_examples(self, values: Values) -> Values:
         """The clips that ship with the program, each with its prompt, in the place of what is on the page."""
@@ -276,14 +247,37 @@ class CompareTab:
             board = board.with_clip(Path(path), prompt)
         return self.draw(values, board)
 
-    def _score(
+    def score(
         self,
         values: Values,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio asks for it)
-    ) -> Run:
-        visitor: Session = values[self._session]
+    ) -> tuple[str, dict[str, Outcome]]:
+        """The model choice, and by the key of each clip whose video is here its scores, or why it has none.
+
+        `progress` is told such as "Clip 2 of 3, a.mp4: encoding the video" with the share of the whole that is done.
+        """
+        visitor, board, model = values[self.session], self._board(values), values[self.model]
+        # A clip has no video if a comparison was opened between the click and this.
+        here = [(clip, clip.path, prompt) for clip, prompt in zip(board.clips, board.prompts, strict=True) if clip.path]
+        outcomes: dict[str, Outcome] = {}
+
+        def tell(step: str) -> None:
+            index = len(outcomes)
+            if index < len(here):
+                share, what = STEPS[step]
+                of = f"Clip {index + 1} of {len(here)}, {here[index][0].name}"
+                progress((index + share) / len(here), desc=f"{of}: {what[0].lower()}{what[1:]}")
+
+        progress(0.0, desc=f"Loading {model}")
         with shown_errors():
-            return score_board(visitor.or_else(self._load_scorer), self._board(values), values[self.model], progress)
+            scorer = visitor.or_else(self._load_scorer)(model)
+            with closing(scorer.score_all([(path, prompt) for _, path, prompt in here], on_step=tell)) as results:
+                tell("decode")
+                for (clip, _, _), result in zip(here, results, strict=True):
+                    is_error = isinstance(result, DemoError)
+                    outcomes[clip.key] = str(result) if is_error else replace(result, video=clip.name)
+                    tell("decode")
+        return model, outcomes
 
 
 def _prompt(before: str, text: str, **look: Any) -> gr.Textbox:
@@ -324,30 +318,3 @@ def read_comparison(path: Path) -> Comparison:
         return Comparison.from_dict(value)
     except RecordError as error:
         raise RecordError(f"{path.name}: {error}") from error
-
-
-def score_board(load_scorer: Callable[[str], Scorer], board: Board, model: str, progress: Callable[..., Any]) -> Run:
-    """Of each clip whose video is here the scores, or the words that say why it has none.
-
-    `progress` is told such as "Clip 2 of 3, a.mp4: encoding the video" with the share of the whole that is done.
-    """
-    progress(0.0, desc=f"Loading {model}")
-    scorer = load_scorer(model)
-    # A clip has no video if a comparison was opened between the click and this.
-    here = [(clip, clip.path, prompt) for clip, prompt in zip(board.clips, board.prompts, strict=True) if clip.path]
-    outcomes: dict[str, Outcome] = {}
-
-    def tell(step: str) -> None:
-        index = len(outcomes)
-        if index < len(here):
-            share, what = STEPS[step]
-            of = f"Clip {index + 1} of {len(here)}, {here[index][0].name}"
-            progress((index + share) / len(here), desc=f"{of}: {what[0].lower()}{what[1:]}")
-
-    requests = [(path, prompt) for _, path, prompt in here]
-    with closing(scorer.score_all(requests, on_step=tell)) as results:
-        tell("decode")
-        for (clip, _, _), result in zip(here, results, strict=True):
-            outcomes[clip.key] = str(result) if isinstance(result, DemoError) else replace(result, video=clip.name)
-            tell("decode")
-    return Run(model, outcomes)

@@ -65,56 +65,58 @@ class FinetuneTab:
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=320):
                 add_sign_in()
-                self._add_inputs()
+                self.labels = add_table_file("Labels (CSV or TSV)", "labels")
+                self.videos = add_video_files("label-videos")
+                with gr.Row(equal_height=True):
+                    self.hub_name = gr.Textbox(
+                        label="or a data set on the Hub",
+                        placeholder="owner/name",
+                        max_length=200,
+                        scale=3,
+                        elem_id="hub-dataset",
+                    )
+                    self.hub_load = gr.Button("Load", size="sm", min_width=80, elem_id="hub-load")
+                self.sample = gr.Button("Use the sample data set", size="sm", elem_id="sample-button")
+                self.labeller = gr.Radio(
+                    LABELLERS, value="undeclared", label="Who gave these labels?", elem_id="labeller"
+                )
+                defaults = TrainConfig()
+                with gr.Accordion("Settings", open=False):
+                    self.base = gr.Dropdown(list(model_presets()), value=self._default_model, label="Start from")
+                    self.scope = gr.Radio(SCOPES, value=defaults.scope, label="What learns", elem_id="scope")
+                    self.epochs = gr.Slider(1, 100, value=defaults.epochs, step=1, label="Epochs")
+                    self.rate = gr.Number(defaults.learning_rate, label="Base learning rate", minimum=1e-7, maximum=0.1)
+                    self.validation = gr.Slider(
+                        0, 0.5, value=defaults.validation_fraction, step=0.05, label="Share for validation"
+                    )
+                    self.seed = gr.Number(
+                        defaults.seed, label="Random seed for split and order", precision=0, minimum=0
+                    )
+                    self.label_range = add_label_range("label-range")
+                with gr.Row():
+                    self.start = gr.Button(
+                        "Start training", variant="primary", interactive=False, elem_id="start-button"
+                    )
+                    self.stop = gr.Button("Stop, keep the best", interactive=False, elem_id="stop-button")
+                self.hint = gr.HTML(
+                    render.hint("Add labels and videos, or use the sample data set."), elem_id="train-hint"
+                )
                 add_loader(session, model, tabs)
             with gr.Column(scale=3, min_width=320):
-                self._add_results()
+                self.check = gr.HTML(render.EMPTY_TRAINING, elem_id="check")
+                self.histograms = gr.Plot(visible=False, container=False, elem_id="histograms")
+                self.status = gr.HTML(elem_id="train-status")
+                self.curves = gr.Plot(visible=False, container=False, elem_id="curves")
+                with gr.Column(visible=False, elem_id="train-results") as self.panel:
+                    self.metrics = gr.HTML(elem_id="metrics")
+                    self.scatter = gr.Plot(container=False, elem_id="scatter")
+                    with gr.Row():
+                        self.use = gr.Button("Score with it", variant="primary", elem_id="use-button")
+                        self.download = gr.DownloadButton("Download the checkpoint", elem_id="download-button")
+                    self.pushed = add_push(self.session)
         self._wire_check()
         self._wire_training()
         add_use(session, self.use, model, tabs)
-
-    def _add_inputs(self) -> None:
-        self.labels = add_table_file("Labels (CSV or TSV)", "labels")
-        self.videos = add_video_files("label-videos")
-        with gr.Row(equal_height=True):
-            self.hub_name = gr.Textbox(
-                label="or a data set on the Hub",
-                placeholder="owner/name",
-                max_length=200,
-                scale=3,
-                elem_id="hub-dataset",
-            )
-            self.hub_load = gr.Button("Load", size="sm", min_width=80, elem_id="hub-load")
-        self.sample = gr.Button("Use the sample data set", size="sm", elem_id="sample-button")
-        self.labeller = gr.Radio(LABELLERS, value="undeclared", label="Who gave these labels?", elem_id="labeller")
-        defaults = TrainConfig()
-        with gr.Accordion("Settings", open=False):
-            self.base = gr.Dropdown(list(model_presets()), value=self._default_model, label="Start from")
-            self.scope = gr.Radio(SCOPES, value=defaults.scope, label="What learns", elem_id="scope")
-            self.epochs = gr.Slider(1, 100, value=defaults.epochs, step=1, label="Epochs")
-            self.rate = gr.Number(defaults.learning_rate, label="Base learning rate", minimum=1e-7, maximum=0.1)
-            self.validation = gr.Slider(
-                0, 0.5, value=defaults.validation_fraction, step=0.05, label="Share for validation"
-            )
-            self.seed = gr.Number(defaults.seed, label="Random seed for split and order", precision=0, minimum=0)
-            self.label_range = add_label_range("label-range")
-        with gr.Row():
-            self.start = gr.Button("Start training", variant="primary", interactive=False, elem_id="start-button")
-            self.stop = gr.Button("Stop, keep the best", interactive=False, elem_id="stop-button")
-        self.hint = gr.HTML(render.hint("Add labels and videos, or use the sample data set."), elem_id="train-hint")
-
-    def _add_results(self) -> None:
-        self.check = gr.HTML(render.EMPTY_TRAINING, elem_id="check")
-        self.histograms = gr.Plot(visible=False, container=False, elem_id="histograms")
-        self.status = gr.HTML(elem_id="train-status")
-        self.curves = gr.Plot(visible=False, container=False, elem_id="curves")
-        with gr.Column(visible=False, elem_id="train-results") as self.panel:
-            self.metrics = gr.HTML(elem_id="metrics")
-            self.scatter = gr.Plot(container=False, elem_id="scatter")
-            with gr.Row():
-                self.use = gr.Button("Score with it", variant="primary", elem_id="use-button")
-                self.download = gr.DownloadButton("Download the checkpoint", elem_id="download-button")
-            self.pushed = add_push(self.session)
 
     # ---- what will be used -------------------------------------------------------------------------------------------
 

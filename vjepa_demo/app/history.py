@@ -15,8 +15,9 @@ from vjepa_demo.app import html as render
 from vjepa_demo.app.session import ScoredClip, ScoreHistory
 from vjepa_demo.schema import RecordError, VideoScores
 
-# Tells the server which clip's button was pressed, by the clip's key: its place may be another clip's by then.
-JS = """
+# The events `show` and `send` tell the server whose button was pressed, by the clip's key: its place may be another
+# clip's by then.
+HISTORY_JS = """
 element.addEventListener('click', (event) => {
   const button = event.target.closest('button[data-key]');
   if (!button) return;
@@ -34,11 +35,6 @@ def scored_clip(video: str, model: str, result: VideoScores) -> ScoredClip:
     return ScoredClip(
         Path(video), model, replace(result, frames=None, more_frames=()), render.frame_strip(result), picture
     )
-
-
-def add_history() -> gr.HTML:
-    """The panel, empty; `panel` fills it. Its events `show` and `send` carry the key of a clip."""
-    return gr.HTML(js_on_load=JS, apply_default_css=False, elem_id="history")
 
 
 def panel(history: ScoreHistory) -> str:

@@ -67,7 +67,19 @@ def build_app(
                 add_about_tab(about)
         for other in (compare.model, batch.model):
             follow(score.model, other, session)
-        _wire_history_to_compare(score, compare, session)
+
+        def send(values: Values, key: str | None) -> Values:
+            with shown_errors():
+                clip = to_compare(values[session].history, key)
+            return compare.add_clip(values, clip.video, clip.result.prompt)
+
+        def send_pressed(event: gr.EventData, values: Values) -> Values:
+            """The clip of the history whose button was pressed, in the Compare tab."""
+            return send(values, event.key)
+
+        inputs = {session, *compare.inputs}
+        score.history.send(send_pressed, inputs, compare.outputs, **TOLD)
+        score.compare.click(lambda values: send(values, None), inputs, compare.outputs, **TOLD)
 
         def model_state() -> Iterator[str]:
             """The header while the default model loads, and once it has."""
@@ -80,25 +92,6 @@ def build_app(
 
         app.load(model_state, outputs=badge, **TOLD)
     return app
-
-
-def _wire_history_to_compare(score: ScoreTab, compare: CompareTab, session: gr.State) -> None:
-    """Send a clip of the history, or with the button the one whose scores are shown, to the Compare tab."""
-
-    def send(values: Values, key: str | None) -> Values:
-        with shown_errors():
-            clip = to_compare(values[session].history, key)
-        return compare.add_clip(values, clip.video, clip.result.prompt)
-
-    def send_found(event: gr.EventData, values: Values) -> Values:
-        return send(values, event.key)
-
-    def send_shown(values: Values) -> Values:
-        return send(values, None)
-
-    inputs = {session, *compare.inputs}
-    score.history.send(send_found, inputs, compare.outputs, **TOLD)
-    score.compare.click(send_shown, inputs, compare.outputs, **TOLD)
 
 
 def launch(app: gr.Blocks, **settings: Any) -> None:

@@ -13,7 +13,7 @@ import gradio as gr
 from vjepa_demo.app import html as render
 from vjepa_demo.app.charts import radar_chart
 from vjepa_demo.app.events import AT_ONCE, TOLD, Values, add_running, keep_in_step, shown_errors
-from vjepa_demo.app.history import add_history, file_of, panel, scored_clip
+from vjepa_demo.app.history import HISTORY_JS, file_of, panel, scored_clip
 from vjepa_demo.app.model_choice import add_model_choice, refusal
 from vjepa_demo.app.scoring import SCORING, STEPS, example_rows, scroll_to
 from vjepa_demo.app.session import ScoredClip, Session
@@ -61,7 +61,7 @@ class ScoreTab:
                     elem_id="examples",
                     api_visibility="private",
                 )
-                self.history = add_history()
+                self.history = gr.HTML(js_on_load=HISTORY_JS, apply_default_css=False, elem_id="history")
             with gr.Column(scale=3, min_width=320, elem_id="results-column"):
                 self.empty = gr.HTML(render.EMPTY, elem_id="empty")
                 with gr.Column(visible=False, elem_id="results") as self.panel:

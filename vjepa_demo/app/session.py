@@ -235,7 +235,6 @@ class BatchState:
     last: Batch | None = None
     staged: Staged = field(default_factory=Staged)
     unpacked: tuple[tuple[str, ...], list[Path]] | None = None
-    num_batches: int = 0
 
 
 # ---- all together ----------------------------------------------------------------------------------------------------
@@ -331,11 +330,9 @@ class Session:
         """
         if staged.table is None or not staged.num_usable:
             raise RecordError(staged.problem or NOTHING)
-        batches = self.batch
-        if batches.last is not None:
-            batches.last.out.unlink(missing_ok=True)
-        batches.num_batches += 1
-        batches.last = Batch(staged.table, self.folder / f"scores-{batches.num_batches}.csv")
+        out = self.folder / "scores.csv"
+        out.unlink(missing_ok=True)
+        self.batch.last = Batch(staged.table, out)
 
     def check_open(self) -> None:
         """
