@@ -21,7 +21,6 @@ from gradio.blocks import Block
 from pages import PATIENCE_SECONDS, LateAnswer, fill_in, page_of, wait_for_scores
 from playwright.sync_api import Page, expect
 
-from vjepa_demo import tasks
 from vjepa_demo.app import batch_html as batch_render
 from vjepa_demo.app import batch_tab
 from vjepa_demo.app.batch_tab import BatchTab
@@ -631,21 +630,12 @@ def test_a_second_run_at_once_is_refused_and_new_data_under_a_run_are_for_the_ne
 
 
 @pytest.mark.parametrize("second", ["begin", "begin_again", "begin_sample"])
-def test_a_button_that_is_pressed_while_a_large_zip_is_checked_starts_no_second_run(
-    visitor, uploads, monkeypatch, second
-):
+def test_a_button_that_is_pressed_while_a_large_zip_is_checked_starts_no_second_run(visitor, uploads, hold, second):
     visitor.press("begin")
     visitor.press("stop_run")
     list(visitor.score())  # a batch that could be resumed
     visitor.press("ended")
-    checking, may_go_on, read = threading.Event(), threading.Event(), tasks.batch_of_files
-
-    def slow(*arguments: Any) -> Any:
-        checking.set()
-        assert may_go_on.wait(60)
-        return read(*arguments)
-
-    monkeypatch.setattr(tasks, "batch_of_files", slow, raising=False)
+    checking, may_go_on = hold("batch_of_files")
     visitor.values |= {visitor.tab.prompt: "a dog"}  # which no check has seen
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(visitor.press, "begin")

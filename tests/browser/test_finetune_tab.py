@@ -256,15 +256,8 @@ def test_a_second_press_of_start_starts_no_second_run(visitor):
     assert not visitor.press("begin").start.interactive
 
 
-def test_start_while_a_large_zip_is_checked_starts_nothing(visitor, own_labels, monkeypatch):
-    checking, may_go_on, read = threading.Event(), threading.Event(), tasks.check_labels
-
-    def slow(*arguments: Any, **settings: Any) -> Any:
-        checking.set()
-        assert may_go_on.wait(60)
-        return read(*arguments, **settings)
-
-    monkeypatch.setattr(tasks, "check_labels", slow, raising=False)
+def test_start_while_a_large_zip_is_checked_starts_nothing(visitor, own_labels, hold):
+    checking, may_go_on = hold("check_labels")
     with ThreadPoolExecutor(1) as pool:
         check = pool.submit(visitor.check, *own_labels, "0 to 100")
         assert checking.wait(60)

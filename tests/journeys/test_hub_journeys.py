@@ -199,12 +199,12 @@ def test_a_button_to_sign_in_is_only_where_gradio_can_serve_it(monkeypatch):
 
 def test_an_uploaded_checkpoint_leaves_no_files_and_no_half_state(session, small_zip, tmp_path):
     checkpoint_panel.use_zip(session, str(small_zip))
-    mine = session.or_else(lambda _: None)(MINE)
+    mine = session.scorer(MINE, lambda _: None)
     assert mine.name == "my uploaded checkpoint"
     (tmp_path / "bad.zip").write_bytes(small_zip.read_bytes()[:-100])
     with pytest.raises(gr.Error, match=r"bad\.zip is damaged"):
         checkpoint_panel.use_zip(session, str(tmp_path / "bad.zip"))
-    assert session.or_else(lambda _: None)(MINE) is mine
+    assert session.scorer(MINE, lambda _: None) is mine
     assert list(session.folder.iterdir()) == []
 
 
@@ -246,7 +246,7 @@ def test_the_page_takes_names_of_the_hub_and_no_folders(hub, account, session, c
         with pytest.raises(gr.Error, match="is no checkpoint on the Hub; owner/name was expected"):
             checkpoint_panel.use_hub(session, name)
     with pytest.raises(ModelError, match="your own model is gone"):
-        session.or_else(lambda _: None)(MINE)
+        session.scorer(MINE, lambda _: None)
 
 
 # ---- in a browser ----------------------------------------------------------------------------------------------------

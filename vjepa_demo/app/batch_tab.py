@@ -15,10 +15,9 @@ import gradio as gr
 
 from vjepa_demo import tasks
 from vjepa_demo.app import batch_html as fragments
-from vjepa_demo.app import data_inputs
 from vjepa_demo.app import html as render
 from vjepa_demo.app.charts import leaderboard_chart
-from vjepa_demo.app.data_inputs import RANGES, SAMPLE, SAMPLE_TABLE
+from vjepa_demo.app.data_inputs import RANGES, SAMPLE, SAMPLE_TABLE, add_label_range, add_table_file, add_video_files
 from vjepa_demo.app.events import AT_ONCE, TOLD, Values, add_running, keep_in_step, shown_errors
 from vjepa_demo.app.model_choice import add_model_choice, refusal
 from vjepa_demo.app.scoring import scroll_to
@@ -45,9 +44,9 @@ class BatchTab:
         self._load_scorer, self.session = load_scorer, session
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=320):
-                self.videos = data_inputs.add_video_files("batch-videos")
+                self.videos = add_video_files("batch-videos")
                 self.folder = gr.UploadButton("Add a folder", file_count="directory", size="sm", elem_id="batch-folder")
-                self.table = data_inputs.add_table_file("Table of videos (CSV or TSV)", "batch-table")
+                self.table = add_table_file("Table of videos (CSV or TSV)", "batch-table")
                 self.prompt = gr.Textbox(
                     label="or one prompt for all videos",
                     placeholder="The text the videos were made from",
@@ -57,7 +56,7 @@ class BatchTab:
                 self.sample = gr.Button("Score the sample data set", size="sm", elem_id="batch-sample")
                 self.model = add_model_choice(default_model, "batch-model")
                 with gr.Accordion("Settings", open=False):
-                    self.label_range = data_inputs.add_label_range("batch-label-range")
+                    self.label_range = add_label_range("batch-label-range")
                 with gr.Row():
                     look: dict[str, Any] = {"variant": "primary", "min_width": 100}
                     self.start = gr.Button("Score all", interactive=False, elem_id="batch-start", **look)
@@ -159,7 +158,7 @@ class BatchTab:
         is_checked = staged.added == added
         is_other = not is_checked or batch is None or staged.table is not batch.table  # than what was scored
         missing = _missing(added)
-        is_ready = staged.num_usable > 0 if is_checked else missing is None  # the button checks what was not checked
+        is_ready = staged.num_usable > 0 if is_checked else missing is None  # Score all checks first
         if not is_idle:
             hints = [STOPPING if is_stopping else "Stop keeps the rows that are done."]
         else:
@@ -257,12 +256,14 @@ class BatchTab:
             if batch is None:
                 raise RecordError(NOTHING)
             resume = batch.scorer is not None
-            shown = self._buttons(values) | ({} if resume else self._cleared())  # a check may have freed the buttons
+            shown = self._buttons(values) | (
+                {} if resume else self._cleared()
+            )  # a check may have switched the buttons on
             yield shown | {self.status: render.status("Loading the model", None, None)}
             if batch.scorer is None:
-                batch.scorer = visitor.or_else(self._load_scorer)(values[self.model] or "")
+                batch.scorer = visitor.scorer(values[self.model] or "", self._load_scorer)
             yield {self.status: render.status(WAITING if others_run() else "Starting", None, None)}
-            # A stopped run's rows are reported once more, as read from the CSV; what was known of them then is more.
+            # A resumed run reports its earlier rows again, from the CSV. The results in memory know more of them.
             earlier = {result.row.line: result for result in batch.results}
             batch.results.clear()
             shown_at = -UPDATE_SECONDS
@@ -363,7 +364,7 @@ def _stage(visitor: Session, added: Added) -> Staged:
 
 
 def _read(visitor: Session, added: Added) -> BatchTable:
-    """The rows that were added. Zips are not opened anew as the table and the prompt change."""
+    """The rows that were added. A new table or prompt does not open the same zips again."""
     batches, extracted = visitor.batch, visitor.folder / EXTRACTED
     if batches.unpacked is None or batches.unpacked[0] != added.videos:
         batches.unpacked = None

@@ -19,7 +19,7 @@ from vjepa_demo.app import compare_html as fragments
 from vjepa_demo.app import html as render
 from vjepa_demo.app.charts import comparison_chart
 from vjepa_demo.app.compare_board import Board, Outcome, board_of
-from vjepa_demo.app.events import AT_ONCE, TOLD, Values, add_running, keep_in_step, shown_errors
+from vjepa_demo.app.events import AT_ONCE, PROGRESS, TOLD, Values, add_running, keep_in_step, shown_errors
 from vjepa_demo.app.model_choice import add_model_choice, refusal
 from vjepa_demo.app.scoring import SCORING, STEPS, example_rows, scroll_to
 from vjepa_demo.config import COMPARED_LETTERS, MAX_COMPARED, MAX_COMPARISON_BYTES, MIN_COMPARED, VIDEO_SUFFIXES
@@ -247,11 +247,7 @@ class CompareTab:
             board = board.with_clip(Path(path), prompt)
         return self.draw(values, board)
 
-    def score(
-        self,
-        values: Values,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio asks for it)
-    ) -> tuple[str, dict[str, Outcome]]:
+    def score(self, values: Values, progress: gr.Progress = PROGRESS) -> tuple[str, dict[str, Outcome]]:
         """The model choice, and by the key of each clip whose video is here its scores, or why it has none.
 
         `progress` is told such as "Clip 2 of 3, a.mp4: encoding the video" with the share of the whole that is done.
@@ -270,7 +266,7 @@ class CompareTab:
 
         progress(0.0, desc=f"Loading {model}")
         with shown_errors():
-            scorer = visitor.or_else(self._load_scorer)(model)
+            scorer = visitor.scorer(model, self._load_scorer)
             with closing(scorer.score_all([(path, prompt) for _, path, prompt in here], on_step=tell)) as results:
                 tell("decode")
                 for (clip, _, _), result in zip(here, results, strict=True):

@@ -23,7 +23,7 @@ from vjepa_demo.app.data_inputs import (
     add_video_files,
     train_config,
 )
-from vjepa_demo.app.events import AT_ONCE, TOLD, Values, shown_errors
+from vjepa_demo.app.events import AT_ONCE, PROGRESS, TOLD, Values, shown_errors
 from vjepa_demo.app.session import Checked, Session
 from vjepa_demo.app.turns import TRAININGS
 from vjepa_demo.config import VISITOR_DATASET_BYTES, Scope, TrainConfig, model_presets
@@ -130,13 +130,9 @@ class FinetuneTab:
         named = {self.session, self.hub_name, self.label_range}
         gr.on([self.hub_load.click, self.hub_name.submit], self.check_hub, named, shown, **CHECKING)
 
-    def check_uploads(
-        self,
-        values: Values,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio asks for it)
-    ) -> Values:
-        """What was added is what will be trained on. Nothing is checked again where it is what was checked last: an
-        event that comes twice must not take the records from a training that begins meanwhile."""
+    def check_uploads(self, values: Values, progress: gr.Progress = PROGRESS) -> Values:
+        """Check what was added. What was checked last is not checked again: a second event must not take the records
+        from a training that begins meanwhile."""
         visitor, label_range = values[self.session], values[self.label_range]
         labels, videos = values[self.labels], values[self.videos] or []
         checked = Checked(labels or "", tuple(videos), label_range)
@@ -154,20 +150,12 @@ class FinetuneTab:
             }
         return self._checked(visitor, checked, Path(labels).name, progress)
 
-    def check_sample(
-        self,
-        values: Values,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio asks for it)
-    ) -> Values:
+    def check_sample(self, values: Values, progress: gr.Progress = PROGRESS) -> Values:
         """The sample data set is what will be trained on; a program gave its labels."""
         sample = Checked(str(SAMPLE_TABLE), (str(SAMPLE),))
         return self._checked(values[self.session], sample, "the sample data set", progress, kind="procedural")
 
-    def check_hub(
-        self,
-        values: Values,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio asks for it)
-    ) -> Values:
+    def check_hub(self, values: Values, progress: gr.Progress = PROGRESS) -> Values:
         """A public data set of the Hub is what will be trained on."""
         name = (values[self.hub_name] or "").strip()
         return self._checked(values[self.session], Checked(name, None, values[self.label_range]), name, progress)
@@ -321,7 +309,7 @@ class FinetuneTab:
 
 
 def _forget(visitor: Session, *, keep: Checked | None = None) -> None:
-    """Nothing is checked any more; what earlier checks extracted and fetched goes, but for the Hub's files of `keep`.
+    """Forget what was checked, and delete what earlier checks extracted and fetched, except the Hub's files of `keep`.
 
     Raises:
         RecordError: while a training runs on it.
@@ -337,8 +325,8 @@ def _forget(visitor: Session, *, keep: Checked | None = None) -> None:
 
 
 def _read(visitor: Session, checked: Checked, progress: gr.Progress) -> RecordSet:
-    """What can be used of the labelled clips. Of the Hub only what everybody may read: the account of this machine is
-    not the visitor's."""
+    """The labelled clips that can be used. From the Hub only public data: the account of this machine is not the
+    visitor's."""
     fetched = visitor.folder / FETCHED
     folder = visitor.folder / EXTRACTED if checked.videos else fetched
     folder.mkdir(exist_ok=True)
@@ -358,7 +346,7 @@ def _read(visitor: Session, checked: Checked, progress: gr.Progress) -> RecordSe
             else:
                 visitor.check_open()
                 progress((report.done, report.total), desc=progress_line(report))
-    finally:  # of several commits of a data set only the last stays; nothing of one that was refused
+    finally:  # of several commits of a data set only the last stays; of a refused one nothing stays
         used = records.records[0].video.parents if records is not None and records.records else ()
         for each in fetched.glob("*"):
             if each not in used:

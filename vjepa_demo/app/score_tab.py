@@ -12,7 +12,7 @@ import gradio as gr
 
 from vjepa_demo.app import html as render
 from vjepa_demo.app.charts import radar_chart
-from vjepa_demo.app.events import AT_ONCE, TOLD, Values, add_running, keep_in_step, shown_errors
+from vjepa_demo.app.events import AT_ONCE, PROGRESS, TOLD, Values, add_running, keep_in_step, shown_errors
 from vjepa_demo.app.history import HISTORY_JS, file_of, panel, scored_clip
 from vjepa_demo.app.model_choice import add_model_choice, refusal
 from vjepa_demo.app.scoring import SCORING, STEPS, example_rows, scroll_to
@@ -126,11 +126,7 @@ class ScoreTab:
             self.hint: render.hint(missing or ("" if playable else UNPLAYABLE)),
         }
 
-    def score(
-        self,
-        values: Values,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio asks for it)
-    ) -> Values:
+    def score(self, values: Values, progress: gr.Progress = PROGRESS) -> Values:
         """The scores of the clip, which the history then remembers."""
         visitor: Session = values[self.session]
         video, model = values[self.video], values[self.model]
@@ -144,7 +140,7 @@ class ScoreTab:
                 if not video:
                     raise VideoError("no video: add one first")
                 progress(0.0, desc=f"Loading {model}")
-                scorer = visitor.or_else(self._load_scorer)(model)
+                scorer = visitor.scorer(model, self._load_scorer)
                 result = scorer.score(video, values[self.prompt], on_step=tell)
             except DemoError as error:
                 visitor.history.problem = str(error)
@@ -177,10 +173,10 @@ class ScoreTab:
         }
 
     def _cleared(self, visitor: Session) -> Values:
-        """No scores, and why; where nothing is known of that, what to do."""
+        """No scores, and the reason; without a reason, how to get scores."""
         why, visitor.history.problem = visitor.history.problem, ""
         told = f'<div class="empty">No scores: {render.escape(why)}</div>' if why else render.EMPTY
-        # The history keeps its value, but it is an output: so Gradio takes its mark of an error off it.
+        # The history keeps its value. It is an output so that Gradio takes the mark of an error off it.
         return dict.fromkeys(self._texts, "") | {
             self.panel: gr.Column(visible=False),
             self.radar: None,

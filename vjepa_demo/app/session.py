@@ -58,7 +58,7 @@ class ScoredClip:
 class ScoreHistory:
     """The clips that were scored in the Score tab, newest first, and the one whose scores are shown there.
 
-    `problem` says why there are no scores in the tab, until that is shown.
+    `problem` is why the last clip got no scores, until the tab has shown it.
     """
 
     clips: list[ScoredClip] = field(default_factory=list)
@@ -100,8 +100,8 @@ class Run:
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
-        """Around what prepares a run. The place is taken first: of two buttons that are pressed at once, one is refused
-        before anything slow. It is given back only if the preparation fails.
+        """Take the place before a run is prepared, and keep it unless the preparation fails. Of two buttons that are
+        pressed at once, one is refused before anything slow happens.
 
         Raises:
             RecordError: if the place is taken.
@@ -197,13 +197,13 @@ class Batch:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether it was begun and not brought to its end."""
+        """Whether it was begun and has rows left."""
         return self.scorer is not None and self.num_left > 0
 
 
 @dataclass(frozen=True)
 class Added:
-    """What the visitor added to be scored, to be compared: "nothing" is the same however the page says it."""
+    """What the visitor added to be scored. Equal additions compare equal, whether the page says None or "" for none."""
 
     videos: tuple[str, ...] = ()
     table: str | None = None
@@ -241,7 +241,7 @@ class BatchState:
 
 
 class Session:
-    """Held by Gradio for one visitor alone: nobody else can name it, and nobody is told its folder's name."""
+    """What Gradio holds for one visitor. Nobody else can name it, and nobody is told its folder's name."""
 
     def __init__(self) -> None:
         self.closed = threading.Event()
@@ -277,21 +277,17 @@ class Session:
         self.downloads.append(folder)
         return folder / name
 
-    def or_else(self, load_scorer: Callable[[str], Scorer]) -> Callable[[str], Scorer]:
-        """`load_scorer`, but for `MINE` this visitor's own scorer.
+    def scorer(self, model: str, load_scorer: Callable[[str], Scorer]) -> Scorer:
+        """What `load_scorer` gives for `model`, but for `MINE` this visitor's own scorer.
 
-        Raises (when called):
+        Raises:
             ModelError: if this visitor has none.
         """
-
-        def load(name: str) -> Scorer:
-            if name != MINE:
-                return load_scorer(name)
-            if self.model.scorer is None:
-                raise ModelError("your own model is gone: train or load it again, or choose demo")
-            return self.model.scorer
-
-        return load
+        if model != MINE:
+            return load_scorer(model)
+        if self.model.scorer is None:
+            raise ModelError("your own model is gone: train or load it again, or choose demo")
+        return self.model.scorer
 
     def own_scorer(self, shown_as: str) -> Scorer | None:
         """The scorer of the checkpoint that was trained here, loaded now if need be, once; None if there is none."""
@@ -358,7 +354,7 @@ class Session:
 
     @contextmanager
     def deleted_if_closed(self) -> Iterator[None]:
-        """Around a run: a visitor who left meanwhile leaves nothing; what the run wrote since goes too."""
+        """Around a run: if the visitor has left meanwhile, what the run wrote since then is deleted too."""
         try:
             yield
         finally:
