@@ -43,8 +43,8 @@ def pytest_unconfigure() -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `--dist loadgroup` the browser tests share two workers, each with one Chromium and one page; other files stay
-    whole. Two, because a browser mostly waits: one worker alone took as long as all the rest twice.
+    """With `--dist loadgroup` the browser tests share two workers, each with one Chromium and one served page; other
+    files stay whole. Two, because a browser often waits: one worker alone was the last to end by far.
 
     What takes longest comes first, so that no worker waits for another in the end.
     """

@@ -8,7 +8,7 @@ from fakes import RESULT
 
 from vjepa_demo import wording
 from vjepa_demo.app import html as render
-from vjepa_demo.schema import TrainedOn
+from vjepa_demo.schema import Comparison, TrainedOn
 
 
 def test_words_that_were_never_learned_are_named():
@@ -121,3 +121,9 @@ def test_a_dimension_that_disagreed_with_the_labels_has_no_word():
     mixed = replace(mixed, lead_standard_error=0.1)
     assert mixed.beats_baseline is True
     assert [wording.verdict_word(4.0, name, {}, mixed) for name in ("Temporal", "Overall")] == ["–", "Good"]
+
+
+def test_nothing_is_best_by_a_model_that_does_not_beat_its_baseline():
+    loses = TrainedOn("human", 20, "clips", vquala_score=0.1, no_video_baseline=0.4, lead=-0.3)
+    clips = tuple(replace(RESULT, trained_on=loses, video=name) for name in "ab")
+    assert set(Comparison(clips).best.values()) == {()}

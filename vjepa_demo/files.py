@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from vjepa_demo.schema import FolderError
+from vjepa_demo.schema import BusyError, DemoError, FolderError
 
 PARTIAL = ".partial"  # in the name of a file or folder that is being written
 LOCK_POLL_SECONDS = 0.005
@@ -73,6 +73,33 @@ def file_lock(path: Path, *, wait_seconds: float) -> AbstractContextManager[obje
     """
     # Not bound to a thread: a generator that holds the lock may be closed by another thread.
     return FileLock(path, thread_local=False).acquire(timeout=wait_seconds, poll_interval=LOCK_POLL_SECONDS)
+
+
+@contextmanager
+def only_process(lock: Path, *, busy: str) -> Iterator[None]:
+    """Keep other processes and threads out of the block that take the same `lock`, a file that is gone afterwards.
+
+    Raises:
+        BusyError: with the text `busy`, if another one is in there.
+    """
+    try:
+        held = file_lock(lock, wait_seconds=0)
+    except TimeoutError as error:
+        raise BusyError(busy) from error
+    with held:
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path, *, advice: str, kind: type[DemoError] = FolderError) -> Iterator[None]:
+    """Around what writes to `path`: a full disk, or a folder of others, becomes an error of `kind` with `advice`."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"{path} cannot be written ({error.strerror or error}): {advice}") from error
 
 
 def content_sha256(path: str | Path) -> str:

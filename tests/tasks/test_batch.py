@@ -32,7 +32,7 @@ from vjepa_demo.files import content_sha256
 from vjepa_demo.media.video import write_video
 from vjepa_demo.model.checkpoint import load_checkpoint, read_checkpoint
 from vjepa_demo.model.metrics import evaluate, no_video_baseline
-from vjepa_demo.schema import BatchTable, DemoError, RecordError, RowResult, VideoError
+from vjepa_demo.schema import BatchTable, BusyError, DemoError, RecordError, RowResult, VideoError
 from vjepa_demo.tasks.batch import run_batch, summarise_batch
 from vjepa_demo.tasks.batch_table import batch_of_files, read_batch
 from vjepa_demo.tasks.score import Scorer
@@ -255,6 +255,33 @@ def test_formulas_are_neutralised_everywhere_and_numbers_are_left_alone(table, v
     whole = out.read_bytes()
     assert len(scored(found, out, FakeScorer("=model"), resume=True)) == 3
     assert out.read_bytes() == whole
+
+
+def test_what_an_older_version_wrote_is_resumed(table, videos, tmp_path):
+    """Its output had no column `not_meaningful`."""
+    found, out = read_batch(table("video,prompt", "0,a red ball", "1,A zebra!", "2,red"), videos), tmp_path / "out.csv"
+    expected = scored(found, out)
+    whole = out.read_bytes()
+    rows = list(csv.reader(io.StringIO(whole.decode(), newline="")))
+    place = rows[0].index("not_meaningful")
+    with out.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\r\n").writerows(row[:place] + row[place + 1 :] for row in rows[:3])
+    scorer = FakeScorer()
+    again = scored(found, out, scorer, resume=True)
+    assert [name for name, _ in scorer.asked] == ["2.mp4"]
+    assert out.read_bytes() == whole
+    assert [dict(each.doubts) for each in again] == [dict(each.doubts) for each in expected]
+
+
+def test_an_output_has_one_run_at_a_time(batch, tmp_path):
+    running = run_batch(FakeScorer(), batch, tmp_path / "out.csv")
+    first = next(running)
+    for resume in (False, True):
+        with pytest.raises(BusyError, match=r"another run writes .+out\.csv now: wait until it ends"):
+            scored(batch, tmp_path / "out.csv", resume=resume)
+    results = [first.result, *(report.result for report in running)]
+    assert results == scored(batch, tmp_path / "other.csv")
+    assert [path.name for path in tmp_path.glob(".*")] == []
 
 
 def test_names_that_are_taken_get_an_ending(table, videos, tmp_path):

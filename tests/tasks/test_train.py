@@ -17,6 +17,7 @@ from vjepa_demo.model.checkpoint import load_base, load_checkpoint, read_checkpo
 from vjepa_demo.model.features import ENTRY_BYTES, HELD_SHARE, FeatureCache, FeatureKey, VideoFeatures, feature_cache
 from vjepa_demo.model.vjepa import VJEPAModel, inference_dtype
 from vjepa_demo.schema import (
+    BusyError,
     CheckpointError,
     EncodingReport,
     EpochReport,
@@ -630,3 +631,28 @@ def test_two_runs_beside_each_other_learn_what_each_learns_alone(checkpoint_fold
         }
         beside = {name: losses(future.result()[0]) for name, future in running.items()}
     assert beside == alone
+
+
+def test_a_folder_has_one_run_at_a_time(checkpoint_folder, data, tmp_path):
+    running = tune(checkpoint_folder, data, CONFIG, tmp_path / "out")
+    assert any(isinstance(report, EncodingReport) for report in running)
+    with pytest.raises(BusyError, match=r"another run trains into .+out now: wait until it ends"):
+        list(tune(checkpoint_folder, data, CONFIG, tmp_path / "out"))
+    *_, result = running
+    assert isinstance(result, TrainingResult)
+    assert not (tmp_path / "out" / ".lock").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_told(checkpoint_folder, data, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match=r"out cannot be written \(Not a directory\): choose another folder"):
+        list(tune(checkpoint_folder, data, CONFIG, tmp_path / "file" / "out"))
+
+
+def test_a_head_that_was_trained_rests_on_the_features_of_its_base(checkpoint_folder, data, tmp_path):
+    *_, result = tune(checkpoint_folder, data, CONFIG, tmp_path)
+    base, tuned = (
+        load_checkpoint(read_checkpoint(folder), device="cpu") for folder in (checkpoint_folder, result.folder)
+    )
+    assert tuned.video_weights_digest() == base.video_weights_digest()
+    assert not torch.equal(tuned.head.net[-1].weight, base.head.net[-1].weight)

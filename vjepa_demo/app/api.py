@@ -69,48 +69,74 @@ LoadScorer = Callable[[str], "Scorer"]
 
 def add_api(load_scorer: LoadScorer, default_model: str, app: gr.Blocks) -> None:
     """Name all public endpoints of `app`, the Blocks that are being built."""
-    visitors = Visitors()
-    app.unload(visitors.leave)
     with gr.Column(visible=False):
-        _add_score(load_scorer, default_model, visitors)
-        _add_compare(load_scorer, default_model, visitors)
-        _add_batch(load_scorer, default_model, visitors)
-        _add_check_labels(visitors)
-        _add_fine_tune(default_model, visitors)
-        _add_evaluate(load_scorer, default_model, visitors)
+        endpoints = _Endpoints(load_scorer)
+        app.unload(endpoints.visitors.leave)
+        endpoints.publish(default_model)
 
 
-def _endpoint(run: Callable[..., Any], inputs: list[Any], answer: Api, **turn: Any) -> None:
-    """Publish `run` under its own name."""
-    gr.Button(visible=False).click(run, inputs, answer, api_name=run.__name__, show_progress="hidden", **turn)
+class _Endpoints:
+    """The endpoints: methods whose names, parameters and docstrings Gradio publishes, and the fields that they read."""
 
+    def __init__(self, load_scorer: LoadScorer) -> None:
+        self.load_scorer, self.visitors = load_scorer, Visitors()
+        self.video, self.videos = file_field("video"), file_field("videos", several=True)
+        self.table, self.labels = file_field("table"), file_field("labels")
+        self.batched, self.trained = answer_field(BATCHED), answer_field(TRAINED)
 
-def _model_field(default_model: str, *others: str) -> Api:
-    return choice_field("model", [*model_presets(), *others], default_model)
+    def publish(self, default_model: str) -> None:
+        """Give each endpoint its name, its fields and its queue."""
 
+        def publish(run: Callable[..., Any], inputs: list[Api], answer: Api, turn: dict[str, Any]) -> None:
+            button = gr.Button(visible=False)
+            button.click(run, inputs, answer, api_name=run.__name__, show_progress="hidden", **turn)
 
-def _range_field() -> Api:
-    return choice_field("label_range", list(RANGES), next(iter(RANGES)))
+        model = choice_field("model", [*model_presets(), MINE], default_model)
+        base = choice_field("model", list(model_presets()), default_model)
+        label_range = choice_field("label_range", list(RANGES), next(iter(RANGES)))
+        prompts = value_field("prompts", {"anyOf": [a_list(TEXT), TEXT]})
+        prompt, optional_prompt = value_field("prompt", TEXT), value_field("prompt", TEXT, "")
+        labelled, defaults = [self.labels, self.videos], TrainConfig()
+        settings = [
+            choice_field("scope", get_args(Scope), defaults.scope),
+            value_field("epochs", {**COUNT, "minimum": 1, "maximum": 100}, defaults.epochs),
+            value_field("learning_rate", {**NUMBER, "minimum": 1e-7, "maximum": 0.1}, defaults.learning_rate),
+            value_field("validation_share", {**NUMBER, "minimum": 0, "maximum": 0.5}, defaults.validation_fraction),
+            value_field("seed", {**COUNT, "minimum": 0}, defaults.seed),
+        ]
+        kinds = [value_field("procedural", YES_OR_NO, False), value_field("human", YES_OR_NO, False)]
+        publish(self.score, [self.video, prompt, model], answer_field(an_object(**RESULT)), PROGRAMS)
+        publish(self.compare, [self.videos, prompts, model], answer_field(COMPARED), PROGRAMS)
+        batch = [self.videos, optional_prompt, model, label_range, self.table]
+        publish(self.batch, batch, self.batched, PROGRAMS_BATCHING)
+        publish(self.check_labels, [*labelled, label_range], answer_field(CHECKED), PROGRAMS)
+        fine_tune = [*labelled, base, *settings, label_range, *kinds]
+        publish(self.fine_tune, fine_tune, self.trained, PROGRAMS_TRAINING)
+        publish(self.evaluate, [*labelled, model, label_range], answer_field(EVALUATED), PROGRAMS_BATCHING)
 
+    def _scorer(self, model: str, call: Call) -> Scorer:
+        """The scorer of `model`; the client's own is loaded now if need be."""
+        if model != MINE:
+            return self.load_scorer(model)
+        scorer = call.session.own_scorer(MINE)
+        if scorer is None:
+            raise ModelError(
+                f'there is no model "{MINE}": it is what this client trained with /fine_tune, until it closes its '
+                "connection (over MCP and curl it is not kept); train one, or choose another model"
+            )
+        return scorer
 
-def _scorer(load_scorer: LoadScorer, model: str, call: Call) -> Scorer:
-    """The scorer of `model`; the client's own is loaded now if need be."""
-    if model != MINE:
-        return load_scorer(model)
-    scorer = call.session.own_scorer(MINE)
-    if scorer is None:
-        raise ModelError(
-            f'there is no model "{MINE}": it is what this client trained with /fine_tune, until it closes its '
-            "connection (over MCP and curl it is not kept); train one, or choose another model"
-        )
-    return scorer
+    def _check(self, call: Call, labels: Given, videos: Given, label_range: str) -> tuple[str, RecordSet]:
+        """The name of the table, and its usable rows; each video is opened. Ends when the client leaves."""
+        table, files = call.file(self.labels, labels), call.files(self.videos, videos)
+        folder = tempfile.mkdtemp(dir=call.folder)
+        for report in tasks.check_labels(table, files, extract_to=folder, label_range=RANGES[label_range]):
+            call.session.check_open()
+            if isinstance(report, RecordSet):
+                records = report
+        return Path(table).name, records
 
-
-# ---- scoring ---------------------------------------------------------------------------------------------------------
-
-
-def _add_score(load_scorer: LoadScorer, default_model: str, visitors: Visitors) -> None:
-    def score(video: Given, prompt: str, model: str, request: gr.Request) -> Json | str:
+    def score(self, video: Given, prompt: str, model: str, request: gr.Request) -> Json | str:
         """Score a video, and the prompt it was generated from, on five mean opinion scores from 1 (Bad) to 5
         (Excellent): Traditional (blur, noise, compression), Alignment (does it show what the prompt says), Aesthetic,
         Temporal (smooth, consistent motion) and Overall. "trained_on" and "caution" say how far to trust them.
@@ -129,19 +155,13 @@ def _add_score(load_scorer: LoadScorer, default_model: str, visitors: Visitors) 
             "seconds": {"decode", "video", "text", "head"}}
             or an error that says what is wrong with the video, the prompt or the model
         """
-        with Call.of(visitors, request, keep=False) as call:
-            scorer = _scorer(load_scorer, model, call)
-            path = call.file(field, video)
+        with Call.of(self.visitors, request, keep=False) as call:
+            scorer = self._scorer(model, call)
+            path = call.file(self.video, video)
             result = scorer.score(path, prompt, with_frames=False)
             return call.answer(with_caution(replace(result, video=Path(path).name).to_dict(), result.trained_on))
 
-    field = file_field("video")
-    inputs = [field, value_field("prompt", TEXT), _model_field(default_model, MINE)]
-    _endpoint(score, inputs, answer_field(an_object(**RESULT)), **PROGRAMS)
-
-
-def _add_compare(load_scorer: LoadScorer, default_model: str, visitors: Visitors) -> None:
-    def compare(videos: Given, prompts: Given, model: str, request: gr.Request) -> Json | str:
+    def compare(self, videos: Given, prompts: Given, model: str, request: gr.Request) -> Json | str:
         """Score two to four videos with one model; the others are compared with the first. The page's Compare tab also
         opens the answer, saved as a JSON file.
 
@@ -157,23 +177,17 @@ def _add_compare(load_scorer: LoadScorer, default_model: str, visitors: Visitors
             score means nothing}}
             or an error that says which video or prompt cannot be used
         """
-        with Call.of(visitors, request, keep=False) as call:
+        with Call.of(self.visitors, request, keep=False) as call:
             texts = [prompts] if isinstance(prompts, str) else prompts
             clips = to_compare(given_list(videos), texts)  # counted before any is fetched
-            scorer = _scorer(load_scorer, model, call)
-            comparison = scorer.compare([(call.file(field, video), text) for video, text in clips])
+            scorer = self._scorer(model, call)
+            comparison = scorer.compare([(call.file(self.videos, video), text) for video, text in clips])
             named = (replace(result, video=Path(result.video).name) for result in comparison.results)
             answer = replace(comparison, results=tuple(named)).to_dict()
             return call.answer(with_caution(answer, comparison.trained_on))
 
-    field = file_field("videos", several=True)
-    inputs = [field, value_field("prompts", {"anyOf": [a_list(TEXT), TEXT]}), _model_field(default_model, MINE)]
-    _endpoint(compare, inputs, answer_field(COMPARED), **PROGRAMS)
-
-
-def _add_batch(load_scorer: LoadScorer, default_model: str, visitors: Visitors) -> None:
     def batch(
-        videos: Given, prompt: str, model: str, label_range: str, request: gr.Request, table: Given = None
+        self, videos: Given, prompt: str, model: str, label_range: str, request: gr.Request, table: Given = None
     ) -> Iterator[Json | str]:
         """Score many videos: those that a table names, or all with one prompt. Streams each row as it is scored; a row
         that cannot be scored has an error and the others go on. Ends with means, a ranking of generators where a
@@ -197,11 +211,11 @@ def _add_batch(load_scorer: LoadScorer, default_model: str, visitors: Visitors) 
             "scores": a CSV file, there for a day or until the client leaves}
             or an error if nothing can be scored at all
         """
-        with Call.of(visitors, request) as call:
-            files = call.files(field, videos)
+        with Call.of(self.visitors, request) as call:
+            files = call.files(self.videos, videos)
             if table:
                 rows = tasks.read_batch(
-                    call.file(table_field, table),
+                    call.file(self.table, table),
                     files,
                     prompt=prompt or None,
                     label_range=RANGES[label_range],
@@ -209,7 +223,7 @@ def _add_batch(load_scorer: LoadScorer, default_model: str, visitors: Visitors) 
                 )
             else:
                 rows = tasks.batch_of_files(files, prompt)
-            scorer, out, results = _scorer(load_scorer, model, call), call.folder / "scores.csv", []
+            scorer, out, results = self._scorer(model, call), call.folder / "scores.csv", []
             run = tasks.run_batch(scorer, rows, out, should_stop=call.session.batch.run.should_stop)
             with closing(in_turn(run)) as reports:
                 for report in reports:
@@ -225,38 +239,11 @@ def _add_batch(load_scorer: LoadScorer, default_model: str, visitors: Visitors) 
                 "trained_on": str(scorer.trained_on),
                 "notes": list(rows.notes),
                 **summary.to_dict(),
-                "scores": call.download(answer, kept),
+                "scores": call.download(self.batched, kept),
             }
             yield call.answer(with_caution(last, scorer.trained_on))
 
-    field, table_field, answer = file_field("videos", several=True), file_field("table"), answer_field(BATCHED)
-    inputs = [field, value_field("prompt", TEXT, ""), _model_field(default_model, MINE), _range_field(), table_field]
-    _endpoint(batch, inputs, answer, **PROGRAMS_BATCHING)
-
-
-# ---- labels ----------------------------------------------------------------------------------------------------------
-
-
-class _Labelled:
-    """The fields for labelled clips, of every call that takes them."""
-
-    def __init__(self) -> None:
-        self.labels, self.videos = file_field("labels"), file_field("videos", several=True)
-        self.label_range = _range_field()
-
-    def check(self, call: Call, labels: Given, videos: Given, label_range: str) -> tuple[str, RecordSet]:
-        """The name of the table, and its usable rows; each video is opened. Ends when the client leaves."""
-        table, files = call.file(self.labels, labels), call.files(self.videos, videos)
-        folder = tempfile.mkdtemp(dir=call.folder)
-        for report in tasks.check_labels(table, files, extract_to=folder, label_range=RANGES[label_range]):
-            call.session.check_open()
-            if isinstance(report, RecordSet):
-                records = report
-        return Path(table).name, records
-
-
-def _add_check_labels(visitors: Visitors) -> None:
-    def check_labels(labels: Given, videos: Given, label_range: str, request: gr.Request) -> Json | str:
+    def check_labels(self, labels: Given, videos: Given, label_range: str, request: gr.Request) -> Json | str:
         """Say which rows of a table of labels fine_tune or evaluate would use, and which not and why; each video is
         opened, nothing is learned.
 
@@ -270,16 +257,12 @@ def _add_check_labels(visitors: Visitors) -> None:
             "problems": [{"line", "message"}]}
             or an error if the table or the zip cannot be used at all
         """
-        with Call.of(visitors, request) as call:
-            _, records = data.check(call, labels, videos, label_range)
+        with Call.of(self.visitors, request) as call:
+            _, records = self._check(call, labels, videos, label_range)
             return call.answer(records_json(records))
 
-    data = _Labelled()
-    _endpoint(check_labels, [data.labels, data.videos, data.label_range], answer_field(CHECKED), **PROGRAMS)
-
-
-def _add_fine_tune(default_model: str, visitors: Visitors) -> None:
     def fine_tune(
+        self,
         labels: Given,
         videos: Given,
         model: str,
@@ -323,11 +306,11 @@ def _add_fine_tune(default_model: str, visitors: Visitors) -> None:
             or an error
         """
         kind: LabelSource = "procedural" if procedural else "human" if human else "undeclared"
-        with Call.of(visitors, request) as call:
+        with Call.of(self.visitors, request) as call:
             if procedural and human:
                 raise RecordError("procedural and human are both true; at most one of them was expected")
             config = train_config(scope, epochs, learning_rate, validation_share, seed)
-            table, records = data.check(call, labels, videos, label_range)
+            table, records = self._check(call, labels, videos, label_range)
             with TRAININGS.turn():
                 for report in tasks.fine_tune(
                     model,
@@ -346,30 +329,11 @@ def _add_fine_tune(default_model: str, visitors: Visitors) -> None:
                         archive = call.session.end_run(report.folder)
                         tasks.zip_checkpoint(report.folder, archive)
                         told |= {"warnings": list(warnings), "problems": list(map(asdict, records.problems))}
-                        told |= {"checkpoint": call.download(answer, archive)}
+                        told |= {"checkpoint": call.download(self.trained, archive)}
                     yield call.answer(told)
 
-    defaults = TrainConfig()
-    data, answer = _Labelled(), answer_field(TRAINED)
-    inputs = [
-        data.labels,
-        data.videos,
-        _model_field(default_model),
-        choice_field("scope", get_args(Scope), defaults.scope),
-        value_field("epochs", {**COUNT, "minimum": 1, "maximum": 100}, defaults.epochs),
-        value_field("learning_rate", {**NUMBER, "minimum": 1e-7, "maximum": 0.1}, defaults.learning_rate),
-        value_field("validation_share", {**NUMBER, "minimum": 0, "maximum": 0.5}, defaults.validation_fraction),
-        value_field("seed", {**COUNT, "minimum": 0}, defaults.seed),
-        data.label_range,
-        value_field("procedural", YES_OR_NO, False),
-        value_field("human", YES_OR_NO, False),
-    ]
-    _endpoint(fine_tune, inputs, answer, **PROGRAMS_TRAINING)
-
-
-def _add_evaluate(load_scorer: LoadScorer, default_model: str, visitors: Visitors) -> None:
     def evaluate(
-        labels: Given, videos: Given, model: str, label_range: str, request: gr.Request
+        self, labels: Given, videos: Given, model: str, label_range: str, request: gr.Request
     ) -> Iterator[Json | str]:
         """Say how well a model's scores agree with labels, beside what the prompts alone would give: correlations of
         ranks (SROCC, KROCC) and of values (PLCC) from -1 to 1, and the root mean squared error (RMSE) in scores.
@@ -389,9 +353,9 @@ def _add_evaluate(load_scorer: LoadScorer, default_model: str, visitors: Visitor
             A model that fine_tune made is judged by the clips that it did not learn from, if there are enough.
             or an error
         """
-        with Call.of(visitors, request) as call:
-            scorer = _scorer(load_scorer, model, call)
-            _, records = data.check(call, labels, videos, label_range)
+        with Call.of(self.visitors, request) as call:
+            scorer = self._scorer(model, call)
+            _, records = self._check(call, labels, videos, label_range)
             total = len(records.records)
             # As a batch it scores many clips, so it takes turns with the batches.
             with closing(in_turn(tasks.evaluate_model(scorer, records))) as reports:
@@ -402,7 +366,3 @@ def _add_evaluate(load_scorer: LoadScorer, default_model: str, visitors: Visitor
                         yield call.answer({"done": total, "total": total, **judged})
                     elif report.done < total:
                         yield call.answer(asdict(report))
-
-    data = _Labelled()
-    inputs = [data.labels, data.videos, _model_field(default_model, MINE), data.label_range]
-    _endpoint(evaluate, inputs, answer_field(EVALUATED), **PROGRAMS_BATCHING)

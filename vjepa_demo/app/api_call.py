@@ -71,11 +71,15 @@ class Call:
         if not isinstance(given, str) or not (is_http_url_like(given) or given.startswith("data:")):
             raise RecordError(f"{field.label} is {str(given)[:100]!r}, which is no file: upload it, or give its URL")
         try:
+            uploads = Path(get_upload_folder()).resolve()
             if given.startswith("data:"):
-                path: str | None = save_base64_to_cache(given, get_upload_folder())
-            else:
-                path = _uploaded_file(given)
-            return str(field.move_resource_to_block_cache(path)) if path else str(self._fetch(given))
+                return str(field.move_resource_to_block_cache(save_base64_to_cache(given, get_upload_folder())))
+            # A file that somebody uploaded here and that the URL gives out: nobody reads more with the URL than with
+            # the path itself, which Gradio takes from whoever knows it.
+            path = Path(unquote(given.partition(FILE_ROUTE)[2])).resolve()
+            if path.is_relative_to(uploads) and path.is_file():
+                return str(field.move_resource_to_block_cache(path))
+            return str(self._fetch(given))
         except (ValueError, OSError) as error:
             raise RecordError(f"{given[:100]!r} cannot be read ({error}): upload the file instead") from error
 
@@ -130,13 +134,3 @@ class Call:
 def given_list(given: Given) -> list[Any]:
     """What a caller gave for several files, none of them fetched."""
     return given if isinstance(given, list) else [given]
-
-
-def _uploaded_file(url: str) -> str | None:
-    """The path of the file that somebody uploaded here and that `url` gives out; None for any other `url`.
-
-    Nobody reads more with it than with the path itself, which Gradio takes from whoever knows it.
-    """
-    _, _, path = url.partition(FILE_ROUTE)
-    file = Path(unquote(path)).resolve()
-    return str(file) if file.is_relative_to(Path(get_upload_folder()).resolve()) and file.is_file() else None

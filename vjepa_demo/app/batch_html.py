@@ -30,12 +30,12 @@ EMPTY = (
     "</div>"
 )
 METRICS_TITLE = '<p class="strip-title">Scores compared with the labels</p>'
-ORDERS: dict[str, BatchOrder] = {
-    "Latest": "latest",
-    "Errors": "errors",
-    "Best Overall": "best",
-    "Worst Overall": "worst",
-}
+ORDERS: list[tuple[str, BatchOrder]] = [
+    ("Latest", "latest"),
+    ("Errors", "errors"),
+    ("Best Overall", "best"),
+    ("Worst Overall", "worst"),
+]
 RANKED = ("Overall", *(name for name in DIMENSIONS if name != "Overall"))  # of the leaderboard: by the first
 SHOWN_ROWS = 50  # a page that fills must stay light; the download has all rows
 

@@ -71,9 +71,13 @@ class BatchTab:
                 self.leaderboard = gr.HTML(visible=False, elem_id="leaderboard")
                 self.chart = gr.Plot(visible=False, container=False, elem_id="leaderboard-chart")
                 self.metrics = gr.HTML(visible=False, elem_id="batch-metrics")
-                orders = list(fragments.ORDERS)
                 self.order = gr.Radio(
-                    orders, value=orders[0], show_label=False, container=False, visible=False, elem_id="row-order"
+                    fragments.ORDERS,
+                    value="latest",
+                    show_label=False,
+                    container=False,
+                    visible=False,
+                    elem_id="row-order",
                 )
                 self.rows = gr.HTML(elem_id="batch-rows")
         self.running = add_running()
@@ -321,7 +325,7 @@ class BatchTab:
             self.leaderboard: gr.HTML(visible=False),
             self.chart: gr.Plot(visible=False),
             self.metrics: gr.HTML(visible=False),
-            self.order: gr.Radio(value="Latest", visible=False),
+            self.order: gr.Radio(value="latest", visible=False),
             self.rows: "",
         }
 
@@ -330,7 +334,7 @@ class BatchTab:
         batch = values[self.session].batch.last
         if batch is None:
             return ""
-        batch.order = fragments.ORDERS[values[self.order]]
+        batch.order = values[self.order]
         return fragments.rows(batch.results, batch.order)
 
 

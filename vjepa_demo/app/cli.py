@@ -43,7 +43,7 @@ from vjepa_demo.schema import (
 if TYPE_CHECKING:
     from vjepa_demo.tasks import Scorer
 
-Tell = Callable[[str], None]
+Tell = Callable[..., None]  # takes lines
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,8 +83,13 @@ def _num_launched() -> int:
 
 
 def _teller(*, to_stderr: bool = False) -> Tell:
-    """Prints a line at once, in the first process of a launch alone."""
-    return lambda line: print(line, file=sys.stderr if to_stderr else sys.stdout, flush=True) if _is_first() else None
+    """Prints lines at once, in the first process of a launch alone."""
+
+    def tell(*lines: str) -> None:
+        if lines and _is_first():
+            print(*lines, sep="\n", file=sys.stderr if to_stderr else sys.stdout, flush=True)
+
+    return tell
 
 
 def _load_scorer(options: argparse.Namespace) -> Scorer:
@@ -111,10 +116,6 @@ def _check_device(options: argparse.Namespace) -> None:
         raise ModelError("--device cuda: no GPU that CUDA can use was found here; leave it out, or give --device cpu")
 
 
-def _label_range(options: argparse.Namespace) -> tuple[float, float] | None:
-    return tuple(options.label_range) if options.label_range else None
-
-
 @contextmanager
 def _checked_labels(options: argparse.Namespace, tell: Tell) -> Iterator[RecordSet]:
     """The usable rows of LABELS, each video opened, after telling what is used and what is wrong with the others.
@@ -130,11 +131,10 @@ def _checked_labels(options: argparse.Namespace, tell: Tell) -> Iterator[RecordS
             options.labels,
             options.videos,
             extract_to=dataset_folder() if options.videos is None else folder,
-            label_range=_label_range(options),
+            label_range=options.label_range,
             token=None,
         ):
-            for line in cli_text.report_lines(report):
-                tell(line)
+            tell(*cli_text.report_lines(report))
             if isinstance(report, RecordSet):
                 yield report
 
@@ -146,11 +146,11 @@ def _score(options: argparse.Namespace) -> int:
     prompt = check_prompt(options.prompt)
     scorer = _load_scorer(options)
     answers, status = [], 0
+    origin = {"model": scorer.name, "trained_on": str(scorer.trained_on)}
     results = scorer.score_all((video, prompt) for video in options.videos)
     for video, result in zip(options.videos, results, strict=True):
         if isinstance(result, DemoError):
             status = 1
-            origin = {"model": scorer.name, "trained_on": str(scorer.trained_on)}
             answers.append({"video": video, "prompt": prompt, **origin, "error": str(result)})
             lines = [video, f"  error: {result}"]
         else:
@@ -184,8 +184,7 @@ def _compare(options: argparse.Namespace) -> int:
 def _batch(options: argparse.Namespace) -> int:
     tell = _teller(to_stderr=options.json)
     with _batch_table(options) as table:
-        for line in cli_text.noted(table.notes):
-            tell(line)
+        tell(*cli_text.noted(table.notes))
         scorer = _load_scorer(options)
         try:
             reports = tasks.run_batch(scorer, table, options.out, resume=options.resume)
@@ -225,7 +224,7 @@ def _batch_table(options: argparse.Namespace) -> Iterator[BatchTable]:
 
 def _read_batch(options: argparse.Namespace, folder: Path) -> BatchTable:
     tasks.check_out(Path(options.out), resume=options.resume)
-    inputs, label_range = options.inputs, _label_range(options)
+    inputs, label_range = options.inputs, options.label_range
     if any(name.lower().endswith(TABLE_SUFFIXES) for name in inputs):
         if len(inputs) > 1:
             raise RecordError("batch needs one TABLE.csv, and its --videos DIR_OR_ZIP; or videos and --prompt TEXT")
@@ -271,8 +270,7 @@ def _train(options: argparse.Namespace) -> int:
             resume=options.resume,
             token=None,
         ):
-            for line in cli_text.report_lines(report):
-                tell(line)
+            tell(*cli_text.report_lines(report))
             if isinstance(report, SplitReport):
                 if options.check:
                     break
@@ -301,8 +299,7 @@ def _bootstrap(options: argparse.Namespace, config: TrainConfig, tell: Tell) -> 
     for report in tasks.bootstrap_head(
         options.model, options.out, config, count=options.count, device=options.device, views=views
     ):
-        for line in cli_text.report_lines(report):
-            tell(line)
+        tell(*cli_text.report_lines(report))
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -311,8 +308,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         scorer = _load_scorer(options)
         for report in tasks.evaluate_model(scorer, records):
             if not isinstance(report, Evaluation):
-                for line in cli_text.report_lines(report):
-                    tell(line)
+                tell(*cli_text.report_lines(report))
             elif options.json:
                 print(json.dumps(report.to_dict(), indent=2))
             else:
@@ -322,9 +318,9 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _make_dataset(options: argparse.Namespace) -> int:
+    tell = _teller()
     for report in tasks.make_dataset(options.folder, count=options.count, seed=options.seed):
-        for line in cli_text.report_lines(report):
-            print(line, flush=True)
+        tell(*cli_text.report_lines(report))
     print(f"wrote {Path(options.folder) / 'labels.csv'}; train on it with --procedural, so that the model card says so")
     return 0
 

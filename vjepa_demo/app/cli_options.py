@@ -32,20 +32,13 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m vjepa_demo", description="Mean opinion scores of AI-generated videos."
     )
     commands = whole.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
-    for add in (_add_score, _add_compare, _add_batch, _add_train, _add_evaluate, _add_make_dataset, _add_cache):
-        add(commands)
-    return whole
 
-
-def _add_score(commands: Any) -> None:
     score = commands.add_parser("score", help="score videos that were made from one prompt")
     score.add_argument("videos", nargs="+", metavar="VIDEO", help="a video file in any format that FFmpeg decodes")
     score.add_argument("--prompt", required=True, metavar="TEXT", help="the text that the videos were made from")
     _add_model(score)
     score.add_argument("--json", action="store_true", help="print a JSON list with one object a video")
 
-
-def _add_compare(commands: Any) -> None:
     compare = commands.add_parser("compare", help="score two to four videos side by side")
     videos_help = f"{MIN_COMPARED} to {MAX_COMPARED} video files; the others are compared with the first"
     compare.add_argument("videos", nargs="+", metavar="VIDEO", help=videos_help)
@@ -58,6 +51,27 @@ def _add_compare(commands: Any) -> None:
     )
     _add_model(compare)
     compare.add_argument("--json", action="store_true", help="print one JSON object, which the Compare tab also opens")
+
+    _add_batch(commands)
+    _add_train(commands)
+
+    evaluate = commands.add_parser("evaluate", help="measure how well a model agrees with labels")
+    _add_labels(evaluate, optional=False)
+    _add_model(evaluate)
+    evaluate.add_argument("--json", action="store_true", help="print one JSON object")
+
+    make = commands.add_parser("make-dataset", help="draw procedural clips and write their labels.csv")
+    make.add_argument("folder", metavar="DIR", help="folder for the clips and labels.csv; created if it is missing")
+    make.add_argument("--count", type=int, required=True, metavar="N", help="how many clips to draw")
+    make.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="random seed: the same seed draws the same clips (default: 0)"
+    )
+
+    cache = commands.add_parser("cache", help="show where the feature cache is and how large it is, or clear it")
+    _add_cache_flags(cache)
+    cache.add_argument("--clear", action="store_true", help="delete all cached features")
+    cache.add_argument("--json", action="store_true", help="print one JSON object: folder, files and bytes")
+    return whole
 
 
 def _add_model(command: argparse.ArgumentParser) -> None:
@@ -160,26 +174,3 @@ def _add_train(commands: Any) -> None:
         "the shrunken frame, over the whole clip; whole: the whole frame, 16 frames of the clip; dense: 16 frames in a "
         "row; native: pieces at full resolution. Each view takes time of its own (default: centre)",
     )
-
-
-def _add_evaluate(commands: Any) -> None:
-    evaluate = commands.add_parser("evaluate", help="measure how well a model agrees with labels")
-    _add_labels(evaluate, optional=False)
-    _add_model(evaluate)
-    evaluate.add_argument("--json", action="store_true", help="print one JSON object")
-
-
-def _add_make_dataset(commands: Any) -> None:
-    make = commands.add_parser("make-dataset", help="draw procedural clips and write their labels.csv")
-    make.add_argument("folder", metavar="DIR", help="folder for the clips and labels.csv; created if it is missing")
-    make.add_argument("--count", type=int, required=True, metavar="N", help="how many clips to draw")
-    make.add_argument(
-        "--seed", type=int, default=0, metavar="S", help="random seed: the same seed draws the same clips (default: 0)"
-    )
-
-
-def _add_cache(commands: Any) -> None:
-    cache = commands.add_parser("cache", help="show where the feature cache is and how large it is, or clear it")
-    _add_cache_flags(cache)
-    cache.add_argument("--clear", action="store_true", help="delete all cached features")
-    cache.add_argument("--json", action="store_true", help="print one JSON object: folder, files and bytes")

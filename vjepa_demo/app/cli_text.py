@@ -12,13 +12,12 @@ from vjepa_demo.schema import (
     BatchSummary,
     Comparison,
     CountingReport,
-    DrawingReport,
     EncodingReport,
     EpochReport,
     Evaluation,
     RecordSet,
-    ScoringReport,
     SplitReport,
+    TimedReport,
     TrainedOn,
     TrainingReport,
     TrainingResult,
@@ -105,7 +104,7 @@ def report_lines(report: CountingReport | RecordSet | TrainingReport) -> list[st
     if isinstance(report, CountingReport) and report.done % TOLD_EVERY and report.done < report.total:
         return []
     left = ""
-    if isinstance(report, DrawingReport | EncodingReport | ScoringReport | EpochReport):
+    if isinstance(report, TimedReport | EpochReport):
         left = wording.time_left(report.seconds_left)
     notes: Sequence[str] = report.warnings if isinstance(report, SplitReport) else ()
     if isinstance(report, EncodingReport) and report.done == report.total:

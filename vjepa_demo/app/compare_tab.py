@@ -122,7 +122,7 @@ class CompareTab:
             is_there = index < len(board.clips)
             label = f"Prompt of {COMPARED_LETTERS[index]}" + (f" · {board.clips[index].name}" if is_there else "")
             drawn[field] = _prompt(before.own[index], board.own[index], label=label, visible=board.each and is_there)
-        drawn |= self._readiness(board, values[self.model], values[self.running])
+        drawn |= self.readiness(values, board)
         comparison = board.comparison
         if comparison is None:
             told = gr.HTML(fragments.empty(board), visible=True)
@@ -138,12 +138,18 @@ class CompareTab:
             self.about: fragments.about(board, comparison),
         }
 
-    def _readiness(self, board: Board, model: str, running: bool) -> Values:
+    def readiness(self, values: Values, board: Board | None = None) -> Values:
+        """The button can be pressed when the clips can be compared; the line under it says what is missing, or that
+        the scores shown are of something else. `board` is what will be on the page, where that is another."""
+        board, model = board or self._board(values), values[self.model]
         reason = missing(board, model)
         is_stale = bool(board.scored) and board.is_stale(model)
         again = "Press Compare for the scores of what is here now." if is_stale else ""
         told = reason or " ".join(filter(None, (fragments.failure(board), again)))
-        return {self.button: gr.Button(interactive=reason is None and not running), self.hint: render.hint(told)}
+        return {
+            self.button: gr.Button(interactive=reason is None and not values[self.running]),
+            self.hint: render.hint(told),
+        }
 
     # ---- the clips ---------------------------------------------------------------------------------------------------
 
@@ -167,11 +173,6 @@ class CompareTab:
             self.inputs,
             [self.button, self.hint],
         )
-
-    def readiness(self, values: Values) -> Values:
-        """The button can be pressed when the clips can be compared; the line under it says what is missing, or that
-        the scores shown are of something else."""
-        return self._readiness(self._board(values), values[self.model], values[self.running])
 
     def add_clip(self, values: Values, video: Path, prompt: str) -> Values:
         """The page with `video` in the next free place, and the tab in front."""

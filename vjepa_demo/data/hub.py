@@ -168,31 +168,28 @@ def upload_files(
         )
     with _explained(repo):
         api = _api(token)
-        there = _claim(api, repo, private=private)
+        there: set[str] = set()
+        try:
+            info = api.model_info(repo_id, timeout=HUB_TIMEOUT_SECONDS)
+        except hub_errors.RepositoryNotFoundError as error:
+            if isinstance(error, hub_errors.GatedRepoError):
+                raise
+            api.create_repo(repo_id, private=private)
+        else:
+            there = {file.rfilename for file in info.siblings or ()}
+            library = info.card_data.get("library_name") if info.card_data else None
+            if there - {".gitattributes", "README.md"} and library != HUB_LIBRARY:
+                raise CheckpointError(
+                    f"{repo} holds something other than a checkpoint of this program: choose another name"
+                )
+            if private and not info.private:
+                raise CheckpointError(f"{repo} exists already and is public: choose another name, or upload publicly")
         operations: list[CommitOperationAdd | CommitOperationDelete] = [
             CommitOperationDelete(path) for path in sorted(there - files.keys()) if is_ours(path)
         ]
         operations += [CommitOperationAdd(path, content) for path, content in files.items()]
         api.create_commit(repo_id, operations, commit_message=message)
     return repo.url
-
-
-def _claim(api: HfApi, repo: HubRepo, *, private: bool) -> set[str]:
-    """The files in `repo`, which is made if it does not exist; refuses a repository that is not this program's."""
-    try:
-        info = api.model_info(repo.repo_id, timeout=HUB_TIMEOUT_SECONDS)
-    except hub_errors.RepositoryNotFoundError as error:
-        if isinstance(error, hub_errors.GatedRepoError):
-            raise
-        api.create_repo(repo.repo_id, private=private)
-        return set()
-    there = {file.rfilename for file in info.siblings or ()}
-    library = info.card_data.get("library_name") if info.card_data else None
-    if there - {".gitattributes", "README.md"} and library != HUB_LIBRARY:
-        raise CheckpointError(f"{repo} holds something other than a checkpoint of this program: choose another name")
-    if private and not info.private:
-        raise CheckpointError(f"{repo} exists already and is public: choose another name, or upload publicly")
-    return there
 
 
 def _endpoint() -> str:
@@ -215,9 +212,9 @@ def _check_size(repo: HubRepo, sizes: Iterable[int], max_bytes: int) -> None:
 
 @contextmanager
 def _explained(repo: HubRepo) -> Iterator[None]:
-    """Errors of the Hub, and of the network below it, as what a person can do about them.
+    """Turns errors of the Hub and the network into messages that say what to do.
 
-    Their own texts are never shown: a token may stand in them.
+    Their own texts are never shown, because a token may stand in them.
     """
     try:
         yield

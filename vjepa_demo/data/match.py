@@ -43,7 +43,7 @@ def match_videos(
 def find_videos(
     names: Iterable[str], videos: str | Path | Sequence[str | Path], *, extract_to: str | Path | None = None
 ) -> dict[str, Path | RecordError]:
-    """For each of `names`, as a table may write it, its one file in `videos` (see `match_videos`) or why there is none.
+    """For each of `names`, as a table may write it, its one file in `videos` (see `match_videos`), or why it has none.
 
     Raises:
         RecordError: if a source is missing, or a zip is damaged, hostile or too large.
@@ -53,19 +53,9 @@ def find_videos(
     return {name: file if isinstance(file, Path) else RecordError(file) for name, file in found.items()}
 
 
-def list_videos(videos: Sequence[str | Path], *, extract_to: str | Path | None = None) -> list[Path]:
-    """Each of the files `videos`; in place of a folder or a zip the videos in it (see `match_videos`).
-
-    Raises:
-        RecordError: if one is missing, or a zip is damaged, hostile or too large.
-    """
-    found = [(Path(source), _list_source(Path(source), None, extract_to)) for source in videos]
-    return [
-        file
-        for source, files in found
-        for _, file in files
-        if file == source or file.name.lower().endswith(VIDEO_SUFFIXES)
-    ]
+def list_videos(folder: Path) -> list[Path]:
+    """The videos in `folder` and in the folders below it, without hidden ones."""
+    return [file for _, file in _list_source(folder, (), None) if file.name.lower().endswith(VIDEO_SUFFIXES)]
 
 
 def _list_sources(
@@ -162,10 +152,8 @@ class Listing(Generic[File]):
         return []
 
 
-def _list_source(
-    source: Path, names: Sequence[str] | None, extract_to: str | Path | None
-) -> Iterator[tuple[str, Path]]:
-    """(path within the source, file) of what `source` holds; of a zip, the videos `names` (None: all) are extracted."""
+def _list_source(source: Path, names: Sequence[str], extract_to: str | Path | None) -> Iterator[tuple[str, Path]]:
+    """(path within the source, file) of what `source` holds; of a zip, the videos `names` are extracted."""
     if source.is_file() and source.suffix.lower() == ".zip":
         if extract_to is None:
             raise ValueError("videos in a zip need a folder to be extracted to: pass extract_to")
@@ -189,10 +177,10 @@ def _list_source(
 
 
 def extract_videos(zip_path: str | Path, folder: str | Path, *, wanted: Iterable[str] | None) -> tuple[Path, ...]:
-    """Extract the videos that `wanted` names, as a table may name them, or all (None), into the new or empty `folder`.
+    """Extract the videos that `wanted` names (None: all) into the new or empty `folder`; returns the files.
 
-    Returns the files, with the paths they have in the zip: all of them, or none if one fails. No other file of the zip
-    is read, no archive inside it is opened, and at most half of the free disk is filled (see `extract_zip`).
+    They keep their paths in the zip. If one fails, none is extracted. At most half of the free disk is filled; see
+    `extract_zip`.
 
     Raises:
         RecordError: if the zip is damaged, encrypted or too large, or holds links or paths that lead out of it.

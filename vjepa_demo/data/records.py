@@ -10,7 +10,7 @@ import pandas as pd
 
 from vjepa_demo.config import DATASET_MAX_BYTES, DIMENSIONS, MAX_TABLE_BYTES, VIDEO_SUFFIXES
 from vjepa_demo.data.cells import as_text
-from vjepa_demo.data.hub import HubRepo, Token, fetch_files, list_dataset, parse_repo
+from vjepa_demo.data.hub import Token, fetch_files, list_dataset, parse_repo
 from vjepa_demo.data.match import ARCHIVE_SUFFIXES, match_files, match_videos
 from vjepa_demo.data.table import read_labels
 from vjepa_demo.files import replacing
@@ -49,10 +49,10 @@ def read_hub_records(
 ) -> Iterator[FetchingReport | RecordSet]:
     """The labelled clips of the data set `owner/name` or `owner/name@revision` on the Hub; no video is opened.
 
-    Its table is `labels.csv`, or its only .csv or .tsv. Besides the table, only the videos that the table names are
-    fetched; all together at most `max_bytes`, and half of the free disk. They lie in a folder in `folder` named after
-    the data set and its commit, and are not fetched again. `token` says who reads (see `hub`). Yields a
-    `FetchingReport` for each video, and last the `RecordSet`; closing the iterator ends the download.
+    Its table is `labels.csv`, or its only .csv or .tsv. Only the table and the videos that it names are fetched, once,
+    at most `max_bytes` and half of the free disk, into a folder in `folder` named after the data set and its commit.
+    `token` says who reads (see `hub`). Yields a `FetchingReport` for each video, then the `RecordSet`; closing the
+    iterator ends the download.
 
     Raises:
         RecordError: if the data set cannot be read, is too large, or holds no table or no videos.
@@ -65,7 +65,14 @@ def read_hub_records(
     listing = list_dataset(repo, token=token)
     folder = Path(folder) / f"{repo.repo_id.replace('/', '--')}-{listing.commit[:12]}"
     visible = [name for name in listing.files if not is_hidden(name)]
-    table_name = _labels_file(repo, visible)
+    tables = sorted(name for name in visible if name.lower().endswith(HUB_TABLE_SUFFIXES))
+    if not tables:
+        raise RecordError(f"{repo} has no table of labels: a {LABELS_FILE}, or one .csv or .tsv, was expected")
+    table_name = LABELS_FILE if LABELS_FILE in tables else tables[0]
+    if table_name != LABELS_FILE and len(tables) > 1:
+        raise RecordError(
+            f"{repo} has {len(tables):,} tables ({some_of(tables)}); call the one that holds the labels {LABELS_FILE}"
+        )
     (path,) = fetch_files(listing, [table_name], folder, token=token, max_bytes=min(max_bytes, MAX_TABLE_BYTES))
     table = read_labels(path, label_range=label_range)
     videos = {folder / video: video for video in visible if video.lower().endswith(VIDEO_SUFFIXES)}
@@ -79,19 +86,6 @@ def read_hub_records(
     for done, _ in enumerate(fetch_files(listing, named, folder, token=token, max_bytes=most), start=1):
         yield FetchingReport(done, len(named))
     yield records
-
-
-def _labels_file(repo: HubRepo, names: Iterable[str]) -> str:
-    tables = sorted(name for name in names if name.lower().endswith(HUB_TABLE_SUFFIXES))
-    if LABELS_FILE in tables:
-        return LABELS_FILE
-    if len(tables) == 1:
-        return tables[0]
-    if not tables:
-        raise RecordError(f"{repo} has no table of labels: a {LABELS_FILE}, or one .csv or .tsv, was expected")
-    raise RecordError(
-        f"{repo} has {len(tables):,} tables ({some_of(tables)}); call the one that holds the labels {LABELS_FILE}"
-    )
 
 
 def write_labels(path: str | Path, records: Iterable[VideoRecord]) -> None:

@@ -48,8 +48,8 @@ SPLIT_NAMES: Mapping[str, SplitName] = {
 NO_LABEL = ("", "nan", "na", "n/a", "null", "none", "-")
 SEPARATORS = (",", ";", "\t")
 
-# The first of these ranges that holds nearly all labels is taken: one typing error among thousands must not turn
-# 1 to 5 into 0 to 100. Labels outside it are reported by line.
+# The first range that holds nearly all labels is taken: one typing error must not turn 1 to 5 into 0 to 100. Labels
+# outside it are reported by line.
 DETECTED_RANGES = ((1.0, 5.0), (0.0, 1.0), (0.0, 5.0), (1.0, 10.0), (0.0, 10.0), (0.0, 100.0))
 DETECTED_SHARE = 0.95
 ENOUGH_LABELS = 20  # for the highest of them to say something about the range
@@ -57,7 +57,7 @@ ENOUGH_LABELS = 20  # for the highest of them to say something about the range
 
 @dataclass(frozen=True)
 class Table:
-    """A CSV or TSV as text: `rows` are (line, cells), the cells stripped; a row may have more or fewer than the header.
+    """A CSV or TSV as text: `rows` are (line, stripped cells), and may be longer or shorter than the header.
 
     `fields` maps the keys of `COLUMN_NAMES` that the table has to the indices of their columns.
     """
@@ -117,9 +117,17 @@ def read_labels(csv_path: str | Path, *, label_range: tuple[float, float] | None
     columns = ", ".join(table.shown[name] for name in numbers)
     unlabelled = frame.index[_is_empty(frame, numbers).all(axis=1)]
     problems += [RecordProblem(int(line), f"no label in {columns}") for line in unlabelled]
-    problems += _row_problems(frame, table.shown)
-    unusable = {problem.line for problem in problems}
     splits = frame["split"] if "split" in frame else [""] * len(frame)
+    seen: dict[tuple[tuple[str, ...], str], int] = {}
+    for line, name, prompt, split in zip(frame.index, frame["video"], frame["prompt"], splits, strict=True):
+        messages = _row_messages(name, prompt, table.shown)
+        if split and split.casefold() not in SPLIT_NAMES:
+            messages.append(f"{table.shown['split']} is “{shortened(split)}”; train or validation was expected")
+        first = seen.setdefault((path_parts(name), prompt_key(prompt)), line)
+        if first != line and not messages:
+            messages.append(f"the same video and prompt as line {first}; keep one of them")
+        problems += [RecordProblem(int(line), message) for message in messages]
+    unusable = {problem.line for problem in problems}
     rows = zip(frame.index, frame["video"], frame["prompt"], _scores(numbers, chosen), splits, strict=True)
     ignored = [name or "(no name)" for index, name in enumerate(table.header) if index not in table.fields.values()]
     return LabelTable(
@@ -152,7 +160,7 @@ def read_table(csv_path: str | Path, *, required: Collection[str]) -> Table:
 
 
 def row_problems(table: Table) -> dict[int, str]:
-    """By line why a row cannot be scored, whatever its labels: a wrong number of cells, no video, no usable prompt."""
+    """By line, why a row cannot be scored: a wrong number of cells, no video, no usable prompt. Labels do not count."""
     frame, problems = _as_frame(table)
     found = {problem.line: problem.message for problem in problems}
     prompts = frame["prompt"] if "prompt" in frame else [None] * len(frame)
@@ -387,22 +395,6 @@ def _label_problems(
 def _is_empty(frame: pd.DataFrame, numbers: pd.DataFrame) -> pd.DataFrame:
     """Whether each cell of `numbers` says that there is no label."""
     return pd.DataFrame({name: frame[name].astype(str).str.casefold().isin(NO_LABEL) for name in numbers})
-
-
-def _row_problems(frame: pd.DataFrame, shown: Mapping[str, str]) -> list[RecordProblem]:
-    """Rows without a video or a prompt, with a prompt that is too long, with an unknown split, or seen before."""
-    problems = []
-    seen: dict[tuple[tuple[str, ...], str], int] = {}
-    splits = frame["split"] if "split" in frame else [""] * len(frame)
-    for line, name, prompt, split in zip(frame.index, frame["video"], frame["prompt"], splits, strict=True):
-        messages = _row_messages(name, prompt, shown)
-        if split and split.casefold() not in SPLIT_NAMES:
-            messages.append(f"{shown['split']} is “{shortened(split)}”; train or validation was expected")
-        first = seen.setdefault((path_parts(name), prompt_key(prompt)), line)
-        if first != line and not messages:
-            messages.append(f"the same video and prompt as line {first}; keep one of them")
-        problems += [RecordProblem(int(line), message) for message in messages]
-    return problems
 
 
 def _row_messages(name: str, prompt: str | None, shown: Mapping[str, str]) -> list[str]:

@@ -48,7 +48,8 @@ def extract_zip(
             if outside := [path for path in chosen.values() if not _is_inside(path)]:
                 raise ArchiveError(f"{name}: the path “{outside[0][:60]}” leads out of the zip; pack it anew")
             picked = [(folder / chosen[path], entry) for path, entry in entries if path in chosen]
-            return _extract(archive, name, picked, limits, largest=limits.ratio * zip_path.stat().st_size)
+            _extract(archive, name, picked, limits, largest=limits.ratio * zip_path.stat().st_size)
+            return tuple(path for path, _ in picked)
     except FileExistsError as error:
         path = Path(error.filename).name
         raise ArchiveError(f"{name} holds one path twice ({path}); pack it anew") from error
@@ -64,7 +65,10 @@ def is_hidden(path: str) -> bool:
 
 
 def _open(file: IO[bytes], name: str, limits: ZipLimits) -> zipfile.ZipFile:
-    """The archive, once its directory is known to be small: ZipFile reads it at once, however large."""
+    """The archive, after a check of each entry.
+
+    The directory must be small, and is measured first: ZipFile reads all of it at once.
+    """
     end = zipfile._EndRecData(file)  # type: ignore[attr-defined]
     if end is not None and end[zipfile._ECD_SIZE] > limits.entries * DIRECTORY_BYTES:  # type: ignore[attr-defined]
         raise ArchiveError(f"{name} holds too many files; {limits.entries:,} at most: split it")
@@ -72,22 +76,18 @@ def _open(file: IO[bytes], name: str, limits: ZipLimits) -> zipfile.ZipFile:
     if len(archive.infolist()) > limits.entries:
         raise ArchiveError(f"{name} holds {len(archive.infolist()):,} files; {limits.entries:,} at most: split it")
     for entry in archive.infolist():
-        _check_entry(name, entry)
+        shown = f"“{entry.orig_filename[:60].replace(chr(0), '?')}”"
+        if "\0" in entry.orig_filename or not _is_inside(_entry_path(entry)):
+            raise ArchiveError(f"{name}: the path {shown} leads out of the zip; pack it anew")
+        if not entry.is_dir() and _entry_path(entry) == ".":
+            raise ArchiveError(f"{name} holds a file without a name; pack it anew")
+        if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise ArchiveError(f"{name}: {shown} is a link or no ordinary file; pack the files themselves")
+        if entry.flag_bits & 1:
+            raise ArchiveError(f"{name}: {shown} is encrypted; pack it without a password")
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # the others expand without bound
+            raise ArchiveError(f"{name}: {shown} is packed with an unusual method; use plain zip (deflate)")
     return archive
-
-
-def _check_entry(name: str, entry: zipfile.ZipInfo) -> None:
-    shown = f"“{entry.orig_filename[:60].replace(chr(0), '?')}”"
-    if "\0" in entry.orig_filename or not _is_inside(_entry_path(entry)):
-        raise ArchiveError(f"{name}: the path {shown} leads out of the zip; pack it anew")
-    if not entry.is_dir() and _entry_path(entry) == ".":
-        raise ArchiveError(f"{name} holds a file without a name; pack it anew")
-    if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise ArchiveError(f"{name}: {shown} is a link or no ordinary file; pack the files themselves")
-    if entry.flag_bits & 1:
-        raise ArchiveError(f"{name}: {shown} is encrypted; pack it without a password")
-    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # the others expand without bound
-        raise ArchiveError(f"{name}: {shown} is packed with an unusual method; use plain zip (deflate)")
 
 
 def _entry_path(entry: zipfile.ZipInfo) -> str:
@@ -106,7 +106,7 @@ def _extract(
     limits: ZipLimits,
     *,
     largest: int,
-) -> tuple[Path, ...]:
+) -> None:
     """Write each entry to its path: `largest` bytes in all at most, counted as they come out."""
     total = 0
     for path, entry in picked:
@@ -125,7 +125,6 @@ def _extract(
                     raise ArchiveError(problem)
                 target.write(block)
         total += written
-    return tuple(path for path, _ in picked)
 
 
 def _gib(num_bytes: int) -> str:

@@ -74,12 +74,6 @@ class _Stream:
         """The moments that a view of the whole clip shows."""
         return frame_times(self.begin_seconds, self.end_seconds, view.num_frames or config.num_frames)
 
-    def indices(self, view: View, config: ClipConfig) -> list[int]:
-        """The frames that `view` shows, counted from 0."""
-        seconds = self.end_seconds - self.begin_seconds
-        rate = self.num_frames / seconds if seconds > 0 else WINDOW_FRAMES_PER_SECOND
-        return view_indices(view, self.num_frames, rate, config)
-
 
 _Look = tuple[Tensor, tuple[float, ...]]  # a view's frames (T, 3, crop, crop) uint8, and when each is shown
 
@@ -112,8 +106,17 @@ def load_clip(path: str | Path, config: ClipConfig) -> Clip:
     check_file(path)
     try:
         return _load(path, config)
-    except _SeekError as error:
-        return _load_copy(path, config, error)
+    except _SeekError as problem:
+        # MPEG streams have no index, and FFmpeg seeks past the frame that was meant. So the stream is copied into a
+        # container that has an index; it is not re-encoded.
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / "copy.mkv"
+            source = ["-fflags", "+genpts", "-i", f"file:{path}", "-map", "0:v:0", "-c", "copy"]
+            try:
+                subprocess.run(["ffmpeg", "-v", "error", "-nostdin", *source, copy], check=True, capture_output=True)
+                return _load(copy, config)
+            except (OSError, subprocess.CalledProcessError, VideoError) as error:
+                raise problem from error
 
 
 def _load(path: Path, config: ClipConfig) -> Clip:
@@ -149,12 +152,13 @@ def _look(path: Path, stream: _Stream, view: View, config: ClipConfig) -> _Look:
 
 
 def _look_together(path: Path, decoder: VideoDecoder, stream: _Stream, config: ClipConfig) -> list[_Look]:
-    """What all views show, decoded in one pass over the file: frames are counted, and no larger than a view needs.
+    """What all views show, decoded in one pass over the file by frame number, no larger than a view needs.
 
-    Where the frame rate varies, counting may miss the moments that a view of the whole clip shows: such a view is
-    decoded by itself.
+    If the frame rate varies, frame numbers may miss the moments of a view of the whole clip: it is decoded by itself.
     """
-    indices = [stream.indices(view, config) for view in config.views]
+    seconds = stream.end_seconds - stream.begin_seconds
+    rate = stream.num_frames / seconds if seconds > 0 else WINDOW_FRAMES_PER_SECOND
+    indices = [view_indices(view, stream.num_frames, rate, config) for view in config.views]  # counted from 0
     edge = max(view_edge(stream.height, stream.width, view, config) for view in config.views)
     shape = resized_shape(stream.height, stream.width, min(edge, stream.height, stream.width))
     spans: dict[int, tuple[float, float]] = {}  # from when and how long each frame is shown
@@ -233,21 +237,6 @@ def recode(frames: Tensor, *, codec: str, frames_per_second: float, **options: A
     return VideoDecoder(coded, num_ffmpeg_threads=1)[:]
 
 
-def _load_copy(path: Path, config: ClipConfig, problem: VideoError) -> Clip:
-    """The clip of a copy of `path` in a container that has an index; `problem` is raised if that does not help.
-
-    MPEG streams have no index, and FFmpeg seeks past the frame that was meant. The copy is not re-encoded.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "copy.mkv"
-        source = ["-fflags", "+genpts", "-i", f"file:{path}", "-map", "0:v:0", "-c", "copy"]
-        try:
-            subprocess.run(["ffmpeg", "-v", "error", "-nostdin", *source, copy], check=True, capture_output=True)
-            return _load(copy, config)
-        except (OSError, subprocess.CalledProcessError, VideoError) as error:
-            raise problem from error
-
-
 def check_file(path: Path) -> None:
     """Refuse, without decoding it, what cannot be a video.
 
@@ -291,7 +280,13 @@ def _open(path: Path, **settings: Any) -> VideoDecoder:
 
 
 def _inspect(path: Path, decoder: VideoDecoder) -> _Stream:
-    """The stream that the scan found, if it is a whole video that can be shown to a model."""
+    """The stream that the scan found.
+
+    Raises:
+        VideoError: if it is a still image, holds no frames, is too large or too narrow, or is cut off.
+    """
+    from torchcodec._core import get_container_metadata  # the public metadata is per stream
+
     metadata = decoder.metadata
     if metadata.num_frames == 1 and metadata.codec in STILL_IMAGE_CODECS:
         raise VideoError(
@@ -308,25 +303,15 @@ def _inspect(path: Path, decoder: VideoDecoder) -> _Stream:
             f"{path.name} is {width} x {height} pixels; "
             f"one side may be {MAX_ASPECT_RATIO:.0f} times the other at most: crop it first"
         )
-    _check_complete(path, decoder)
-    return _Stream(len(decoder), height, width, begin, end)
-
-
-def _check_complete(path: Path, decoder: VideoDecoder) -> None:
-    """Refuse a file that ends before its header says: half a clip must not pass for the whole.
-
-    MP4, MOV and AVI promise a number of frames and a duration. An edit list hides frames and shortens the duration: so
-    a file is cut off only where both fall short. Matroska, WebM and others promise only the length of the longest
-    stream, which is the video's for certain only where there is no other: a cut-off file with sound is not noticed.
-    """
-    from torchcodec._core import get_container_metadata  # the public metadata is per stream
-
-    metadata = decoder.metadata
+    # Half a clip must not pass for the whole. MP4, MOV and AVI promise a number of frames and a duration. An edit list
+    # hides frames and shortens the duration: so a file is cut off only where both fall short. Matroska, WebM and others
+    # promise only the length of the longest stream, which is the video's for certain only where there is no other: a
+    # cut-off file with sound is not noticed.
     found = metadata.end_stream_seconds_from_content or 0.0
     promised = metadata.duration_seconds_from_header
     if metadata.num_frames_from_header is not None:
         if (metadata.num_frames_from_content or 0) >= TRUNCATED_BELOW * metadata.num_frames_from_header:
-            return
+            promised = None
     elif promised is None:
         container = get_container_metadata(decoder._decoder)
         promised = container.duration_seconds_from_header if len(container.streams) == 1 else None
@@ -335,6 +320,7 @@ def _check_complete(path: Path, decoder: VideoDecoder) -> None:
             f"{path.name} is cut off: {found:.1f} s of the {promised:.1f} s that its header promises are there; "
             "download or export it again"
         )
+    return _Stream(len(decoder), height, width, begin, end)
 
 
 def _unreadable(path: Path, error: Exception) -> VideoError:

@@ -7,33 +7,44 @@ from vjepa_demo.schema import TrainedOn
 from vjepa_demo.wording import card_verdict, caution, known_words
 
 
-def _held_out_prompts(trained_on: TrainedOn) -> str:
-    if trained_on.num_shared_prompts is None:
-        return "that were not trained on, nor what they show (the prompts of a few may have been)"
-    if not trained_on.num_shared_prompts:
-        return "with prompts that were not trained on"
-    return f"({trained_on.num_shared_prompts:,} of them with prompts that were trained on, which flatters the numbers)"
-
-
 def model_card(
     config: ModelConfig, trained_on: TrainedOn, label_range: tuple[float, float] = (SCORE_MIN, SCORE_MAX)
 ) -> str:
     """The README of a checkpoint, in the Hub's format: its data, its metrics, the no-video baseline, its limits."""
+    on_hub = [source for source in (config.video_encoder, config.text_encoder) if HUB_ID.fullmatch(source)]
+    base_models = "".join(["base_model:\n", *(f"- {source}\n" for source in on_hub)]) if on_hub else ""
+    labels = "The labels are scores from 1 to 5."
+    if tuple(label_range) != (SCORE_MIN, SCORE_MAX):
+        labels = f"The labels, from {label_range[0]:g} to {label_range[1]:g}, were mapped linearly to 1 to 5."
+    recipe = f"\n## Recipe\n\n{trained_on.recipe}\n" if trained_on.recipe else ""
+    shared = trained_on.num_shared_prompts
+    if shared is None:
+        prompts = "that were not trained on, nor what they show (the prompts of a few may have been)"
+    elif shared:
+        prompts = f"({shared:,} of them with prompts that were trained on, which flatters the numbers)"
+    else:
+        prompts = "with prompts that were not trained on"
     rows = "\n".join(
         f"| {name} | {f'{trained_on.srocc[name]:.3f}' if name in trained_on.srocc else 'undefined'} |"
         for name in DIMENSIONS
     )
+    measured = "".join(f"| {what} | {value} |\n" for what, value in trained_on.measured.items())
+    if measured:
+        measured = f"\n| what else was measured | |\n| --- | --- |\n{measured}"
     limits = {
         "procedural": "It has seen no human label: its scores order procedural degradations and only hint at opinions.",
         "human": "Its scores are as good as its labels, and hold for videos like those it learned from.",
         "undeclared": "Nobody said who gave its labels. Its scores hold at most for videos like those it learned from.",
     }[trained_on.kind]
     limits = " ".join(filter(None, (limits, caution(trained_on))))
+    words = ""
+    if trained_on.known_words:
+        words = f"Alignment means nothing for prompts with other words than these: {known_words(trained_on)}.\n"
     return f"""---
 license: apache-2.0
 library_name: {HUB_LIBRARY}
 pipeline_tag: video-classification
-{_base_models(config)}tags: [video-quality-assessment, v-jepa-2]
+{base_models}tags: [video-quality-assessment, v-jepa-2]
 ---
 # Video quality model
 
@@ -45,47 +56,20 @@ Five mean opinion scores (1 Bad .. 5 Excellent) for a video and the prompt it wa
 
 ## Data
 
-Trained on {trained_on}. {_label_sentence(label_range)}
-{_recipe_sentence(trained_on)}
+Trained on {trained_on}. {labels}
+{recipe}
 ## Metrics
 
-Held-out Spearman correlation (SROCC), {trained_on.num_held_out:,} clips {_held_out_prompts(trained_on)}:
+Held-out Spearman correlation (SROCC), {trained_on.num_held_out:,} clips {prompts}:
 
 | dimension | SROCC |
 | --- | --- |
 {rows}
 
 {card_verdict(trained_on)}
-{_measured_table(trained_on)}
+{measured}
 ## Limits
 
 {limits}
-{_words_sentence(trained_on)}A score does not say whether what a video shows is true, safe or lawful.
+{words}A score does not say whether what a video shows is true, safe or lawful.
 """
-
-
-def _measured_table(trained_on: TrainedOn) -> str:
-    rows = "".join(f"| {what} | {value} |\n" for what, value in trained_on.measured.items())
-    return f"\n| what else was measured | |\n| --- | --- |\n{rows}" if rows else ""
-
-
-def _recipe_sentence(trained_on: TrainedOn) -> str:
-    return f"\n## Recipe\n\n{trained_on.recipe}\n" if trained_on.recipe else ""
-
-
-def _words_sentence(trained_on: TrainedOn) -> str:
-    if not trained_on.known_words:
-        return ""
-    return f"Alignment means nothing for prompts with other words than these: {known_words(trained_on)}.\n"
-
-
-def _base_models(config: ModelConfig) -> str:
-    """The front matter's lines on the models this one was made from; none where they are not on the Hub."""
-    ids = [source for source in (config.video_encoder, config.text_encoder) if HUB_ID.fullmatch(source)]
-    return "".join(["base_model:\n", *(f"- {each}\n" for each in ids)]) if ids else ""
-
-
-def _label_sentence(label_range: tuple[float, float]) -> str:
-    if tuple(label_range) == (SCORE_MIN, SCORE_MAX):
-        return "The labels are scores from 1 to 5."
-    return f"The labels, from {label_range[0]:g} to {label_range[1]:g}, were mapped linearly to 1 to 5."

@@ -55,12 +55,21 @@ CHECKPOINT_PATTERNS = (*CHECKPOINT_FILES, *(f"{folder}/{name}" for folder in ENC
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What `config.json` says: the model, what its head learned from, and the SHA-256 of its weights file."""
+    """What `config.json` says: the model, what its head learned from, and the SHA-256 of its weights file.
+
+    `label_range` is the range the labels were given in, which was mapped linearly to 1..5.
+    """
 
     folder: Path
     model: ModelConfig
     trained_on: TrainedOn
     weights_sha256: str
+    label_range: tuple[float, float] = (SCORE_MIN, SCORE_MAX)
+
+    @property
+    def encoders(self) -> tuple[str, str]:
+        """The Hub ids or folders of the video and the text encoder."""
+        return self.model.video_encoder, self.model.text_encoder
 
 
 def trained_weights(model: VJEPAModel) -> dict[str, torch.Tensor]:
@@ -88,18 +97,9 @@ def save_checkpoint(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     weights = save_safetensors(trained_weights(model))
-    config = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "model": asdict(model_config or model.config),
-        "dimensions": list(DIMENSIONS),
-        "label_range": list(label_range),
-        "trained_on": asdict(trained_on),
-        "weights_sha256": hashlib.sha256(weights).hexdigest(),
-    }
     write_whole(folder / WEIGHTS_FILE, weights)
-    write_whole(folder / CARD_FILE, model_card(model_config or model.config, trained_on, label_range).encode())
-    write_whole(folder / CHECKPOINT_CONFIG_FILE, json.dumps(config, indent=2).encode())
+    sha256 = hashlib.sha256(weights).hexdigest()
+    _describe(Checkpoint(folder, model_config or model.config, trained_on, sha256, label_range))
 
 
 def note_measured(folder: str | Path, measured: Mapping[str, str]) -> None:
@@ -108,12 +108,24 @@ def note_measured(folder: str | Path, measured: Mapping[str, str]) -> None:
     Raises:
         CheckpointError: if `folder` is no checkpoint.
     """
-    checkpoint, config = read_checkpoint(folder), _read_config(Path(folder))
-    trained_on = replace(checkpoint.trained_on, measured=dict(measured))
-    config["trained_on"] = asdict(trained_on)
-    card = model_card(checkpoint.model, trained_on, tuple(config["label_range"]))
-    write_whole(checkpoint.folder / CARD_FILE, card.encode())
-    write_whole(checkpoint.folder / CHECKPOINT_CONFIG_FILE, json.dumps(config, indent=2).encode())
+    checkpoint = read_checkpoint(folder)
+    _describe(replace(checkpoint, trained_on=replace(checkpoint.trained_on, measured=dict(measured))))
+
+
+def _describe(checkpoint: Checkpoint) -> None:
+    """Write the card and `config.json` of `checkpoint` into its folder."""
+    config = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "model": asdict(checkpoint.model),
+        "dimensions": list(DIMENSIONS),
+        "label_range": list(checkpoint.label_range),
+        "trained_on": asdict(checkpoint.trained_on),
+        "weights_sha256": checkpoint.weights_sha256,
+    }
+    card = model_card(checkpoint.model, checkpoint.trained_on, checkpoint.label_range)
+    write_whole(checkpoint.folder / CARD_FILE, card)
+    write_whole(checkpoint.folder / CHECKPOINT_CONFIG_FILE, json.dumps(config, indent=2))
 
 
 def read_checkpoint(folder: str | Path) -> Checkpoint:
@@ -122,17 +134,39 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     Raises:
         CheckpointError: if `folder` is no checkpoint of this program, or of a version it does not know.
     """
-    folder = Path(folder)
-    config = _read_config(folder)
+    path = Path(folder) / CHECKPOINT_CONFIG_FILE
     try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"{folder} is not a checkpoint: it has no {CHECKPOINT_CONFIG_FILE}. Give the folder that training wrote"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} was not written by this program (format {FORMAT!r} expected); "
+            "an encoder alone cannot score: give a checkpoint that holds a trained head"
+        )
+    if config.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} has format version {config.get('format_version')}; this program reads {FORMAT_VERSION}: update it"
+        )
+    if config.get("dimensions") != list(DIMENSIONS):
+        raise CheckpointError(f"{path} is for the dimensions {config.get('dimensions')}; expected {list(DIMENSIONS)}")
+    try:
+        trained_on = dict(config["trained_on"])
+        if trained_on.get("kind") == "human" and "lead" not in trained_on:
+            trained_on["kind"] = "undeclared"  # older versions wrote "human" without asking who gave the labels
         return Checkpoint(
-            folder=folder,
+            folder=Path(folder),
             model=ModelConfig(**config["model"]),
-            trained_on=TrainedOn(**config["trained_on"]),
+            trained_on=TrainedOn(**trained_on),
             weights_sha256=config["weights_sha256"],
+            label_range=tuple(config.get("label_range", (SCORE_MIN, SCORE_MAX))),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{folder / CHECKPOINT_CONFIG_FILE} does not describe a model: {error}") from error
+        raise CheckpointError(f"{path} does not describe a model: {error}") from error
 
 
 def load_checkpoint(
@@ -194,8 +228,9 @@ def find_checkpoint(name: str, *, token: Token = False) -> Checkpoint:
 
 
 def find_public_checkpoint(name: str, *, max_bytes: int) -> Checkpoint:
-    """The checkpoint `owner/name` or `owner/name@revision` that everybody may read on the Hub; no folder of this
-    machine, and of `max_bytes` at most: for a `name` that a stranger gave.
+    """The checkpoint `owner/name` or `owner/name@revision` of at most `max_bytes`, for a `name` that a stranger gave.
+
+    It is public on the Hub, never a folder of this machine.
 
     Raises:
         CheckpointError: if there is none, or see `check_stranger`.
@@ -214,7 +249,7 @@ def check_stranger(checkpoint: Checkpoint, name: str) -> None:
     """
     presets = [preset.config for preset in model_presets().values()]
     known = {source for config in presets for source in (config.video_encoder, config.text_encoder)}
-    for source in _encoders_of(checkpoint):
+    for source in checkpoint.encoders:
         if source not in known:
             raise CheckpointError(
                 f"{name} rests on {source[:100]}; this page only fetches the encoders of "
@@ -225,8 +260,8 @@ def check_stranger(checkpoint: Checkpoint, name: str) -> None:
 def _pull_checkpoint(
     repo: HubRepo, token: Token, max_bytes: int, *, check: Callable[[Checkpoint], None] = lambda checkpoint: None
 ) -> Checkpoint:
-    """The checkpoint in `repo`: its configuration first, and only if that is one and passes `check` the files that it
-    has, from the same commit."""
+    """The checkpoint in `repo`. Its configuration is fetched first; the other files, of the same commit, only if that
+    is one and passes `check`."""
     folder = download_snapshot(repo, [CHECKPOINT_CONFIG_FILE], token=token, max_bytes=min(max_bytes, CONFIG_MAX_BYTES))
     try:
         checkpoint = read_checkpoint(folder)
@@ -234,16 +269,12 @@ def _pull_checkpoint(
     except CheckpointError as error:
         raise _said_of(str(repo), folder, error) from error
     check(checkpoint)
-    inside = {source[2:] for source in _encoders_of(checkpoint) if source.startswith("./")}
+    inside = {source[2:] for source in checkpoint.encoders if source.startswith("./")}
     patterns = (*CHECKPOINT_FILES, *(f"{each}/{name}" for each in sorted(inside) for name in ENCODER_FILES))
     whole = download_snapshot(replace(repo, revision=folder.name), patterns, token=token, max_bytes=max_bytes)
     if not (whole / WEIGHTS_FILE).is_file():
         raise CheckpointError(f"{repo} is not whole: it has no {WEIGHTS_FILE}")
     return replace(checkpoint, folder=whole)
-
-
-def _encoders_of(checkpoint: Checkpoint) -> tuple[str, str]:
-    return checkpoint.model.video_encoder, checkpoint.model.text_encoder
 
 
 def push_checkpoint(folder: str | Path, repo_id: str, *, token: Token, private: bool = True) -> str:
@@ -256,8 +287,8 @@ def push_checkpoint(folder: str | Path, repo_id: str, *, token: Token, private: 
     """
     checkpoint = read_checkpoint(folder)
     _check_whole(checkpoint)
-    files: dict[str, Path | bytes] = {CARD_FILE: model_card(checkpoint.model, checkpoint.trained_on).encode()}
-    files |= _files(checkpoint.folder)
+    card = model_card(checkpoint.model, checkpoint.trained_on, checkpoint.label_range)
+    files: dict[str, Path | bytes] = {CARD_FILE: card.encode(), **_files(checkpoint.folder)}
     message = f"Upload a checkpoint trained on {checkpoint.trained_on.num_clips:,} clips"
     return upload_files(repo_id, files, token=token, private=private, message=message, is_ours=_travels)
 
@@ -284,11 +315,26 @@ def open_checkpoint_zip(zip_path: str | Path, folder: str | Path) -> Checkpoint:
         CheckpointError: if the zip is damaged or hostile, or holds anything else than one whole checkpoint.
     """
     zip_path, folder = Path(zip_path), Path(folder)
+
+    def choose(paths: Sequence[str]) -> dict[str, str]:
+        paths = [path for path in paths if not is_hidden(path)]
+        tops = {PurePosixPath(path).parts[0] for path in paths}
+        nested = len(tops) == 1 and all("/" in path for path in paths)
+        members = {path: path.partition("/")[2] if nested else path for path in paths}
+        for name in (CHECKPOINT_CONFIG_FILE, WEIGHTS_FILE):
+            if name not in members.values():
+                raise CheckpointError(
+                    f"{zip_path.name} is not a checkpoint: it has no {name}. Give the zip that this program wrote"
+                )
+        if foreign := sorted(path for path, name in members.items() if not _travels(name)):
+            raise CheckpointError(
+                f"{zip_path.name} holds {foreign[0][:60]!r}, which is no part of a checkpoint: take it out"
+            )
+        return members
+
     try:
         with new_folder(folder) as partial:
-            extract_zip(
-                zip_path, partial, lambda paths: _zip_members(zip_path.name, paths), limits=CHECKPOINT_ZIP_LIMITS
-            )
+            extract_zip(zip_path, partial, choose, limits=CHECKPOINT_ZIP_LIMITS)
             try:
                 _check_whole(read_checkpoint(partial))
             except CheckpointError as error:
@@ -296,23 +342,6 @@ def open_checkpoint_zip(zip_path: str | Path, folder: str | Path) -> Checkpoint:
     except (ArchiveError, FolderError) as error:
         raise CheckpointError(str(error)) from error
     return read_checkpoint(folder)
-
-
-def _zip_members(zip_name: str, paths: Sequence[str]) -> dict[str, str]:
-    """Where to put each file of a zip (its path) within the checkpoint's folder."""
-    paths = [path for path in paths if not is_hidden(path)]
-    tops = {PurePosixPath(path).parts[0] for path in paths}
-    nested = len(tops) == 1 and all("/" in path for path in paths)
-    members = {path: path.partition("/")[2] if nested else path for path in paths}
-    foreign = sorted(path for path, name in members.items() if not _travels(name))
-    missing = [name for name in (CHECKPOINT_CONFIG_FILE, WEIGHTS_FILE) if name not in members.values()]
-    if missing:
-        raise CheckpointError(
-            f"{zip_name} is not a checkpoint: it has no {missing[0]}. Give the zip that this program wrote"
-        )
-    if foreign:
-        raise CheckpointError(f"{zip_name} holds {foreign[0][:60]!r}, which is no part of a checkpoint: take it out")
-    return members
 
 
 def _travels(path: str) -> bool:
@@ -338,7 +367,7 @@ def _check_whole(checkpoint: Checkpoint) -> None:
     """
     _check_travels(checkpoint)
     _read_weights(checkpoint)
-    for source in _encoders_of(checkpoint):
+    for source in checkpoint.encoders:
         folder = checkpoint.folder / source
         if source.startswith("./") and not ((folder / "config.json").is_file() and any(folder.glob("*.safetensors"))):
             raise CheckpointError(f"{checkpoint.folder} is not whole: {source[2:]} has no config.json or no weights")
@@ -351,7 +380,7 @@ def _check_travels(checkpoint: Checkpoint) -> None:
             not read folders of this machine, and one of this machine's would work nowhere else.
     """
     inside = {f"./{name}" for name in ENCODER_FOLDERS}
-    for source in _encoders_of(checkpoint):
+    for source in checkpoint.encoders:
         if source not in inside and (not HUB_ID.fullmatch(source) or Path(source).exists()):
             raise CheckpointError(
                 f"{checkpoint.folder / CHECKPOINT_CONFIG_FILE} names the encoder {source!r}; "
@@ -388,10 +417,10 @@ def load_base(
     views: Sequence[View] | None = None,
     seed: int = 0,
 ) -> tuple[VJEPAModel, Checkpoint | None]:
-    """The model to start training from, in float32, and its checkpoint.
+    """The model to start training from, in float32, and its checkpoint (see `find_checkpoint`).
 
-    Either a checkpoint with its head (see `find_checkpoint`); or a preset's encoders, where no checkpoint exists, with
-    a new head that is drawn from `seed`, over `views` (by default the preset's own).
+    A preset without a checkpoint gives its encoders, with a new head drawn from `seed`, over `views` (by default the
+    preset's own), and None.
     """
     preset = model_presets().get(name)
     if preset is None or preset.refusal is None:
@@ -405,7 +434,7 @@ def load_base(
 
 def bring_encoders(checkpoint: Checkpoint, folder: str | Path) -> None:
     """Copy the encoders that lie inside `checkpoint` into `folder`, for a checkpoint that builds on it."""
-    for source in _encoders_of(checkpoint):
+    for source in checkpoint.encoders:
         if source.startswith("./"):
             shutil.copytree(_encoder_source(checkpoint.folder, source), Path(folder) / source, dirs_exist_ok=True)
 
@@ -423,30 +452,6 @@ def _encoder_source(folder: Path, source: str) -> str:
     if not path.is_relative_to(folder.resolve()):
         raise CheckpointError(f"{folder / CHECKPOINT_CONFIG_FILE} names an encoder outside the checkpoint: {source!r}")
     return str(path)
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / CHECKPOINT_CONFIG_FILE
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(
-            f"{folder} is not a checkpoint: it has no {CHECKPOINT_CONFIG_FILE}. Give the folder that training wrote"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path} was not written by this program (format {FORMAT!r} expected); "
-            "an encoder alone cannot score: give a checkpoint that holds a trained head"
-        )
-    if config.get("format_version") != FORMAT_VERSION:
-        raise CheckpointError(
-            f"{path} has format version {config.get('format_version')}; this program reads {FORMAT_VERSION}: update it"
-        )
-    if config.get("dimensions") != list(DIMENSIONS):
-        raise CheckpointError(f"{path} is for the dimensions {config.get('dimensions')}; expected {list(DIMENSIONS)}")
-    return config
 
 
 def _read_weights(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:

@@ -26,7 +26,7 @@ from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import extract_commit_hash
 
-from vjepa_demo.config import ENCODER_FILES, ClipConfig, ModelConfig, View
+from vjepa_demo.config import ENCODER_FILES, ClipConfig, ModelConfig
 from vjepa_demo.files import content_sha256
 from vjepa_demo.schema import ModelError
 
@@ -66,8 +66,10 @@ class Encoder:
 
 
 def load_video_encoder(config: ModelConfig, device: torch.device, dtype: torch.dtype, *, share: bool) -> Encoder:
-    """The V-JEPA 2 encoder `venc`, and the attentive `pooler` where the pooling wants it, from either Hub layout: the
-    one that others use too, or with `share` False one that nobody else gets."""
+    """The V-JEPA 2 encoder `venc`, and the attentive `pooler` if `config` asks for it, from either Hub layout.
+
+    Models share the encoder, unless `share` is False: then nobody else gets it.
+    """
     source, attentive = config.video_encoder, config.pooling == "attentive"
     has_pooler = "VJEPA2ForVideoClassification" in (
         _read_config(source, config.video_encoder_revision, "vjepa2").architectures or []
@@ -77,34 +79,54 @@ def load_video_encoder(config: ModelConfig, device: torch.device, dtype: torch.d
             f"{source} has no attentive pooler: it is a base V-JEPA 2 checkpoint. "
             "Choose pooling 'mean', or a VJEPA2ForVideoClassification checkpoint (the ssv2 ones)."
         )
-    revision, content = _content(source, config.video_encoder_revision)
+
+    def load_parts(revision: str | None) -> dict[str, nn.Module]:
+        if not has_pooler:
+            return {"venc": _load_weights(VJEPA2Model, source, revision).encoder}
+        classifier = _load_weights(VJEPA2ForVideoClassification, source, revision)
+        return {"venc": classifier.vjepa2.encoder} | ({"pooler": classifier.pooler} if attentive else {})
+
     kind = "video, attentive" if attentive else "video"
-
-    def load() -> Encoder:
-        if has_pooler:
-            classifier = _load_weights(VJEPA2ForVideoClassification, source, revision)
-            parts = {"venc": classifier.vjepa2.encoder} | ({"pooler": classifier.pooler} if attentive else {})
-        else:
-            parts = {"venc": _load_weights(VJEPA2Model, source, revision).encoder}
-        _check_unchanged(source, revision, content)
-        return Encoder(content, revision, kind, device, dtype, _ready(parts, device, dtype))
-
-    return _shared(content, kind, device, dtype, load) if share else load()
+    return _load_encoder(source, config.video_encoder_revision, kind, device, dtype, load_parts, share=share)
 
 
 def load_text_encoder(config: ModelConfig, device: torch.device, dtype: torch.dtype, *, share: bool) -> Encoder:
     """The BERT encoder `tenc`, and its tokenizer, shared as the video encoder is."""
     source = config.text_encoder
     _read_config(source, config.text_encoder_revision, "bert")
-    revision, content = _content(source, config.text_encoder_revision)
+
+    def load_parts(revision: str | None) -> dict[str, nn.Module]:
+        return {"tenc": _load_weights(BertModel, source, revision, add_pooling_layer=False)}
+
+    return _load_encoder(source, config.text_encoder_revision, "text", device, dtype, load_parts, share=share)
+
+
+def _load_encoder(
+    source: str,
+    revision: str | None,
+    kind: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    load_parts: Callable[[str | None], dict[str, nn.Module]],
+    *,
+    share: bool,
+) -> Encoder:
+    """The encoder of `source` with the parts that `load_parts` reads at a revision."""
+    revision, content = _content(source, revision)
 
     def load() -> Encoder:
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
-        parts = {"tenc": _load_weights(BertModel, source, revision, add_pooling_layer=False)}
-        _check_unchanged(source, revision, content)
-        return Encoder(content, revision, "text", device, dtype, _ready(parts, device, dtype), tokenizer)
+        tokenizer = None
+        if kind == "text":
+            tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
+        parts = load_parts(revision)
+        if _content(source, revision)[1] != content:
+            raise ModelError(f"{source} was written while it was loaded: load it again")
+        for part in parts.values():
+            part.requires_grad_(False).eval()
+        ready = {name: part.to(device) for name, part in _with_matrices_in(dtype, parts).items()}
+        return Encoder(content, revision, kind, device, dtype, ready, tokenizer)
 
-    return _shared(content, "text", device, dtype, load) if share else load()
+    return _shared(content, kind, device, dtype, load) if share else load()
 
 
 # ---- one for all models ----------------------------------------------------------------------------------------------
@@ -132,13 +154,6 @@ def over_same_tensors(module: nn.Module) -> Any:
     return copy.deepcopy(module, {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())})
 
 
-def _ready(parts: Mapping[str, nn.Module], device: torch.device, dtype: torch.dtype) -> dict[str, nn.Module]:
-    """`parts`, just loaded, as models share them."""
-    for part in parts.values():
-        part.requires_grad_(False).eval()
-    return {name: part.to(device) for name, part in _with_matrices_in(dtype, parts).items()}
-
-
 def _with_matrices_in(dtype: torch.dtype, parts: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
     """`parts` with the weights of all linear layers in `dtype`; everything else stays in float32."""
     converted = {name: over_same_tensors(part) for name, part in parts.items()}
@@ -163,28 +178,19 @@ def _content(source: str, revision: str | None) -> tuple[str | None, str]:
         if commit is not None:
             return commit, f"{source}@{commit}"
         folder = Path(str(path)).parent
+    folder = folder.resolve()
     try:
-        return revision, f"sha256:{_folder_digest(folder.resolve())}"
+        paths = sorted(path for path in folder.iterdir() if any(fnmatchcase(path.name, each) for each in ENCODER_FILES))
+        states = [(path.name, path.stat()) for path in paths]
+        state = [(name, status.st_ino, status.st_size, status.st_mtime_ns) for name, status in states]
+        known, digest = _digests.get(folder, (None, ""))
+        if known != state:  # the files are only read again where one was written since
+            digests = {path.name: content_sha256(path) for path in paths}
+            digest = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
+            _digests[folder] = state, digest
     except OSError as error:
         raise ModelError(f"the encoder in {source} cannot be read: {error}") from error
-
-
-def _folder_digest(folder: Path) -> str:
-    """A digest of the encoder's files in `folder`; read again only where a file was written since."""
-    paths = sorted(path for path in folder.iterdir() if any(fnmatchcase(path.name, each) for each in ENCODER_FILES))
-    states = [(path.name, path.stat()) for path in paths]
-    state = [(name, status.st_ino, status.st_size, status.st_mtime_ns) for name, status in states]
-    known, digest = _digests.get(folder, (None, ""))
-    if known != state:
-        digests = {path.name: content_sha256(path) for path in paths}
-        digest = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
-        _digests[folder] = state, digest
-    return digest
-
-
-def _check_unchanged(source: str, revision: str | None, content: str) -> None:
-    if _content(source, revision)[1] != content:
-        raise ModelError(f"{source} was written while it was loaded: load it again")
+    return revision, f"sha256:{digest}"
 
 
 # ---- from files ------------------------------------------------------------------------------------------------------
@@ -218,6 +224,8 @@ def _load_weights(cls: type[Any], source: str, revision: str | None, **settings:
                 output_loading_info=True,
                 **settings,
             )
+    except torch.OutOfMemoryError:
+        raise  # a RuntimeError too, but nothing is wrong with the weights
     except (OSError, RuntimeError, ValueError) as error:
         raise ModelError(f"cannot load the weights of {source!r}: {_first_line(error)}") from error
     if report["missing_keys"]:
@@ -242,36 +250,32 @@ def _less_talk(*, hide_bars: bool) -> Iterator[None]:
 
 
 def read_clip_config(config: ModelConfig, encoder: Any) -> ClipConfig:
-    """What the video encoder wants to be shown: its own crop size, and the colours of its processor's file."""
+    """The frames and pixels that the video encoder takes: its own crop size, its processor's colours.
+
+    Raises:
+        ModelError: if the frames or a view of `config` do not fit the encoder, or its processor's file is unusable.
+    """
     num_frames = config.num_frames or encoder.frames_per_clip
     if num_frames % encoder.tubelet_size:
         raise ModelError(
             f"num_frames is {num_frames}; {config.video_encoder} takes multiples of {encoder.tubelet_size}"
         )
     for view in config.views:
-        _check_view(view, encoder)
+        crop, problem = encoder.crop_size, ""
+        if view.num_frames is not None and view.num_frames % encoder.tubelet_size:
+            problem = f"num_frames is {view.num_frames}; multiples of {encoder.tubelet_size} were expected"
+        elif view.framing == "fragments" and crop % view.grid:
+            problem = f"grid is {view.grid}, which does not divide the encoder's {crop} pixels"
+        elif view.edge is not None and view.edge < crop:
+            problem = f"edge is {view.edge}; the encoder's {crop} pixels at least were expected"
+        if problem:
+            raise ModelError(f"a view does not fit the video encoder: {problem}")
     settings, defaults = _read_processor(config.video_encoder, config.video_encoder_revision), ClipConfig()
     mean, std = (settings.get(name, getattr(defaults, name)) for name in ("image_mean", "image_std"))
     if not all(isinstance(value, list | tuple) and len(value) == encoder.in_chans for value in (mean, std)):
         raise ModelError(f"the processor of {config.video_encoder} has no mean and std for each colour: {mean}, {std}")
     colours = cast(Any, tuple(mean)), cast(Any, tuple(std))
     return ClipConfig(num_frames, encoder.crop_size, *colours, views=config.views)
-
-
-def _check_view(view: View, encoder: Any) -> None:
-    """
-    Raises:
-        ModelError: if what `view` shows does not fit the video encoder.
-    """
-    crop, problem = encoder.crop_size, ""
-    if view.num_frames is not None and view.num_frames % encoder.tubelet_size:
-        problem = f"num_frames is {view.num_frames}; multiples of {encoder.tubelet_size} were expected"
-    elif view.framing == "fragments" and crop % view.grid:
-        problem = f"grid is {view.grid}, which does not divide the encoder's {crop} pixels"
-    elif view.edge is not None and view.edge < crop:
-        problem = f"edge is {view.edge}; the encoder's {crop} pixels at least were expected"
-    if problem:
-        raise ModelError(f"a view does not fit the video encoder: {problem}")
 
 
 def _read_processor(source: str, revision: str | None) -> dict[str, Any]:

@@ -88,9 +88,8 @@ class FeatureKey:
 class VideoFeatures:
     """What the encoder made of a clip, when each of its frames is shown, and the whole video's length.
 
-    `values` are pooled features (video_dim,) float32, or, where the key names a layer, the hidden state (N, hidden)
-    below it. `frames` is what the model saw, (T, H, W, 3) uint8 of each of its views; None where the features came
-    from disk, which holds no pictures.
+    `values` are pooled features (video_dim,) float32, or the hidden state (N, hidden) below the layer that the key
+    names. `frames` are those of each view, (T, H, W, 3) uint8; None if the features came from disk.
     """
 
     values: Tensor
@@ -115,9 +114,9 @@ class _Entry:
 class FeatureCache:
     """The features of clips by content: in memory, and behind it in `folder` on disk, where one is given.
 
-    Safe for many threads: if two ask for the same clip at once, it is encoded once and the second waits. Safe for
-    many processes that share the folder. Past `memory_bytes` or `disk_bytes` what was used longest ago goes, but
-    nothing that is held; what then does not fit is not kept. The clip that was used last always stays in memory.
+    Safe for threads, and for processes that share the folder. If two threads ask for the same clip at once, one
+    encodes it and the other waits. Past `memory_bytes` or `disk_bytes` what was used longest ago goes, except what is
+    held; what then does not fit is not kept. The clip that was used last always stays in memory.
     """
 
     def __init__(
@@ -158,12 +157,12 @@ class FeatureCache:
             return entry.features
 
     def hold(self, keys: Collection[FeatureKey]) -> None:
-        """This process will read `keys` again and again: they stay until each `hold` has had its `release`."""
+        """Keep `keys`, which this process will read again and again, until as many calls of `release`."""
         with self._lock:
             self._held.update(key.file_name for key in keys)
 
     def release(self, keys: Collection[FeatureKey]) -> None:
-        """`keys`, which were held, go like all others when their time has come."""
+        """End one `hold` of `keys`: what nobody holds any more may go again."""
         with self._lock:
             self._held -= Counter(key.file_name for key in keys)
             for key in keys:
@@ -198,7 +197,7 @@ class FeatureCache:
 
     @contextmanager
     def _entry(self, key: FeatureKey) -> Iterator[_Entry]:
-        """The entry of `key`, for one thread at a time; what is in it afterwards is known, and the last one used."""
+        """The entry of `key`, for one thread at a time; its features then become the last ones used."""
         with self._lock:
             entry = self._in_use.setdefault(key, _Entry(self._memory.get(key)))
             entry.users += 1
@@ -215,9 +214,9 @@ class FeatureCache:
 
 
 class _Memory:
-    """Features up to a budget of bytes; what is not held goes, what was used longest ago first, but for the last one.
+    """Features up to a budget of bytes. What was used longest ago goes first; held features and the last one stay.
 
-    No operation takes longer the more is known. The caller sees to it that one thread at a time is here.
+    Every operation takes constant time. Not safe for threads: the caller holds a lock.
     """
 
     def __init__(self, budget_bytes: int) -> None:
@@ -236,7 +235,7 @@ class _Memory:
         return key in self._held
 
     def put(self, key: FeatureKey, features: VideoFeatures, *, hold: bool) -> None:
-        """Remember `features`; what is held only where it fits, once and for all."""
+        """Remember `features`. Held ones are stored once, and only if they fit."""
         if hold and key in self._held:
             return
         before = self._loose.pop(key, None)
@@ -268,8 +267,8 @@ def _bytes_in_memory(features: VideoFeatures) -> int:
 class _Disk:
     """One safetensors file a key, up to a budget of bytes, in a folder that many processes may share.
 
-    A file is written whole or not at all, carries its key and a checksum, and holds numbers only. Where nothing can
-    be written, one warning says so.
+    A file is written whole or not at all, has its key and a checksum, and holds numbers only. If nothing can be
+    written, one warning says so.
     """
 
     def __init__(self, folder: Path, budget_bytes: int) -> None:
@@ -284,20 +283,31 @@ class _Disk:
         return (self._folder / key.file_name).is_file()
 
     def load(self, key: FeatureKey) -> VideoFeatures | None:
-        """What was saved under `key`; None where there is nothing, or nothing whole."""
+        """What was saved under `key`; None if there is no file, or it is damaged, cut off, or of another key."""
         path = self._folder / key.file_name
         try:
-            features = _unpack(path.read_bytes(), key)
-        except OSError:
+            data = path.read_bytes()
+            tensors = load_safetensors(data)
+            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+            if header["__metadata__"] != {"key": repr(key), "checksum": _checksum(tensors)}:
+                return None
+            duration_seconds = tensors["duration_seconds"].item()
+            features = VideoFeatures(tensors["values"], tuple(tensors["frame_seconds"].tolist()), duration_seconds)
+        except (OSError, SafetensorError, KeyError, ValueError):
             return None
-        if features is not None:
-            with suppress(OSError):  # deleted meanwhile, or not ours to touch
-                os.utime(path)
+        with suppress(OSError):  # deleted meanwhile, or not ours to touch
+            os.utime(path)
         return features
 
     def save(self, key: FeatureKey, features: VideoFeatures, held: Collection[str]) -> None:
         """Keep `features` where they fit beside the files whose names are `held`, and where they can be written."""
-        path, data = self._folder / key.file_name, _pack(features, key)
+        tensors = {
+            "values": features.values.detach().cpu().contiguous(),
+            "frame_seconds": torch.tensor(features.frame_seconds, dtype=torch.float64),
+            "duration_seconds": torch.tensor(features.duration_seconds, dtype=torch.float64),
+        }
+        data = save_safetensors(tensors, metadata={"key": repr(key), "checksum": _checksum(tensors)})
+        path = self._folder / key.file_name
         if len(data) > self._budget_bytes:
             return
         try:
@@ -341,10 +351,11 @@ class _Disk:
         return file_lock(self._folder / LOCK_FILE, wait_seconds=LOCK_SECONDS)
 
     def _make_room(self, path: Path, size: int, held: Collection[str]) -> bool:
-        """Whether `size` bytes for `path` fit, after deleting what may go; notes the new total if so.
+        """Whether `size` bytes for `path` fit, after old files that are not `held` were deleted; notes the new total.
 
-        The total is kept in a file: looking at each of a hundred thousand files for each new one would take longer
-        than encoding it. It errs only upwards, and is counted anew whenever it reaches the budget.
+        Nothing is deleted if that would not make enough room. The total is kept in a file: a look at each of a hundred
+        thousand files for each new one would take longer than encoding it. The total errs only upwards, and is counted
+        anew whenever it reaches the budget.
         """
         with suppress(FileNotFoundError):
             size -= path.stat().st_size
@@ -353,55 +364,22 @@ class _Disk:
         except (FileNotFoundError, ValueError):
             total = self._budget_bytes
         if total + size > self._budget_bytes:
-            total = self._delete_oldest(path, size, held)
+            files = self.files()
+            total = sum(file_size for _, file_size, _ in files)
+            may_go = [(file_size, file) for _, file_size, file in files if file.name not in held and file != path]
+            least = total - sum(file_size for file_size, _ in may_go)
+            if least + size <= self._budget_bytes < total + size:
+                for file_size, file in may_go:  # what was used longest ago first
+                    if total + size <= FULL_SHARE * self._budget_bytes:
+                        break
+                    file.unlink(missing_ok=True)
+                    total -= file_size
         fits = total + size <= self._budget_bytes
         self._write_total(total + size if fits else total)
         return fits
 
-    def _delete_oldest(self, path: Path, size: int, held: Collection[str]) -> int:
-        """Bytes left after deleting, where `size` more would not fit, what was used longest ago and is not held.
-
-        Nothing is deleted where all that may go would not make room enough.
-        """
-        files = self.files()
-        total = sum(file_size for _, file_size, _ in files)
-        may_go = [(file_size, file) for _, file_size, file in files if file.name not in held and file != path]
-        least = total - sum(file_size for file_size, _ in may_go)
-        if total + size <= self._budget_bytes or least + size > self._budget_bytes:
-            return total
-        for file_size, file in may_go:
-            if total + size <= FULL_SHARE * self._budget_bytes:
-                break
-            file.unlink(missing_ok=True)
-            total -= file_size
-        return total
-
     def _write_total(self, total: int) -> None:
         (self._folder / TOTAL_FILE).write_text(str(total))
-
-
-def _pack(features: VideoFeatures, key: FeatureKey) -> bytes:
-    """The bytes of a safetensors file: everything but the frames, and in its metadata the key and a checksum."""
-    tensors = {
-        "values": features.values.detach().cpu().contiguous(),
-        "frame_seconds": torch.tensor(features.frame_seconds, dtype=torch.float64),
-        "duration_seconds": torch.tensor(features.duration_seconds, dtype=torch.float64),
-    }
-    return save_safetensors(tensors, metadata={"key": repr(key), "checksum": _checksum(tensors)})
-
-
-def _unpack(data: bytes, key: FeatureKey) -> VideoFeatures | None:
-    """What `_pack` packed; None for anything else, damaged, cut off, or of another key."""
-    try:
-        tensors = load_safetensors(data)
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        if header["__metadata__"] != {"key": repr(key), "checksum": _checksum(tensors)}:
-            return None
-        return VideoFeatures(
-            tensors["values"], tuple(tensors["frame_seconds"].tolist()), tensors["duration_seconds"].item()
-        )
-    except (SafetensorError, KeyError, ValueError):
-        return None
 
 
 def _checksum(tensors: dict[str, Tensor]) -> str:

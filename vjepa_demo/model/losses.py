@@ -1,15 +1,13 @@
 """The loss that fine-tuning minimises: smooth-L1, pairwise ranking and a scale-aware squared error, with masks.
 
-Every function takes predictions (B, D) and labels (B, D) in MOS, D usually the five dimensions; a label that nobody
-gave is NaN. A mean is over what is labelled, all dimensions together, and is 0, with zero gradient, where nothing is.
-A masked label changes neither value nor gradient. All is computed in float32, whatever the predictions are in
-(autocast runs none of these operations in half precision).
+Every function takes predictions (B, D) and labels (B, D) in MOS, D usually the five dimensions. A missing label is NaN
+and changes neither value nor gradient. A mean is over all labels together; without labels it is 0, with zero gradient.
+Everything is computed in float32, also under autocast.
 
-**Batches.** A pair is two clips of one call: under gradient accumulation or in several processes no pair is formed
-across micro-batches or processes, so a larger micro-batch ranks more. Each call divides by its own counts: the mean
-of the losses of equally large micro-batches equals the loss of their union for the two pointwise terms when every
-label is there; with missing labels, a label in a sparsely labelled micro-batch weighs a little more. A validation
-loss that must not depend on the batch size is computed in one call over all clips, gathered first.
+**Batches.** A pair is two clips of one call, so a larger micro-batch ranks more. Each call divides by its own counts.
+For the two pointwise terms, the mean over equally large micro-batches equals the loss of their union if every label is
+there; otherwise a label in a sparsely labelled micro-batch weighs a little more. For a validation loss that does not
+depend on the batch size, all clips go into one call.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ DEFAULT_LOSS = LossConfig()
 
 # MOS. Labels in steps of 0.1 differ by 0.1 give or take float32's rounding: such a pair must not count by accident.
 THRESHOLD_TOLERANCE = 1e-5
-MAX_PAIRED_CLIPS = 2048  # whose pairs are all held at once: 5 x 2048 x 2048 numbers, a few times
+MAX_PAIRED_CLIPS = 2048  # all their pairs are held at once: a few arrays of 5 x 2048 x 2048 numbers
 
 
 def mos_loss(predictions: Tensor, labels: Tensor, config: LossConfig = DEFAULT_LOSS) -> Tensor:
@@ -78,11 +76,11 @@ def ranking_loss(predictions: Tensor, labels: Tensor, config: LossConfig = DEFAU
 def _ranking_by_counts(
     predictions: Tensor, labels: Tensor, labelled: Tensor, config: LossConfig
 ) -> tuple[Tensor, Tensor]:
-    """As `ranking_loss`, from how many pairs of each clip count, in O(B log^2 B); equal but for rounding.
+    """As `ranking_loss`, but for rounding, from the number of pairs of each clip: O(B log^2 B).
 
-    The hinge is `margin - prediction_i + prediction_j` where it is above 0. So the sum over all pairs is the margin for
-    each such pair, less each prediction as often as its clip is the better one (i), plus as often as it is the other.
-    Those counts are constants wherever the gradient is defined, so that it is right too.
+    The hinge is `margin - prediction_i + prediction_j` where that is above 0. So the sum over all pairs is the margin
+    for each such pair, minus each prediction as often as its clip is the better one (i), plus as often as it is the
+    worse one. Those counts are constants wherever the gradient is defined, so the gradient is right too.
     """
     threshold = config.ranking_threshold + THRESHOLD_TOLERANCE
     total, num = predictions.new_zeros((), dtype=torch.float64), 0
@@ -101,11 +99,11 @@ def _ranking_by_counts(
 def _count_below(y: Array, y_limits: Array, x: Array, x_limits: Array) -> NDArray[np.int64]:
     """For each k, how many i have `y[i] < y_limits[k]` and `x[i] > x_limits[k]`.
 
-    In the order of y those that are low enough come first. Such a beginning is cut into blocks whose lengths are the
-    powers of two in its own, and in each block, sorted by x, the rest is a binary search: of all k at once.
+    Sorted by y, the i that are low enough are a prefix. The prefix is cut into blocks whose lengths are the powers of
+    two that its length is the sum of. Each block is sorted by x, and a binary search counts in it, for all k at once.
     """
     order, num = np.argsort(y, kind="stable"), len(y)
-    lengths = np.searchsorted(y[order], y_limits)  # of each beginning
+    lengths = np.searchsorted(y[order], y_limits)  # of each prefix
     sorted_x = np.sort(x)
     ranks = np.searchsorted(sorted_x, x[order])  # in the order of y; whole numbers stand for x from here on
     least = np.searchsorted(sorted_x, x_limits, side="right")  # the first rank that is high enough

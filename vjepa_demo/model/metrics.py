@@ -4,18 +4,16 @@ Predictions and labels are (N, 5) in MOS, one row a clip, in the order of `DIMEN
 NaN and is left out. What is undefined is None, never 0 and never NaN: a correlation of fewer than three clips, or one
 where labels or predictions are constant. (The RMSE is defined from the first labelled clip on.)
 
-**VQualA score.** The VQualA 2025 GenAI-Bench challenge ranks by (SROCC + PLCC) / 2 (`compute_vquala_score` in
-QualiVision's src/utils/metrics.py, there of Overall alone). Here it is the mean of that over the dimensions whose
-labels allow a correlation (three labelled clips, not all alike), so that it equals the challenge's number where only
-Overall is labelled. Constant predictions in such a dimension leave the score undefined: they must not raise it by
-dropping out.
+**VQualA score.** The VQualA 2025 GenAI-Bench challenge ranks by (SROCC + PLCC) / 2 of Overall (`compute_vquala_score`
+in QualiVision's src/utils/metrics.py). Here it is the mean of that over the dimensions whose labels allow a correlation
+(three labelled clips, not all alike). Constant predictions in such a dimension leave the score undefined: they must not
+raise it by dropping out.
 
 **Standard errors** are the standard deviations over 1,000 bootstrap resamples of the clips (Efron and Tibshirani, An
-Introduction to the Bootstrap, 1993, chapter 6: 50 to 200 are mostly enough), the same resamples for every number, so
-that model and baseline are compared pair by pair. Clips are drawn one by one: where clips of one prompt resemble each
-other, or few prompts were labelled, the true errors are larger. Above 5,000 clips there are fewer resamples, 200 from
-25,000 on, and above 4,096 clips the error of the KROCC is that over the first 50 alone, for which all clips are sorted
-each time. That changes an error by a twentieth, or a tenth, of itself.
+Introduction to the Bootstrap, 1993, chapter 6: 50 to 200 are mostly enough). All numbers share the resamples, so model
+and baseline are compared pair by pair. Clips are drawn one by one: the true errors are larger where clips of one prompt
+resemble each other. Above 5,000 clips there are fewer resamples (200 from 25,000 on), and above 4,096 clips the KROCC
+has 50, because all clips are sorted for each. That changes an error by a twentieth to a tenth of itself.
 """
 
 from __future__ import annotations
@@ -64,33 +62,32 @@ def evaluate(
         labels: in MOS, NaN where there is none.
         baseline: what `no_video_baseline` predicts for these clips; a dimension in which it has no prediction (NaN)
             for some labelled clip is undefined for the baseline.
-        num_resamples: of the bootstrap; 0 for no standard errors, which takes milliseconds.
+        num_resamples: of the bootstrap; 0 gives no standard errors and takes milliseconds.
         seed: of the bootstrap. The same rows in the same order give the same errors.
 
     Raises:
         ValueError: for other shapes, an infinite label, or a prediction that is not finite where there is a label.
     """
     labels = _check_labels(labels)
+    predictions = _check_shape("predictions", predictions, labels)
+    wrong = ~np.isfinite(predictions) & ~np.isnan(labels)
+    if wrong.any():
+        raise ValueError(f"{wrong.sum()} of {(~np.isnan(labels)).sum()} labelled predictions are not finite")
     kept = np.flatnonzero(~np.isnan(labels).all(axis=1))
-    tables = [_check_predictions(predictions, labels)[kept]]
+    tables = [predictions[kept]]
     if baseline is not None:
         tables.append(_check_shape("baseline", baseline, labels)[kept])
     most = max(MIN_RESAMPLES, MAX_NUMBERS // max(len(kept), 1))
     resamples = _resampled_tables(tables, labels[kept], min(num_resamples, most), seed)
     (score, evaluation), *others = map(partial(_evaluate, labels=labels[kept]), tables, resamples)
     for baseline_score, baseline_evaluation in others:
-        lead = _lead(evaluation.vquala_score, score, baseline_evaluation.vquala_score, baseline_score)
+        model, other = evaluation.vquala_score.value, baseline_evaluation.vquala_score.value
+        if model is None or other is None or other < 0:  # then the lead is over chance, which is 0
+            lead = evaluation.vquala_score
+        else:
+            lead = Estimate(model - other, _standard_error(score - baseline_score))
         evaluation = replace(evaluation, no_video_baseline=baseline_evaluation, lead=lead)
     return evaluation
-
-
-def _lead(score: Estimate, resampled: Array, baseline: Estimate, baseline_resampled: Array) -> Estimate:
-    """The score less the baseline's, or less 0 (chance) where that is undefined or below 0."""
-    if score.value is None:
-        return UNDEFINED
-    if baseline.value is None or baseline.value < 0:
-        return score
-    return Estimate(score.value - baseline.value, _standard_error(resampled - baseline_resampled))
 
 
 def _evaluate(predictions: Array, resampled: Resamples, labels: Array) -> tuple[Array, Evaluation]:
@@ -108,18 +105,16 @@ def _evaluate(predictions: Array, resampled: Resamples, labels: Array) -> tuple[
         }
         dimensions[name] = DimensionMetrics(n=len(y), **estimates)
         if _can_correlate(y):
-            scores.append((values["srocc"], values["plcc"]))
+            scores += [values["srocc"], values["plcc"]]
             resampled_scores.append((errors["srocc"] + errors["plcc"]) / 2)
-    resampled_score = np.mean(resampled_scores, axis=0) if scores else np.empty(0)
-    return resampled_score, Evaluation(len(labels), dimensions, _vquala_score(scores, resampled_score))
-
-
-def _vquala_score(scores: list[tuple[float | None, float | None]], resampled: Array) -> Estimate:
-    """The mean of all SROCC and PLCC; undefined where there is none, or where any of them is."""
-    values = [value for pair in scores for value in pair if value is not None]
-    if not scores or len(values) < 2 * len(scores):
-        return UNDEFINED
-    return Estimate(float(np.mean(values)), _standard_error(resampled))
+    if not scores:
+        return np.empty(0), Evaluation(len(labels), dimensions, UNDEFINED)
+    resampled_score = np.mean(resampled_scores, axis=0)
+    defined = [value for value in scores if value is not None]
+    if len(defined) < len(scores):
+        return resampled_score, Evaluation(len(labels), dimensions, UNDEFINED)
+    vquala_score = Estimate(float(np.mean(defined)), _standard_error(resampled_score))
+    return resampled_score, Evaluation(len(labels), dimensions, vquala_score)
 
 
 def _metrics(x: Array, y: Array) -> dict[str, float | None]:
@@ -148,14 +143,6 @@ def _check_labels(labels: ArrayLike) -> Array:
         raise ValueError(f"labels are (N, {len(DIMENSIONS)}), got {checked.shape}")
     if np.isinf(checked).any():
         raise ValueError(f"{np.isinf(checked).sum()} labels are infinite; a label is a MOS, or NaN where there is none")
-    return checked
-
-
-def _check_predictions(predictions: ArrayLike, labels: Array) -> Array:
-    checked = _check_shape("predictions", predictions, labels)
-    wrong = ~np.isfinite(checked) & ~np.isnan(labels)
-    if wrong.any():
-        raise ValueError(f"{wrong.sum()} of {(~np.isnan(labels)).sum()} labelled predictions are not finite")
     return checked
 
 
@@ -213,7 +200,7 @@ def _standard_error(resampled: Array) -> float | None:
     return float(defined.std(ddof=1))
 
 
-def _resampled_metrics(x: Array, y: Array, draws: Array, num_sorted: int = SORTED_RESAMPLES) -> dict[str, Array]:
+def _resampled_metrics(x: Array, y: Array, draws: Array, num_sorted: int) -> dict[str, Array]:
     """The four metrics (R,) of `x` (n,), `y` (n,) in each resample of `draws` (R, n); NaN where undefined.
 
     What scipy.stats gives for `np.repeat(x, draws[r])` and `np.repeat(y, draws[r])`: a clip drawn twice is a tie.
@@ -288,15 +275,14 @@ def no_video_baseline(
 ) -> Array:
     """What prompt means predict for each evaluated clip (N, 5), without looking at a pixel; give it to `evaluate`.
 
-    In each dimension, the mean label of the *other* clips with the same prompt, evaluated or training ones: a clip's
-    own label never enters its prediction. Where nobody else has the prompt (and a label), the mean training label; or,
-    without training labels, the mean label of those evaluated clips that do share a prompt, which leaves this one out
-    too; or NaN where not even those are there. Prompts are one where their `prompt_key` is, as in a split.
+    In each dimension it is the mean label of the *other* clips with the same prompt (`prompt_key`), evaluated or
+    training ones. Where there is none, it is the mean training label; without training labels, the mean label of the
+    evaluated clips that do share a prompt; else NaN. So a clip's own label never enters its prediction.
 
-    It is a strict opponent where prompts repeat among the evaluated clips, for it then sees labels of the very prompts
-    that a split by prompt hides from the model. It is a lenient one where each prompt occurs once: all predictions
-    are the training mean, and its correlations are undefined. With very few prompts, leaving a label out pushes the
-    prediction away from it, and the correlation falls below 0 by construction (one prompt only: to -1).
+    The baseline is strict where prompts repeat among the evaluated clips: it sees labels of prompts that a split hides
+    from the model. It is lenient where each prompt occurs once: all predictions are equal, so its correlations are
+    undefined. With very few prompts its correlation falls below 0 by construction (one prompt: to -1), because leaving
+    a label out pushes the prediction away from it.
 
     Args:
         prompts: N, of the evaluated clips.
@@ -318,31 +304,18 @@ def no_video_baseline(
         return np.empty(labels.shape)
     keys = [prompt_key(prompt) for prompt in (*prompts, *train_prompts)]
     _, prompt_ids = np.unique(keys, return_inverse=True)  # (N + M,)
-    sums, counts = _sums_by_prompt(prompt_ids, np.concatenate([labels, others]))  # (N, 5), as all clips of a prompt
-    sums, counts = sums[: len(labels)] - np.nan_to_num(labels), counts[: len(labels)] - ~np.isnan(labels)
-    predicted: Array = np.where(counts > 0, _mean(sums, counts), _fallback(labels, others, counts))
-    return predicted.round(BASELINE_DECIMALS)
-
-
-def _sums_by_prompt(prompt_ids: NDArray[np.intp], labels: Array) -> tuple[Array, NDArray[np.int64]]:
-    """For each clip, the sum and the number of the labels of all clips with its prompt, (N, 5) each."""
-    sums = np.zeros((prompt_ids.max() + 1, labels.shape[1]))
+    every_label = np.concatenate([labels, others])  # (N + M, 5)
+    sums = np.zeros((prompt_ids.max() + 1, labels.shape[1]))  # of each prompt
     counts = np.zeros(sums.shape, dtype=np.int64)
-    np.add.at(sums, prompt_ids, np.nan_to_num(labels))
-    np.add.at(counts, prompt_ids, ~np.isnan(labels))
-    return sums[prompt_ids], counts[prompt_ids]
-
-
-def _fallback(labels: Array, train_labels: Array, counts: NDArray[np.int64]) -> Array:
-    """What a prompt that nobody else has gets (5,): the training mean, else that of the clips that share a prompt."""
+    np.add.at(sums, prompt_ids, np.nan_to_num(every_label))
+    np.add.at(counts, prompt_ids, ~np.isnan(every_label))
+    evaluated = prompt_ids[: len(labels)]
+    sums, counts = sums[evaluated] - np.nan_to_num(labels), counts[evaluated] - ~np.isnan(labels)  # (N, 5), of others
     shared = np.where(counts > 0, labels, np.nan)
-    shared_mean = _mean(np.nansum(shared, axis=0), (~np.isnan(shared)).sum(axis=0))
-    labelled = (~np.isnan(train_labels)).sum(axis=0)
-    return np.where(labelled > 0, _mean(np.nansum(train_labels, axis=0), labelled), shared_mean)
-
-
-def _mean(sums: Array, counts: NDArray[np.int64]) -> Array:
-    """`sums / counts`, NaN where there is nothing."""
-    means = np.full(sums.shape, np.nan)
-    np.divide(sums, counts, out=means, where=counts > 0)
-    return means
+    with np.errstate(divide="ignore", invalid="ignore"):  # 0 / 0 is NaN, as it should be
+        means = sums / counts
+        train_mean = np.nansum(others, axis=0) / (~np.isnan(others)).sum(axis=0)  # (5,)
+        shared_mean = np.nansum(shared, axis=0) / (~np.isnan(shared)).sum(axis=0)
+    fallback = np.where(np.isnan(train_mean), shared_mean, train_mean)
+    predicted: Array = np.where(counts > 0, means, fallback)
+    return predicted.round(BASELINE_DECIMALS)

@@ -13,7 +13,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -46,20 +46,6 @@ if TYPE_CHECKING:
     from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2Encoder
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ParameterStatistics:
-    """Counts and sizes of a model's parameters, measured on the model itself."""
-
-    total: int
-    trainable: int
-    total_bytes: int
-    trainable_bytes: int
-
-    @property
-    def frozen(self) -> int:
-        return self.total - self.trainable
 
 
 class OptimizedMOSHead(nn.Module):
@@ -131,8 +117,8 @@ class VJEPAModel(nn.Module):
         dtype: torch.dtype = torch.float32,
         new_head: bool = True,
     ) -> VJEPAModel:
-        """The model that `config` describes, frozen but for its head. Without `new_head` the head's weights are not
-        drawn: they hold anything, until a checkpoint's take their place.
+        """The model that `config` describes; only its head trains. Without `new_head` the head's weights are not
+        initialised, and a checkpoint has to replace them.
 
         Raises:
             ModelError: as the constructor does.
@@ -170,10 +156,9 @@ class VJEPAModel(nn.Module):
 
     def draw_head(self, seed: int) -> None:
         """New weights for the head, which `seed` alone decides."""
-        with seeded(seed):
-            for module in self.head.net:
-                if isinstance(module, nn.Linear):
-                    module.reset_parameters()
+        with seeded(seed):  # on the CPU: a GPU draws other numbers
+            drawn = OptimizedMOSHead(self.video_dim, self.tenc.config.hidden_size, h=self.config.head_hidden)
+        self.head.load_state_dict(drawn.state_dict())
 
     # ---- encoders that others share ------------------------------------------------------------------------------
 
@@ -187,11 +172,9 @@ class VJEPAModel(nn.Module):
         shared, mine = self._shared_parameters(), dict(self.named_parameters())
         for name in names:
             if name in shared and mine[name] is shared[name]:
-                self._put(name, nn.Parameter(shared[name].detach().clone(), requires_grad=False))
-
-    def _put(self, name: str, parameter: nn.Parameter) -> None:
-        owner, _, leaf = name.rpartition(".")
-        setattr(self.get_submodule(owner), leaf, parameter)
+                owner, _, leaf = name.rpartition(".")
+                copied = nn.Parameter(shared[name].detach().clone(), requires_grad=False)
+                setattr(self.get_submodule(owner), leaf, copied)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> VJEPAModel:
         """What `to`, `half` and the like do, in place: never to a tensor that others share."""
@@ -201,6 +184,8 @@ class VJEPAModel(nn.Module):
 
     def replace_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Put `weights`, by name, in the place of the encoders' and the head's; those that are not among them stay.
+
+        An encoder's weight that is given again changes nothing: it stays shared, and the features stay known.
 
         Raises:
             ModelError: if one of them is not in this model, or has another shape, or the head's are not all there.
@@ -212,22 +197,33 @@ class VJEPAModel(nn.Module):
         for name, value in weights.items():
             if value.shape != expected[name].shape:
                 raise ModelError(f"{name} is {tuple(value.shape)}; {tuple(expected[name].shape)} was expected")
-        self._own(weights)
-        self.load_state_dict(weights, strict=False)
-        self.changed |= {name: _digest_of(value) for name, value in weights.items()}
+        new = {
+            name: value
+            for name, value in weights.items()
+            if name.startswith("head.") or not torch.equal(value.to(expected[name]), expected[name])
+        }
+        self.load_state_dict(new, strict=False)
+        for name, value in new.items():
+            data = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+            self.changed[name] = hashlib.sha256(data).hexdigest()
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As torch's; encoder weights that other models share become this model's own first."""
+        self._own(state_dict)
+        return super().load_state_dict(state_dict, strict, assign)
 
     # ---- scoring -------------------------------------------------------------------------------------------------
 
     def forward(self, pixel_values_videos: Tensor | Sequence[Tensor], text_emb: Tensor) -> Tensor:
-        """Scores (B, 5) float32 from normalised pixels (B, C, T, H, W), those of each view if there are several, and
-        text features (B, text_dim)."""
+        """Scores (B, 5) float32 from normalised pixels (B, C, T, H, W), a list of them for several views, and text
+        features (B, text_dim)."""
         video_features = self.encode_tail(self.encode_prefix(pixel_values_videos))
         return self.predict_with_features(video_features, text_emb)
 
     @torch.no_grad()
     def encode_video(self, pixel_values_videos: Tensor | Sequence[Tensor]) -> Tensor:
-        """Pooled features (B, video_dim) float32 of normalised pixels (B, C, T, H, W), those of each view if there are
-        several, T its own; no gradient."""
+        """Pooled features (B, video_dim) float32 of normalised pixels (B, C, T, H, W), a list of them for several
+        views; no gradient."""
         return self.encode_tail(self.encode_prefix(pixel_values_videos))
 
     @torch.no_grad()
@@ -257,16 +253,18 @@ class VJEPAModel(nn.Module):
         return int(len(self.venc.layer) * self.config.freeze_ratio)
 
     def video_weights_digest(self, layer: int | None = None) -> str:
-        """A text that is the same for the same weights of the video encoder, all of them or those below `layer`:
-        wherever they lie, in whatever precision they are multiplied, whichever of them a checkpoint brought."""
+        """A digest of the video encoder's weights, all of them or those below `layer`. It depends on the weights alone,
+        not on where they lie, the precision, or which checkpoint brought them."""
         changed = {name: digest for name, digest in sorted(self.changed.items()) if _is_below(name, layer)}
         digest = f" {hashlib.sha256(json.dumps(changed).encode()).hexdigest()}" if changed else ""
         return self._video_content + digest
 
     @torch.no_grad()
     def encode_prefix(self, pixel_values_videos: Tensor | Sequence[Tensor]) -> Tensor:
-        """The hidden state at the freeze line (B, N, hidden) float32, the tokens of several views one after another: a
-        constant of the clip, so without gradient."""
+        """The hidden state at the freeze line (B, N, hidden) float32, a constant of the clip; no gradient.
+
+        The tokens of several views follow one another.
+        """
         if isinstance(pixel_values_videos, Tensor):
             pixel_values_videos = [pixel_values_videos]
         expected = self._frames_of_views()
@@ -276,10 +274,19 @@ class VJEPAModel(nn.Module):
                 f"tensors (B, C, T, H, W) was expected, got {[tuple(pixels.shape) for pixels in pixel_values_videos]}"
             )
         hidden = [self._view_prefix(pixels) for pixels in pixel_values_videos]
-        return hidden[0] if len(hidden) == 1 else torch.cat(hidden, dim=1)  # of a large model's one view no copy
+        return hidden[0] if len(hidden) == 1 else torch.cat(hidden, dim=1)  # one view is not copied: it may be large
 
     def _view_prefix(self, pixels: Tensor) -> Tensor:
-        self._check_video(pixels)
+        config: Any = self.venc.config
+        if pixels.ndim != 5 or pixels.shape[1] != config.in_chans:
+            raise ValueError(f"a video tensor is (B, {config.in_chans}, T, H, W), got {tuple(pixels.shape)}")
+        num_frames, height, width = pixels.shape[2:]
+        # The encoder counts positions by its own crop size: another one would be read wrongly, not refused.
+        if num_frames % config.tubelet_size or not height == width == config.crop_size:
+            raise ValueError(
+                f"T must be a multiple of {config.tubelet_size}, H and W must be {config.crop_size}; "
+                f"got T, H, W = {num_frames}, {height}, {width}"
+            )
         frames = pixels.to(self.device, torch.float32).transpose(1, 2)  # (B, T, C, H, W)
         with torch.autocast(self.device.type, enabled=False):
             hidden = self.venc.embeddings(frames)  # (B, N, hidden), N = T/tubelet * H/patch * W/patch
@@ -289,11 +296,14 @@ class VJEPAModel(nn.Module):
         return hidden
 
     def encode_tail(self, hidden: Tensor) -> Tensor:
-        """Pooled features (B, video_dim) float32 from the hidden state at the freeze line (B, N, hidden): those of the
-        views side by side."""
+        """Pooled features (B, video_dim) float32, the views side by side, from the hidden state at the freeze line
+        (B, N, hidden)."""
         if len(self.config.views) == 1:
             return self.encode_view_tail(hidden)
-        parts = hidden.split(self._tokens_of_views(), dim=1)
+        config: Any = self.venc.config
+        tokens_of_tubelet = (config.crop_size // config.patch_size) ** 2
+        tokens = [count // config.tubelet_size * tokens_of_tubelet for count in self._frames_of_views()]
+        parts = hidden.split(tokens, dim=1)
         return torch.cat([self.encode_view_tail(part) for part in parts], dim=-1)  # views x (B, hidden)
 
     def encode_view_tail(self, hidden: Tensor) -> Tensor:
@@ -301,17 +311,14 @@ class VJEPAModel(nn.Module):
         with self._autocast():
             for layer in self.venc.layer[self.num_frozen_layers :]:
                 hidden = layer(hidden, None)[0]
-            return self._pool(self.venc.layernorm(hidden)).float()
+            hidden = self.venc.layernorm(hidden)
+            if self.config.pooling == "cls":
+                return hidden[:, 0].float()
+            pooled = hidden.mean(dim=1) if self.pooler is None else self.pooler(hidden)
+            return pooled.float()
 
     def _frames_of_views(self) -> list[int]:
         return [view.num_frames or self.clip_config.num_frames for view in self.config.views]
-
-    def _tokens_of_views(self) -> list[int]:
-        """How many tokens each view has."""
-        config: Any = self.venc.config
-        a_tubelet = (config.crop_size // config.patch_size) ** 2
-        frames = self._frames_of_views()
-        return [count // config.tubelet_size * a_tubelet for count in frames]
 
     def embed_text(self, prompts: Sequence[str]) -> Tensor:
         """Text features (B, text_dim) float32 of unit length, with gradient: BGE's CLS token, L2-normalised.
@@ -326,7 +333,7 @@ class VJEPAModel(nn.Module):
         return F.normalize(hidden[:, 0].float(), dim=-1)
 
     def unread(self, prompt: str) -> str:
-        """The end of `prompt` that is beyond the text encoder's limit: no score depends on it. Mostly there is none."""
+        """The end of `prompt` beyond the text encoder's limit, which no score depends on; mostly empty."""
         limit = self._max_text_tokens
         tokens = self.tokenizer(prompt, truncation=True, max_length=limit, return_offsets_mapping=True)
         places = tokens["offset_mapping"]  # each token's begin and end in the prompt
@@ -336,31 +343,11 @@ class VJEPAModel(nn.Module):
     def _max_text_tokens(self) -> int:
         return min(MAX_TEXT_TOKENS, self.tenc.config.max_position_embeddings)
 
-    def _pool(self, hidden: Tensor) -> Tensor:
-        """(B, N, hidden) -> (B, hidden)."""
-        if self.config.pooling == "cls":
-            return hidden[:, 0]
-        if self.pooler is not None:
-            return self.pooler(hidden)
-        return hidden.mean(dim=1)
-
     def _autocast(self) -> AbstractContextManager[Any]:
         """Matrix products in `self.dtype`; in float32, whatever precision the caller (a trainer) has set."""
         if self.dtype == torch.float32:
             return nullcontext()
         return torch.autocast(self.device.type, self.dtype)
-
-    def _check_video(self, video: Tensor) -> None:
-        config: Any = self.venc.config
-        if video.ndim != 5 or video.shape[1] != config.in_chans:
-            raise ValueError(f"a video tensor is (B, {config.in_chans}, T, H, W), got {tuple(video.shape)}")
-        frames, height, width = video.shape[2:]
-        # The encoder counts positions by its own crop size: another one would be read wrongly, not refused.
-        if frames % config.tubelet_size or not height == width == config.crop_size:
-            raise ValueError(
-                f"T must be a multiple of {config.tubelet_size}, H and W must be {config.crop_size}; "
-                f"got T, H, W = {frames}, {height}, {width}"
-            )
 
     # ---- what trains -----------------------------------------------------------------------------------------------
 
@@ -398,7 +385,7 @@ class VJEPAModel(nn.Module):
         self._train("tenc.")
 
     def _train(self, *prefixes: str) -> None:
-        """The parameters whose names begin so train: from now on they are this model's own."""
+        """Parameters whose names begin with one of `prefixes` train; they become this model's own."""
         names = [name for name, _ in self.named_parameters() if name.startswith(prefixes)]
         self._own(names)
         for name in names:
@@ -411,8 +398,10 @@ class VJEPAModel(nn.Module):
         self.unfreeze_text_encoder() if text else self.freeze_text_encoder()
 
     def multiply_in(self, dtype: torch.dtype) -> None:
-        """Matrix products in `dtype` from now on: what is frozen is stored in it; what trains, or was trained before
-        and will be saved again, keeps its float32 weights and is rounded product by product (autocast)."""
+        """From now on matrix products are in `dtype`, and so are the stored weights of frozen layers.
+
+        Weights that train, or that a checkpoint brought, stay in float32: autocast rounds them for each product.
+        """
         self.dtype = dtype
         before = self._shared_parameters()
         self._encoders = tuple(encoder.in_precision(dtype) for encoder in self._encoders)
@@ -425,21 +414,10 @@ class VJEPAModel(nn.Module):
                 elif isinstance(module, nn.Linear) and not name.startswith("head.") and name not in self.changed:
                     parameter.data = parameter.data.to(torch.float32 if parameter.requires_grad else dtype)
 
-    def parameter_statistics(self) -> ParameterStatistics:
-        """Counts and bytes of all parameters and of those that train, as they are now."""
-        parameters = list(self.parameters())
-        trainable = [parameter for parameter in parameters if parameter.requires_grad]
-        return ParameterStatistics(
-            total=sum(p.numel() for p in parameters),
-            trainable=sum(p.numel() for p in trainable),
-            total_bytes=sum(p.nbytes for p in parameters),
-            trainable_bytes=sum(p.nbytes for p in trainable),
-        )
-
 
 def on_scale(outputs: Tensor) -> Tensor:
-    """What the head answered, in MOS, as scores that are shown: cut to 1..5 and rounded to `SCORE_DECIMALS`."""
-    return outputs.clamp(SCORE_MIN, SCORE_MAX).round(decimals=SCORE_DECIMALS)
+    """The head's outputs as the scores that are shown: clamped to 1..5, rounded to `SCORE_DECIMALS`."""
+    return outputs.double().clamp(SCORE_MIN, SCORE_MAX).round(decimals=SCORE_DECIMALS)
 
 
 def create_vjepa_model(config: Mapping[str, Any]) -> VJEPAModel:
@@ -477,13 +455,8 @@ def inference_dtype(device: str | torch.device) -> torch.dtype:
 
 
 def _is_below(name: str, layer: int | None) -> bool:
-    """Whether the weight `name` of a model takes part in what its video encoder computes below `layer`."""
+    """Whether the video encoder uses the weight `name` below `layer` (None: anywhere)."""
     if layer is None:
         return name.startswith(("venc.", "pooler."))
     number = re.match(r"venc\.layer\.(\d+)\.", name)
     return int(number[1]) < layer if number else name.startswith("venc.embeddings.")
-
-
-def _digest_of(value: Tensor) -> str:
-    data = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
-    return hashlib.sha256(data).hexdigest()

@@ -61,10 +61,7 @@ class Footage:
 
 
 def draw_degradations(rng: np.random.Generator, chance: float = 0.5) -> tuple[Degradation, ...]:
-    """At most one fault for each of Aesthetic, Temporal and Traditional, each with probability `chance`.
-
-    Severities are uniform.
-    """
+    """At most one fault of each of Aesthetic, Temporal and Traditional, with probability `chance` and any severity."""
     drawn = []
     for dimension in ("Aesthetic", "Temporal", "Traditional"):
         kinds = [kind for kind, degrader in DEGRADATIONS.items() if degrader.dimension == dimension]
@@ -301,7 +298,7 @@ def _coded(
 ) -> Tensor:
     """Frames (T, 3, H, W) uint8, encoded and decoded.
 
-    One thread, and no macroblock tree in x264, make the result the same each time.
+    One thread, and no macroblock tree in x264, make the result repeatable.
     """
     height, width = frames.shape[2:]
     if codec == "libx264":
@@ -367,17 +364,12 @@ def _jitter(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
         turns = rng.uniform(0.6, 3.0, 2) * np.arange(len(video))[:, None] + rng.uniform(0, 6, 2)
         shifts = 1.4 * reach * np.sin(turns)
     if rng.random() < 0.7:
-        return _moved(video, _spread_out(shifts))
+        whole = shifts.round().astype(int)  # pixels
+        if not whole.any():  # then the largest becomes one pixel
+            whole[::2] = np.where(abs(shifts[::2]) >= abs(shifts[::2]).max(), np.sign(shifts[::2]), 0)
+        return _moved(video, whole)
     shifts = shifts / min(video.shape[2:])
     return _displace(video, pixel_grid(*video.shape[2:])[None] + torch.from_numpy(shifts).float()[:, None, None])
-
-
-def _spread_out(shifts: np.ndarray) -> np.ndarray:
-    """`shifts` as whole pixels, but never all zero: then the largest becomes one pixel."""
-    whole = shifts.round().astype(int)
-    if not whole.any():
-        whole[::2] = np.where(abs(shifts[::2]) >= abs(shifts[::2]).max(), np.sign(shifts[::2]), 0)
-    return whole
 
 
 def _warp(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:

@@ -59,6 +59,7 @@ _SKIES = (
     ((0.06, 0.07, 0.12), (0.00, 0.00, 0.02)),
     ((0.55, 0.57, 0.60), (0.25, 0.27, 0.32)),
 )
+_DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 _TILE_UNITS = 2.0  # a texture repeats after this length
 
 
@@ -273,18 +274,6 @@ def _background_texture(rng: np.random.Generator, kind: str, size: int) -> Tenso
     return torch.from_numpy(_ramp(rng, kind, levels[kind]()).astype(np.float32))
 
 
-def _smear(texture: Tensor, camera: str, travel: float, canvas: _Canvas) -> Tensor:
-    """`texture` with motion blur where a pan of `travel` units per clip is fast.
-
-    The shutter is open for half a frame at 30 frames per second.
-    """
-    axis = {"left": 2, "right": 2, "up": 1, "down": 1}.get(camera)
-    way = 0.5 * travel / (30 * canvas.duration_seconds) * canvas.tile / _TILE_UNITS
-    if axis is None or way < 1.5:
-        return texture
-    return torch.from_numpy(ndimage.uniform_filter1d(texture.numpy(), round(way), axis=axis, mode="wrap"))
-
-
 def _sampler(texture: Tensor, canvas: _Canvas) -> Callable[[Tensor], Tensor]:
     """A function that samples the endlessly repeated `texture` (3, N, N) at positions (H, W, 2), x then y.
 
@@ -341,11 +330,15 @@ def _shot(
 
 
 def _background(scene: Scene, rng: np.random.Generator, canvas: _Canvas, sky: Overlay | None) -> Painter:
-    """Paints everything that moves with the camera: the ground, which may sway like water, sometimes nearer ground in
-    front of it, and the sky, if there is one."""
-    travel = math.exp(rng.uniform(math.log(0.03), math.log(4.0)))
+    """Paints what moves with the camera: ground that may sway like water, sometimes nearer ground, and any `sky`."""
+    travel = math.exp(rng.uniform(math.log(0.03), math.log(4.0)))  # units that a pan moves in the clip
     look = _camera(scene.camera, travel, rng, canvas)
-    texture = _smear(_background_texture(rng, scene.background, canvas.tile), scene.camera, travel, canvas)
+    texture = _background_texture(rng, scene.background, canvas.tile)
+    # A fast pan blurs: the shutter is open for half a frame at 30 frames per second.
+    axis = {"left": 2, "right": 2, "up": 1, "down": 1}.get(scene.camera)
+    way = 0.5 * travel / (30 * canvas.duration_seconds) * canvas.tile / _TILE_UNITS  # in pixels of the texture
+    if axis is not None and way >= 1.5:
+        texture = torch.from_numpy(ndimage.uniform_filter1d(texture.numpy(), round(way), axis=axis, mode="wrap"))
     if rng.random() < 0.15 and scene.background != "screen":  # out of focus, behind a sharp thing
         blur = rng.uniform(0.005, 0.012) * canvas.short
         texture = torch.from_numpy(ndimage.gaussian_filter(texture.numpy(), (0, blur, blur), mode="wrap", truncate=2.5))
@@ -370,7 +363,7 @@ def _camera(
     camera: str, travel: float, rng: np.random.Generator, canvas: _Canvas
 ) -> Callable[[float], tuple[Tensor, Tensor]]:
     """A function from phase to the camera's position (2,) and the rotation and zoom (2, 2) of its picture."""
-    direction = np.array({"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}.get(camera, (0, 0)))
+    direction = np.array(_DIRECTIONS.get(camera, (0, 0)))
     start = rng.uniform(0, 2, 2)
     sway = rng.uniform(0.01, 0.05) if camera == "hand" else rng.uniform(0, 0.004) * (rng.random() < 0.4)
     rates, offsets = rng.uniform(0.2, 1.5, 3) * canvas.duration_seconds, rng.random((3, 2))
@@ -508,7 +501,7 @@ def _shape_distance(shape: str, x: Tensor, y: Tensor) -> Tensor:
 def _thing_path(motion: str, rng: np.random.Generator) -> Callable[[float], tuple[np.ndarray, float]]:
     """A function from phase to the thing's position (2,) and its rotation in radians."""
     span, away = rng.uniform(0.35, 0.9), rng.uniform(-0.12, 0.12, 2)
-    direction = np.array({"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}.get(motion, (0, 0)))
+    direction = np.array(_DIRECTIONS.get(motion, (0, 0)))
     hops, start, high = rng.uniform(1.5, 5.0), rng.random(), rng.uniform(0.2, 0.45)
     turns = rng.choice([-1, 1]) * rng.uniform(0.6, 3.0) if motion == "spin" else rng.uniform(-0.1, 0.1)
     angle = rng.uniform(-0.4, 0.4)

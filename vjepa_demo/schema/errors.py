@@ -23,9 +23,9 @@ class ModelError(DemoError):
     """A model that cannot be loaded, or that must not score."""
 
 
-class BusyError(ModelError):
-    """Another process trains this very head."""
+class BusyError(DemoError):
+    """Another process, or another run, does this very thing now."""
 
 
 class FolderError(DemoError):
-    """A folder that holds something where an empty one was expected."""
+    """A folder that holds something where an empty one was expected, or a place that cannot be written."""

@@ -29,37 +29,34 @@ class TrainingData:
 
 
 @dataclass(frozen=True)
-class FetchingReport:
+class CountingReport:
+    """How much of a step is done."""
+
+    done: int
+    total: int
+
+
+class FetchingReport(CountingReport):
     """Files fetched so far."""
 
-    done: int
-    total: int
 
-
-@dataclass(frozen=True)
-class OpeningReport:
+class OpeningReport(CountingReport):
     """Videos opened so far, to see whether they can be read."""
 
-    done: int
-    total: int
-
 
 @dataclass(frozen=True)
-class DrawingReport:
+class TimedReport(CountingReport):
+    """How much of a step is done, and how long the rest will take."""
+
+    seconds_left: float
+
+
+class DrawingReport(TimedReport):
     """Procedural clips drawn so far."""
 
-    done: int
-    total: int
-    seconds_left: float
 
-
-@dataclass(frozen=True)
-class ScoringReport:
+class ScoringReport(TimedReport):
     """Clips scored so far, of those that a model is evaluated on."""
-
-    done: int
-    total: int
-    seconds_left: float
 
 
 @dataclass(frozen=True)
@@ -72,13 +69,10 @@ class SplitReport:
 
 
 @dataclass(frozen=True)
-class EncodingReport:
+class EncodingReport(TimedReport):
     """Clips encoded so far. `recomputed` of them fit into no cache and are encoded again each epoch; `problems` are
     the rows that failed and are left out."""
 
-    done: int
-    total: int
-    seconds_left: float
     recomputed: int = 0
     problems: tuple[RecordProblem, ...] = ()
 
@@ -122,8 +116,6 @@ class TrainingResult:
 
 
 TrainingReport = SplitReport | EncodingReport | StartReport | EpochReport | TrainingResult
-CountingReport = FetchingReport | OpeningReport | DrawingReport | ScoringReport | EncodingReport
-
 
 # ---- a first head that is learned in the background ------------------------------------------------------------------
 

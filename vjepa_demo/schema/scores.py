@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -79,6 +79,11 @@ def doubts(
     if len(set(frame_seconds)) == 1:
         found.setdefault("Temporal", "single_frame")
     return {name: found[name] for name in DIMENSIONS if name in found}
+
+
+def doubts_text(doubts: Mapping[str, Doubt]) -> str:
+    """`doubts` in one cell of a table: "Alignment: unknown_words; Temporal: single_frame"."""
+    return "; ".join(f"{name}: {reason}" for name, reason in doubts.items())
 
 
 @dataclass(frozen=True)
@@ -290,10 +295,11 @@ class Comparison:
         """For each dimension the indices of the results with the highest score, compared at `SHOWN_DECIMALS`.
 
         Several results are best where they are shown as equal: a thousandth says nothing about which is better. None
-        is best where the score of one of them means nothing.
+        is best where the score of one of them means nothing, or where the model does not beat its baseline.
         """
+        unsure = DIMENSIONS if self.trained_on.beats_baseline is False else tuple(self.doubts)
         return {
-            name: tuple(index for index, score in enumerate(scores) if score == max(scores) and name not in self.doubts)
+            name: tuple(index for index, score in enumerate(scores) if score == max(scores) and name not in unsure)
             for name, scores in self._shown.items()
         }
 

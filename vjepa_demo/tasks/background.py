@@ -16,7 +16,7 @@ from vjepa_demo.schema import (
     EpochReport,
     FirstHead,
     ModelError,
-    TrainingReport,
+    RunPhase,
     TrainingResult,
 )
 from vjepa_demo.wording import first_head_line
@@ -77,14 +77,29 @@ class Bootstrapper:
             self._tell(FirstHead("elsewhere", self._state.name))
         except DemoError as error:
             logger.error("bootstrap of %s: %s", self._state.name, error)
-            self._fail(_without_folders(str(error)))
+            problem = str(error)  # anybody may see the page: the folders of this machine are not for it
+            for preset in model_presets().values():
+                problem = problem.replace(f"{preset.checkpoint.parent}{os.sep}", "")
+            self._tell(FirstHead("failed", self._state.name, problem=problem))
         finally:  # of another error threading.excepthook logs the traceback
             if self._state.phase != "elsewhere" and not self._state.is_settled:
-                self._fail("it ended with an error, which the server's log tells")
+                problem = "it ended with an error, which the server's log tells"
+                self._tell(FirstHead("failed", self._state.name, problem=problem))
 
     def _learn(self) -> FirstHead:
-        """Runs it, telling how far it is; returns how it ended."""
-        name = self._wanted()
+        """Runs it, telling how far it is; returns how it ended.
+
+        Raises:
+            DemoError: if the setting is none of those that there are, or the run fails.
+        """
+        setting = os.environ.get(BOOTSTRAP_VARIABLE, "").strip()
+        name: str | None = setting
+        if not setting:
+            name = BOOTSTRAP_MODEL if self._has_gpu() else None
+        elif setting == "0":
+            name = None
+        elif setting not in model_presets():
+            raise ModelError(f"{BOOTSTRAP_VARIABLE} is {setting[:40]!r}; 0, vitl or vitg was expected")
         if name is None or model_presets()[name].refusal is None:
             return FirstHead("idle", name or BOOTSTRAP_MODEL)
         self._tell(FirstHead("loading", name))
@@ -92,52 +107,23 @@ class Bootstrapper:
 
         reports = bootstrap_head(name, config=self._config, count=self._count)
         for report in reports:
-            self._tell(_state_after(report, name) or self._state)
+            if isinstance(report, EpochReport):
+                self._tell(FirstHead("learning", name, report.epoch, report.epochs, report.seconds_left))
+            elif isinstance(report, DrawingReport | EncodingReport):
+                phase: RunPhase = "drawing" if isinstance(report, DrawingReport) else "encoding"
+                self._tell(FirstHead(phase, name, report.done, report.total, report.seconds_left))
+            elif isinstance(report, TrainingResult):
+                self._tell(FirstHead("done", name))
             if self._cancelled.is_set() and not self._state.is_settled:
                 reports.close()
                 return FirstHead("stopped", name)
         return FirstHead("done", name)
-
-    def _wanted(self) -> str | None:
-        """
-        Raises:
-            ModelError: if the setting is none of those that there are.
-        """
-        setting = os.environ.get(BOOTSTRAP_VARIABLE, "").strip()
-        if setting == "0":
-            return None
-        if setting in model_presets():
-            return setting
-        if setting:
-            raise ModelError(f"{BOOTSTRAP_VARIABLE} is {setting[:40]!r}; 0, vitl or vitg was expected")
-        return BOOTSTRAP_MODEL if self._has_gpu() else None
 
     def _tell(self, state: FirstHead) -> None:
         line = first_head_line(state)
         if line and state.phase not in (self._state.phase, "failed"):  # a failure is logged as an error
             logger.info("%s", line)
         self._state = state
-
-    def _fail(self, problem: str) -> None:
-        self._tell(FirstHead("failed", self._state.name, problem=problem))
-
-
-def _state_after(report: DrawingReport | TrainingReport, name: str) -> FirstHead | None:
-    """How far the run is after `report`; None where that changes nothing."""
-    if isinstance(report, DrawingReport):
-        return FirstHead("drawing", name, report.done, report.total, report.seconds_left)
-    if isinstance(report, EncodingReport):
-        return FirstHead("encoding", name, report.done, report.total, report.seconds_left)
-    if isinstance(report, EpochReport):
-        return FirstHead("learning", name, report.epoch, report.epochs, report.seconds_left)
-    return FirstHead("done", name) if isinstance(report, TrainingResult) else None
-
-
-def _without_folders(message: str) -> str:
-    """`message` for a page that anybody may see: without the folders of this machine."""
-    for preset in model_presets().values():
-        message = message.replace(f"{preset.checkpoint.parent}{os.sep}", "")
-    return message
 
 
 def _has_gpu() -> bool:

@@ -11,7 +11,7 @@ import statistics
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from vjepa_demo.config import DIMENSIONS
@@ -26,12 +26,11 @@ from vjepa_demo.schema import (
     RowResult,
     TrainedOn,
     VideoRecord,
-    VideoScores,
 )
 from vjepa_demo.tasks.evaluate import judge
 from vjepa_demo.tasks.launch import from_main_process, num_processes, process_index
 from vjepa_demo.tasks.score import Scorer
-from vjepa_demo.tasks.score_file import Parts, ScoreFile, WrittenRows, begin
+from vjepa_demo.tasks.score_file import Parts, ScoreFile, WrittenRows, begin, claimed
 
 # ---- the run ---------------------------------------------------------------------------------------------------------
 
@@ -56,14 +55,27 @@ def run_batch(
     Raises:
         RecordError: if `out` exists and `resume` is not set, is the output of another table or model, or cannot be
             written.
+        BusyError: if another run writes `out` now.
     """
     out = Path(out)
+    with ExitStack() as stack:
+        from_main_process(lambda: stack.enter_context(claimed(out)))
+        yield from _claimed_batch(scorer, table, out, resume, should_stop)
+
+
+def _claimed_batch(
+    scorer: Scorer, table: BatchTable, out: Path, resume: bool, should_stop: Callable[[], bool]
+) -> Iterator[BatchReport]:
+    """`run_batch`, while no other run writes `out`."""
     kept = from_main_process(lambda: begin(table, out, scorer.model_id, resume=resume))
     rows = [row for row in table.rows if row.line not in kept]
     if num_processes() == 1:
         results = _score_rows(scorer, rows, should_stop)
     else:
-        mine = _share(rows, process_index(), num_processes())
+        places: dict[Path | None, int] = {}  # of each video, all of whose rows one process scores: it is read once
+        for row in rows:
+            places.setdefault(row.video, len(places))
+        mine = [row for row in rows if places[row.video] % num_processes() == process_index()]
         parts = Parts(out, table, WrittenRows(table, rows, scorer.model_id))
         own = parts.write(_score_rows(scorer, mine, should_stop))
         if process_index():
@@ -103,23 +115,12 @@ def _score_rows(scorer: Scorer, rows: Sequence[BatchRow], should_stop: Callable[
         for row in rows:
             if should_stop():
                 return
-            yield _failed(scorer, row, row.problem or "") if row.video is None else _result(scorer, row, next(answers))
-
-
-def _result(scorer: Scorer, row: BatchRow, answer: VideoScores | DemoError) -> RowResult:
-    if isinstance(answer, DemoError):
-        return _failed(scorer, row, str(answer))
-    return RowResult(row, answer.scores, None, scorer.model_id, answer.unknown_words, answer.doubts, answer.sha256)
-
-
-def _failed(scorer: Scorer, row: BatchRow, error: str) -> RowResult:
-    return RowResult(row, None, " ".join(error.split()), scorer.model_id)
-
-
-def _share(rows: Sequence[BatchRow], index: int, count: int) -> list[BatchRow]:
-    """What process `index` of `count` scores: all rows of every count-th video, so that a video is read once."""
-    places: dict[Path | None, int] = {}
-    return [row for row in rows if places.setdefault(row.video, len(places)) % count == index]
+            answer = row.problem or "" if row.video is None else next(answers)
+            if isinstance(answer, DemoError | str):
+                yield RowResult(row, None, " ".join(str(answer).split()), scorer.model_id)
+            else:
+                words, doubts = answer.unknown_words, answer.doubts
+                yield RowResult(row, answer.scores, None, scorer.model_id, words, doubts, answer.sha256)
 
 
 # ---- what it says ----------------------------------------------------------------------------------------------------
@@ -151,12 +152,11 @@ def _group(name: str, results: Sequence[RowResult]) -> GroupScores:
         num_scored=len(scored),
         num_errors=len(results) - len(scored),
         means={dimension: statistics.fmean(values) for dimension, values in columns.items()},
-        standard_errors={dimension: _standard_error(values) for dimension, values in columns.items()},
+        standard_errors={
+            dimension: statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
+            for dimension, values in columns.items()
+        },
     )
-
-
-def _standard_error(values: Sequence[float]) -> float | None:
-    return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
 
 
 def _evaluate(results: Sequence[RowResult], trained_on: TrainedOn) -> Evaluation | None:

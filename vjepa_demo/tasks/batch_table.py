@@ -6,7 +6,7 @@ Loads no torch, so that a wrong call is told at once.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from vjepa_demo.data.cells import plain
@@ -44,11 +44,14 @@ def read_batch(
     labels, label_notes = row_labels(read, label_range=label_range)
     problems = row_problems(read)
     named = {line: _cell(cells, read.fields["video"]) for line, cells in read.rows if line not in problems}
-    if videos is None:
-        found = _find_beside(read.path, named.values())
-    else:
+    if videos is not None:
         found = find_videos(named.values(), videos, extract_to=extract_to)
-    generator = _generator_column(columns)
+    else:  # a path that leads to a file from the table's folder, or from anywhere, is that
+        folder = read.path.absolute().parent
+        found = {name: folder / name for name in named.values() if (folder / name).is_file()}
+        if others := [name for name in named.values() if name not in found]:
+            found |= find_videos(others, folder)
+    generator = next((column for name in GENERATOR_NAMES for column in columns if plain(column) == name), None)
     rows = []
     for line, cells in read.rows:
         by_column = {column: _cell(cells, index) for index, column in enumerate(columns)}
@@ -74,15 +77,6 @@ def read_batch(
     )
 
 
-def _find_beside(table: Path, names: Iterable[str]) -> dict[str, Path | RecordError]:
-    """As `find_videos` in the folder of `table`; a path that leads to a file from there, or from anywhere, is that."""
-    folder = table.absolute().parent
-    names = list(names)
-    direct: dict[str, Path | RecordError] = {name: folder / name for name in names if (folder / name).is_file()}
-    others = [name for name in names if name not in direct]
-    return direct | (find_videos(others, folder) if others else {})
-
-
 def batch_of_files(videos: Sequence[str | Path], prompt: str) -> BatchTable:
     """Several videos with one prompt, as a table of the columns video_name and Prompt; no video is opened.
 
@@ -94,24 +88,20 @@ def batch_of_files(videos: Sequence[str | Path], prompt: str) -> BatchTable:
     """
     prompt, files = check_prompt(prompt), []
     for video in map(Path, videos):
-        found = list_videos([video]) if video.is_dir() else [video]
+        found = list_videos(video) if video.is_dir() else [video]
         if not found:
             raise RecordError(f"the folder {video} holds no videos")
         files += found
-    names = _distinct_names(files)
+    names = [file.name for file in files]
+    if len(set(names)) < len(set(files)):
+        absolute = [Path(os.path.abspath(file)) for file in files]  # noqa: PTH100 - resolve() would follow links
+        folder = os.path.commonpath([file.parent for file in absolute])
+        names = [file.relative_to(folder).as_posix() for file in absolute]
     rows = tuple(
         BatchRow(line, {"video_name": name, PROMPT_COLUMN: prompt}, name, prompt, file, {})
         for line, (name, file) in enumerate(zip(names, files, strict=True), start=2)
     )
     return BatchTable(f"{len(rows)} video{'s' * (len(rows) != 1)}", ("video_name", PROMPT_COLUMN), rows)
-
-
-def _distinct_names(files: Sequence[Path]) -> list[str]:
-    if len({file.name for file in files}) == len(set(files)):
-        return [file.name for file in files]
-    absolute = [Path(os.path.abspath(file)) for file in files]  # noqa: PTH100 - resolve() would follow links
-    folder = os.path.commonpath([file.parent for file in absolute])
-    return [file.relative_to(folder).as_posix() for file in absolute]
 
 
 def _unique(header: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
@@ -125,10 +115,6 @@ def _unique(header: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
             notes.append(f"Two columns are called “{column}”; one is “{name}” in the output.")
         names.append(name)
     return tuple(names), notes
-
-
-def _generator_column(columns: Sequence[str]) -> str | None:
-    return next((column for name in GENERATOR_NAMES for column in columns if plain(column) == name), None)
 
 
 def _cell(cells: Sequence[str], index: int) -> str:

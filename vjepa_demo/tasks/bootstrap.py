@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from vjepa_demo.config import BOOTSTRAP_CLIPS, CHECKPOINT_CONFIG_FILE, ModelPreset, TrainConfig, View, model_presets
+from vjepa_demo.config import BOOTSTRAP_CLIPS, CHECKPOINT_CONFIG_FILE, TrainConfig, View, model_presets
 from vjepa_demo.files import file_lock
 from vjepa_demo.model.checkpoint import load_base
 from vjepa_demo.model.features import feature_cache
@@ -56,18 +56,6 @@ def bootstrap_head(
         BusyError: if another process is training this head.
         CheckpointError: if `folder` holds anything, or cannot be written.
     """
-    preset = _headless_preset(name)
-    if num_processes() > 1:
-        raise ModelError("a first head is trained by one process: start it without accelerate launch")
-    folder = Path(folder or preset.checkpoint)
-    with _work_folder(folder, name) as work:
-        for report in _reports(name, work, config or TrainConfig(), count=count, device=device, views=views):
-            if isinstance(report, TrainingResult):
-                report = replace(report, folder=report.folder.rename(folder))
-            yield report
-
-
-def _headless_preset(name: str) -> ModelPreset:
     preset = model_presets().get(name)
     if preset is None:
         raise ModelError(f"no encoder {name!r} to train a first head for: choose vitl or vitg")
@@ -76,7 +64,14 @@ def _headless_preset(name: str) -> ModelPreset:
             f"{name} has a trained head already, in {preset.checkpoint}: score with it or fine-tune it on labels; "
             "to train another first head, move that folder away"
         )
-    return preset
+    if num_processes() > 1:
+        raise ModelError("a first head is trained by one process: start it without accelerate launch")
+    folder = Path(folder or preset.checkpoint)
+    with _work_folder(folder, name) as work:
+        for report in _reports(name, work, config or TrainConfig(), count=count, device=device, views=views):
+            if isinstance(report, TrainingResult):
+                report = replace(report, folder=report.folder.rename(folder))
+            yield report
 
 
 def _reports(
@@ -111,7 +106,12 @@ def _work_folder(folder: Path, name: str) -> Iterator[Path]:
         with lock:
             try:
                 _remove_all_but_lock(work)
-                _check_vacant(folder)
+                if (folder / CHECKPOINT_CONFIG_FILE).is_file():
+                    raise CheckpointError(
+                        f"{folder} holds a checkpoint already: score with it, or give another folder for the new one"
+                    )
+                if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+                    raise CheckpointError(f"{folder} is not empty; an empty or new folder was expected")
                 yield work
             finally:
                 _remove_all_but_lock(work)
@@ -125,12 +125,3 @@ def _remove_all_but_lock(work: Path) -> None:
     for path in work.iterdir():
         if path.name != "lock":
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _check_vacant(folder: Path) -> None:
-    if (folder / CHECKPOINT_CONFIG_FILE).is_file():
-        raise CheckpointError(
-            f"{folder} holds a checkpoint already: score with it, or give another folder for the new one"
-        )
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise CheckpointError(f"{folder} is not empty; an empty or new folder was expected")

@@ -17,11 +17,13 @@ def make_dataset(folder: str | Path, *, count: int, seed: int) -> Iterator[Drawi
     Equal seeds draw equal clips.
 
     Raises:
-        RecordError: if `count` is below 1, or `folder` cannot be written.
+        RecordError: if `count` is below 1, or `folder` holds labels already or cannot be written.
     """
     if count < 1:
         raise RecordError(f"--count is {count}; a whole number from 1 up was expected")
     folder = Path(folder)
+    if (folder / LABELS_FILE).exists():
+        raise RecordError(f"{folder / LABELS_FILE} exists already: draw into another folder, or move it away first")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         records = yield from draw_clips(folder, count=count, seed=seed)

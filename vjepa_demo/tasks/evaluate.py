@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -71,10 +70,15 @@ def judge(
     """
     predictions = torch.tensor([[each[name] for name in DIMENSIONS] for each in scores]).reshape(-1, len(DIMENSIONS))
     remembered = frozenset(() if trained_on is None else trained_on.digests)
-    known = list(sha256s) or [None] * len(records)
-    # Was the clip learned from? None where its content is gone.
-    learned = [_is_among(remembered, record.video, sha256) for record, sha256 in zip(records, known, strict=True)]
-    rows = {answer: [index for index, each in enumerate(learned) if each is answer] for answer in (True, False, None)}
+    # The clips' indices, by whether the model learned from them; None where nobody knows.
+    rows: dict[bool | None, list[int]] = {True: [], False: [], None: []}
+    for index, (record, sha256) in enumerate(zip(records, sha256s or [None] * len(records), strict=True)):
+        try:
+            learned = bool(remembered) and content_digest(sha256 or content_sha256(record.video)) in remembered
+        except OSError:
+            rows[None].append(index)
+        else:
+            rows[learned].append(index)
     if len(rows[False]) < MIN_VALIDATION_CLIPS:
         checked = sorted(rows[True] + rows[False])
         evaluation = metrics_beside_baseline(predictions[checked], [records[index] for index in checked], ())
@@ -82,16 +86,6 @@ def judge(
     unseen, train = ([records[index] for index in rows[answer]] for answer in (False, True))
     evaluation = metrics_beside_baseline(predictions[rows[False]], unseen, train)
     return replace(evaluation, num_learned=len(train), num_left_out=len(train), num_unknown=len(rows[None]))
-
-
-def _is_among(remembered: Collection[str], video: Path, sha256: str | None) -> bool | None:
-    """Whether the clip `video` is one of those that are `remembered` by their digests; None where it was deleted."""
-    if not remembered:
-        return False
-    try:
-        return content_digest(sha256 or content_sha256(video)) in remembered
-    except OSError:
-        return None
 
 
 def metrics_beside_baseline(

@@ -14,6 +14,7 @@ from vjepa_demo.model.vjepa import default_device
 from vjepa_demo.schema import DemoError, ModelError
 
 T = TypeVar("T")
+CPU_IS_FULL = "DefaultCPUAllocator: can't allocate memory"  # torch has no exception of its own for it
 
 
 def training_device() -> str:
@@ -67,7 +68,9 @@ def enough_memory(name: str, advice: str = "use a smaller model") -> Iterator[No
     """
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if type(error) is RuntimeError and CPU_IS_FULL not in str(error):
+            raise
         error.__traceback__ = None  # its frames hold the tensors that did not fit
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

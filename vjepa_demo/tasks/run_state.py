@@ -13,6 +13,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from vjepa_demo.files import write_whole
 from vjepa_demo.model.checkpoint import put_weights, read_tensors, trained_weights, write_tensors
 from vjepa_demo.model.vjepa import VJEPAModel
 from vjepa_demo.schema import CheckpointError, RecordError
@@ -57,7 +58,7 @@ class RunState:
         elif self._accelerator.is_main_process:
             shutil.rmtree(self._work, ignore_errors=True)
             self._work.mkdir(parents=True)
-            path.write_text(json.dumps(identity))
+            write_whole(path, json.dumps(identity))
         self._accelerator.wait_for_everyone()
 
     def restore(self, optimizer: torch.optim.Optimizer) -> None:

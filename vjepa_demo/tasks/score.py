@@ -141,19 +141,18 @@ class Scorer:
             decoded = future.result()
             watch = _Stopwatch(on_step)
             watch.seconds["decode"] = decoded.seconds
-            features = self._cache.get_or_compute(
-                decoded.request.key, lambda: self._encode(self._clip(decoded, watch), watch, with_frames=False)
-            )
+
+            def encode() -> VideoFeatures:
+                clip = decoded.clip
+                if clip is None:  # the features were known, and are forgotten by now
+                    with watch.step("decode"):
+                        clip = load_clip(decoded.request.video, self._model.clip_config)
+                return self._encode(clip, watch, with_frames=False)
+
+            features = self._cache.get_or_compute(decoded.request.key, encode)
             return self._result(decoded.request, replace(features, frames=None), watch)
         except DemoError as error:
             return error
-
-    def _clip(self, decoded: _Decoded, watch: _Stopwatch) -> Clip:
-        """The clip that was decoded ahead; or decoded now, if features that were known then are forgotten by now."""
-        if decoded.clip is not None:
-            return decoded.clip
-        with watch.step("decode"):
-            return load_clip(decoded.request.video, self._model.clip_config)
 
     def _request(self, video: str | Path, prompt: str) -> _Request:
         prompt, path = check_prompt(prompt), Path(video)
@@ -170,10 +169,10 @@ class Scorer:
 
     @torch.inference_mode()
     def _result(self, request: _Request, features: VideoFeatures, watch: _Stopwatch) -> VideoScores:
-        with watch.step("text"):
+        with watch.step("text"), enough_memory(self.name):
             text = self._model.encode_text([request.prompt])  # (1, text_dim)
-        with watch.step("head"):
-            output = self._model.predict_with_features(features.values[None], text)[0].double()
+        with watch.step("head"), enough_memory(self.name):
+            output = self._model.predict_with_features(features.values[None], text)[0]
         if not output.isfinite().all():
             raise ModelError(f"{self.name} answered {output.tolist()}: its weights are damaged, load them again")
         return VideoScores(
@@ -231,21 +230,15 @@ def get_scorer(name: str | None = None, device: str | None = None, *, token: Lit
     """
     name = name or default_model()
     place = resolve_device(device or default_device())
-    key = _scorer_key(name, str(place), token)
+    key: _ScorerKey = (name, str(place), token)
+    if name in model_presets() or Path(name).is_dir():  # those are the same for everybody
+        key = (name if name in model_presets() else str(Path(name).resolve()), str(place), False)
     with _registry_lock:
         lock = _loading.setdefault(key, threading.Lock())
     with lock:
         if key not in _scorers:
             _scorers[key] = load_scorer(name, device=str(place), token=token)
         return _scorers[key]
-
-
-def _scorer_key(name: str, place: str, token: Literal[False] | None) -> _ScorerKey:
-    if name in model_presets():
-        return name, place, False
-    if Path(name).is_dir():
-        return str(Path(name).resolve()), place, False
-    return name, place, token
 
 
 def load_scorer(name: str, *, device: str | None = None, shown_as: str | None = None, token: Token = False) -> Scorer:
@@ -255,14 +248,12 @@ def load_scorer(name: str, *, device: str | None = None, shown_as: str | None = 
     """
     place = resolve_device(device or default_device())
     checkpoint = find_checkpoint(name, token=token)
-    model = load_checkpoint(checkpoint, device=place, dtype=inference_dtype(place))
-    model_id = f"{shown_as or _short_name(name)}@{checkpoint.weights_sha256[:WEIGHTS_DIGITS]}"
+    with enough_memory(name):
+        model = load_checkpoint(checkpoint, device=place, dtype=inference_dtype(place))
+    is_folder = name not in model_presets() and Path(name).is_dir()
+    short_name = Path(name).resolve().name if is_folder else name  # the rest of a path is of this machine
+    model_id = f"{shown_as or short_name}@{checkpoint.weights_sha256[:WEIGHTS_DIGITS]}"
     return Scorer(shown_as or name, model, checkpoint.trained_on, model_id=model_id, cache=feature_cache())
-
-
-def _short_name(name: str) -> str:
-    """`name`; of a checkpoint folder the last part alone, as the rest is of this machine."""
-    return Path(name).resolve().name if name not in model_presets() and Path(name).is_dir() else name
 
 
 def default_model() -> str:

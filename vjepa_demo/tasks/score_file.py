@@ -15,8 +15,8 @@ from typing import IO, cast, get_args
 from vjepa_demo.config import DIMENSIONS, SCORE_MAX, SCORE_MIN
 from vjepa_demo.data.cells import as_cell, as_written
 from vjepa_demo.data.table import added_columns
-from vjepa_demo.files import replacing
-from vjepa_demo.schema import BatchRow, BatchTable, Doubt, RecordError, RowResult
+from vjepa_demo.files import only_process, replacing
+from vjepa_demo.schema import BatchRow, BatchTable, Doubt, RecordError, RowResult, doubts_text
 from vjepa_demo.tasks.batch_table import check_out
 from vjepa_demo.tasks.launch import num_processes, process_index
 
@@ -28,25 +28,34 @@ def output_columns(table: BatchTable) -> tuple[str, ...]:
     return (*table.columns, *added_columns(table.columns))
 
 
+@contextmanager
+def claimed(out: Path) -> Iterator[None]:
+    """Keep other runs out of `out`, whose folder is made if need be.
+
+    Raises:
+        BusyError: if another run writes it now.
+    """
+    with _writable(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    busy = f"another run writes {out} now: wait until it ends, stop it, or write to another file"
+    with only_process(out.with_name(f".{out.name}.lock"), busy=busy):
+        yield
+
+
 def begin(table: BatchTable, out: Path, model: str, *, resume: bool) -> dict[int, RowResult]:
     """Make `out`, with the rows that earlier runs scored; returns those by line."""
     check_out(out, resume=resume)
     with _writable(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
         parts = [path for path in out.parent.iterdir() if path.name.startswith(_part_name(out, ""))]
-        kept = _kept(table, model, [*([out] if out.exists() else []), *parts]) if resume else {}
+        written = [*([out] if out.exists() else []), *parts] if resume else []
+        results = (
+            each for path in written for each in WrittenRows(table, table.rows, model).results(path, path.read_bytes())
+        )
+        kept = {result.row.line: result for result in results if result.scores is not None}  # a row can be in both
         _write_all(out, table, kept)
         for path in parts:
             path.unlink()
     return kept
-
-
-def _kept(table: BatchTable, model: str, paths: Iterable[Path]) -> dict[int, RowResult]:
-    """The scored rows in the output and the parts of earlier runs, by line; a row can be in both."""
-    results = (
-        each for path in paths for each in WrittenRows(table, table.rows, model).results(path, path.read_bytes())
-    )
-    return {result.row.line: result for result in results if result.scores is not None}
 
 
 def _write_all(out: Path, table: BatchTable, results: Mapping[int, RowResult]) -> None:
@@ -106,9 +115,8 @@ def _append(file: IO[bytes], result: RowResult) -> None:
 
 def _as_row(result: RowResult) -> tuple[str, ...]:
     scores = [repr(result.scores[name]) for name in DIMENSIONS] if result.scores else [""] * len(DIMENSIONS)
-    doubts = "; ".join(f"{name}: {reason}" for name, reason in result.doubts.items())
-    words = " ".join(result.unknown_words)
-    return (*result.row.cells.values(), *scores, words, doubts, result.error or "", result.model)
+    words, doubtful = " ".join(result.unknown_words), doubts_text(result.doubts)
+    return (*result.row.cells.values(), *scores, words, doubtful, result.error or "", result.model)
 
 
 def _as_lines(rows: Iterable[Sequence[str]]) -> str:
@@ -173,6 +181,9 @@ class WrittenRows:
         whole, columns = _whole(data), output_columns(self._table)
         header, *rows = _read_lines(path, whole) if whole else [(1, columns)]
         torn_header = not whole and _as_lines([columns]).encode().startswith(data)
+        if header[1] == (*columns[:-3], *columns[-2:]):  # an older version wrote no `not_meaningful`
+            header = (1, columns)
+            rows = [(line, _with_doubts(cells)) for line, cells in rows]
         if header[1] != columns or not (whole or torn_header):
             raise RecordError(
                 f"{path.name} does not hold scores of {self._table.name}: its columns are others; write to another file"
@@ -196,9 +207,11 @@ class WrittenRows:
             )
         unknown, doubtful, error, model = last
         if model != self._model:
-            raise RecordError(
-                f"{where} was scored by {model}, {_difference(model, self._model)}: write to another file"
-            )
+            name = self._model.rpartition("@")[0]
+            difference = f"not {self._model}"
+            if name and model.rpartition("@")[0] == name:
+                difference = f"and the weights of {name} have changed since: it is {self._model} now"
+            raise RecordError(f"{where} was scored by {model}, {difference}: write to another file")
         row = self._rows[own].popleft()
         if error:
             return RowResult(row, None, error, model)
@@ -209,21 +222,16 @@ class WrittenRows:
         if not all(SCORE_MIN <= value <= SCORE_MAX for value in values):
             raise RecordError(f"{where} holds {', '.join(scores)}, which are no scores; write to another file")
         by_name = dict(zip(DIMENSIONS, values, strict=True))
-        return RowResult(row, by_name, None, model, tuple(unknown.split()), _read_doubts(doubtful))
+        pairs = (each.partition(": ") for each in doubtful.split("; "))  # as `_as_row` wrote them; else it is no doubt
+        doubts = {name: cast(Doubt, why) for name, _, why in pairs if name in DIMENSIONS and why in get_args(Doubt)}
+        return RowResult(row, by_name, None, model, tuple(unknown.split()), doubts)
 
 
-def _read_doubts(cell: str) -> dict[str, Doubt]:
-    """What `_as_row` wrote; anything else is no doubt."""
-    pairs = (each.partition(": ") for each in cell.split("; "))
-    return {name: cast(Doubt, reason) for name, _, reason in pairs if name in DIMENSIONS and reason in get_args(Doubt)}
-
-
-def _difference(written: str, now: str) -> str:
-    """How the id of the model that has `written` a row differs from that of the model `now`, in words."""
-    name = now.rpartition("@")[0]
-    if name and written.rpartition("@")[0] == name:
-        return f"and the weights of {name} have changed since: it is {now} now"
-    return f"not {now}"
+def _with_doubts(cells: tuple[str, ...]) -> tuple[str, ...]:
+    """A row of an older version, whose last columns were `unknown_words`, `error`, `scored_by`, as this one has it."""
+    if not cells:
+        return cells
+    return (*cells[:-2], doubts_text({"Alignment": "unknown_words"}) if cells[-3] else "", *cells[-2:])
 
 
 # ---- several processes -----------------------------------------------------------------------------------------------
@@ -265,7 +273,11 @@ class Parts:
     def _new(self) -> Iterator[RowResult]:
         """What was written since the last call."""
         for path in sorted(self._open):
-            data = _whole(_read_from(path, self._offsets[path]))
+            if not path.exists():
+                continue
+            with path.open("rb") as file:
+                file.seek(self._offsets[path])
+                data = _whole(file.read())
             for _, cells in _read_lines(path, data):
                 if not cells:
                     self._open.remove(path)
@@ -277,11 +289,3 @@ class Parts:
         """Take the files away, once all is in the output."""
         for path in self._paths:
             path.unlink(missing_ok=True)
-
-
-def _read_from(path: Path, offset: int) -> bytes:
-    if not path.exists():
-        return b""
-    with path.open("rb") as file:
-        file.seek(offset)
-        return file.read()

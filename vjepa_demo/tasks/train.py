@@ -13,6 +13,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
@@ -27,6 +28,7 @@ from torch.utils.data import DataLoader
 from vjepa_demo.config import CHECKPOINT_CONFIG_FILE, DIMENSIONS, Scope, TrainConfig
 from vjepa_demo.data.hub import Token
 from vjepa_demo.data.split import split_records
+from vjepa_demo.files import only_process, writing
 from vjepa_demo.media.video import load_clip
 from vjepa_demo.model.checkpoint import Checkpoint, bring_encoders, load_base, save_checkpoint
 from vjepa_demo.model.features import FeatureCache, feature_cache
@@ -36,6 +38,7 @@ from vjepa_demo.model.randomness import seeded
 from vjepa_demo.model.vjepa import VJEPAModel, inference_dtype, on_scale
 from vjepa_demo.schema import (
     WORD,
+    CheckpointError,
     EncodingReport,
     EpochReport,
     Evaluation,
@@ -53,7 +56,7 @@ from vjepa_demo.schema import (
 )
 from vjepa_demo.tasks.evaluate import label_tensor, metrics_beside_baseline
 from vjepa_demo.tasks.frozen import FrozenFeatures, LoadClip
-from vjepa_demo.tasks.launch import enough_memory, training_device
+from vjepa_demo.tasks.launch import enough_memory, from_main_process, training_device
 from vjepa_demo.tasks.run_state import WORK_FOLDER, RunState
 
 MIN_TRAINING_CLIPS = 2
@@ -150,20 +153,31 @@ def train(
     Raises:
         RecordError: if fewer than two clips are left to learn from, the run to resume was another one, it was stopped
             before anything was learned, or the loss is no longer a number.
-        CheckpointError: if there is no run to resume.
+        CheckpointError: if there is no run to resume, or `folder` cannot be written.
+        BusyError: if another run trains into `folder` now.
     """
-    features = FrozenFeatures(model, config, load, cache or FeatureCache())
-    run = _Run(model, data, config, Path(folder), base, features)
-    run.begin(resume=resume)
-    try:
+    folder, features = Path(folder), FrozenFeatures(model, config, load, cache or FeatureCache())
+    with ExitStack() as stack:
+        stack.enter_context(writing(folder, advice="choose another folder, or make room there", kind=CheckpointError))
+        stack.callback(features.release)
+        run = _Run(model, data, config, folder, base, features)
+        from_main_process(lambda: stack.enter_context(_claimed(folder)))
+        run.begin(resume=resume)
         yield from run.encode(should_stop)
         run.prepare()
         if base is not None and not run.state.epoch:
             yield from run.start()
         yield from run.epochs(should_stop)
         yield run.finish()
-    finally:
-        features.release()
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Keep other runs out of `folder`, which is made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    busy = f"another run trains into {folder} now: wait until it ends, stop it, or train into another folder"
+    with only_process(folder / ".lock", busy=busy):
+        yield
 
 
 class _Learner(nn.Module):
@@ -276,8 +290,9 @@ class _Run:
                     group["lr"] = rate * schedule(step, config.epochs * steps_per_epoch, config.warmup_share)
                 batch = [self.train[row] for row in rows.tolist()]
                 # Dropout depends on seed, epoch and step alone: a resumed run draws what an uninterrupted one would.
-                with accelerator.accumulate(self.learner), seeded(config.seed, epoch, index):
-                    predictions = self.learner(*self.features.inputs(batch))  # (B, 5)
+                with accelerator.accumulate(self.learner):
+                    with seeded(config.seed, epoch, index):
+                        predictions = self.learner(*self.features.inputs(batch))  # (B, 5)
                     loss = mos_loss(predictions, label_tensor(batch).to(predictions.device))
                     accelerator.backward(loss)
                     if accelerator.sync_gradients:
