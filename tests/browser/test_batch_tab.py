@@ -617,6 +617,18 @@ def test_stop_before_the_first_row_leaves_a_batch_to_resume(visitor):
     assert "Done: 6 of 6" in visitor.run("begin_again")[-1].status
 
 
+def test_resume_is_offered_only_once_a_run_has_ended(visitor):
+    visitor.press("begin")
+    visitor.scorer.let(2)
+    for update in visitor.score():
+        if "1 of 6" in str(update.status):
+            assert not visitor.press("settled").resume.visible
+            visitor.press("stop_run")
+    assert visitor.press("ended").resume.visible
+    resumed = visitor.press("begin_again")
+    assert (resumed.resume.visible, resumed.resume.interactive) == (True, False)
+
+
 def test_a_second_run_at_once_is_refused_and_new_data_under_a_run_are_for_the_next(visitor, uploads):
     visitor.press("begin")
     for begin in ("begin", "begin_again", "begin_sample"):

@@ -167,7 +167,7 @@ class BatchTab:
             hints = [STOPPING if is_stopping else "Stop keeps the rows that are done."]
         else:
             hints = []
-            if batch is not None and batch.scorer is not None and batch.num_left:
+            if batch is not None and batch.is_stopped and batch.scorer is not None:
                 rows = counted(batch.num_left, "row")
                 hints.append(f"Resume scores the remaining {rows} with {batch.scorer.name}.")
             if reason:
@@ -243,7 +243,11 @@ class BatchTab:
 
     def ended(self, values: Values) -> Values:
         """The run is over, whatever came of it: another may begin."""
-        values[self.session].batch.run.release()
+        batches: BatchState = values[self.session].batch
+        batch = batches.last
+        if batch is not None:
+            batch.is_stopped = batch.scorer is not None and batch.num_left > 0
+        batches.run.release()
         unlocked: Values = dict.fromkeys(self._locked, gr.update(interactive=True))
         return self.settled(values) | unlocked | {self.running: False}
 

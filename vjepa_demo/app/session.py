@@ -190,15 +190,11 @@ class Batch:
     scorer: Scorer | None = None  # None until it was begun
     results: list[RowResult] = field(default_factory=list)
     order: BatchOrder = "latest"
+    is_stopped: bool = False  # whether a run of it has ended with rows left
 
     @property
     def num_left(self) -> int:
         return len(self.table.rows) - len(self.results)
-
-    @property
-    def is_stopped(self) -> bool:
-        """Whether it was begun and has rows left."""
-        return self.scorer is not None and self.num_left > 0
 
 
 @dataclass(frozen=True)
