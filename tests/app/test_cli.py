@@ -244,13 +244,14 @@ def test_a_cache_whose_path_holds_a_percent_sign_is_shown_in_the_help(monkeypatc
 
 
 def test_the_next_process_finds_what_was_kept_and_the_cache_can_be_seen_and_emptied(
-    world, tmp_path, monkeypatch, capsys
+    run, world, tmp_path, monkeypatch, capsys
 ):
     kept = tmp_path / "kept"
     call = ["score", world, "--prompt", "the earth turns", "--device", "cpu", "--json", "--cache", kept]
-    both = [run_alone(*call) for _ in range(2)]
-    assert [(done.returncode, done.stderr) for done in both] == [(0, "")] * 2
-    first, second = (json.loads(done.stdout)[0] for done in both)
+    here, next_process = run(*call), run_alone(*call)
+    assert [done.returncode for done in (here, next_process)] == [0, 0]
+    assert next_process.stderr == ""
+    first, second = (json.loads(done.stdout)[0] for done in (here, next_process))
     assert first["model"] == "demo"  # the default
     assert "procedural clips" in first["trained_on"]
     assert first["seconds"]["decode"] > 0

@@ -441,14 +441,13 @@ def start_worker(folder: Path, disk_bytes: int, seed: int) -> subprocess.Popen[s
 
 def test_processes_that_load_save_and_evict_at_once_spoil_nothing(tmp_path, file_bytes, caplog):
     budget = int(3.5 * file_bytes)
-    workers = [start_worker(tmp_path, budget, seed) for seed in (0, 1, 2)]
-    killed, *others = workers
+    killed, other = (start_worker(tmp_path, budget, seed) for seed in (0, 1))
     assert killed.stdout.readline() == "ready\n"
-    outputs = [worker.communicate(timeout=120)[0] for worker in others]
+    output = other.communicate(timeout=120)[0]
     killed.kill()
     killed.communicate()
-    assert [worker.returncode for worker in others] == [0, 0]
-    assert all(int(output.split()[-1]) > len(KEYS) for output in outputs)  # much was evicted and computed again
+    assert other.returncode == 0
+    assert int(output.split()[-1]) > len(KEYS)  # much was evicted and computed again
     cache = on_disk(tmp_path, budget)
     num_files, num_bytes = cache.size()
     assert num_bytes <= budget
