@@ -424,7 +424,7 @@ def test_a_lead_within_its_standard_error_is_not_a_clear_one():
     evaluation = against_baseline(0.80, 0.95, num_clips=30)
     assert 0 < evaluation.lead.value < 2 * evaluation.lead.standard_error
     assert evaluation.beats_baseline is False
-    assert "does not clearly beat chance" in verdict(evaluation)
+    assert "does not clearly beat the no-video baseline" in verdict(evaluation)
     assert "not larger than 2 of its standard errors" in verdict(evaluation)
 
 
