@@ -16,6 +16,7 @@ from vjepa_demo.app import history, scoring
 from vjepa_demo.app import html as render
 from vjepa_demo.app.about_tab import add_about_tab
 from vjepa_demo.app.first_head import add_first_head
+from vjepa_demo.app.page import build_app
 from vjepa_demo.app.score_tab import ScoreTab
 from vjepa_demo.app.session import ScoreHistory, Session
 from vjepa_demo.config import DIMENSION_MEANINGS, DIMENSIONS
@@ -243,6 +244,13 @@ def test_progress_is_told_step_by_step():
 
 def test_the_server_keeps_its_paths_to_itself():
     assert scored(FakeScorer(), "/tmp/gradio/ab/clip.mp4").video == "clip.mp4"
+
+
+def test_every_button_of_the_page_says_what_it_does():
+    """A `gr.Button` that is made to change another, while the page is being built, would be on the page: "Run"."""
+    app = build_app(lambda _: FakeScorer())
+    shown = [each for each in app.blocks.values() if isinstance(each, gr.Button) and each.visible]
+    assert "Run" not in {each.value for each in shown}
 
 
 class NeverReady:

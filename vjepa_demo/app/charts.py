@@ -130,7 +130,7 @@ def training_curves(epochs: Sequence[tuple[int, float | None, float | None, floa
     ):
         line = go.Scatter(x=numbers, y=values, name=name, mode="lines+markers", line={"color": colour})
         figure.add_trace(line, row=1, col=column)
-    figure.update_xaxes(title_text="epoch", tickformat="d")
+    figure.update_xaxes(title_text="epoch", dtick=max(1, round(max(numbers, default=0) / 10)))  # whole epochs
     figure.update_layout(legend={"orientation": "h", "y": -0.3})
     return _plain(figure, height=320, showlegend=True)
 

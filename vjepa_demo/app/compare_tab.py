@@ -213,8 +213,7 @@ class CompareTab:
     def _wire_scoring(self) -> None:
         """Both buttons: switch themselves off, score, show what there is, and switch on again."""
         outcomes = gr.State(None)
-        switches = [self.examples, self.running]
-        off: Values = {each: gr.Button(interactive=False) for each in (self.button, self.examples)}
+        switches, off = [self.examples, self.running], gr.update(interactive=False)
         loaded = self.examples.click(self._load_examples, self.inputs, self._drawn, **AT_ONCE)
 
         def show_outcomes(values: Values) -> Values:
@@ -227,7 +226,11 @@ class CompareTab:
             return drawn | {self.examples: gr.Button(interactive=True), self.running: False}
 
         for trigger in (self.button.click, loaded.then):
-            started = trigger(lambda: off | {self.running: True}, outputs=[self.button, *switches], **AT_ONCE)
+            started = trigger(
+                lambda: {self.button: off, self.examples: off, self.running: True},
+                outputs=[self.button, *switches],
+                **AT_ONCE,
+            )
             scoring = started.then(
                 self.score,
                 {*self.inputs, self.session},

@@ -87,9 +87,12 @@ class ScoreTab:
         inputs: set[Any] = {self.video, self.prompt, self.model, self.running}
         changed = [each.change for each in (*inputs, recheck) if each is not None]
         keep_in_step(changed, self.readiness, inputs, [self.button, self.hint])
-        running: Values = {self.button: gr.Button(interactive=False), self.running: True}
         for trigger in (self.button.click, self.examples.load_input_event.then):
-            started = trigger(lambda: running, outputs=[self.button, self.running], **AT_ONCE)
+            started = trigger(
+                lambda: {self.button: gr.Button(interactive=False), self.running: True},
+                outputs=[self.button, self.running],
+                **AT_ONCE,
+            )
             scoring = started.then(
                 self.score,
                 {*inputs, self.session},
