@@ -43,6 +43,7 @@ SHOWN_UNREAD = 48  # letters of the part of a prompt that a model does not read
 FEATURE_CACHE_BYTES = 256 * 2**20  # memory for the features and frames of the last clips
 DECODE_AHEAD = 2  # clips that are decoded while another one is encoded
 CACHE_VARIABLE, CACHE_GB_VARIABLE = "VJEPA_DEMO_CACHE", "VJEPA_DEMO_CACHE_GB"  # environment variables
+CHECKPOINTS_VARIABLE, DATASETS_VARIABLE = "VJEPA_DEMO_CHECKPOINTS", "VJEPA_DEMO_DATASETS"
 GIGABYTE = 10**9
 MAX_CACHE_BYTES, CACHE_SHARE = 20 * GIGABYTE, 0.2  # default disk budget: 20 GB, or this share of the free disk
 MAX_UPLOAD_BYTES = 2 * 2**30
@@ -318,12 +319,12 @@ def _folder(variable: str, name: str) -> Path:
 
 def checkpoint_folder() -> Path:
     """The folder of first heads trained on this machine: $VJEPA_DEMO_CHECKPOINTS, or one in the user's cache."""
-    return _folder("VJEPA_DEMO_CHECKPOINTS", "checkpoints")
+    return _folder(CHECKPOINTS_VARIABLE, "checkpoints")
 
 
 def dataset_folder() -> Path:
     """The folder of data sets that the command line fetched: $VJEPA_DEMO_DATASETS, or one in the user's cache."""
-    return _folder("VJEPA_DEMO_DATASETS", "datasets")
+    return _folder(DATASETS_VARIABLE, "datasets")
 
 
 def feature_cache_folder() -> Path:
