@@ -167,22 +167,36 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
+@pytest.fixture(scope="session")
+def shared_context(browser) -> BrowserContext:
+    """What the first page of each test is opened in: the scripts of the page are fetched and compiled once."""
+    return browser.new_context()
+
+
 @pytest.fixture
-def new_page(browser) -> Iterator[Callable[..., Page]]:
-    """Makes pages, each in a session of its own, `width` pixels wide; none may report an error."""
-    contexts: list[BrowserContext] = []
+def new_page(browser, shared_context) -> Iterator[Callable[..., Page]]:
+    """Makes pages, each in a session of its own, `width` pixels wide; none may report an error.
+
+    A second page of a test is another visitor's: it shares no storage with the first.
+    """
+    pages: list[Page] = []
     errors: list[str] = []
 
     def new_page(width: int = 1280) -> Page:
-        contexts.append(browser.new_context(viewport={"width": width, "height": 900}))
-        contexts[-1].set_default_timeout(PATIENCE_MILLISECONDS)
-        page = contexts[-1].new_page()
+        context = browser.new_context() if pages else shared_context
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_MILLISECONDS)
+        page.set_viewport_size({"width": width, "height": 900})
         page.on("pageerror", lambda error: errors.append(str(error)))
+        pages.append(page)
         return page
 
     yield new_page
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.close()
+        if page.context is not shared_context:
+            page.context.close()
+    shared_context.clear_cookies()
     assert errors == []
 
 

@@ -208,7 +208,7 @@ class FinetuneTab:
         )
         failed = training.failure(lambda: "", outputs=self.status, **AT_ONCE)
         for event in (training.success, failed.then):
-            event(self.ended, {session}, [self.start, self.stop], **AT_ONCE)
+            event(self.ended, {session}, [self.start, self.stop, self.curves], **AT_ONCE)
         self.stop.click(self.stop_run, {session}, self.stop, **AT_ONCE)
 
     def begin(self, values: Values) -> Values:
@@ -228,10 +228,13 @@ class FinetuneTab:
         """The run is over, whatever came of it: another may begin."""
         training = values[self.session].training
         training.run.release()
-        return {
+        shown: Values = {
             self.start: gr.Button(interactive=training.records is not None),
             self.stop: gr.Button(interactive=False),
         }
+        if training.points:  # once more: of updates that come while the first chart loads, Gradio draws some never
+            shown[self.curves] = gr.Plot(training_curves(training.points), visible=True)
+        return shown
 
     def stop_run(self, values: Values) -> gr.Button:
         """The run ends with the best weights so far."""
@@ -243,6 +246,7 @@ class FinetuneTab:
         visitor: Session = values[self.session]
         training = visitor.training
         points: list[Point] = []
+        training.points = points
         with shown_errors(), visitor.deleted_if_closed(), TRAININGS.turn():
             settings = (self.epochs, self.rate, self.validation, self.seed)
             config = train_config(values[self.scope] or "head", *(values[each] for each in settings))

@@ -153,6 +153,7 @@ class Training:
 
     `checked` is what `records` were read from, `fetched` the data set of the Hub whose files the session has. `kind` is
     "procedural" for the sample data set; of other data the visitor says who gave the labels when the training starts.
+    `points` are what the curves of the last run show: epoch, loss, validation loss, VQualA score.
     """
 
     run: Run
@@ -162,6 +163,7 @@ class Training:
     description: str = ""
     kind: LabelSource = "undeclared"
     num_runs: int = 0
+    points: list[tuple[int, float | None, float | None, float | None]] = field(default_factory=list)
 
 
 @dataclass(eq=False)
