@@ -194,6 +194,16 @@ def test_a_frozen_part_has_an_empty_group(model):
     torch.optim.AdamW(groups)
 
 
+def test_statistics_are_counted_on_the_model(model):
+    statistics = model.parameter_statistics()
+    assert statistics.total == sum(parameter.numel() for parameter in model.parameters())
+    assert statistics.total_bytes == 4 * statistics.total
+    assert statistics.trainable + statistics.frozen == statistics.total
+    model.freeze_video_encoder()
+    model.freeze_text_encoder()
+    assert model.parameter_statistics().trainable == sum(p.numel() for p in model.head.parameters())
+
+
 def test_the_head_has_the_seeds_layers():
     head = OptimizedMOSHead(1408, 1024)
     shapes = {name: tuple(value.shape) for name, value in head.state_dict().items()}

@@ -13,7 +13,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -46,6 +46,20 @@ if TYPE_CHECKING:
     from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2Encoder
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ParameterStatistics:
+    """Counts and sizes of a model's parameters."""
+
+    total: int
+    trainable: int
+    total_bytes: int
+    trainable_bytes: int
+
+    @property
+    def frozen(self) -> int:
+        return self.total - self.trainable
 
 
 class OptimizedMOSHead(nn.Module):
@@ -413,6 +427,17 @@ class VJEPAModel(nn.Module):
                     setattr(module, leaf, after[name])
                 elif isinstance(module, nn.Linear) and not name.startswith("head.") and name not in self.changed:
                     parameter.data = parameter.data.to(torch.float32 if parameter.requires_grad else dtype)
+
+    def parameter_statistics(self) -> ParameterStatistics:
+        """Counts and bytes of all parameters and of those that train, as they are now."""
+        parameters = list(self.parameters())
+        trainable = [parameter for parameter in parameters if parameter.requires_grad]
+        return ParameterStatistics(
+            total=sum(parameter.numel() for parameter in parameters),
+            trainable=sum(parameter.numel() for parameter in trainable),
+            total_bytes=sum(parameter.nbytes for parameter in parameters),
+            trainable_bytes=sum(parameter.nbytes for parameter in trainable),
+        )
 
 
 def on_scale(outputs: Tensor) -> Tensor:
