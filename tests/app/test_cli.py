@@ -244,14 +244,13 @@ def test_a_cache_whose_path_holds_a_percent_sign_is_shown_in_the_help(monkeypatc
 
 
 def test_the_next_process_finds_what_was_kept_and_the_cache_can_be_seen_and_emptied(
-    run, world, tmp_path, monkeypatch, capsys
+    world, tmp_path, monkeypatch, capsys
 ):
     kept = tmp_path / "kept"
     call = ["score", world, "--prompt", "the earth turns", "--device", "cpu", "--json", "--cache", kept]
-    here, next_process = run(*call), run_alone(*call)
-    assert [done.returncode for done in (here, next_process)] == [0, 0]
-    assert next_process.stderr == ""
-    first, second = (json.loads(done.stdout)[0] for done in (here, next_process))
+    processes = [run_alone(*call), run_alone(*call)]
+    assert [(done.returncode, done.stderr) for done in processes] == [(0, "")] * 2
+    first, second = (json.loads(done.stdout)[0] for done in processes)
     assert first["model"] == "demo"  # the default
     assert "procedural clips" in first["trained_on"]
     assert first["seconds"]["decode"] > 0

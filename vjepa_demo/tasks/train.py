@@ -168,7 +168,8 @@ def train(
         if base is not None and not run.state.epoch:
             yield from run.start()
         yield from run.epochs(should_stop)
-        yield run.finish()
+        result = run.finish()
+    yield result  # the folder is the caller's by now
 
 
 @contextmanager
