@@ -121,6 +121,7 @@ def test_a_dimension_that_disagreed_with_the_labels_has_no_word():
     mixed = replace(mixed, lead_standard_error=0.1)
     assert mixed.beats_baseline is True
     assert [wording.verdict_word(4.0, name, {}, mixed) for name in ("Temporal", "Overall")] == ["–", "Good"]
+    assert wording.caution(mixed) == "Its scores of Temporal did not agree with labels of clips it had not seen."
 
 
 def test_nothing_is_best_by_a_model_that_does_not_beat_its_baseline():

@@ -105,10 +105,10 @@ def doubtful(dimensions: Mapping[str, Doubt], unknown_words: Iterable[str] = ())
     """A sentence for each dimension whose score means nothing; `unknown_words` are named where they are the reason."""
     words, sentences = some_of(list(unknown_words), SHOWN_UNKNOWN), []
     for name, reason in dimensions.items():
-        why = f"the model does not know: {words}" if reason == "unknown_words" and words else WHY_DOUBTFUL[reason]
+        why = f"the model does not know {words}" if reason == "unknown_words" and words else WHY_DOUBTFUL[reason]
         sentences.append(f"{name} means nothing here: {why}.")
         if name == "Alignment" and reason == "unknown_words":
-            sentences.append("Overall means less, because the prompt moves it too.")
+            sentences.append("Trust Overall less, too: the prompt moves it.")
     return sentences
 
 
@@ -158,6 +158,8 @@ def caution(trained_on: TrainedOn, *, after_verdict: bool = False) -> str:
         sentences.append("Do not rely on the scores of this model.")
     elif trained_on.standing in UNPROVEN:
         sentences.append(f"{UNPROVEN[trained_on.standing]}: do not rely on its scores.")
+    elif disagreeing := [name for name, srocc in trained_on.srocc.items() if srocc <= 0]:
+        sentences.append(f"Its scores of {listed(disagreeing)} did not agree with labels of clips it had not seen.")
     if trained_on.kind == "procedural":
         sentences.append(
             "It learned from drawn clips, not from people: compare versions of one clip, and take no score as a "

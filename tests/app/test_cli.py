@@ -143,7 +143,7 @@ def test_scores_that_mean_nothing_have_no_word_and_the_reason_is_told():
     lines = cli_text.score_lines("a.mp4", still)
     assert [line.split()[0] for line in lines if line.endswith("–")] == ["Alignment", "Temporal", "Overall"]
     told = "\n".join(lines)
-    assert "Alignment means nothing here: the model does not know: cat" in told
+    assert "Alignment means nothing here: the model does not know cat" in told
     assert "Temporal means nothing here: the video has a single frame" in told
     assert "Overall means nothing here: the model was trained without labels for it" in told
     compared = "\n".join(cli_text.comparison_lines(Comparison((replace(still, frame_seconds=(0.0, 1.0)), still))))

@@ -84,7 +84,7 @@ def test_of_scores_that_mean_nothing_none_is_the_best():
     assert "★" not in row
     assert "&lt;i" in shown
     assert '<mark title="demo does not know this word">zebra</mark>' in shown
-    said = "Alignment means nothing here: the model does not know: i, zebra."
+    said = "Alignment means nothing here: the model does not know i, zebra."
     assert said in compare_render.comparison_heading(doubtful)
 
 
@@ -482,7 +482,7 @@ def test_a_clip_that_failed_is_named_and_the_score_of_the_other_stays_in_sight(t
 KNOWS = replace(RESULT.trained_on, known_words=("a", "dog"))
 LOSES = replace(RESULT.trained_on, vquala_score=-0.4, no_video_baseline=0.2, lead=-0.6, lead_standard_error=0.1)
 DOUBTS = (
-    ({"trained_on": KNOWS}, "Alignment", "the model does not know: cat"),
+    ({"trained_on": KNOWS}, "Alignment", "the model does not know cat"),
     ({"frame_seconds": (0.0,)}, "Temporal", "the video has a single frame"),
     (
         {"trained_on": replace(RESULT.trained_on, dimensions=DIMENSIONS[:4])},

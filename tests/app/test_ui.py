@@ -45,7 +45,7 @@ def test_words_that_the_model_does_not_know_are_marked_and_alignment_means_nothi
     assert render.score_table(strange).count("not meaningful") == 1
     assert "the prompt moves it too" not in render.score_table(known)
     assert f"{DIMENSION_MEANINGS['Overall']}; the prompt moves it too" in render.score_table(strange)
-    said = "Alignment means nothing here: the model does not know: b, zebra. Overall means less"
+    said = "Alignment means nothing here: the model does not know b, zebra. Trust Overall less"
     assert said in render.score_heading(strange)
     assert "means" not in render.score_heading(known)
     assert "Alignment 2.25 (not meaningful) · Aesthetic 3.00 ·" in render.in_words(strange)
@@ -56,7 +56,7 @@ def test_words_that_the_model_does_not_know_are_marked_and_alignment_means_nothi
 def test_of_many_unknown_words_the_heading_names_a_few():
     strange = replace(RESULT, trained_on=KNOWS, prompt=" ".join(f"x{number}" for number in range(200)))
     heading = render.score_heading(strange)
-    assert "the model does not know: x0, x1, x2, x3, x4, x5, x6, x7, x8, x9 and 190 more." in heading
+    assert "the model does not know x0, x1, x2, x3, x4, x5, x6, x7, x8, x9 and 190 more." in heading
     assert heading.count("<mark") == 200
 
 
