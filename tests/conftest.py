@@ -18,6 +18,7 @@ os.environ["VJEPA_DEMO_CACHE"] = tempfile.mkdtemp(prefix="vjepa-demo-features-")
 # Uploads of one test process alone: a server that ends deletes its own, and those of others lie under the same names.
 os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="vjepa-demo-uploads-")
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # as config.wait_passively
+os.environ["OMP_NUM_THREADS"] = "1"  # small models: several workers share the cores, more threads only wait
 
 import gradio.media
 import pytest
@@ -41,17 +42,17 @@ def pytest_unconfigure() -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """With `--dist loadgroup` the browser tests share two workers, each with one Chromium and one served page; other
     files stay whole. Two, because a browser often waits: one worker alone was the last to end by far.
-
-    What takes longest comes first, so that no worker waits for another in the end.
     """
-    for item in items:
-        browser = f"browser {'A' if item.path.stem in FIRST_BROWSER else 'B'}"
-        group = browser if "browser" in item.fixturenames else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
+    browser = f"browser {'A' if item.path.stem in FIRST_BROWSER else 'B'}"
+    group = browser if "browser" in item.fixturenames else item.path.name
+    item.add_marker(pytest.mark.xdist_group(group))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first, so that no worker waits for another in the end."""
     items.sort(key=lambda item: ("browser" not in item.fixturenames, item.path.parent.name not in SLOW_FOLDERS))
 
 
@@ -156,7 +157,7 @@ def hub(online, monkeypatch) -> Iterator[HubServer]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    names = ("chromium", "chromium-browser", "google-chrome")
+    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")  # the lightest first
     installed = next((path for path in map(shutil.which, names) if path), None)  # else Playwright's own
     quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
     with sync_playwright() as playwright:
