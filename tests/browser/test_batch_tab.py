@@ -554,14 +554,24 @@ def test_the_tile_of_a_dimension_that_means_nothing_in_some_rows_is_grey_and_say
     assert re.findall(r'class="value doubtful" data-dimension="(\w+)"', table) == list(DOUBTFUL)
 
 
+GENERATORS = tuple(
+    GroupScores(name, 3, 0, dict.fromkeys(DIMENSIONS, mean), dict.fromkeys(DIMENSIONS, 0.1))
+    for name, mean in (("Sora", 4.0), ("Wan", 3.0))
+)
+
+
 def test_doubtful_dimensions_have_no_best_generator():
-    groups = tuple(
-        GroupScores(name, 3, 0, dict.fromkeys(DIMENSIONS, mean), dict.fromkeys(DIMENSIONS, 0.1))
-        for name, mean in (("Sora", 4.0), ("Wan", 3.0))
-    )
-    board = batch_render.leaderboard(BatchSummary(groups[0], groups, None, {"Alignment": 2}), [])
+    summary = BatchSummary(GENERATORS[0], GENERATORS, None, {"Alignment": 2})
+    board = batch_render.leaderboard(summary, [], TrainedOn("human", 30, "mine"))
     assert '<td data-dimension="Overall"><b>4.00</b>' in board
     assert '<td data-dimension="Alignment" class="doubtful">4.00<small>' in board
+
+
+def test_a_model_that_does_not_beat_its_baseline_names_no_best_generator():
+    loses = TrainedOn("human", 30, "mine", vquala_score=-0.3, no_video_baseline=0.1)
+    board = batch_render.leaderboard(BatchSummary(GENERATORS[0], GENERATORS, None, {}), [], loses)
+    assert '<td data-dimension="Overall">4.00<small>' in board
+    assert "<b>" not in board
 
 
 def test_a_model_that_does_not_beat_its_baseline_says_so_above_its_means(visitor):

@@ -158,7 +158,9 @@ def test_the_model_card_says_what_is_known_of_an_older_checkpoint():
         return model_card(ModelConfig(), replace(TRAINED_ON, vquala_score=score, no_video_baseline=baseline))
 
     assert "VQualA score 0.700, no-video baseline 0.500." in card(0.7, 0.5)
+    assert card(0.4, 0.5).count("not beat") == 1
     assert "The model does not beat it." in card(0.4, 0.5)
+    assert "Do not rely on the scores of this model." in card(0.4, 0.5)
     assert "no-video baseline not known." in card(0.4, None)
     assert "VQualA score and no-video baseline: not known." in card(None, None)
 

@@ -7,7 +7,7 @@ for phones.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from heapq import nlargest, nsmallest
 from html import escape
 from operator import itemgetter
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from vjepa_demo.app import html as render
 from vjepa_demo.app.session import BatchOrder
 from vjepa_demo.config import DIMENSIONS, SCORE_MAX, SCORE_MIN
-from vjepa_demo.schema import BatchReport, BatchSummary, BatchTable, GroupScores, RowResult
+from vjepa_demo.schema import BatchReport, BatchSummary, BatchTable, GroupScores, RowResult, TrainedOn
 from vjepa_demo.wording import batch_notes, counted
 
 if TYPE_CHECKING:
@@ -154,18 +154,22 @@ def _row(result: RowResult) -> str:
 # ---- when it has ended -----------------------------------------------------------------------------------------------
 
 
-def leaderboard(summary: BatchSummary, results: Sequence[RowResult]) -> str:
-    """A row a generator, best Overall first: means with standard errors, the best of each dimension in bold; doubtful
-    dimensions have no best. Rows of `results` that do not name a generator are counted below."""
+def leaderboard(summary: BatchSummary, results: Sequence[RowResult], trained_on: TrainedOn) -> str:
+    """A row a generator, best Overall first: means with standard errors, the best of each dimension in bold. Doubtful
+    dimensions have no best, nor has any dimension of a model that does not beat its baseline. Rows of `results` that do
+    not name a generator are counted below."""
     ranking, num_unnamed = "", sum(result.row.generator is None for result in results)
     if summary.generators:
         best = {
             name: max((group.means[name] for group in summary.generators if group.means), default=None)
             for name in DIMENSIONS
-            if name not in summary.num_doubtful
+            if name not in summary.num_doubtful and trained_on.beats_baseline is not False
         }
         head = "".join(f"<th>{name}</th>" for name in ("", "generator", "clips", *RANKED))
-        body = "".join(_generator(rank, group, best) for rank, group in enumerate(summary.generators, start=1))
+        body = "".join(
+            _generator(rank, group, best, summary.num_doubtful)
+            for rank, group in enumerate(summary.generators, start=1)
+        )
         ranking = (
             '<p class="strip-title">Generators, best Overall first: mean ± standard error</p>'
             '<div class="wide"><table class="scores metrics leaderboard">'
@@ -176,16 +180,16 @@ def leaderboard(summary: BatchSummary, results: Sequence[RowResult]) -> str:
     return ranking
 
 
-def _generator(rank: int, group: GroupScores, best: Mapping[str, float | None]) -> str:
-    """`best` holds no dimension that is doubtful."""
+def _generator(rank: int, group: GroupScores, best: Mapping[str, float | None], doubtful: Container[str]) -> str:
+    """`best` holds the dimensions that may have a best, `doubtful` those whose mean says little."""
     failed = f"<small>{counted(group.num_errors, 'error')}</small>" if group.num_errors else ""
     cells = ""
     for name in RANKED:
         mean, error = group.means.get(name), group.standard_errors.get(name)
         text = "–" if mean is None else f"<b>{mean:.2f}</b>" if mean == best.get(name) else f"{mean:.2f}"
         beside = "" if error is None else f"<small>± {error:.2f}</small>"
-        doubtful = "" if name in best else ' class="doubtful"'
-        cells += f'<td data-dimension="{name}"{doubtful}>{text}{beside}</td>'
+        kind = ' class="doubtful"' if name in doubtful else ""
+        cells += f'<td data-dimension="{name}"{kind}>{text}{beside}</td>'
     name = escape(group.name)
     return (
         f'<tr data-generator="{name}"><td>{rank}</td><td class="name" title="{name}">{name}</td>'

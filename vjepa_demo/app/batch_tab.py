@@ -299,8 +299,10 @@ class BatchTab:
         """Everything about the rows that are done, and the CSV with them."""
         if batch.scorer is None or not batch.results:
             return {self.status: fragments.ended(0, batch.num_left, 0)}
-        summary = tasks.summarise_batch(batch.results, batch.scorer.trained_on)
-        board = "" if batch.table.generator_column is None else fragments.leaderboard(summary, batch.results)
+        trained_on = batch.scorer.trained_on
+        summary = tasks.summarise_batch(batch.results, trained_on)
+        named = batch.table.generator_column is not None
+        board = fragments.leaderboard(summary, batch.results, trained_on) if named else ""
         ranked = [group for group in summary.generators if group.means]
         judged = summary.evaluation
         metrics = "" if judged is None else fragments.METRICS_TITLE + render.metrics_table(judged, verdict(judged))

@@ -36,7 +36,7 @@ def model_card(
         "human": "Its scores are as good as its labels, and hold for videos like those it learned from.",
         "undeclared": "Nobody said who gave its labels. Its scores hold at most for videos like those it learned from.",
     }[trained_on.kind]
-    limits = " ".join(filter(None, (limits, caution(trained_on))))
+    limits = " ".join(filter(None, (limits, caution(trained_on, after_verdict=True))))
     words = ""
     if trained_on.known_words:
         words = f"Alignment means nothing for prompts with other words than these: {known_words(trained_on)}.\n"
