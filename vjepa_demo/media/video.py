@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from vjepa_demo.config import ClipConfig, View
-from vjepa_demo.files import replacing
+from vjepa_demo.files import is_file, is_folder, reading, replacing
 from vjepa_demo.media.sampling import (
     WINDOW_FRAMES_PER_SECOND,
     fragments,
@@ -243,13 +243,13 @@ def check_file(path: Path) -> None:
     FFmpeg judges a file by its content: it would open whatever other files a playlist names.
 
     Raises:
-        VideoError: if the file is missing, a folder, empty, text, or a still picture.
+        VideoError: if the file is missing, a folder, unreadable, empty, text, or a still picture.
     """
-    if path.is_dir():
+    if is_folder(path):
         raise VideoError(f"{path.name or path} is a folder: name the videos in it")
-    if not path.is_file():
+    if not is_file(path):
         raise VideoError(f"{path.name}: no such file")
-    with path.open("rb") as file:
+    with reading(path, kind=VideoError), path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     if not head:
         raise VideoError(f"{path.name} is empty (0 bytes); make or upload it again")

@@ -19,6 +19,7 @@ from vjepa_demo.config import (
     SCORE_MIN,
 )
 from vjepa_demo.schema.errors import RecordError
+from vjepa_demo.schema.text import well_formed
 
 SHOWN_DECIMALS = 2  # of a score, wherever a person reads it
 SCORE_DECIMALS = 4  # of a score, wherever a program reads it
@@ -38,12 +39,12 @@ Doubt = Literal["unknown_words", "single_frame", "no_labels"]
 
 
 def check_prompt(prompt: str | None) -> str:
-    """`prompt` without blanks around it.
+    """`prompt` without blanks around it, `well_formed`.
 
     Raises:
         RecordError: if nothing is left, or if it is too long.
     """
-    prompt = (prompt or "").strip()
+    prompt = well_formed(prompt or "").strip()
     if not prompt:
         raise RecordError("the prompt is empty: type the text the video was made from, Alignment is judged by it")
     if len(prompt) > MAX_PROMPT_CHARACTERS:
