@@ -62,9 +62,19 @@ MAX_CELL_CHARACTERS = 2**17 - 1  # one less than Python's csv reads: a formula g
 MIN_VALIDATION_CLIPS = 5
 DATASET_MAX_BYTES = 32 * 2**30  # of videos that are fetched from one data set on the Hub
 VISITOR_DATASET_BYTES = 4 * 2**30  # the same for a visitor of the page, who has one data set at a time
+# The endings of what FFmpeg reads as video, and Pillow as an animation. Sound, single pictures, subtitles and raw frames
+# without a header are none.
 VIDEO_SUFFIXES = (
-    *(".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts"),
-    *(".mts", ".flv", ".wmv", ".ogv", ".3gp", ".gif"),
+    *(".mp4", ".m4v", ".mp4v", ".mov", ".qt", ".f4v", ".ism", ".ismv", ".mj2", ".mjp2", ".psp"),
+    *(".3gp", ".3gpp", ".3g2", ".3gp2", ".webm", ".mkv", ".mk3d", ".avi", ".divx", ".xvid", ".flv", ".kux"),
+    *(".wmv", ".asf", ".wm", ".wtv", ".dvr-ms", ".ogv", ".ogm", ".ogx", ".rm", ".rmvb", ".ivr", ".nut", ".nsv"),
+    *(".mpg", ".mpeg", ".mpe", ".mpv", ".m1v", ".m2v", ".mp2v", ".mpg2", ".mpeg2", ".vob", ".evo", ".vro", ".pva"),
+    *(".ts", ".m2ts", ".mts", ".m2t", ".tp", ".trp", ".tod", ".ty", ".mxf", ".gxf", ".lxf", ".imx", ".dv", ".dif"),
+    *(".h261", ".h263", ".h264", ".h26l", ".264", ".avc", ".h265", ".265", ".hevc", ".h266", ".266", ".vvc"),
+    *(".ivf", ".obu", ".av1", ".vc1", ".rcv", ".avs2", ".avs3", ".cavs", ".drc", ".dirac", ".y4m"),
+    *(".mjpg", ".mjpeg", ".gif", ".apng", ".avif", ".webp", ".flc", ".fli", ".flm", ".swf"),
+    *(".amv", ".bik", ".smk", ".roq", ".thp", ".xmv", ".viv", ".vivo", ".nuv", ".moflex", ".mvi", ".yop"),
+    *(".dav", ".lvf", ".cine", ".ser", ".rpl", ".film", ".cpk", ".wve", ".vmd", ".4xm", ".bmv", ".cdg", ".cdxl"),
 )
 
 # The files of a checkpoint that travel, by zip or over the Hub: never code, never a pickle, never a run's work folder.

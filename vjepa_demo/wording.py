@@ -60,6 +60,23 @@ def some_of(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
+def no_videos_but(names: Sequence[str]) -> str:
+    """What follows "holds no videos": the `names` of the other files; empty without any."""
+    return f", only {some_of([shortened(name) for name in names])}" if names else ""
+
+
+def left_out_notes(skipped: Sequence[str], repeated: Sequence[str] = ()) -> list[str]:
+    """What a batch leaves out of a folder or a zip: files `skipped` for their names, and second ways to a video."""
+    notes = []
+    if skipped:
+        shown = some_of([shortened(name) for name in skipped])
+        notes.append(f"Skipped {counted(len(skipped), 'file')} whose name does not end as a video's does: {shown}.")
+    if repeated:
+        shown = some_of([shortened(name) for name in repeated])
+        notes.append(f"Left out {counted(len(repeated), 'link')} to videos that are scored already: {shown}.")
+    return notes
+
+
 def shortened(text: str, characters: int = 60) -> str:
     """`text` on one line, cut to `characters`."""
     text = " ".join(text.split())

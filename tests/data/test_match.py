@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
 import random
 import zipfile
 from pathlib import Path
@@ -10,7 +12,7 @@ from tables import messages, overall
 
 from vjepa_demo.config import VIDEO_ZIP_LIMITS, ZipLimits
 from vjepa_demo.data import match as match_module
-from vjepa_demo.data.match import extract_videos, match_videos
+from vjepa_demo.data.match import extract_videos, list_videos, match_videos
 from vjepa_demo.data.records import read_records
 from vjepa_demo.data.table import read_labels
 from vjepa_demo.schema import RecordError
@@ -45,6 +47,62 @@ def test_a_video_is_found_by_name_with_or_without_folder_extension_and_case(tabl
         *("__MACOSX/clip.mp4", "cafe\u0301.mp4"),
     )
     assert found_for(table, name, videos) == file
+
+
+def test_links_are_followed_and_a_file_is_found_once(table, folder):
+    """Links to a folder elsewhere, to one inside, to one that holds the link, to each other, and to nothing."""
+    videos = folder("real/a.mp4", "z.mp4")
+    elsewhere = folder("b.mp4", "deep/c.webm", "d.txt", under="elsewhere")
+    links = {
+        "out": elsewhere,
+        "again": videos / "real",
+        "real/loop": videos,
+        "self": videos / "self",
+        "a link.mp4": videos / "z.mp4",
+    }
+    for name, target in links.items():
+        (videos / name).symlink_to(target)
+    (elsewhere / "back").symlink_to(videos)
+    found = list_videos(videos)
+    assert [path.relative_to(videos).as_posix() for path in found.files] == [
+        *("z.mp4", "real/a.mp4", "out/b.mp4", "out/deep/c.webm")
+    ]
+    assert set(found.skipped) == {"self", "out/d.txt", "out/back/self"}
+    assert {"a link.mp4", "again/a.mp4"} <= set(found.repeated)
+    for name in ("z", "real/a", "again/a", "a.mp4", "out/b.mp4", "b", "deep/c", "a link"):
+        assert found_for(table, name, videos) in ("z.mp4", "a.mp4", "b.mp4", "c.webm", "a link.mp4")
+
+
+def test_many_links_between_folders_end(folder):
+    videos = folder(*(f"{index}/clip {index}.mp4" for index in range(12)))
+    for one in range(12):
+        for other in range(12):
+            (videos / str(one) / f"to {other}").symlink_to(videos / str(other))
+    assert len(list_videos(videos).files) == 12
+
+
+def test_a_folder_that_may_not_be_read_is_named(folder, monkeypatch):
+    videos, scandir = folder("a.mp4", "locked/b.mp4"), os.scandir
+
+    def no_entry(path):
+        if Path(path) in locked:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    locked = {videos / "locked"}
+    monkeypatch.setattr(os, "scandir", no_entry)
+    found = list_videos(videos)
+    assert (found.files, found.skipped) == ((videos / "a.mp4",), ("locked/ (Permission denied)",))
+    locked.add(videos)
+    with pytest.raises(RecordError, match=r"the folder .*videos cannot be read: Permission denied"):
+        list_videos(videos)
+
+
+@pytest.mark.parametrize("name", ["n" * 300, f"{'n' * 300}.zip", "a\0b", "loop"])
+def test_a_source_that_no_path_leads_to_is_refused(table, tmp_path, name):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(RecordError, match=r"no such file or folder|archive of a kind that is not opened"):
+        found_for(table, "a", tmp_path / name)
 
 
 def test_what_matches_nothing_or_too_much_is_a_problem(table, folder):
@@ -144,6 +202,24 @@ def test_only_the_videos_that_the_table_names_are_extracted(table, pack, tmp_pat
     assert found.problems == ()
 
 
+def test_of_a_zip_what_is_no_video_is_named(pack, tmp_path):
+    long = f"{'長' * 100}.mp4"  # 100 characters on Windows, 300 bytes here
+    path = pack(("a.MP4", b"1"), ("b.qt", b"2"), ("c.txt", b"3"), ("d/e.json", b"4"), (".f.mp4", b"5"), (long, b"6"))
+    found = extract_videos(path, tmp_path / "out", wanted=None)
+    assert [file.name for file in found.files] == ["a.MP4", "b.qt"]
+    assert found.skipped == ("c.txt", "d/e.json", long)
+    with pytest.raises(RecordError, match=r"holds no videos, only c\.txt"):
+        extract_videos(pack(("c.txt", b"3")), tmp_path / "none", wanted=None)
+
+
+def test_a_zip_that_has_no_place_to_go_is_refused(table, pack, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(RecordError, match=r"cannot be written \(Not a directory\): its disk must have room"):
+        match_videos(
+            read_labels(table("video,prompt,mos", "a,p,3")), pack(("a.mp4", b"x")), extract_to=tmp_path / "file/x"
+        )
+
+
 def test_two_zips_of_one_name_do_not_mix(table, pack, tmp_path):
     first = pack(("a.mp4", b"1")).rename(tmp_path / "first.zip")
     (tmp_path / "other").mkdir()
@@ -193,7 +269,7 @@ def test_a_zip_beyond_a_limit_is_refused(pack, monkeypatch, limit, value, match)
 def test_a_zip_at_its_limits_is_extracted(pack, monkeypatch, tmp_path):
     monkeypatch.setattr(match_module, "VIDEO_ZIP_LIMITS", ZipLimits(2, 1000, 2000, 100))
     noise = random.Random(0).randbytes(1000)
-    files = extract_videos(pack(("a.mp4", noise), ("b.mp4", noise)), tmp_path / "out", wanted=("a", "b"))
+    files = extract_videos(pack(("a.mp4", noise), ("b.mp4", noise)), tmp_path / "out", wanted=("a", "b")).files
     assert [file.read_bytes() for file in files] == [noise, noise]
 
 
@@ -219,7 +295,7 @@ def test_damaged_encrypted_unusual_repeated_and_empty_zips_are_refused(pack, tmp
     with pytest.warns(UserWarning, match="Duplicate name"):
         path = pack(("a.mp4", b"x"), ("a.mp4", b"y"))
     refuse(path, r"holds one path twice \(a.mp4\); pack it anew")
-    refuse(pack(("a.txt", b"x")), r"^videos\.zip holds no videos$")
+    refuse(pack(("a.txt", b"x")), r"^videos\.zip holds no videos, only a\.txt$")
     refuse(pack(("a.zip", b"x")), "archives inside it are not opened: unpack them")
 
 
@@ -232,7 +308,7 @@ def test_any_damage_is_refused_or_harmless(pack, tmp_path):
         path = tmp_path / "videos.zip"
         path.write_bytes(data)
         try:
-            files = extract_videos(path, tmp_path / str(trial), wanted=("a", "b"))
+            files = extract_videos(path, tmp_path / str(trial), wanted=("a", "b")).files
         except RecordError:
             assert not (tmp_path / str(trial)).exists()
         else:

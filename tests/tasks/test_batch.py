@@ -157,6 +157,37 @@ def test_a_row_that_cannot_be_scored_says_why(table, videos):
         assert list(row.cells) == ["video", "prompt", "note"]
 
 
+def test_a_name_that_no_file_can_have_is_an_error_of_its_row(table, videos, tmp_path):
+    (videos / "loop.mp4").symlink_to(videos / "loop.mp4")
+    names = ["0.mp4", "n" * 300, f"{'語' * 100}.mp4", "/" + "n" * 5000, "0.mp4/none.mp4", "loop.mp4", "1.mp4"]
+    path = table("video,prompt", *(f"{name},x" for name in names), name="videos/table.csv")
+    for found in (read_batch(path, videos), read_batch(path, None)):
+        assert [row.problem is None for row in found.rows] == [True, *[False] * 4, True, True]
+        assert found.rows[1].problem == f"no video “{'n' * 57}...” in videos"
+    found = read_batch(path, None)
+    rows = replace(found, rows=tuple(row for row in found.rows if row.name != "loop.mp4"))
+    assert [result.error is None for result in scored(rows, tmp_path / "out.csv")] == [True, *[False] * 4, True]
+    assert [result.error is None for result in scored(rows, tmp_path / "out.csv", resume=True)][:2] == [True, True]
+
+
+def test_a_name_that_is_not_unicode_is_scored_and_resumed(tmp_path):
+    for name in ("a\udcff.mp4", "b.mp4"):
+        (tmp_path / name).write_text("3")
+    found = batch_of_files([tmp_path], "a \ud83d cat")
+    assert [row.cells for row in found.rows] == [
+        {"video_name": name, "Prompt": "a \ufffd cat"} for name in ("a\ufffd.mp4", "b.mp4")
+    ]
+    for out, scorer in (
+        (tmp_path / "out.csv", FakeScorer()),
+        (tmp_path / "new\udcff" / "out.csv", FakeScorer("x\udcff")),
+    ):
+        assert all(result.scores for result in scored(found, out, scorer))
+        assert [row["video_name"] for row in read(out)] == ["a\ufffd.mp4", "b.mp4"]
+    again = FakeScorer()
+    assert len(scored(found, tmp_path / "out.csv", again, resume=True)) == 2
+    assert again.asked == []
+
+
 def test_videos_that_lost_their_folders_are_not_guessed(table, videos):
     found = read_batch(table("video,prompt", "sora/0.mp4,x", "kling/0.mp4,x", "1,x"), videos)
     assert ["only 0.mp4 was found" in (row.problem or "") for row in found.rows] == [True, True, False]
@@ -205,6 +236,29 @@ def test_videos_with_one_prompt_are_called_by_what_tells_them_apart(tmp_path):
     ]
     with pytest.raises(RecordError, match="the prompt is empty"):
         batch_of_files([tmp_path / "1.mp4"], " ")
+
+
+def test_what_a_folder_and_a_zip_hold_beside_videos_is_named(videos, tmp_path):
+    for name in ("x.3g2", "y.APNG", "notes.md", "sub/a.json", ".hidden.txt"):
+        (videos / name).parent.mkdir(exist_ok=True)
+        (videos / name).write_text("7")
+    (videos / "again").symlink_to(videos)
+    (videos / "link.mp4").symlink_to(videos / "0.mp4")
+    with zipfile.ZipFile(tmp_path / "more.zip", "w") as file:
+        for name in ("deep/0.mp4", "deep/z.qt", "deep/cover.jpg"):
+            file.writestr(name, "8")
+    found = batch_of_files([videos, tmp_path / "more.zip"], "x", extract_to=tmp_path / "new")
+    names = [row.name for row in found.rows]
+    assert names == [
+        f"videos/{name}" for name in [*map("{}.mp4".format, range(10)), "broken.mp4", "x.3g2", "y.APNG"]
+    ] + [*("more/deep/0.mp4", "more/deep/z.qt")]
+    assert found.rows[-1].video.read_text() == "8"
+    assert found.notes == (
+        "Skipped 3 files whose name does not end as a video's does: notes.md, sub/a.json, deep/cover.jpg.",
+        "Left out 1 link to videos that are scored already: link.mp4.",
+    )
+    again = batch_of_files([videos, tmp_path / "more.zip"], "x", extract_to=tmp_path / "new")
+    assert [row.cells for row in again.rows] == [row.cells for row in found.rows], "it can be resumed"
 
 
 # ---- the output ------------------------------------------------------------------------------------------------------
@@ -333,6 +387,26 @@ def test_an_output_that_is_there_is_never_overwritten(batch, tmp_path):
     with pytest.raises(RecordError, match="does not hold scores of"):
         scored(batch, tmp_path / "out.csv", resume=True)
     assert (tmp_path / "out.csv").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["file/out.csv", f"{'n' * 300}.csv", f"{'n' * 300}/out.csv", f"{'n' * 248}.csv"])
+def test_an_output_that_cannot_be_written_is_told_before_anything_is_scored(batch, tmp_path, name):
+    (tmp_path / "file").write_text("in the way")
+    scorer = FakeScorer()
+    for resume in (False, True):
+        with pytest.raises(
+            RecordError, match=r"cannot be written \((Not a directory|File name too long|File exists)\)"
+        ):
+            scored(batch, tmp_path / name, scorer, resume=resume)
+    assert scorer.asked == []
+
+
+def test_a_folder_in_the_place_of_the_output_is_told(batch, tmp_path):
+    (tmp_path / "out.csv").mkdir()
+    with pytest.raises(RecordError, match="exists already"):
+        scored(batch, tmp_path / "out.csv")
+    with pytest.raises(RecordError, match=r"cannot be written \(Is a directory\)"):
+        scored(batch, tmp_path / "out.csv", resume=True)
 
 
 def test_a_full_disk_says_how_to_go_on(batch, tmp_path, monkeypatch):

@@ -195,7 +195,7 @@ class _Endpoints:
         Cancelling the call ends the run.
 
         Args:
-            videos: The videos, as files; or one zip of those that the table names.
+            videos: The videos, as files or as one zip.
             prompt: The text all videos were made from; empty where the table has a column of prompts.
             model: demo, vitl, vitg, or mine: what this client trained with fine_tune (not over MCP or curl).
             label_range: The range of the table's labels, if it has some, such as 0 to 100; mapped to 1..5.
@@ -222,7 +222,7 @@ class _Endpoints:
                     extract_to=call.folder,
                 )
             else:
-                rows = tasks.batch_of_files(files, prompt)
+                rows = tasks.batch_of_files(files, prompt, extract_to=call.folder)
             scorer, out, results = self._scorer(model, call), call.folder / "scores.csv", []
             run = tasks.run_batch(scorer, rows, out, should_stop=call.session.batch.run.should_stop)
             with closing(in_turn(run)) as reports:

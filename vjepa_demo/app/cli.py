@@ -235,7 +235,7 @@ def _read_batch(options: argparse.Namespace, folder: Path) -> BatchTable:
         raise RecordError(
             "videos alone need --prompt TEXT, and neither --videos nor --label-range; a table ends in .csv or .tsv"
         )
-    return tasks.batch_of_files(inputs, options.prompt)
+    return tasks.batch_of_files(inputs, options.prompt, extract_to=folder)
 
 
 def _train(options: argparse.Namespace) -> int:

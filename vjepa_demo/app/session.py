@@ -226,13 +226,13 @@ class Staged:
 class BatchState:
     """The last batch that was begun, what the next would score, and the run that scores.
 
-    `unpacked` holds the last uploads, and the same with a folder in place of each zip.
+    `unpacked` holds the last uploads, the same with a folder in place of each zip, and what else the zips hold.
     """
 
     run: Run
     last: Batch | None = None
     staged: Staged = field(default_factory=Staged)
-    unpacked: tuple[tuple[str, ...], list[Path]] | None = None
+    unpacked: tuple[tuple[str, ...], list[Path], list[str]] | None = None
 
 
 # ---- all together ----------------------------------------------------------------------------------------------------
