@@ -62,8 +62,8 @@ MAX_CELL_CHARACTERS = 2**17 - 1  # one less than Python's csv reads: a formula g
 MIN_VALIDATION_CLIPS = 5
 DATASET_MAX_BYTES = 32 * 2**30  # of videos that are fetched from one data set on the Hub
 VISITOR_DATASET_BYTES = 4 * 2**30  # the same for a visitor of the page, who has one data set at a time
-# The endings of what FFmpeg reads as video, and Pillow as an animation. Sound, single pictures, subtitles and raw frames
-# without a header are none.
+# The endings of what FFmpeg reads as video, and Pillow as an animation; not those of sound, single pictures, subtitles
+# and raw frames without a header.
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mp4v", ".mov", ".qt", ".f4v", ".ism", ".ismv", ".mj2", ".mjp2", ".psp"),
     *(".3gp", ".3gpp", ".3g2", ".3gp2", ".webm", ".mkv", ".mk3d", ".avi", ".divx", ".xvid", ".flv", ".kux"),

@@ -19,7 +19,7 @@ from vjepa_demo.data.table import LabelTable, by_line
 from vjepa_demo.files import is_file, is_folder, new_folder, writing
 from vjepa_demo.media.archive import ArchiveError, extract_zip, is_hidden
 from vjepa_demo.schema import FolderError, RecordError, RecordProblem, RecordSet, VideoRecord
-from vjepa_demo.wording import listed, shortened, some_of
+from vjepa_demo.wording import listed, no_videos_but, shortened, some_of
 
 File = TypeVar("File")
 

@@ -70,11 +70,6 @@ def read_batch(
                 problem=None if isinstance(video, Path) else str(video),
             )
         )
-    labelled = (
-        (VideoRecord(row.name, row.video, row.prompt, row.labels, row.line), cells[rater] if rater is not None else "")
-        for row, (_, cells) in zip(rows, read.rows, strict=True)
-        if row.video is not None and row.labels
-    )
     return BatchTable(
         name=well_formed(read.path.name),
         columns=(*columns, PROMPT_COLUMN) if prompt else columns,
