@@ -27,6 +27,7 @@ from vjepa_demo.schema import (
     StartReport,
     TrainedOn,
     TrainingResult,
+    VideoRecord,
     VideoScores,
     standing,
 )
@@ -301,6 +302,18 @@ def summary_line(summary: RecordSummary) -> str:
         f"{counted(summary.num_videos, 'video')}, {counted(summary.num_prompts, 'prompt')}; "
         f"labels from {summary.label_range}: {labels}."
     )
+
+
+def ratings_notes(records: Iterable[VideoRecord]) -> list[str]:
+    """What was averaged, where several rows of a table rate one clip."""
+    several = [record for record in records if record.num_rows > 1]
+    if not several:
+        return []
+    raters = {rater for record in several for each in record.ratings.values() for rater in each.raters} - {""}
+    ratings = counted(sum(record.num_rows for record in several), "rating")
+    by = f" by {counted(len(raters), 'rater')}" if raters else ""
+    clips = counted(len(several), "clip")
+    return [f"{ratings}{by}, averaged: rows of the same video and prompt rate one clip ({clips})."]
 
 
 # ---- what runs -------------------------------------------------------------------------------------------------------

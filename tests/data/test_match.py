@@ -15,7 +15,7 @@ from vjepa_demo.data import match as match_module
 from vjepa_demo.data.match import extract_videos, list_videos, match_videos
 from vjepa_demo.data.records import read_records
 from vjepa_demo.data.table import read_labels
-from vjepa_demo.schema import RecordError
+from vjepa_demo.schema import Ratings, RecordError, summarise
 
 
 def found_for(table, name: str, source) -> str:
@@ -136,11 +136,36 @@ def test_several_files_and_folders_are_one_source(table, folder):
     assert (found.num_rows, found.dimensions) == (5, ("Overall",))
 
 
-def test_the_same_file_twice_with_one_prompt_is_a_problem_and_with_two_is_not(table, folder):
-    path = table("video,prompt,mos", "a,p,1", "a.mp4,P,2", "A.mp4,q,3")
+def test_rows_of_one_file_and_prompt_are_ratings_of_one_clip(table, folder):
+    path = table("video,prompt,mos,aesthetic", "a,p,1,", "a.mp4,P,2,4", "A.mp4,q,3,3", "a,p,3,")
     found = read_records(path, folder("a.mp4"))
-    assert [each.line for each in found.records] == [2, 4]
-    assert messages(found) == {3: ["the same video and prompt as line 2; keep one of them"]}
+    assert [(each.line, each.num_rows, each.labels) for each in found.records] == [
+        (2, 3, {"Aesthetic": 4.0, "Overall": 2.0}),
+        (4, 1, {"Aesthetic": 3.0, "Overall": 3.0}),
+    ]
+    overall, aesthetic = (found.records[0].ratings[name] for name in ("Overall", "Aesthetic"))
+    assert (overall.scores, overall.standard_error) == ((1.0, 2.0, 3.0), pytest.approx(1 / 3**0.5))
+    assert (aesthetic.scores, aesthetic.standard_error) == ((4.0,), None)
+    assert (found.records[1].ratings, messages(found), found.num_rows) == ({}, {}, 4)
+    assert found.notes == ("3 ratings, averaged: rows of the same video and prompt rate one clip (1 clip).",)
+    summary = summarise(found)
+    assert (summary.num_rows, summary.num_used, summary.num_clips) == (4, 4, 2)
+
+
+def test_the_names_of_raters_are_kept(table, folder):
+    path = table("video,Rater_ID,score,prompt", "a,ann,0,p", "a,bob,100,p", "b,ann,50,q")
+    found = read_records(path, folder("a.mp4", "b.mp4"))
+    assert [each.labels for each in found.records] == [{"Overall": 3.0}, {"Overall": 3.0}]
+    assert found.records[0].ratings == {"Overall": Ratings((1.0, 5.0), ("ann", "bob"))}
+    assert found.records[1].ratings == {"Overall": Ratings((3.0,), ("ann",))}
+    assert "2 ratings by 2 raters, averaged: rows of the same video and prompt rate one clip (1 clip)." in found.notes
+
+
+def test_ratings_of_one_clip_in_two_splits_are_a_problem(table, folder):
+    path = table("video,prompt,mos,split", "a,p,1,train", "a,p,2,test", "a,p,3,train")
+    found = read_records(path, folder("a.mp4"))
+    assert [(each.labels, each.split) for each in found.records] == [({"Overall": 2.0}, "train")]
+    assert messages(found) == {3: ["the same video and prompt as line 2, but another split"]}
 
 
 def test_rows_of_different_folders_do_not_share_a_file(table, folder):

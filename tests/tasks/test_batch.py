@@ -129,7 +129,8 @@ def test_labels_may_be_missing_and_a_bad_one_is_left_out_with_a_note(table, vide
     found = read_batch(table("video,prompt,temporal,overall", *lines), videos)
     assert all(row.problem is None for row in found.rows)
     assert [row.labels for row in found.rows[-2:]] == [{"Overall": 4.0}, {"Overall": 5.0}]
-    (note,) = found.notes
+    note, ratings = found.notes
+    assert ratings == "20 ratings, averaged: rows of the same video and prompt rate one clip (8 clips)."
     assert note.startswith("2 labels left out: line 22: temporal is “good”, not a number")
     assert "line 23: temporal is 99, outside 1 to 5" in note
 
@@ -619,12 +620,29 @@ def test_a_single_row_has_no_standard_error_and_errors_alone_have_no_mean(table,
 
 def test_labels_are_compared_with_scores_beside_the_baseline(batch, tmp_path):
     results = scored(batch, tmp_path / "out.csv")
-    judged = [result for result in results if result.scores is not None]
-    labels = torch.full((8, 5), torch.nan)
+    judged = [result for result in results if result.scores is not None][:-1]  # the last two rows are one clip
+    labels = torch.full((7, 5), torch.nan)
     labels[:, 4] = torch.tensor([result.row.labels["Overall"] for result in judged])
     scores = torch.tensor([list(result.scores.values()) for result in judged])
     baseline = no_video_baseline([result.row.prompt for result in judged], labels)
     assert summarise_batch(results, TRAINED_ON).evaluation == evaluate(scores, labels, baseline=baseline)
+
+
+def test_a_table_of_ratings_is_judged_by_the_mean_of_each_clip(table, videos, tmp_path):
+    means = [
+        [f"{n},p{n},{n % 4 + 1.5}" for n in range(8)],
+        [f"{n},p{n},{n % 4 + 1.5 + d}" for n in range(8) for d in (0.5, -0.5)],
+    ]
+    tables = [read_batch(table("video,prompt,mos", *rows), videos) for rows in means]
+    assert [found.notes for found in tables] == [
+        (),
+        ("16 ratings, averaged: rows of the same video and prompt rate one clip (8 clips).",),
+    ]
+    one, several = (
+        summarise_batch(scored(found, tmp_path / f"{index}.csv"), TRAINED_ON) for index, found in enumerate(tables)
+    )
+    assert one.evaluation == several.evaluation
+    assert (one.all.num_scored, several.all.num_scored) == (8, 16)
 
 
 # ---- as a person runs it ---------------------------------------------------------------------------------------------
@@ -732,9 +750,9 @@ def test_without_a_place_for_videos_they_are_beside_the_table_or_where_its_paths
 def test_a_batch_is_judged_by_clips_that_its_model_did_not_learn_from(batch, tmp_path):
     results = scored(batch, tmp_path / "out.csv")
     judged = [result.row for result in results if result.scores is not None]
-    digests = tuple(sorted(content_sha256(row.video)[:12] for row in judged[:3]))
+    digests = tuple(sorted(content_sha256(row.video)[:12] for row in judged[:2]))
     evaluation = summarise_batch(results, replace(TRAINED_ON, digests=digests)).evaluation
-    assert (evaluation.num_learned, evaluation.num_left_out, evaluation.n) == (3, 3, len(judged) - 3)
+    assert (evaluation.num_learned, evaluation.num_left_out, evaluation.n) == (2, 2, 5)  # of 7 clips: two rows are one
 
 
 def test_several_videos_with_one_prompt(clips, checkpoint_folder, tmp_path, capsys):

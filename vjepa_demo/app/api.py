@@ -199,7 +199,8 @@ class _Endpoints:
             prompt: The text all videos were made from; empty where the table has a column of prompts.
             model: demo, vitl, vitg, or mine: what this client trained with fine_tune (not over MCP or curl).
             label_range: The range of the table's labels, if it has some, such as 0 to 100; mapped to 1..5.
-            table: CSV or TSV with a column video_name, and Prompt if prompt is empty; none for videos alone.
+            table: CSV, TSV, XLSX, JSON, JSONL or Parquet with a column video_name, and Prompt if prompt is empty; none
+                for videos alone.
 
         Returns:
             a row at a time {"done", "total", "errors", "seconds_left"
@@ -248,12 +249,13 @@ class _Endpoints:
         opened, nothing is learned.
 
         Args:
-            labels: A CSV or TSV: video_name, Prompt, and some of Traditional_MOS .. Overall_MOS; at most 64 MiB.
+            labels: A CSV, TSV, XLSX, JSON, JSONL or Parquet: video_name, Prompt, and some of Traditional_MOS ..
+                Overall_MOS; at most 64 MiB. Rows of one video and prompt are its ratings, which are averaged.
             videos: The videos that the table names, as files or as one zip.
             label_range: The range the labels were given in, such as 0 to 100; mapped to 1..5.
 
         Returns:
-            {"summary", "num_rows", "num_used", "label_range", "num_labels": {dimension: count}, "notes"
+            {"summary", "num_rows", "num_used", "num_clips", "label_range", "num_labels": {dimension: count}, "notes"
             "problems": [{"line", "message"}]}
             or an error if the table or the zip cannot be used at all
         """
@@ -282,7 +284,8 @@ class _Endpoints:
         is kept (gradio_client), score then takes the model "mine".
 
         Args:
-            labels: A CSV or TSV: video_name, Prompt, and some of Traditional_MOS .. Overall_MOS; at most 64 MiB.
+            labels: A CSV, TSV, XLSX, JSON, JSONL or Parquet: video_name, Prompt, and some of Traditional_MOS ..
+                Overall_MOS; at most 64 MiB. Rows of one video and prompt are its ratings, which are averaged.
             videos: The videos that the table names, as files or as one zip.
             model: The model to start from.
             scope: What learns: head (seconds an epoch), or top (also the encoder's upper layers; often better).
@@ -340,7 +343,8 @@ class _Endpoints:
         Streams how far it is. Rows that cannot be used are left out (check_labels lists them).
 
         Args:
-            labels: A CSV or TSV: video_name, Prompt, and some of Traditional_MOS .. Overall_MOS; at most 64 MiB.
+            labels: A CSV, TSV, XLSX, JSON, JSONL or Parquet: video_name, Prompt, and some of Traditional_MOS ..
+                Overall_MOS; at most 64 MiB. Rows of one video and prompt are its ratings, which are averaged.
             videos: The videos that the table names, as files or as one zip.
             model: demo, vitl, vitg, or mine: what this client trained with fine_tune (not over MCP or curl).
             label_range: The range the labels were given in, such as 0 to 100; mapped to 1..5.

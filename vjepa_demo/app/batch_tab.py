@@ -24,7 +24,7 @@ from vjepa_demo.app.model_choice import add_model_choice, refusal
 from vjepa_demo.app.scoring import scroll_to
 from vjepa_demo.app.session import NOTHING, Added, Batch, BatchState, Session, Staged
 from vjepa_demo.app.turns import BATCHING, in_turn, others_run
-from vjepa_demo.config import TABLE_SUFFIXES, VIDEO_SUFFIXES
+from vjepa_demo.config import TABLE_SUFFIXES, TEXT_TABLE_SUFFIXES, VIDEO_SUFFIXES
 from vjepa_demo.media.archive import is_hidden
 from vjepa_demo.schema import BatchTable, DemoError, RecordError
 from vjepa_demo.wording import counted, left_out_notes, no_videos_but, verdict
@@ -48,7 +48,7 @@ class BatchTab:
             with gr.Column(scale=2, min_width=320):
                 self.videos = add_video_files("batch-videos")
                 self.folder = gr.UploadButton("Add a folder", file_count="directory", size="sm", elem_id="batch-folder")
-                self.table = add_table_file("Table of videos (CSV or TSV)", "batch-table")
+                self.table = add_table_file("Table of videos (CSV, Excel, JSON, Parquet)", "batch-table")
                 self.prompt = gr.Textbox(
                     label="or one prompt for all videos",
                     placeholder="The text the videos were made from",
@@ -119,7 +119,7 @@ class BatchTab:
         """The videos of a folder, and its table where it has just one and none was added."""
         files = [file for file in values[self.folder] or [] if not is_hidden(Path(file).name)]
         videos = [file for file in files if file.lower().endswith(VIDEO_SUFFIXES)]
-        found = [file for file in files if file.lower().endswith(TABLE_SUFFIXES)]
+        found = [file for file in files if file.lower().endswith(TEXT_TABLE_SUFFIXES)]  # a .json may belong to a video
         skipped = [Path(file).name for file in files if file not in (*videos, *found)]
         with shown_errors():
             if not videos:

@@ -233,7 +233,8 @@ def _read_batch(options: argparse.Namespace, folder: Path) -> BatchTable:
         )
     if options.videos is not None or options.prompt is None or label_range:
         raise RecordError(
-            "videos alone need --prompt TEXT, and neither --videos nor --label-range; a table ends in .csv or .tsv"
+            "videos alone need --prompt TEXT, and neither --videos nor --label-range; "
+            f"a table ends in {', '.join(TABLE_SUFFIXES)}"
         )
     return tasks.batch_of_files(inputs, options.prompt, extract_to=folder)
 

@@ -98,9 +98,10 @@ def _add_labels(command: argparse.ArgumentParser, *, optional: bool) -> None:
         "labels",
         metavar="LABELS",
         nargs="?" if optional else None,
-        help="CSV or TSV of labels; or, without --videos, OWNER/NAME of a data set on the Hub",
+        help="table of labels (CSV, TSV, XLSX, JSON, JSONL, Parquet); or, without --videos, OWNER/NAME of a data set "
+        "on the Hub",
     )
-    command.add_argument("--videos", metavar="DIR_OR_ZIP", help="where the videos of a CSV or TSV are")
+    command.add_argument("--videos", metavar="DIR_OR_ZIP", help="where the videos of the table are")
     _add_label_range(command)
 
 
@@ -116,8 +117,8 @@ def _add_batch(commands: Any) -> None:
         "inputs",
         nargs="+",
         metavar="TABLE_OR_VIDEO",
-        help="a CSV or TSV with a column of videos and a column of prompts, whose other columns are kept; or videos, "
-        "or folders of videos",
+        help="a table (CSV, TSV, XLSX, JSON, JSONL, Parquet) with a column of videos and a column of prompts, whose "
+        "other columns are kept; or videos, or folders of videos",
     )
     batch.add_argument(
         "--videos",

@@ -18,8 +18,8 @@ from vjepa_demo.data.cells import path_parts, same_tail
 from vjepa_demo.data.table import LabelTable, by_line
 from vjepa_demo.files import is_file, is_folder, new_folder, writing
 from vjepa_demo.media.archive import ArchiveError, extract_zip, is_hidden
-from vjepa_demo.schema import FolderError, RecordError, RecordProblem, RecordSet, VideoRecord
-from vjepa_demo.wording import listed, no_videos_but, shortened, some_of
+from vjepa_demo.schema import FolderError, RecordError, RecordProblem, RecordSet, VideoRecord, rated
+from vjepa_demo.wording import listed, no_videos_but, ratings_notes, shortened, some_of
 
 File = TypeVar("File")
 
@@ -100,24 +100,27 @@ def _list_sources(
 def match_files(table: LabelTable, files: Iterable[tuple[str, Path]], where: str) -> RecordSet:
     """The rows of `table` with the one file of `files` (path in the source, file) that each names; none is opened.
 
-    `where` is what messages call the source.
+    Rows of one file and prompt are ratings of one clip, and averaged. `where` is what messages call the source.
     """
     found = _find([row.name for row in table.rows], files, where)
-    records: list[VideoRecord] = []
+    rows: list[tuple[VideoRecord, str]] = []
     problems = list(table.problems)
-    seen: dict[tuple[Path, str], int] = {}
+    first: dict[tuple[Path, str], VideoRecord] = {}
     for row in table.rows:
         video = found[row.name]
         if isinstance(video, str):
             problems.append(RecordProblem(row.line, video))
             continue
         record = VideoRecord(row.name, video, row.prompt, row.labels, row.line, row.split)
-        first = seen.setdefault((video, record.prompt_key), row.line)  # rows may name one file in two ways
-        if first == row.line:
-            records.append(record)
+        other = first.setdefault((video, record.prompt_key), record)  # rows may name one file in two ways
+        if other.split == record.split:
+            rows.append((record, row.rater))
         else:
-            problems.append(RecordProblem(row.line, f"the same video and prompt as line {first}; keep one of them"))
-    return RecordSet(tuple(records), by_line(problems), table.label_range, table.num_rows, table.notes)
+            message = f"the same video and prompt as line {other.line}, but another split"
+            problems.append(RecordProblem(row.line, message))
+    records = rated(rows)
+    notes = (*table.notes, *ratings_notes(records))
+    return RecordSet(records, by_line(problems), table.label_range, table.num_rows, notes)
 
 
 def _find(names: Iterable[str], files: Iterable[tuple[str, Path]], where: str) -> dict[str, Path | str]:

@@ -16,12 +16,14 @@ from vjepa_demo.schema.errors import (
 from vjepa_demo.schema.labels import (
     DimensionSummary,
     LabelRange,
+    Ratings,
     RecordProblem,
     RecordSet,
     RecordSummary,
     Split,
     SplitName,
     VideoRecord,
+    rated,
     summarise,
 )
 from vjepa_demo.schema.reports import (

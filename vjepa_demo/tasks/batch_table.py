@@ -13,8 +13,8 @@ from vjepa_demo.data.cells import plain
 from vjepa_demo.data.match import FoundVideos, find_videos, list_videos, unpack_videos
 from vjepa_demo.data.table import read_table, row_labels, row_problems
 from vjepa_demo.files import exists, is_file, is_folder
-from vjepa_demo.schema import BatchRow, BatchTable, RecordError, check_prompt, well_formed
-from vjepa_demo.wording import counted, left_out_notes, no_videos_but
+from vjepa_demo.schema import BatchRow, BatchTable, RecordError, VideoRecord, check_prompt, rated, well_formed
+from vjepa_demo.wording import counted, left_out_notes, no_videos_but, ratings_notes
 
 GENERATOR_NAMES = ("generator", "generatorname", "model", "modelname", "method")  # of a column, see `cells.plain`
 PROMPT_COLUMN = "Prompt"  # what a prompt for all rows is called in the output
@@ -28,7 +28,7 @@ def read_batch(
     label_range: tuple[float, float] | None = None,
     extract_to: str | Path | None = None,
 ) -> BatchTable:
-    """Every row of the CSV or TSV `table` with its file in `videos`; no video is opened.
+    """Every row of `table` (see `read_table`) with its file in `videos`; no video is opened.
 
     `videos`, `extract_to` are as for `match.match_videos`, `label_range` as for `table.read_labels`. Without
     `videos` they are in the table's folder, and absolute paths in it lead anywhere: not for a stranger's table.
@@ -54,6 +54,7 @@ def read_batch(
         if others := [name for name in named.values() if name not in found]:
             found |= find_videos(others, folder)
     generator = next((column for name in GENERATOR_NAMES for column in columns if plain(column) == name), None)
+    rater = read.fields.get("rater")
     rows = []
     for line, cells in read.rows:
         by_column = {column: _cell(cells, index) for index, column in enumerate(columns)}
@@ -70,12 +71,17 @@ def read_batch(
                 problem=None if isinstance(video, Path) else str(video),
             )
         )
+    labelled = (
+        (VideoRecord(row.name, row.video, row.prompt, row.labels, row.line), cells[rater] if rater is not None else "")
+        for row, (_, cells) in zip(rows, read.rows, strict=True)
+        if row.video is not None and row.labels
+    )
     return BatchTable(
         name=well_formed(read.path.name),
         columns=(*columns, PROMPT_COLUMN) if prompt else columns,
         rows=tuple(rows),
         generator_column=generator,
-        notes=(*read.notes, *notes, *label_notes),
+        notes=(*read.notes, *notes, *label_notes, *ratings_notes(rated(labelled))),
     )
 
 

@@ -14,7 +14,7 @@ from typing import IO, cast, get_args
 
 from vjepa_demo.config import DIMENSIONS, SCORE_MAX, SCORE_MIN
 from vjepa_demo.data.cells import as_cell, as_written
-from vjepa_demo.data.table import added_columns
+from vjepa_demo.data.columns import added_columns
 from vjepa_demo.files import exists, only_process, replacing
 from vjepa_demo.schema import BatchRow, BatchTable, Doubt, RecordError, RowResult, doubts_text, well_formed
 from vjepa_demo.tasks.batch_table import check_out
@@ -24,7 +24,7 @@ POLL_SECONDS = 0.2  # between looks at what other processes have written
 
 
 def output_columns(table: BatchTable) -> tuple[str, ...]:
-    """The columns of the CSV that `run_batch` writes: the table's, then what `table.added_columns` names."""
+    """The columns of the CSV that `run_batch` writes: the table's, then what `columns.added_columns` names."""
     return (*table.columns, *added_columns(table.columns))
 
 
