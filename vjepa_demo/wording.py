@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from vjepa_demo.config import SHOWN_UNREAD, acr_word
+from vjepa_demo.config import CACHE_VARIABLE, SHOWN_UNREAD, acr_word, no_folder
 from vjepa_demo.schema import (
     CLEAR_STANDARD_ERRORS,
     Comparison,
@@ -376,12 +377,16 @@ def first_head_line(state: FirstHead) -> str:
     }[state.phase]
 
 
-def about_cache(folder: Path, num_files: int, num_bytes: int, budget_bytes: int) -> str:
+def about_cache(folder: Path | None, num_files: int, num_bytes: int, budget_bytes: int) -> str:
     """Where the feature cache is, how large, what it holds, and when that goes. `budget_bytes` is 0 where it is off."""
+    if folder is None:
+        return f"Features of videos are not kept on disk: {no_folder(CACHE_VARIABLE)}."
     if not budget_bytes:
         return "The feature cache is turned off: features of videos are not kept on disk."
-    home = str(Path.home())
-    where = str(folder).replace(home, "~", 1) if folder.is_relative_to(home) else str(folder)
+    where = str(folder)
+    with suppress(RuntimeError):  # no home
+        home = str(Path.home())
+        where = where.replace(home, "~", 1) if folder.is_relative_to(home) else where
     return (
         f"The feature cache holds the features of videos (numbers and frame times; no pictures, no prompts). It is in "
         f"`{where}`: {counted(num_files, 'file')}, {bytes_text(num_bytes)} of at most {bytes_text(budget_bytes)}. When "

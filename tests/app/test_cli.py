@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -289,6 +290,64 @@ def test_where_no_cache_is_none_is_made(more, tmp_path, monkeypatch, capsys):
     none = {"folder": str(folder), "num_files": 0, "num_bytes": 0, "budget_bytes": 10**9}
     assert json.loads(capsys.readouterr().out) == none
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["film.mp4", "holiday"]
+
+
+NOBODY = """
+import pwd
+from vjepa_demo.app.cli import main
+
+def unknown(*_):
+    raise KeyError
+
+pwd.getpwuid = pwd.getpwnam = unknown
+raise SystemExit(main())
+"""
+
+
+def run_homeless(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    """The command as a user id without $HOME and without an entry in the list of users, as in a container."""
+    kept = {name: value for name, value in os.environ.items() if name != "HOME" and not name.startswith("VJEPA_DEMO")}
+    command = [sys.executable, "-c", NOBODY, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=kept | variables)
+
+
+def test_without_a_home_the_help_is_shown_and_a_video_is_scored_with_one_warning(checkpoint_folder, world, tmp_path):
+    assert "COMMAND" in run_homeless("--help").stdout
+    shown = " ".join(run_homeless("score", "--help").stdout.split())
+    assert "folder of the feature cache (default: none, as this user has no home folder)" in shown
+    videos = (world, shutil.copy(ROOT / "assets" / "examples" / "clean.mp4", tmp_path))
+    done = run_homeless("score", *videos, "--prompt", "x", "--model", checkpoint_folder)
+    assert (done.returncode, done.stdout.count("Overall")) == (0, 2)
+    assert done.stderr == (
+        "loading the model ...\n"
+        "WARNING: features are not kept on disk: this user has no home folder; set VJEPA_DEMO_CACHE to a folder\n"
+    )
+
+
+def test_without_a_home_what_needs_a_folder_names_the_variable(run, monkeypatch, tmp_path):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    for name in ("VJEPA_DEMO_CACHE", "VJEPA_DEMO_CHECKPOINTS", "VJEPA_DEMO_DATASETS"):
+        monkeypatch.delenv(name, raising=False)
+    said = {
+        ("cache",): "Features of videos are not kept on disk: this user has no home folder; set VJEPA_DEMO_CACHE",
+        ("score", "a.mp4", "--prompt", "x", "--model", "vitl"): "no home folder: set VJEPA_DEMO_CHECKPOINTS, and train",
+        ("train", "--bootstrap", "--model", "vitl"): "no home folder; set VJEPA_DEMO_CHECKPOINTS to a folder, or give",
+        ("train", "me/clips", "--check"): "error: data sets from the Hub have no place to go: this user has no home",
+    }
+    for arguments, sentence in said.items():
+        done = run(*arguments)
+        assert sentence in done.stdout + done.stderr
+    assert json.loads(run("cache", "--json").stdout) == {
+        "folder": None,
+        "num_files": 0,
+        "num_bytes": 0,
+        "budget_bytes": 0,
+    }
+    monkeypatch.setenv("VJEPA_DEMO_CHECKPOINTS", str(tmp_path))
+    assert "Train its first head" in run("score", "a.mp4", "--prompt", "x", "--model", "vitl").stderr
 
 
 def test_a_reader_that_has_enough_ends_the_command_quietly(tmp_path: Path) -> None:

@@ -21,10 +21,12 @@ from vjepa_demo.app.cli_options import TRAIN_HELP, parser
 from vjepa_demo.config import (
     CACHE_GB_VARIABLE,
     CACHE_VARIABLE,
+    DATASETS_VARIABLE,
     TABLE_SUFFIXES,
     TrainConfig,
     dataset_folder,
     named_views,
+    no_folder,
     wait_passively,
 )
 from vjepa_demo.schema import (
@@ -126,11 +128,14 @@ def _checked_labels(options: argparse.Namespace, tell: Tell) -> Iterator[RecordS
         raise RecordError(
             f"{options.labels} needs --videos DIR_OR_ZIP; only OWNER/NAME, a data set on the Hub, brings its own videos"
         )
+    fetched = dataset_folder()
+    if options.videos is None and fetched is None:
+        raise RecordError(f"data sets from the Hub have no place to go: {no_folder(DATASETS_VARIABLE)}")
     with tempfile.TemporaryDirectory() as folder:
         for report in tasks.check_labels(
             options.labels,
             options.videos,
-            extract_to=dataset_folder() if options.videos is None else folder,
+            extract_to=fetched if options.videos is None and fetched else folder,
             label_range=options.label_range,
             token=None,
         ):
@@ -330,7 +335,7 @@ def _cache(options: argparse.Namespace) -> int:
     held = tasks.cache_size(clear=options.clear)
     cache = replace(held, num_files=0, num_bytes=0) if options.clear else held
     if options.json:
-        print(json.dumps(asdict(cache) | {"folder": str(cache.folder)}, indent=2))
+        print(json.dumps(asdict(cache) | {"folder": cache.folder and str(cache.folder)}, indent=2))
         return 0
     if options.clear:
         print(f"deleted {wording.counted(held.num_files, 'file')}, {wording.bytes_text(held.num_bytes)}")

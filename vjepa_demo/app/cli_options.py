@@ -86,7 +86,8 @@ def _add_model(command: argparse.ArgumentParser) -> None:
 
 
 def _add_cache_flags(command: argparse.ArgumentParser) -> None:
-    folder = str(feature_cache_folder()).replace("%", "%%")  # argparse formats a help text with %
+    folder = feature_cache_folder() or "none, as this user has no home folder"
+    folder = str(folder).replace("%", "%%")  # argparse formats a help text with %
     command.add_argument("--cache", metavar="DIR", help=f"folder of the feature cache (default: {folder})")
     command.add_argument(
         "--cache-gb", metavar="N", help="size limit of the feature cache, 0 for no cache (default: 20, or a fifth)"

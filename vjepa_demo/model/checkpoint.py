@@ -213,7 +213,7 @@ def find_checkpoint(name: str, *, token: Token = False) -> Checkpoint:
     presets = model_presets()
     if name in presets:
         preset = presets[name]
-        if preset.refusal is not None:
+        if preset.refusal is not None or preset.checkpoint is None:
             raise ModelError(preset.refusal)
         return read_checkpoint(preset.checkpoint)
     if is_folder(name):

@@ -26,12 +26,14 @@ from torch import Tensor
 
 from vjepa_demo.config import (
     CACHE_GB_VARIABLE,
+    CACHE_VARIABLE,
     FEATURE_CACHE_BYTES,
     ClipConfig,
     feature_cache_bytes,
     feature_cache_folder,
+    no_folder,
 )
-from vjepa_demo.files import PARTIAL, file_lock, replacing
+from vjepa_demo.files import PARTIAL, file_lock, is_file, is_folder, replacing
 from vjepa_demo.schema import DemoError
 
 if TYPE_CHECKING:
@@ -280,7 +282,7 @@ class _Disk:
                     partial.unlink()
 
     def has(self, key: FeatureKey) -> bool:
-        return (self._folder / key.file_name).is_file()
+        return is_file(self._folder / key.file_name)
 
     def load(self, key: FeatureKey) -> VideoFeatures | None:
         """What was saved under `key`; None if there is no file, or it is damaged, cut off, or of another key."""
@@ -326,7 +328,7 @@ class _Disk:
         Raises:
             DemoError: if a file cannot be deleted.
         """
-        if not self._folder.is_dir():
+        if not is_folder(self._folder):
             return
         try:
             with self._lock():
@@ -339,7 +341,7 @@ class _Disk:
     def files(self) -> list[tuple[int, int, Path]]:
         """When it was last used (ns), the size and the path of each file, what was used longest ago first."""
         found = []
-        for path in self._folder.glob(f"[!.]*{SUFFIX}"):
+        for path in self._folder.glob(f"[!.]*{SUFFIX}") if is_folder(self._folder) else ():
             with suppress(FileNotFoundError):  # another process deleted it meanwhile
                 status = path.stat()
                 found.append((status.st_mtime_ns, status.st_size, path))
@@ -390,12 +392,13 @@ def _checksum(tensors: dict[str, Tensor]) -> str:
     return f"{checksum:08x}"
 
 
-_caches: dict[tuple[Path, str | None], FeatureCache] = {}
+_caches: dict[tuple[Path | None, str | None], FeatureCache] = {}
 _caches_lock = threading.Lock()
 
 
 def feature_cache() -> FeatureCache:
-    """The cache that everything in this process shares; in memory alone where the setting turned the disk off.
+    """The cache that everything in this process shares; in memory alone where the setting turned the disk off, or where
+    there is no folder for it, which one warning says.
 
     Raises:
         DemoError: if the setting is not a number of gigabytes.
@@ -407,5 +410,7 @@ def feature_cache() -> FeatureCache:
                 disk_bytes = feature_cache_bytes()
             except ValueError as error:
                 raise DemoError(str(error)) from error
+            if folder is None and setting != "0":
+                logger.warning("features are not kept on disk: %s", no_folder(CACHE_VARIABLE))
             _caches[folder, setting] = FeatureCache(folder if disk_bytes else None, disk_bytes=disk_bytes)
         return _caches[folder, setting]
