@@ -57,7 +57,7 @@ MAX_COMPARISON_BYTES = 2**20  # of a saved comparison
 
 # Labelled tables. Below this many validation clips a rank correlation says nothing.
 MAX_TABLE_BYTES = 64 * 2**20
-MAX_TABLE_CELLS = 2**24  # a packed or nested file may hold far more than its bytes
+MAX_TABLE_CELLS = 2**22  # a packed or nested file may hold far more than its bytes
 TEXT_TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
 TABLE_SUFFIXES = (*TEXT_TABLE_SUFFIXES, ".xlsx", ".parquet", ".jsonl", ".ndjson", ".json")
 MAX_CELL_CHARACTERS = 2**17 - 1  # one less than Python's csv reads: a formula gets an apostrophe in the output

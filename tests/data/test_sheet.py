@@ -266,7 +266,7 @@ def test_what_is_damaged_or_no_table_is_refused(tmp_path, workbook, parquet):
 
 # ---- limits: what comes out of a file counts -------------------------------------------------------------------------
 
-LARGE = "holds more than .* cells or .* characters; split it"
+LARGE = "holds more than .* split it"
 
 
 @pytest.fixture

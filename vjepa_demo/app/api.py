@@ -189,18 +189,17 @@ class _Endpoints:
     def batch(
         self, videos: Given, prompt: str, model: str, label_range: str, request: gr.Request, table: Given = None
     ) -> Iterator[Json | str]:
-        """Score many videos: those that a table names, or all with one prompt. Streams each row as it is scored; a row
-        that cannot be scored has an error and the others go on. Ends with means, a ranking of generators where a
-        column "generator" or "model" names them, agreement with labels where there are some, and a CSV of all.
-        Cancelling the call ends the run.
+        """Score many videos: those that a table names (CSV, TSV, XLSX, JSON, JSONL or Parquet), or all with one prompt.
+        Streams each row as it is scored; a row that cannot be scored has an error and the others go on. Ends with
+        means, a ranking of generators where a column "generator" or "model" names them, agreement with labels where
+        there are some, and a CSV of all. Cancelling the call ends the run.
 
         Args:
             videos: The videos, as files or as one zip.
             prompt: The text all videos were made from; empty where the table has a column of prompts.
             model: demo, vitl, vitg, or mine: what this client trained with fine_tune (not over MCP or curl).
             label_range: The range of the table's labels, if it has some, such as 0 to 100; mapped to 1..5.
-            table: CSV, TSV, XLSX, JSON, JSONL or Parquet with a column video_name, and Prompt if prompt is empty; none
-                for videos alone.
+            table: A table with a column video_name, and Prompt if prompt is empty; none for videos alone.
 
         Returns:
             a row at a time {"done", "total", "errors", "seconds_left"
@@ -245,12 +244,12 @@ class _Endpoints:
             yield call.answer(with_caution(last, scorer.trained_on))
 
     def check_labels(self, labels: Given, videos: Given, label_range: str, request: gr.Request) -> Json | str:
-        """Say which rows of a table of labels fine_tune or evaluate would use, and which not and why; each video is
-        opened, nothing is learned.
+        """Say which rows of a table of labels (CSV, TSV, XLSX, JSON, JSONL or Parquet) fine_tune or evaluate would use,
+        and which not and why; each video is opened, nothing is learned. Rows of one video and prompt are ratings of one
+        clip, and averaged.
 
         Args:
-            labels: A CSV, TSV, XLSX, JSON, JSONL or Parquet: video_name, Prompt, and some of Traditional_MOS ..
-                Overall_MOS; at most 64 MiB. Rows of one video and prompt are its ratings, which are averaged.
+            labels: A table: video_name, Prompt, and some of Traditional_MOS .. Overall_MOS; at most 64 MiB.
             videos: The videos that the table names, as files or as one zip.
             label_range: The range the labels were given in, such as 0 to 100; mapped to 1..5.
 
@@ -284,8 +283,7 @@ class _Endpoints:
         is kept (gradio_client), score then takes the model "mine".
 
         Args:
-            labels: A CSV, TSV, XLSX, JSON, JSONL or Parquet: video_name, Prompt, and some of Traditional_MOS ..
-                Overall_MOS; at most 64 MiB. Rows of one video and prompt are its ratings, which are averaged.
+            labels: A table: video_name, Prompt, and some of Traditional_MOS .. Overall_MOS; at most 64 MiB.
             videos: The videos that the table names, as files or as one zip.
             model: The model to start from.
             scope: What learns: head (seconds an epoch), or top (also the encoder's upper layers; often better).
@@ -343,8 +341,7 @@ class _Endpoints:
         Streams how far it is. Rows that cannot be used are left out (check_labels lists them).
 
         Args:
-            labels: A CSV, TSV, XLSX, JSON, JSONL or Parquet: video_name, Prompt, and some of Traditional_MOS ..
-                Overall_MOS; at most 64 MiB. Rows of one video and prompt are its ratings, which are averaged.
+            labels: A table: video_name, Prompt, and some of Traditional_MOS .. Overall_MOS; at most 64 MiB.
             videos: The videos that the table names, as files or as one zip.
             model: demo, vitl, vitg, or mine: what this client trained with fine_tune (not over MCP or curl).
             label_range: The range the labels were given in, such as 0 to 100; mapped to 1..5.

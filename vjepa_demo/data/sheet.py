@@ -198,6 +198,8 @@ def _find_separator(text: str) -> str:
 
 def _json(path: Path, text: str) -> Sheet:
     """The objects of a JSON list, or one a line; or the columns of one object, as pandas writes them."""
+    if sum(map(text.count, "{[,")) > 2 * MAX_TABLE_CELLS:  # a parsed value takes far more memory than its text
+        raise RecordError(f"{path.name} holds more than {MAX_TABLE_CELLS:,} values; split it")
     try:
         whole = json.loads(text)
     except RecursionError as error:
@@ -317,6 +319,8 @@ def _parquet(path: Path, data: bytes) -> Sheet:
         is_left_out = (pyarrow.types.is_nested, pyarrow.types.is_binary, pyarrow.types.is_large_binary)
         left_out = [name for name, kind in types.items() if any(holds(kind) for holds in is_left_out)]
         kept = [name for name in types if name not in left_out]
+        if file.metadata.num_rows * len(kept) > MAX_TABLE_CELLS:
+            raise RecordError(f"{path.name} holds more than {MAX_TABLE_CELLS:,} cells; split it")
         groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
         unpacked = max((group.total_byte_size for group in groups), default=0)
         # A value that is stored once may stand in each row: no row is larger than all that its group stores.
