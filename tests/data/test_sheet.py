@@ -38,8 +38,12 @@ def test_excels_line_of_the_separator_is_no_row(table, first):
 
 
 @pytest.mark.parametrize("separator", [*",;|\t"])
-def test_blanks_before_a_quote_belong_to_no_cell(table, separator):
+def test_blanks_around_quotes_belong_to_no_cell(table, separator):
     line = separator.join(["a.mp4", ' "a cat; asleep, | \tor not"', "  3"])
+    assert read(table(separator.join(HEADER), line, "", f"{line} ")) == 2 * [
+        ("a.mp4", "a cat; asleep, | \tor not", "3")
+    ]
+    line = separator.join(['"a.mp4" ', ' "a cat; asleep, | \tor not"  ', "  3"])
     assert read(table(separator.join(HEADER), line)) == [("a.mp4", "a cat; asleep, | \tor not", "3")]
 
 
@@ -87,6 +91,7 @@ def by_index(objects: list[dict]) -> dict:
         ("a.json", json.dumps({"info": "x", "data": OBJECTS}, indent=2)),
         ("a.json", json.dumps({name: [each[name] for each in OBJECTS] for name in HEADER})),
         ("a.json", json.dumps(by_index(OBJECTS))),  # DataFrame.to_json()
+        ("a.json", json.dumps({row[0]: dict(zip(HEADER[1:], row[1:], strict=True)) for row in ROWS})),
         ("a.JSONL", "\n".join(map(json.dumps, OBJECTS))),
         ("a.jsonl", json.dumps(OBJECTS)),
         ("a.json", "\ufeff" + "\r\n\r\n".join(map(json.dumps, OBJECTS)) + "\n"),

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from vjepa_demo.config import MAX_CELL_CHARACTERS, MAX_TABLE_BYTES, MAX_TABLE_CELLS
-from vjepa_demo.data.cells import as_written
-from vjepa_demo.data.columns import Row, num_known
+from vjepa_demo.data.cells import as_written, plain
+from vjepa_demo.data.columns import COLUMN_NAMES, Row, num_known
 from vjepa_demo.schema import RecordError, well_formed
 from vjepa_demo.wording import shortened
 
@@ -130,19 +130,21 @@ def _decoded(path: Path, data: bytes) -> str:
 def _text_rows(path: Path, text: str) -> tuple[Row, ...]:
     """The rows of a CSV, or of a table with another separator.
 
-    Blanks before a quote belong to neither cell. What cannot be read so is read as the writer may have meant it: with
+    Blanks around a quoted cell belong to no cell. What cannot be read so is read as the writer may have meant it: with
     quotes in the middle of a cell, with backslashes before them (R), or, between bars and tabs, without quoting.
     """
     first, hint = 1, SEPARATOR_LINE.match(text)
     if hint:
         first, text = 2, text[hint.end() :]
     separator = hint[1] if hint else _find_separator(text)
-    dialects: list[dict[str, Any]] = [{"skipinitialspace": separator != " "}, {}]
+    trimmed = re.sub(rf'(?<!")((?:"")*") +(?=[{re.escape(separator)}\r\n]|$)', r"\1", text)
+    skipping = {"skipinitialspace": separator != " "}
+    attempts: list[tuple[str, dict[str, Any]]] = [(text, skipping), (trimmed, skipping), (text, {})]
     if '\\"' in text:
-        dialects.append({"doublequote": False, "escapechar": "\\"})
+        attempts.append((text, {"doublequote": False, "escapechar": "\\"}))
     failures: list[tuple[int, csv.Error]] = []
-    for dialect in dialects:
-        reader = _Lines(text, first, delimiter=separator, strict=True, **dialect)
+    for given, dialect in attempts:
+        reader = _Lines(given, first, delimiter=separator, strict=True, **dialect)
         try:
             return _Collector(path).rows(reader)
         except csv.Error as error:
@@ -232,15 +234,19 @@ def _json_lines(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _objects(path: Path, whole: Any) -> Sequence[dict[str, Any]]:
     """The rows that a JSON file holds: its list of objects, also where that is the only list of an object; its columns
-    (lists, or values by the row's name); or itself, as the only row."""
+    (lists, or values by the row's name), or objects by the video's name; or itself, as the only row."""
     if isinstance(whole, dict):
         columns = list(whole.values())
         lists = [each for each in columns if isinstance(each, list) and each and isinstance(each[0], dict)]
+        objects = [each for each in columns if isinstance(each, dict)]
         if len(lists) == 1:
             whole = lists[0]
+        elif objects and len(objects) == len(columns) and num_known(objects[0]) > num_known(whole):
+            names_video = any(plain(key) in COLUMN_NAMES["video"] for key in objects[0])
+            whole = [{"" if names_video else "video_name": key, **each} for key, each in whole.items()]
         elif columns and all(isinstance(each, list) and len(each) == len(columns[0]) for each in columns):
             whole = [dict(zip(whole, row, strict=True)) for row in zip(*columns, strict=True)]
-        elif columns and all(isinstance(each, dict) for each in columns):
+        elif objects and len(objects) == len(columns):
             names = dict.fromkeys(name for each in columns for name in each)
             if len(names) * len(columns) <= MAX_TABLE_CELLS:
                 whole = [{key: column.get(name) for key, column in whole.items()} for name in names]

@@ -11,8 +11,8 @@ from typing import Literal
 import pandas as pd
 
 from vjepa_demo.config import DIMENSIONS, MAX_PROMPT_CHARACTERS, SCORE_MAX, SCORE_MIN
-from vjepa_demo.data.cells import NUMBER, path_parts
-from vjepa_demo.data.columns import find_columns, named_columns
+from vjepa_demo.data.cells import NUMBER, path_parts, plain
+from vjepa_demo.data.columns import NO_DIMENSION, find_columns, named_columns
 from vjepa_demo.data.sheet import read_sheet
 from vjepa_demo.schema import LabelRange, RecordError, RecordProblem, SplitName
 from vjepa_demo.wording import counted, shortened
@@ -108,7 +108,8 @@ def read_labels(path: str | Path, *, label_range: tuple[float, float] | None = N
         problems += [RecordProblem(int(line), message) for message in messages]
     unusable = {problem.line for problem in problems}
     rows = zip(frame.index, frame["video"], frame["prompt"], _scores(numbers, chosen), splits, raters, strict=True)
-    ignored = [name or "(no name)" for index, name in enumerate(table.header) if index not in table.fields.values()]
+    others = [name for index, name in enumerate(table.header) if index not in table.fields.values()]
+    ignored = [name or "(no name)" for name in others if plain(name) not in NO_DIMENSION]  # those have their note
     return LabelTable(
         rows=tuple(
             LabelRow(int(line), name, prompt, scores, SPLIT_NAMES.get(split.casefold()), rater)
