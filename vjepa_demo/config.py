@@ -373,9 +373,10 @@ def feature_cache_bytes() -> int:
         return 0
     existing = next(each for each in (folder, *folder.parents) if os.path.exists(each))  # noqa: PTH110 - never raises
     held = 0
-    for path in folder.glob("*"):
-        with suppress(FileNotFoundError):  # another process deleted it meanwhile
-            held += path.stat().st_size
+    with suppress(OSError):  # a folder that cannot be
+        for path in folder.glob("*"):
+            with suppress(FileNotFoundError):  # another process deleted it meanwhile
+                held += path.stat().st_size
     return min(MAX_CACHE_BYTES, int(CACHE_SHARE * (shutil.disk_usage(existing).free + held)))
 
 

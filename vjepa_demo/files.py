@@ -52,7 +52,7 @@ def new_folder(folder: str | Path) -> Iterator[Path]:
         FolderError: if `folder` holds anything already.
     """
     folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()):
+    if exists(folder) and any(folder.iterdir()):
         raise FolderError(f"{folder} is not empty; give an empty or a new folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}-", dir=folder.parent))

@@ -159,7 +159,9 @@ class _Endpoints:
             scorer = self._scorer(model, call)
             path = call.file(self.video, video)
             result = scorer.score(path, prompt, with_frames=False)
-            return call.answer(with_caution(replace(result, video=Path(path).name).to_dict(), result.trained_on))
+            return call.answer(
+                with_caution(replace(result, video=Path(result.video).name).to_dict(), result.trained_on)
+            )
 
     def compare(self, videos: Given, prompts: Given, model: str, request: gr.Request) -> Json | str:
         """Score two to four videos with one model; the others are compared with the first. The page's Compare tab also

@@ -38,7 +38,7 @@ from vjepa_demo.config import (
     model_presets,
 )
 from vjepa_demo.data.hub import HubRepo, Token, download_snapshot, parse_repo, upload_files
-from vjepa_demo.files import exists, is_folder, new_folder, replacing, write_whole
+from vjepa_demo.files import exists, is_file, is_folder, new_folder, replacing, write_whole
 from vjepa_demo.media.archive import ArchiveError, extract_zip, is_hidden
 from vjepa_demo.model.card import model_card
 from vjepa_demo.model.vjepa import VJEPAModel
@@ -369,7 +369,7 @@ def _check_whole(checkpoint: Checkpoint) -> None:
     _read_weights(checkpoint)
     for source in checkpoint.encoders:
         folder = checkpoint.folder / source
-        if source.startswith("./") and not ((folder / "config.json").is_file() and any(folder.glob("*.safetensors"))):
+        if source.startswith("./") and not (is_file(folder / "config.json") and any(folder.glob("*.safetensors"))):
             raise CheckpointError(f"{checkpoint.folder} is not whole: {source[2:]} has no config.json or no weights")
 
 

@@ -20,6 +20,7 @@ from typing import Any, cast
 from weakref import WeakValueDictionary
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer, BertModel, VJEPA2ForVideoClassification, VJEPA2Model
 from transformers.utils import cached_file
@@ -226,7 +227,7 @@ def _load_weights(cls: type[Any], source: str, revision: str | None, **settings:
             )
     except torch.OutOfMemoryError:
         raise  # a RuntimeError too, but nothing is wrong with the weights
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, SafetensorError, ValueError) as error:
         raise ModelError(f"cannot load the weights of {source!r}: {_first_line(error)}") from error
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
