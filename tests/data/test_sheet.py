@@ -91,6 +91,7 @@ def by_index(objects: list[dict]) -> dict:
         ("a.json", json.dumps({"info": "x", "data": OBJECTS}, indent=2)),
         ("a.json", json.dumps({name: [each[name] for each in OBJECTS] for name in HEADER})),
         ("a.json", json.dumps(by_index(OBJECTS))),  # DataFrame.to_json()
+        ("a.json", json.dumps({"columns": HEADER, "index": [0, 1, 2], "data": ROWS})),
         ("a.json", json.dumps({row[0]: dict(zip(HEADER[1:], row[1:], strict=True)) for row in ROWS})),
         ("a.JSONL", "\n".join(map(json.dumps, OBJECTS))),
         ("a.jsonl", json.dumps(OBJECTS)),
@@ -130,6 +131,7 @@ def test_json_values_are_text_that_can_be_written(table):
         ("a.jsonl", '{"a": 1}\n[2]', "line 2 is no JSON object"),
         ("a.json", '["a", "b"]', "JSON of another form; a list of objects, one a row, was expected"),
         ("a.json", '{"a": [1], "b": 2}', "JSON of another form"),
+        ("a.json", '{"columns": ["a"], "data": [[1, 2]]}', "JSON of another form"),
         ("a.json", "[" * 100_000, "nested too deeply"),
         ("a.json", "[]", "holds no rows"),
         ("a.json", "{}", "holds no rows|another form"),

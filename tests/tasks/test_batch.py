@@ -123,6 +123,21 @@ def test_the_generator_has_many_names(table, videos, name):
     assert read_batch(table(f"video,prompt,{name}", "0,x,sora"), videos).rows[0].generator == "sora"
 
 
+def test_a_table_of_another_format_or_without_a_header_is_scored_the_same(table, videos, tmp_path):
+    rows = [{"video_name": f"{number}.mp4", "Prompt": f"a prompt, {number}"} for number in range(3)]
+    tables = [
+        table("video_name,Prompt", *(f'{row["video_name"]},"{row["Prompt"]}"' for row in rows), name="a.csv"),
+        table(*map(json.dumps, rows), name="b.jsonl"),
+        table(*("|".join(row.values()) for row in rows), name="c.txt"),
+    ]
+    outs = [tmp_path / f"{path.stem}-scores.csv" for path in tables]
+    for path, out in zip(tables, outs, strict=True):
+        scored(read_batch(path, videos), out)
+    first, *others = (out.read_bytes() for out in outs)
+    assert b"video_name,Prompt,Traditional" in first
+    assert others == [first, first]
+
+
 def test_labels_may_be_missing_and_a_bad_one_is_left_out_with_a_note(table, videos):
     assert read_batch(table("video,prompt", "0,x"), videos).rows[0].labels == {}
     lines = [*(f"{n % 8},p,3,{n % 5 + 1}" for n in range(20)), "8,p,good,4", "9,p,99,5"]

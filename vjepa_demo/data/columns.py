@@ -138,8 +138,8 @@ def named_columns(
         RecordError: if there is no header, and a required column cannot be told.
     """
     header = rows[0][1]
-    if not num_known(header) or any(map(_is_video, header)):
-        if any(_is_video(cell) or NUMBER.fullmatch(cell) for cell in header):
+    if not num_known(header) or any(map(is_video, header)):
+        if any(is_video(cell) or NUMBER.fullmatch(cell) for cell in header):
             return _told_by_content(name, rows, required)
     elif index := _index_name(header, rows[1:]):
         return (*index, *header), rows[1:], []
@@ -158,8 +158,8 @@ def _index_name(header: Sequence[str], rows: Sequence[Row]) -> tuple[str, ...]:
     names = [plain(column) for column in header]
     columns = [names.index(each) for each in COLUMN_NAMES["video"] if each in names]
     if not columns:  # names of rows that are those of the videos
-        return (WRITTEN_NAMES["video"],) if _share(_is_video, [cells[0] for cells in longer]) >= NEARLY_ALL else ()
-    here, after = (_share(_is_video, [cells[columns[0] + shift] for cells in longer]) >= NEARLY_ALL for shift in (0, 1))
+        return (WRITTEN_NAMES["video"],) if _share(is_video, [cells[0] for cells in longer]) >= NEARLY_ALL else ()
+    here, after = (_share(is_video, [cells[columns[0] + shift] for cells in longer]) >= NEARLY_ALL for shift in (0, 1))
     if here != after:
         return ("",) if after else ()
     first = [cells[0] for cells in longer]
@@ -178,7 +178,7 @@ class _Content:
     def of(cls, rows: Sequence[Row]) -> _Content:
         width, _ = Counter(len(cells) for _, cells in rows).most_common(1)[0]
         columns = list(zip(*(cells for _, cells in rows if len(cells) == width), strict=True))
-        videos = [index for index, cells in enumerate(columns) if _share(_is_video, cells) >= NEARLY_ALL]
+        videos = [index for index, cells in enumerate(columns) if _share(is_video, cells) >= NEARLY_ALL]
         numbers = [index for index, cells in enumerate(columns) if _share(_is_number, cells) >= NEARLY_ALL]
         texts = [index for index in range(width) if index not in (*videos, *numbers)]
         sentences = [index for index in texts if _share(_is_sentence, columns[index]) > 0.5]
@@ -219,7 +219,8 @@ def _share(holds: Callable[[str], bool], cells: Sequence[str]) -> float:
     return sum(map(holds, cells)) / len(cells)
 
 
-def _is_video(cell: str) -> bool:
+def is_video(cell: str) -> bool:
+    """Whether `cell` is the name of a video file, ending included."""
     return cell.casefold().endswith(VIDEO_SUFFIXES)
 
 

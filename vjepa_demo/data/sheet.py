@@ -18,7 +18,7 @@ from typing import Any
 
 from vjepa_demo.config import MAX_CELL_CHARACTERS, MAX_TABLE_BYTES, MAX_TABLE_CELLS
 from vjepa_demo.data.cells import as_written, plain
-from vjepa_demo.data.columns import COLUMN_NAMES, Row, num_known
+from vjepa_demo.data.columns import COLUMN_NAMES, Row, is_video, num_known
 from vjepa_demo.schema import RecordError, well_formed
 from vjepa_demo.wording import shortened
 
@@ -176,7 +176,7 @@ def _find_separator(text: str) -> str:
     """The separator that finds the most known columns in the header, and then the most columns.
 
     A blank separates where nothing else does, as R's `write.table` has it. Without a known column the one is taken
-    that cuts the most of the first lines into equally many cells.
+    that cuts the most of the first lines into equally many cells, then the one that cuts out the most video names.
     """
     lines = [line for line in text[:MAX_CELL_CHARACTERS].splitlines() if line.strip()][:100] or [""]
 
@@ -185,9 +185,9 @@ def _find_separator(text: str) -> str:
         return num_known(header), len(header)
 
     def even(separator: str) -> tuple[int, int, int]:
-        widths = Counter(len(cells) for cells in csv.reader(lines, delimiter=separator, skipinitialspace=True))
-        widths.pop(1, None)
-        return (max(widths.values(), default=0), *known(separator))
+        rows = [cells for cells in csv.reader(lines, delimiter=separator, skipinitialspace=True) if len(cells) > 1]
+        most = max(Counter(map(len, rows)).values(), default=0)
+        return most, sum(is_video(cell.strip()) for cells in rows for cell in cells), known(separator)[1]
 
     best = max(SEPARATORS, key=known)
     if known(best)[0]:
@@ -234,13 +234,16 @@ def _json_lines(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _objects(path: Path, whole: Any) -> Sequence[dict[str, Any]]:
     """The rows that a JSON file holds: its list of objects, also where that is the only list of an object; its columns
-    (lists, or values by the row's name), or objects by the video's name; or itself, as the only row."""
+    (lists, or values by the row's name), names and rows apart, or objects by the video's name; or itself, as a row."""
     if isinstance(whole, dict):
         columns = list(whole.values())
         lists = [each for each in columns if isinstance(each, list) and each and isinstance(each[0], dict)]
         objects = [each for each in columns if isinstance(each, dict)]
         if len(lists) == 1:
             whole = lists[0]
+        elif isinstance(names := whole.get("columns"), list) and isinstance(rows := whole.get("data"), list):
+            is_even = all(isinstance(row, list) and len(row) == len(names) for row in rows)
+            whole = [dict(zip(map(str, names), row, strict=True)) for row in rows] if is_even else whole
         elif objects and len(objects) == len(columns) and num_known(objects[0]) > num_known(whole):
             names_video = any(plain(key) in COLUMN_NAMES["video"] for key in objects[0])
             whole = [{"" if names_video else "video_name": key, **each} for key, each in whole.items()]
