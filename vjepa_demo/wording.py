@@ -144,7 +144,7 @@ def notes(results: Sequence[VideoScores]) -> list[str]:
     said = [
         sentence
         for result in results
-        for sentence in (*doubtful(result.doubts, result.unknown_words), unread(result.unread))
+        for sentence in (*doubtful(result.doubts, result.unknown_words), unread(result.unread), *result.notes)
     ]
     return list(dict.fromkeys(filter(None, said)))
 
@@ -152,8 +152,8 @@ def notes(results: Sequence[VideoScores]) -> list[str]:
 def comparison_notes(comparison: Comparison) -> list[str]:
     """As `notes`, with one sentence a dimension for all results together."""
     words = sorted({word for result in comparison.results for word in result.unknown_words})
-    too_long = dict.fromkeys(unread(result.unread) for result in comparison.results)
-    return [*doubtful(comparison.doubts, words), *filter(None, too_long)]
+    others = dict.fromkeys(each for result in comparison.results for each in (unread(result.unread), *result.notes))
+    return [*doubtful(comparison.doubts, words), *filter(None, others)]
 
 
 def batch_notes(num_doubtful: Mapping[str, int], num_scored: int) -> list[str]:

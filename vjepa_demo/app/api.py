@@ -152,6 +152,7 @@ class _Endpoints:
             "not_meaningful": {dimension: why its score means nothing}
             "unknown_words": words of the prompt that the model never met: if any, Alignment means nothing
             "unread": the end of a prompt that is longer than the model reads
+            "notes": what of the video was not scored as a player shows it
             "seconds": {"decode", "video", "text", "head"}}
             or an error that says what is wrong with the video, the prompt or the model
         """

@@ -50,6 +50,7 @@ RESULT = {
     "not_meaningful": said(an_object(), "dimension: why its score means nothing"),
     "unknown_words": said(a_list(TEXT), "of the prompt: if there are any, Alignment means nothing, Overall less"),
     "unread": said(TEXT, "the end of a prompt that is longer than the model reads; mostly nothing"),
+    "notes": said(a_list(TEXT), "what of the video was not scored as a player shows it; mostly nothing"),
     "seconds": an_object(decode=NUMBER, video=NUMBER, text=NUMBER, head=NUMBER),
 }
 DIFFERENCES = an_object(**dict.fromkeys(DIMENSIONS, NUMBER))

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FEATURES_VERSION = 1  # one more whenever the same video and weights give other features: decoding, resizing, encoding
+FEATURES_VERSION = 2  # one more whenever the same video and weights give other features: decoding, resizing, encoding
 SUFFIX = ".features"
 LOCK_FILE, TOTAL_FILE = ".lock", ".total"
 LOCK_SECONDS = 30.0
@@ -92,12 +92,14 @@ class VideoFeatures:
 
     `values` are pooled features (video_dim,) float32, or the hidden state (N, hidden) below the layer that the key
     names. `frames` are those of each view, (T, H, W, 3) uint8; None if the features came from disk.
+    `notes` are those of the `Clip`.
     """
 
     values: Tensor
     frame_seconds: tuple[float, ...]
     duration_seconds: float
     frames: tuple[np.ndarray, ...] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def nbytes(self) -> int:
@@ -291,10 +293,16 @@ class _Disk:
             data = path.read_bytes()
             tensors = load_safetensors(data)
             header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-            if header["__metadata__"] != {"key": repr(key), "checksum": _checksum(tensors)}:
+            said = header["__metadata__"]
+            if (said["key"], said["checksum"]) != (repr(key), _checksum(tensors)):
                 return None
             duration_seconds = tensors["duration_seconds"].item()
-            features = VideoFeatures(tensors["values"], tuple(tensors["frame_seconds"].tolist()), duration_seconds)
+            features = VideoFeatures(
+                tensors["values"],
+                tuple(tensors["frame_seconds"].tolist()),
+                duration_seconds,
+                notes=tuple(json.loads(said["notes"])),
+            )
         except (OSError, SafetensorError, KeyError, ValueError):
             return None
         with suppress(OSError):  # deleted meanwhile, or not ours to touch
@@ -308,7 +316,8 @@ class _Disk:
             "frame_seconds": torch.tensor(features.frame_seconds, dtype=torch.float64),
             "duration_seconds": torch.tensor(features.duration_seconds, dtype=torch.float64),
         }
-        data = save_safetensors(tensors, metadata={"key": repr(key), "checksum": _checksum(tensors)})
+        metadata = {"key": repr(key), "checksum": _checksum(tensors), "notes": json.dumps(features.notes)}
+        data = save_safetensors(tensors, metadata=metadata)
         path = self._folder / key.file_name
         if len(data) > self._budget_bytes:
             return

@@ -200,6 +200,7 @@ class VideoScores:
     views: tuple[str, ...] = field(default=(), repr=False)
     more_frames: tuple[np.ndarray, ...] = field(default=(), repr=False, compare=False)
     unread: str = ""  # the end of a prompt that is longer than the model reads
+    notes: tuple[str, ...] = ()  # sentences on what of the video was not scored as a player shows it
 
     def __post_init__(self) -> None:
         if tuple(self.scores) != DIMENSIONS:
@@ -227,6 +228,7 @@ class VideoScores:
             "not_meaningful": dict(self.doubts),
             "unknown_words": list(self.unknown_words),
             "unread": self.unread,
+            "notes": list(self.notes),
             "seconds": dict(self.seconds),
         }
 
@@ -373,6 +375,7 @@ class Comparison:
                         frame_seconds=tuple(_number(seconds) for seconds in each["frame_seconds"]),
                         sha256=_text("sha256", each["sha256"] or "") or None,
                         unread=_text("unread", each.get("unread", "")),
+                        notes=tuple(_text("notes", note) for note in each.get("notes", ())),
                     )
                     for each in value["results"]
                 )

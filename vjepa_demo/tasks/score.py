@@ -182,7 +182,7 @@ class Scorer:
             pixels = clip_pixels(clip, self._model.clip_config)  # of each view, (1, C, T, H, W)
             pooled = self._model.encode_video(pixels)[0].cpu()  # (video_dim,)
         frames = _frames(clip) if with_frames else None
-        return VideoFeatures(pooled, clip.frame_seconds, clip.duration_seconds, frames)
+        return VideoFeatures(pooled, clip.frame_seconds, clip.duration_seconds, frames, clip.notes)
 
     @torch.inference_mode()
     def _result(self, request: _Request, features: VideoFeatures, watch: _Stopwatch) -> VideoScores:
@@ -206,6 +206,7 @@ class Scorer:
             sha256=request.key.content_sha256,
             views=tuple(view.title for view in self._model.clip_config.views),
             unread=self._model.unread(request.prompt),
+            notes=features.notes,
         )
 
 
