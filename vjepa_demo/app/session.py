@@ -247,6 +247,7 @@ class Session:
         self.downloads: list[Path] = []  # folders of files that the session made to be downloaded
         self.fetching = threading.Lock()  # one file is fetched at a time for the visitor's calls of the API
         self.fetched_bytes = 0  # of the files that these calls have fetched and still use
+        self.previews: dict[str, str] = {}  # of the Score tab's uploads: the file to play, by the file it was made from
         self.history = ScoreHistory()
         self.model = OwnModel()
         self.training = Training(Run(self.closed, "a training runs already: wait until it has ended, or stop it"))
@@ -274,6 +275,10 @@ class Session:
         folder.mkdir(parents=True)
         self.downloads.append(folder)
         return folder / name
+
+    def original(self, shown: str) -> str:
+        """The file that was uploaded, where `shown` is the preview made of it; else `shown` itself."""
+        return next((video for video, preview in self.previews.items() if preview == shown), shown)
 
     def scorer(self, model: str, load_scorer: Callable[[str], Scorer]) -> Scorer:
         """What `load_scorer` gives for `model`, but for `MINE` this visitor's own scorer.
