@@ -63,7 +63,7 @@ def test_what_a_lossless_trim_hides_is_not_scored(tmp_path):
 def test_packets_that_show_nothing_are_not_counted(tmp_path):
     """VP8 keeps pictures that are only referred to; as a packet of its own each of them has a time."""
     options = ("-c:v", "libvpx", "-auto-alt-ref", 1, "-lag-in-frames", 16, "-b:v", "300k", "-cpu-used", 4)
-    for number, target in ((1, "-f null -".split()), (2, [tmp_path / "altref.webm"])):
+    for number, target in ((1, ["-f", "null", "-"]), (2, [tmp_path / "altref.webm"])):
         passes = ("-pass", number, "-passlogfile", tmp_path / "log")
         ffmpeg(*PICTURE[:3], "testsrc2=size=160x120:rate=24:duration=4", *options, *passes, *target)
     assert len(VideoDecoder(str(tmp_path / "altref.webm"))) > 96

@@ -173,13 +173,13 @@ def _load_copy(path: Path, stream: str, num_frames: int, config: ClipConfig) -> 
 
 def _load_film(shown: Film, config: ClipConfig) -> Clip:
     """The clip of a file whose frames have to be rendered: those that a view looks at, and no others."""
-    aspect = shown.pixel_aspect
-    _check_size(shown.path, shown.height, round(shown.width * aspect))
+    _check_size(shown.path, shown.height, round(shown.width * shown.pixel_aspect))
     begin, end, num_frames = shown.seconds[0], shown.end_seconds, len(shown.seconds)
-    stream = _Stream(num_frames, shown.height, round(shown.width * aspect), begin, end)
-    indices = [view_indices(view, num_frames, stream.rate, config) for view in config.views]
+    rate = num_frames / (end - begin) if end > begin else WINDOW_FRAMES_PER_SECOND
+    are_together = any(view.window is not None for view in config.views)
+    indices = [view_indices(view, num_frames, rate, config) for view in config.views]
     spans = dict(enumerate(pairwise((*shown.seconds, end))))
-    if not are_in_time(indices, spans, (num_frames, begin, end), config):
+    if not are_together or not are_in_time(indices, spans, (num_frames, begin, end), config):
         indices = [timed_indices(view, shown.seconds, end, shown.rate, config) for view in config.views]
     wanted = sorted(set().union(*indices))
     place = {index: position for position, index in enumerate(wanted)}  # in the copy
@@ -188,16 +188,21 @@ def _load_film(shown: Film, config: ClipConfig) -> Clip:
         copy = Path(folder) / "copy.mkv"
         shown.write(wanted, copy)
         decoder = open_video(copy)
-        if len(decoder) != len(wanted):
+        height, width = decoder.metadata.height, decoder.metadata.width
+        if len(decoder) != len(wanted) or not height or not width:
             raise VideoError(f"{shown.path.name} cannot be read as a video: {LOST}")
-        if any(view.window is not None for view in config.views):
+        stream = _Stream(num_frames, height, width, begin, end)
+        if are_together:
             frames, _ = _decode_views(copy, decoder, places, _common_shape(stream, config), config)
         else:
             frames = [
-                open_video(copy, transforms=_transforms(stream, view, config)).get_frames_at(rows).data
+                _framed(
+                    open_video(copy, transforms=_transforms(stream, view, config)).get_frames_at(rows).data,
+                    view,
+                    config,
+                )
                 for view, rows in zip(config.views, places, strict=True)
             ]
-            frames = [_framed(each, view, config) for each, view in zip(frames, config.views, strict=True)]
     times = [tuple(shown.seconds[index] for index in view) for view in indices]
     return _clip(list(zip(frames, times, strict=True)), stream, shown.look.notes)
 
