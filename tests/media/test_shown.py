@@ -261,6 +261,12 @@ def test_equal_viewing_gives_equal_frames_whether_a_freeze_is_stored_once_or_oft
     assert difference(tmp_path / f"once.{ending}", tmp_path / "constant.mkv") == 0
 
 
+def test_the_last_frame_of_a_flash_video_stays_as_long_as_the_others(plain, tmp_path):
+    ffmpeg("-i", plain, "-c:v", "flv", "-q:v", 3, tmp_path / "clip.flv")
+    assert load_clip(tmp_path / "clip.flv", CONFIG).duration_seconds == pytest.approx(2.0, abs=0.01)
+    assert difference(tmp_path / "clip.flv", lossless(tmp_path / "clip.flv")) == 0
+
+
 def test_a_stream_whose_clock_wraps_is_whole(plain, tmp_path):
     ffmpeg("-i", plain, "-c", "copy", "-muxdelay", 0, "-output_ts_offset", 2**33 / 90000 - 3, tmp_path / "wraps.ts")
     assert difference(tmp_path / "wraps.ts", plain) == 0

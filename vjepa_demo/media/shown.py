@@ -43,9 +43,8 @@ ALPHA_TRACK = b"auxv"  # of an AVIF
 MAX_INDEX_BYTES = 64 * 2**20  # of an MP4 file
 SKEW = 0.01  # a display matrix that turns by whole right angles has zeros in its corners
 TONE_CURVES = {"smpte2084": "PQ", "arib-std-b67": "HLG"}
-ALPHA_FORMATS = re.compile(
-    r"yuva|gbrap|rgba|bgra|argb|abgr|ya8|ya16|yaf|pal8|ayuv|vuya|vuyx"
-)  # pal8: alpha in the palette
+# Of pixels with alpha; that of pal8 is in the palette. A GIF is always bgra.
+ALPHA_FORMATS = re.compile("yuva|gbrap|rgba|bgra|argb|abgr|ya8|ya16|yaf|pal8|ayuv|vuya")
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own decoders leave the alpha of these codecs out
 PAGE = "white"  # what transparent pixels show: the page behind them, as in a browser
 ON_PAGE = "format=gbrap,split[film][page];[page]lutrgb=r=255:g=255:b=255:a=255[white];[white][film]overlay=format=gbrp"
@@ -293,13 +292,10 @@ def _probe(path: Path, streams: str, entries: str) -> dict[str, Any]:
 
 
 def _ratio(text: str) -> Fraction:
-    """The positive fraction that FFmpeg writes as "4/3" or "4:3"; 1 where it has none."""
+    """The positive fraction that FFmpeg writes as "4/3" or "4:3"; 1 where it has none, which it writes as "0:1"."""
     above, _, below = text.replace(":", "/").partition("/")
-    return (
-        Fraction(int(above), int(below))
-        if above.isdigit() and below.isdigit() and int(above) * int(below)
-        else Fraction(1)
-    )
+    is_known = above.isdigit() and below.isdigit() and int(above) * int(below)
+    return Fraction(int(above), int(below)) if is_known else Fraction(1)
 
 
 def _is_mirrored(stream: dict[str, Any]) -> bool:

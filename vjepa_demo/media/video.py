@@ -35,7 +35,7 @@ from vjepa_demo.media.sampling import (
 )
 from vjepa_demo.media.shown import MAX_PIXELS, Film, Look, ffmpeg, film, frame_clock, install_line, look
 from vjepa_demo.media.webp import is_webp, webp_film
-from vjepa_demo.media.whole import is_cut_off, is_matroska
+from vjepa_demo.media.whole import is_cut_off, signature
 from vjepa_demo.schema import VideoError
 
 if TYPE_CHECKING:
@@ -395,11 +395,14 @@ def _inspect(path: Path, decoder: VideoDecoder, how: Look) -> _Stream:
     """
     from torchcodec._core import get_container_metadata  # the public metadata is per stream
 
-    metadata, container = decoder.metadata, get_container_metadata(decoder._decoder)
+    metadata, container, kind = decoder.metadata, get_container_metadata(decoder._decoder), signature(path)
     height, width = metadata.height, metadata.width
     begin, end = metadata.begin_stream_seconds, metadata.end_stream_seconds
     if not height or not width or begin is None or end is None:
         raise VideoError(f"{path.name} holds no frames; a video was expected")
+    rate = metadata.average_fps_from_header
+    if kind == "flv" and rate and len(decoder) > 1 and round((end - begin) * rate) == len(decoder) - 1:
+        end += 1 / rate  # a Flash video does not say how long its last frame stays
     found, whole = end - begin, container.duration_seconds_from_header or 0.0
     has_sound = container.best_audio_stream_index is not None and whole > 2 * found
     if metadata.num_frames == 1 and (metadata.codec in STILL_IMAGE_CODECS or has_sound):
@@ -417,7 +420,7 @@ def _inspect(path: Path, decoder: VideoDecoder, how: Look) -> _Stream:
         if (metadata.num_frames_from_content or 0) >= TRUNCATED_BELOW * metadata.num_frames_from_header:
             promised = None
     elif promised is None and len(container.streams) == 1:
-        promised = whole - max(begin, 0.0) if is_matroska(path) else whole  # Matroska's counts from 0 to the end
+        promised = whole - max(begin, 0.0) if kind == "matroska" else whole  # Matroska's counts from 0 to the end
     _check_end(path, found, promised)
     return _Stream(len(decoder), height, width, begin, end)
 

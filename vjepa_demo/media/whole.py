@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-MATROSKA = b"\x1a\x45\xdf\xa3"
+MATROSKA, FLV = b"\x1a\x45\xdf\xa3", b"FLV"
 PNG = b"\x89PNG\r\n\x1a\n"
 GIF_TRAILER, GIF_EXTENSION, GIF_PICTURE = 0x3B, 0x21, 0x2C
 Y4M = b"YUV4MPEG2"
 
 
-def is_matroska(path: Path) -> bool:
-    """Whether a file is Matroska or WebM."""
+def signature(path: Path) -> str:
+    """ "matroska" (or WebM) and "flv", by how a file begins; of all others nothing."""
     with path.open("rb") as file:
-        return file.read(len(MATROSKA)) == MATROSKA
+        head = file.read(len(MATROSKA))
+    return "matroska" if head == MATROSKA else "flv" if head.startswith(FLV) else ""
 
 
 def is_cut_off(path: Path, head: bytes) -> bool:
