@@ -12,6 +12,7 @@ from vjepa_demo.config import (
     DEMO_VIEWS,
     NAMED_VIEWS,
     SEED_VIEWS,
+    VIDEO_SUFFIXES,
     ClipConfig,
     ModelConfig,
     View,
@@ -29,6 +30,13 @@ from vjepa_demo.config import (
 )
 def test_the_acr_word_is_the_nearest_one(score, word):
     assert acr_word(score) == word
+
+
+def test_what_ffmpeg_reads_as_video_has_a_known_ending():
+    named = ".3g2 .asf .f4v .vob .m2v .mxf .y4m .qt .divx .avif .apng .webp .mp4 .mov .webm .mkv .avi .gif .ts .ogv .dv"
+    assert set(named.split()) <= set(VIDEO_SUFFIXES)
+    assert not {".png", ".jpg", ".mp3", ".m4a", ".wav", ".srt", ".txt", ".json", ".zip", ".yuv"} & set(VIDEO_SUFFIXES)
+    assert len(set(VIDEO_SUFFIXES)) == len(VIDEO_SUFFIXES)
 
 
 @pytest.mark.parametrize(("crop", "edge"), [(128, 146), (224, 256), (256, 292), (384, 438)])

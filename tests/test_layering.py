@@ -33,6 +33,8 @@ OWNERS = {
     "torchcodec": {"media"},
     "httpx": {"media"},
     "pandas": {"data"},
+    "pyarrow": {"data"},
+    "openpyxl": {"data"},
     "huggingface_hub": {"data"},
     "accelerate": {"tasks"},
     "filelock": {"files"},

@@ -18,6 +18,15 @@ def test_words_that_were_never_learned_are_named():
     assert trained_on.unknown_words("球 red") == ("球",)
 
 
+def test_a_note_on_the_video_is_told_by_every_interface():
+    noted = replace(RESULT, notes=("The video is HDR.",))
+    assert "The video is HDR." in wording.notes([noted, noted])
+    assert noted.to_dict()["notes"] == ["The video is HDR."]
+    comparison = Comparison((RESULT, noted))
+    assert wording.comparison_notes(comparison)[-1] == "The video is HDR."
+    assert Comparison.from_dict(comparison.to_dict()).results[1].notes == noted.notes
+
+
 def test_a_model_that_knows_english_knows_every_word():
     assert TrainedOn("human", 10, "clips").unknown_words("a zeppelin") == ()
 

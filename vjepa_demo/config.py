@@ -57,14 +57,72 @@ MAX_COMPARISON_BYTES = 2**20  # of a saved comparison
 
 # Labelled tables. Below this many validation clips a rank correlation says nothing.
 MAX_TABLE_BYTES = 64 * 2**20
-TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
+MAX_TABLE_CELLS = 2**22  # a packed or nested file may hold far more than its bytes
+TEXT_TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
+TABLE_SUFFIXES = (*TEXT_TABLE_SUFFIXES, ".xlsx", ".parquet", ".jsonl", ".ndjson", ".json")
 MAX_CELL_CHARACTERS = 2**17 - 1  # one less than Python's csv reads: a formula gets an apostrophe in the output
 MIN_VALIDATION_CLIPS = 5
 DATASET_MAX_BYTES = 32 * 2**30  # of videos that are fetched from one data set on the Hub
 VISITOR_DATASET_BYTES = 4 * 2**30  # the same for a visitor of the page, who has one data set at a time
+# The endings of what FFmpeg reads as video, and Pillow as an animation; not those of sound, single pictures, subtitles
+# and raw frames without a header.
 VIDEO_SUFFIXES = (
-    *(".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts"),
-    *(".mts", ".flv", ".wmv", ".ogv", ".3gp", ".gif"),
+    *(".mp4", ".m4v", ".mp4v", ".mov", ".qt", ".f4v", ".ism", ".ismv", ".mj2", ".mjp2", ".psp"),
+    *(".3gp", ".3gpp", ".3g2", ".3gp2", ".webm", ".mkv", ".mk3d", ".avi", ".divx", ".xvid", ".flv", ".kux"),
+    *(".wmv", ".asf", ".wm", ".wtv", ".dvr-ms", ".ogv", ".ogm", ".ogx", ".rm", ".rmvb", ".ivr", ".nut", ".nsv"),
+    *(
+        ".mpg",
+        ".mpeg",
+        ".mpe",
+        ".mpv",
+        ".m1v",
+        ".m2v",
+        ".mp2v",
+        ".mpg2",
+        ".mpeg2",
+        ".vob",
+        ".evo",
+        ".vro",
+        ".pva",
+        ".dvd",
+    ),
+    *(
+        ".ts",
+        ".m2ts",
+        ".mts",
+        ".m2t",
+        ".tp",
+        ".trp",
+        ".mod",
+        ".tod",
+        ".ty",
+        ".mxf",
+        ".gxf",
+        ".lxf",
+        ".imx",
+        ".dv",
+        ".dif",
+    ),
+    *(".h261", ".h263", ".h264", ".h26l", ".264", ".avc", ".h265", ".265", ".hevc", ".h266", ".266", ".vvc"),
+    *(
+        ".ivf",
+        ".obu",
+        ".av1",
+        ".vc1",
+        ".vc2",
+        ".dnxhd",
+        ".dnxhr",
+        ".rcv",
+        ".avs2",
+        ".avs3",
+        ".cavs",
+        ".drc",
+        ".dirac",
+        ".y4m",
+    ),
+    *(".mjpg", ".mjpeg", ".gif", ".apng", ".avif", ".webp", ".flc", ".fli", ".flm", ".swf"),
+    *(".amv", ".bik", ".smk", ".roq", ".thp", ".xmv", ".viv", ".vivo", ".nuv", ".moflex", ".mvi", ".yop"),
+    *(".dav", ".lvf", ".cine", ".ser", ".rpl", ".film", ".cpk", ".wve", ".vmd", ".4xm", ".bmv", ".cdg", ".cdxl"),
 )
 
 # The files of a checkpoint that travel, by zip or over the Hub: never code, never a pickle, never a run's work folder.
@@ -293,61 +351,78 @@ def named_views(names: str) -> tuple[View, ...]:
 
 @dataclass(frozen=True)
 class ModelPreset:
-    """A model that can be chosen by name: what it is made of, and the checkpoint that holds its trained head."""
+    """A model that can be chosen by name: what it is made of, and the checkpoint that holds its trained head; None
+    where there is no folder for one."""
 
     name: str
     summary: str
     config: ModelConfig
-    checkpoint: Path
+    checkpoint: Path | None
 
     @property
     def refusal(self) -> str | None:
         """Why this model cannot score on this machine, and what to do; None where its head is trained."""
-        if (self.checkpoint / CHECKPOINT_CONFIG_FILE).is_file():
+        if self.checkpoint and os.path.isfile(self.checkpoint / CHECKPOINT_CONFIG_FILE):  # noqa: PTH113 - never raises
             return None
+        first = "Train" if self.checkpoint else f"This user has no home folder: set {CHECKPOINTS_VARIABLE}, and train"
         return (
             f"{self.name} cannot score yet: {self.config.video_encoder} is only an encoder, and no trained head exists "
-            f"for it here. Train its first head: python -m vjepa_demo train --bootstrap --model {self.name}; "
+            f"for it here. {first} its first head: python -m vjepa_demo train --bootstrap --model {self.name}; "
             "choose demo meanwhile"
         )
 
 
-def _folder(variable: str, name: str) -> Path:
-    """The folder that the environment's `variable` names, or `name` in the user's cache."""
-    return Path(os.environ.get(variable) or Path.home() / ".cache" / "vjepa_demo" / name).expanduser().absolute()
+def _folder(variable: str, name: str) -> Path | None:
+    """The folder that the environment's `variable` names, or `name` in the user's cache; None where neither is known.
+
+    A container that runs as a user id of its own may have neither $HOME nor an entry in its list of users.
+    """
+    try:
+        return Path(os.environ.get(variable) or Path.home() / ".cache" / "vjepa_demo" / name).expanduser().absolute()
+    except RuntimeError:
+        return None
 
 
-def checkpoint_folder() -> Path:
+def no_folder(variable: str) -> str:
+    """What to do where `_folder` gives None."""
+    return f"this user has no home folder; set {variable} to a folder"
+
+
+def checkpoint_folder() -> Path | None:
     """The folder of first heads trained on this machine: $VJEPA_DEMO_CHECKPOINTS, or one in the user's cache."""
     return _folder(CHECKPOINTS_VARIABLE, "checkpoints")
 
 
-def dataset_folder() -> Path:
+def dataset_folder() -> Path | None:
     """The folder of data sets that the command line fetched: $VJEPA_DEMO_DATASETS, or one in the user's cache."""
     return _folder(DATASETS_VARIABLE, "datasets")
 
 
-def feature_cache_folder() -> Path:
+def feature_cache_folder() -> Path | None:
     """The folder of the feature cache of all processes: $VJEPA_DEMO_CACHE, or one in the user's cache."""
     return _folder(CACHE_VARIABLE, "features")
 
 
 def feature_cache_bytes() -> int:
     """How much of the disk they may take: $VJEPA_DEMO_CACHE_GB, where 0 is none; by default 20 GB, or a fifth of the
-    free disk where that is less. What the cache holds already counts as free: else it would shrink as it fills.
+    free disk where that is less. What the cache holds already counts as free: else it would shrink as it fills. Without
+    a folder, 0.
 
     Raises:
         ValueError: if the setting is not a number of gigabytes.
     """
-    setting = os.environ.get(CACHE_GB_VARIABLE)
+    setting, folder = os.environ.get(CACHE_GB_VARIABLE), feature_cache_folder()
     if setting:
-        return gigabytes(setting)
-    folder = feature_cache_folder()
-    existing = next(each for each in (folder, *folder.parents) if each.exists())
+        budget = gigabytes(setting)
+        return budget if folder else 0
+    if folder is None:
+        return 0
+    existing = next(each for each in (folder, *folder.parents) if os.path.exists(each))  # noqa: PTH110 - never raises
     held = 0
-    for path in folder.glob("*"):
-        with suppress(FileNotFoundError):  # another process deleted it meanwhile
-            held += path.stat().st_size
+    with suppress(OSError):  # a folder that cannot be
+        for path in folder.glob("*"):
+            with suppress(FileNotFoundError):  # another process deleted it meanwhile
+                held += path.stat().st_size
     return min(MAX_CACHE_BYTES, int(CACHE_SHARE * (shutil.disk_usage(existing).free + held)))
 
 
@@ -373,8 +448,8 @@ def model_presets() -> dict[str, ModelPreset]:
     folder = checkpoint_folder()
     presets = (
         ModelPreset("demo", "small, runs on every machine", local, ASSETS / "demo"),
-        ModelPreset("vitl", "ViT-L + BGE-Large, a small GPU", vitl, folder / "vitl"),
-        ModelPreset("vitg", "ViT-g + BGE-Large, a large GPU", ModelConfig(), folder / "vitg"),
+        ModelPreset("vitl", "ViT-L + BGE-Large, a small GPU", vitl, folder and folder / "vitl"),
+        ModelPreset("vitg", "ViT-g + BGE-Large, a large GPU", ModelConfig(), folder and folder / "vitg"),
     )
     return {preset.name: preset for preset in presets}
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from vjepa_demo.schema import BusyError, DemoError, FolderError
+from vjepa_demo.schema import BusyError, DemoError, FolderError, RecordError, well_formed
 
 PARTIAL = ".partial"  # in the name of a file or folder that is being written
 LOCK_POLL_SECONDS = 0.005
@@ -39,9 +39,9 @@ def replacing(path: str | Path, *, mode: int = 0o644) -> Iterator[Path]:
 
 
 def write_whole(path: str | Path, data: bytes | str) -> None:
-    """Write `data` (text as UTF-8) to `path`, whole or not at all."""
+    """Write `data` (text as UTF-8, `well_formed`) to `path`, whole or not at all."""
     with replacing(path) as partial:
-        partial.write_bytes(data.encode() if isinstance(data, str) else data)
+        partial.write_bytes(well_formed(data).encode() if isinstance(data, str) else data)
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def new_folder(folder: str | Path) -> Iterator[Path]:
         FolderError: if `folder` holds anything already.
     """
     folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()):
+    if exists(folder) and any(folder.iterdir()):
         raise FolderError(f"{folder} is not empty; give an empty or a new folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}-", dir=folder.parent))
@@ -91,6 +91,34 @@ def only_process(lock: Path, *, busy: str) -> Iterator[None]:
             yield
         finally:
             lock.unlink(missing_ok=True)
+
+
+# Unlike the methods of Path, these three say False of a name that no file can have (too long, a NUL, lone surrogates),
+# of a loop of links, and in a folder that may not be entered.
+
+
+def exists(path: str | Path) -> bool:
+    """Whether there is anything at `path`."""
+    return os.path.exists(path)  # noqa: PTH110
+
+
+def is_file(path: str | Path) -> bool:
+    """Whether an ordinary file is at `path`."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_folder(path: str | Path) -> bool:
+    """Whether a folder is at `path`."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+@contextmanager
+def reading(path: str | Path, *, kind: type[DemoError] = RecordError) -> Iterator[None]:
+    """Around what reads the file `path`: what the system refuses becomes an error of `kind`."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"{Path(path).name or path} cannot be read: {error.strerror or error}") from error
 
 
 @contextmanager

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from vjepa_demo.config import SHOWN_UNREAD, acr_word
+from vjepa_demo.config import CACHE_VARIABLE, SHOWN_UNREAD, acr_word, no_folder
 from vjepa_demo.schema import (
     CLEAR_STANDARD_ERRORS,
     Comparison,
@@ -27,6 +28,7 @@ from vjepa_demo.schema import (
     StartReport,
     TrainedOn,
     TrainingResult,
+    VideoRecord,
     VideoScores,
     standing,
 )
@@ -58,6 +60,23 @@ def listed(names: Sequence[str]) -> str:
 def some_of(names: Sequence[str], most: int = 3) -> str:
     """The first `most` of `names`, and how many more there are: "a, b, c and 4 more"."""
     return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
+def no_videos_but(names: Sequence[str]) -> str:
+    """What follows "holds no videos": the `names` of the other files; empty without any."""
+    return f", only {some_of([shortened(name) for name in names])}" if names else ""
+
+
+def left_out_notes(skipped: Sequence[str], repeated: Sequence[str] = ()) -> list[str]:
+    """What a batch leaves out of a folder or a zip: files `skipped` for their names, and second ways to a video."""
+    notes = []
+    if skipped:
+        shown = some_of([shortened(name) for name in skipped])
+        notes.append(f"Skipped {counted(len(skipped), 'file')} whose name does not end as a video's does: {shown}.")
+    if repeated:
+        shown = some_of([shortened(name) for name in repeated])
+        notes.append(f"Left out {counted(len(repeated), 'link')} to videos that are scored already: {shown}.")
+    return notes
 
 
 def shortened(text: str, characters: int = 60) -> str:
@@ -125,7 +144,7 @@ def notes(results: Sequence[VideoScores]) -> list[str]:
     said = [
         sentence
         for result in results
-        for sentence in (*doubtful(result.doubts, result.unknown_words), unread(result.unread))
+        for sentence in (*doubtful(result.doubts, result.unknown_words), unread(result.unread), *result.notes)
     ]
     return list(dict.fromkeys(filter(None, said)))
 
@@ -133,8 +152,8 @@ def notes(results: Sequence[VideoScores]) -> list[str]:
 def comparison_notes(comparison: Comparison) -> list[str]:
     """As `notes`, with one sentence a dimension for all results together."""
     words = sorted({word for result in comparison.results for word in result.unknown_words})
-    too_long = dict.fromkeys(unread(result.unread) for result in comparison.results)
-    return [*doubtful(comparison.doubts, words), *filter(None, too_long)]
+    others = dict.fromkeys(each for result in comparison.results for each in (unread(result.unread), *result.notes))
+    return [*doubtful(comparison.doubts, words), *filter(None, others)]
 
 
 def batch_notes(num_doubtful: Mapping[str, int], num_scored: int) -> list[str]:
@@ -286,6 +305,18 @@ def summary_line(summary: RecordSummary) -> str:
     )
 
 
+def ratings_notes(records: Iterable[VideoRecord]) -> list[str]:
+    """What was averaged, where several rows of a table rate one clip."""
+    several = [record for record in records if record.num_rows > 1]
+    if not several:
+        return []
+    raters = {rater for record in several for each in record.ratings.values() for rater in each.raters} - {""}
+    ratings = counted(sum(record.num_rows for record in several), "rating")
+    by = f" by {counted(len(raters), 'rater')}" if raters else ""
+    clips = counted(len(several), "clip")
+    return [f"{ratings}{by}, averaged: rows of the same video and prompt rate one clip ({clips})."]
+
+
 # ---- what runs -------------------------------------------------------------------------------------------------------
 
 
@@ -346,12 +377,16 @@ def first_head_line(state: FirstHead) -> str:
     }[state.phase]
 
 
-def about_cache(folder: Path, num_files: int, num_bytes: int, budget_bytes: int) -> str:
+def about_cache(folder: Path | None, num_files: int, num_bytes: int, budget_bytes: int) -> str:
     """Where the feature cache is, how large, what it holds, and when that goes. `budget_bytes` is 0 where it is off."""
+    if folder is None:
+        return f"Features of videos are not kept on disk: {no_folder(CACHE_VARIABLE)}."
     if not budget_bytes:
         return "The feature cache is turned off: features of videos are not kept on disk."
-    home = str(Path.home())
-    where = str(folder).replace(home, "~", 1) if folder.is_relative_to(home) else str(folder)
+    where = str(folder)
+    with suppress(RuntimeError):  # no home
+        home = str(Path.home())
+        where = where.replace(home, "~", 1) if folder.is_relative_to(home) else where
     return (
         f"The feature cache holds the features of videos (numbers and frame times; no pictures, no prompts). It is in "
         f"`{where}`: {counted(num_files, 'file')}, {bytes_text(num_bytes)} of at most {bytes_text(budget_bytes)}. When "

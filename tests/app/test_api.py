@@ -87,7 +87,9 @@ def upload(address: str, *paths: Path) -> list[str]:
 
 def call(address: str, name: str, **arguments: Any) -> tuple[str, Any]:
     """The last event of a call as curl makes it, and its data."""
-    event = httpx.post(f"{address}/gradio_api/call/v2/{name}", json=arguments).raise_for_status().json()["event_id"]
+    body, header = json.dumps(arguments), {"Content-Type": "application/json"}  # lone surrogates as "\\ud83d"
+    posted = httpx.post(f"{address}/gradio_api/call/v2/{name}", content=body, headers=header)
+    event = posted.raise_for_status().json()["event_id"]
     answer = httpx.get(f"{address}/gradio_api/call/v2/{name}/{event}", timeout=120).text
     kind, data = re.findall(r"event: (\w+)\ndata: (.*)\n", answer)[-1]
     return kind, json.loads(data)
@@ -241,6 +243,30 @@ def test_a_batch_of_videos_with_one_prompt(client):
         table = {row["video_name"]: row for row in csv.DictReader(file)}
     alone = client.predict(video=videos[1], prompt="a red ball on grass", api_name="/score")
     assert {name: float(table["blurred.mp4"][name]) for name in DIMENSIONS} == alone["scores"]
+
+
+def test_half_of_an_emoji_in_a_prompt_is_the_replacement_character(server):
+    """As a program sends it that cuts a prompt at a number of UTF-16 units."""
+    uploaded = [{"path": path, "meta": {"_type": "gradio.FileData"}} for path in upload(server, *EXAMPLES[:2])]
+    kind, (answer, *_) = call(server, "score", video=uploaded[0], prompt="a red ball \ud83d")
+    assert (kind, answer["prompt"]) == ("complete", "a red ball \ufffd")
+    _, (compared, *_) = call(server, "compare", videos=uploaded, prompts=["a \udfff", "\ud83d\ude00"])
+    assert [result["prompt"] for result in compared["results"]] == ["a \ufffd", "\U0001f600"]
+    kind, (*_, batch) = call(server, "batch", videos=uploaded, prompt="a red ball \ud83d")
+    assert (kind, batch["done"], batch["errors"]) == ("complete", 2, 0)
+    assert "'\\ud83d'" in call(server, "score", video="\ud83d", prompt="x")[1]["error"]
+    assert 'model is "\\ufffd"' in call(server, "score", video=uploaded[0], prompt="x", model="\ud83d")[1]["error"]
+
+
+def test_a_zip_with_one_prompt_is_scored_and_what_else_it_holds_is_named(server, tmp_path):
+    with zipfile.ZipFile(tmp_path / "clips.zip", "w") as archive:
+        archive.write(EXAMPLES[0], "a/clean.qt")
+        archive.writestr("a/notes.txt", "x")
+    (path,) = upload(server, tmp_path / "clips.zip")
+    uploaded = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    kind, (*_, last) = call(server, "batch", videos=[uploaded], prompt="a red ball")
+    assert (kind, last["done"], last["errors"]) == ("complete", 1, 0)
+    assert last["notes"] == ["Skipped 1 file whose name does not end as a video's does: a/notes.txt."]
 
 
 # ---- what is refused -------------------------------------------------------------------------------------------------

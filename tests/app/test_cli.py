@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -49,7 +50,7 @@ def test_json_has_an_object_a_video_and_a_bad_file_stops_nothing(run, world, che
     assert done.stderr == ""
     first, error, last = json.loads(done.stdout)
     told = ("video", "prompt", "model", "trained_on", "beats_baseline", "scores", "not_meaningful", "unknown_words")
-    assert tuple(first) == (*told, "unread", "seconds")
+    assert tuple(first) == (*told, "unread", "notes", "seconds")
     assert (first["video"], first["prompt"], first["model"]) == (str(world), "the world", str(checkpoint_folder))
     assert first["trained_on"] == "12 clips with human labels: twelve clips of a test"
     assert tuple(first["scores"]) == DIMENSIONS
@@ -289,6 +290,153 @@ def test_where_no_cache_is_none_is_made(more, tmp_path, monkeypatch, capsys):
     none = {"folder": str(folder), "num_files": 0, "num_bytes": 0, "budget_bytes": 10**9}
     assert json.loads(capsys.readouterr().out) == none
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["film.mp4", "holiday"]
+
+
+def test_what_is_no_unicode_is_shown_with_the_replacement_character(run, world, checkpoint_folder, tmp_path):
+    good, bad, out = tmp_path / "good\udcff.mp4", tmp_path / "bad\udcff.mp4", tmp_path / "out\udcff.csv"
+    good.symlink_to(world)
+    bad.write_text("no video")
+    asked = ("--prompt", "a \ud83d cat", "--model", checkpoint_folder)
+    done = run("score", good, bad, *asked)
+    assert done.returncode == 1
+    assert "good\ufffd.mp4" in done.stdout
+    assert "bad\ufffd.mp4 cannot be read" in done.stdout
+    scored, error = json.loads(run("score", good, bad, *asked, "--json").stdout)
+    assert (Path(scored["video"]).name, Path(error["video"]).name) == ("good\ufffd.mp4", "bad\ufffd.mp4")
+    assert scored["prompt"] == error["prompt"] == "a \ufffd cat"
+    compared = json.loads(run("compare", good, world, *asked, "--json").stdout)
+    assert compared["results"][0]["prompt"] == "a \ufffd cat"
+    batch = json.loads(run("batch", good, bad, *asked, "--out", out, "--json").stdout)
+    assert (batch["out"], batch["all"]["num_scored"]) == (str(tmp_path / "out\ufffd.csv"), 1)
+    assert "good\ufffd.mp4,a \ufffd cat," in out.read_text("utf-8")
+    again = run("batch", good, bad, *asked, "--out", out, "--resume")
+    assert "1 of 2 rows were scored before" in again.stdout
+    model = shutil.copytree(checkpoint_folder, tmp_path / "model \udcfe")
+    assert "model \ufffd (CPU" in run("score", good, "--prompt", "x", "--model", model).stdout  # shares loaded encoders
+    alone = run_alone("score", good, "--prompt", "x", "--model", model)
+    assert alone.stderr.splitlines()[-1].startswith("error: cannot load the weights of ")
+
+
+def test_a_terminal_of_an_old_encoding_gets_question_marks(world, checkpoint_folder):
+    script = "from vjepa_demo.app.cli import main; raise SystemExit(main())"
+    asked = [str(world), "語.mp4", "--prompt", "é語", "--model", str(checkpoint_folder)]
+    done = subprocess.run(
+        [sys.executable, "-c", script, "score", *asked],
+        capture_output=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONIOENCODING": "latin-1"},
+    )
+    assert b"?.mp4" in done.stdout
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["score", "LONG", "--prompt", "x", "--model", "SMALL"],
+        ["score", "a.mp4", "--prompt", "x", "--model", "LONG"],
+        ["batch", "LONG.csv", "--out", "out.csv"],
+        ["batch", "a.mp4", "--prompt", "x", "--out", "LONG", "--model", "SMALL"],
+        ["batch", "a.mp4", "--prompt", "x", "--out", "FILE/out.csv", "--model", "SMALL"],
+        ["batch", "LOOP", "--prompt", "x", "--out", "out.csv", "--model", "SMALL"],
+        ["train", "LONG", "--out", "LONG"],
+        ["train", "FOLDER", "--videos", "LONG", "--out", "LONG"],
+        ["train", "TABLE", "--videos", "FOLDER", "--out", "LONG", "--model", "SMALL"],
+        ["train", "TABLE", "--videos", "FOLDER", "--out", "FILE/model", "--model", "SMALL"],
+        ["evaluate", "TABLE", "--videos", "LONG"],
+        ["make-dataset", "LONG", "--count", "1"],
+        ["make-dataset", "FILE", "--count", "1"],
+        ["train", "--bootstrap", "--model", "vitl", "--out", "LONG"],
+    ],
+)
+def test_a_place_that_cannot_be_is_one_line_and_never_a_traceback(
+    run, checkpoint_folder, tmp_path, monkeypatch, arguments
+):
+    """Names that are too long, a loop of links, a file as a folder, a folder as a file."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "folder").mkdir()
+    clips = ROOT / "assets" / "examples"
+    for index, clip in enumerate(sorted(clips.glob("*.mp4"))):
+        shutil.copy(clip, tmp_path / "folder" / f"{index}.mp4")
+    rows = "\n".join(f"{index},p{index},{index + 1}" for index in range(3))
+    (tmp_path / "table.csv").write_text(f"video,prompt,mos\n{rows}")
+    places = {"LONG": "n" * 300, "FILE": "file", "LOOP": "loop", "FOLDER": "folder", "TABLE": "table.csv"}
+    places["SMALL"] = str(checkpoint_folder)
+    for word, place in places.items():
+        arguments = [each.replace(word, place) for each in arguments]
+    done = run(*arguments)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: ") or "  error: " in done.stdout or "errors" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_where_no_cache_can_be_a_video_is_scored_with_one_warning(world, checkpoint_folder, tmp_path):
+    place = tmp_path / ("n" * 300)
+    done = run_alone("score", world, "--prompt", "x", "--model", checkpoint_folder, "--cache", place)
+    assert done.returncode == 0
+    assert f"WARNING: features are not kept on disk: {place} cannot be written" in done.stderr
+    assert done.stderr.count("WARNING") == 1
+    assert run_alone("cache", "--clear", "--cache", place).stdout.startswith("deleted 0 files")
+
+
+NOBODY = """
+import pwd
+from vjepa_demo.app.cli import main
+
+def unknown(*_):
+    raise KeyError
+
+pwd.getpwuid = pwd.getpwnam = unknown
+raise SystemExit(main())
+"""
+
+
+def run_homeless(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    """The command as a user id without $HOME and without an entry in the list of users, as in a container."""
+    kept = {name: value for name, value in os.environ.items() if name != "HOME" and not name.startswith("VJEPA_DEMO")}
+    command = [sys.executable, "-c", NOBODY, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=kept | variables)
+
+
+def test_without_a_home_the_help_is_shown_and_a_video_is_scored_with_one_warning(checkpoint_folder, world, tmp_path):
+    assert "COMMAND" in run_homeless("--help").stdout
+    shown = " ".join(run_homeless("score", "--help").stdout.split())
+    assert "folder of the feature cache (default: none, as this user has no home folder)" in shown
+    videos = (world, shutil.copy(ROOT / "assets" / "examples" / "clean.mp4", tmp_path))
+    done = run_homeless("score", *videos, "--prompt", "x", "--model", checkpoint_folder)
+    assert (done.returncode, done.stdout.count("Overall")) == (0, 2)
+    assert done.stderr == (
+        "loading the model ...\n"
+        "WARNING: features are not kept on disk: this user has no home folder; set VJEPA_DEMO_CACHE to a folder\n"
+    )
+
+
+def test_without_a_home_what_needs_a_folder_names_the_variable(run, monkeypatch, tmp_path):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    for name in ("VJEPA_DEMO_CACHE", "VJEPA_DEMO_CHECKPOINTS", "VJEPA_DEMO_DATASETS"):
+        monkeypatch.delenv(name, raising=False)
+    said = {
+        ("cache",): "Features of videos are not kept on disk: this user has no home folder; set VJEPA_DEMO_CACHE",
+        ("score", "a.mp4", "--prompt", "x", "--model", "vitl"): "no home folder: set VJEPA_DEMO_CHECKPOINTS, and train",
+        ("train", "--bootstrap", "--model", "vitl"): "no home folder; set VJEPA_DEMO_CHECKPOINTS to a folder, or give",
+        ("train", "me/clips", "--check"): "error: data sets from the Hub have no place to go: this user has no home",
+    }
+    for arguments, sentence in said.items():
+        done = run(*arguments)
+        assert sentence in done.stdout + done.stderr
+    assert json.loads(run("cache", "--json").stdout) == {
+        "folder": None,
+        "num_files": 0,
+        "num_bytes": 0,
+        "budget_bytes": 0,
+    }
+    monkeypatch.setenv("VJEPA_DEMO_CHECKPOINTS", str(tmp_path))
+    assert "Train its first head" in run("score", "a.mp4", "--prompt", "x", "--model", "vitl").stderr
 
 
 def test_a_reader_that_has_enough_ends_the_command_quietly(tmp_path: Path) -> None:

@@ -179,9 +179,18 @@ def tab() -> ScoreTab:
         return ScoreTab(lambda _: FakeScorer(), "demo", gr.State())
 
 
-def readiness(tab: ScoreTab, video: str | None, prompt: str, *, model: str = "demo", running: bool = False):
+def readiness(
+    tab: ScoreTab,
+    video: str | None,
+    prompt: str,
+    *,
+    model: str = "demo",
+    running: bool = False,
+    visitor: Session | None = None,
+):
     """Whether the Score button can be pressed, and the line under it."""
     values = {tab.video: video, tab.prompt: prompt, tab.model: model, tab.running: running}
+    values[tab.session] = visitor or Session()
     shown = tab.readiness(values)
     return shown[tab.button].interactive, shown[tab.hint]
 
@@ -203,10 +212,14 @@ def test_the_button_stays_off_while_it_runs(tab):
     assert readiness(tab, "clip.mp4", "a cat", running=True) == (False, "<p></p>")
 
 
-def test_a_format_that_browsers_do_not_play_can_be_scored_and_the_hint_says_so(tab):
-    is_ready, hint = readiness(tab, "clip.avi", "a cat")
+def test_of_a_small_copy_the_hint_says_that_the_upload_is_scored(tab):
+    visitor = Session()
+    visitor.previews["clip.avi"] = "copy.mp4"
+    is_ready, hint = readiness(tab, "copy.mp4", "a cat", visitor=visitor)
     assert is_ready
-    assert "it can be scored" in hint
+    assert "Your own file is scored." in hint
+    assert visitor.original("copy.mp4") == "clip.avi"
+    assert visitor.original("other.mp4") == "other.mp4"
 
 
 def test_a_model_without_a_head_cannot_be_pressed(tab, tmp_path, monkeypatch):

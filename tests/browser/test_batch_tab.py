@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import threading
+import zipfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -585,6 +586,23 @@ def test_a_model_that_does_not_beat_its_baseline_says_so_above_its_means(visitor
 def test_a_zip_of_videos_with_one_prompt(visitor, own_table, tmp_path):
     report = visitor.check(Path(shutil.copy(own_table[1], tmp_path))).check
     assert "11 of 11 rows will be scored, 11 videos." in report
+
+
+def test_what_a_zip_or_an_added_folder_holds_beside_videos_is_named(visitor, own_table, tmp_path, monkeypatch):
+    archive = Path(shutil.copy(own_table[1], tmp_path))
+    with zipfile.ZipFile(archive, "a") as file:
+        file.writestr("notes <b>.md", "x")
+    report = visitor.check(archive).check
+    assert "11 of 11 rows will be scored" in report
+    assert "Skipped 1 file whose name does not end as a video&#x27;s does: notes &lt;b&gt;.md." in report
+    told = []
+    monkeypatch.setattr(gr, "Info", told.append)
+    files = ["a.mp4", "b.AVIF", "labels.csv", "c <i>.md", ".DS_Store", "._a.mp4"]
+    split = visitor.tab.split_folder({visitor.tab.folder: files, visitor.tab.table: None})
+    assert (split[visitor.tab.videos], split[visitor.tab.table]) == (["a.mp4", "b.AVIF"], "labels.csv")
+    assert told == ["Skipped 1 file whose name does not end as a video&#x27;s does: c &lt;i&gt;.md."]
+    with pytest.raises(gr.Error, match=r"holds no videos, only c\.md"):
+        visitor.tab.split_folder({visitor.tab.folder: ["c.md"], visitor.tab.table: None})
 
 
 def test_a_visitor_who_never_opened_the_tab_gives_none_for_each_of_its_fields():

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
 import random
 import zipfile
 from pathlib import Path
@@ -10,10 +12,10 @@ from tables import messages, overall
 
 from vjepa_demo.config import VIDEO_ZIP_LIMITS, ZipLimits
 from vjepa_demo.data import match as match_module
-from vjepa_demo.data.match import extract_videos, match_videos
+from vjepa_demo.data.match import extract_videos, list_videos, match_videos
 from vjepa_demo.data.records import read_records
 from vjepa_demo.data.table import read_labels
-from vjepa_demo.schema import RecordError
+from vjepa_demo.schema import Ratings, RecordError, summarise
 
 
 def found_for(table, name: str, source) -> str:
@@ -47,6 +49,62 @@ def test_a_video_is_found_by_name_with_or_without_folder_extension_and_case(tabl
     assert found_for(table, name, videos) == file
 
 
+def test_links_are_followed_and_a_file_is_found_once(table, folder):
+    """Links to a folder elsewhere, to one inside, to one that holds the link, to each other, and to nothing."""
+    videos = folder("real/a.mp4", "z.mp4")
+    elsewhere = folder("b.mp4", "deep/c.webm", "d.txt", under="elsewhere")
+    links = {
+        "out": elsewhere,
+        "again": videos / "real",
+        "real/loop": videos,
+        "self": videos / "self",
+        "a link.mp4": videos / "z.mp4",
+    }
+    for name, target in links.items():
+        (videos / name).symlink_to(target)
+    (elsewhere / "back").symlink_to(videos)
+    found = list_videos(videos)
+    assert [path.relative_to(videos).as_posix() for path in found.files] == [
+        *("z.mp4", "real/a.mp4", "out/b.mp4", "out/deep/c.webm")
+    ]
+    assert set(found.skipped) == {"self", "out/d.txt", "out/back/self"}
+    assert {"a link.mp4", "again/a.mp4"} <= set(found.repeated)
+    for name in ("z", "real/a", "again/a", "a.mp4", "out/b.mp4", "b", "deep/c", "a link"):
+        assert found_for(table, name, videos) in ("z.mp4", "a.mp4", "b.mp4", "c.webm", "a link.mp4")
+
+
+def test_many_links_between_folders_end(folder):
+    videos = folder(*(f"{index}/clip {index}.mp4" for index in range(12)))
+    for one in range(12):
+        for other in range(12):
+            (videos / str(one) / f"to {other}").symlink_to(videos / str(other))
+    assert len(list_videos(videos).files) == 12
+
+
+def test_a_folder_that_may_not_be_read_is_named(folder, monkeypatch):
+    videos, scandir = folder("a.mp4", "locked/b.mp4"), os.scandir
+
+    def no_entry(path):
+        if Path(path) in locked:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    locked = {videos / "locked"}
+    monkeypatch.setattr(os, "scandir", no_entry)
+    found = list_videos(videos)
+    assert (found.files, found.skipped) == ((videos / "a.mp4",), ("locked/ (Permission denied)",))
+    locked.add(videos)
+    with pytest.raises(RecordError, match=r"the folder .*videos cannot be read: Permission denied"):
+        list_videos(videos)
+
+
+@pytest.mark.parametrize("name", ["n" * 300, f"{'n' * 300}.zip", "a\0b", "loop"])
+def test_a_source_that_no_path_leads_to_is_refused(table, tmp_path, name):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(RecordError, match=r"no such file or folder|archive of a kind that is not opened"):
+        found_for(table, "a", tmp_path / name)
+
+
 def test_what_matches_nothing_or_too_much_is_a_problem(table, folder):
     videos = folder("a/x.mp4", "b/x.mp4", "y.mp4", "y.webm", "c/Z.mp4", "c/z.mp4")
     assert found_for(table, "none.mp4", videos) == "no video “none.mp4” in videos"
@@ -78,11 +136,36 @@ def test_several_files_and_folders_are_one_source(table, folder):
     assert (found.num_rows, found.dimensions) == (5, ("Overall",))
 
 
-def test_the_same_file_twice_with_one_prompt_is_a_problem_and_with_two_is_not(table, folder):
-    path = table("video,prompt,mos", "a,p,1", "a.mp4,P,2", "A.mp4,q,3")
+def test_rows_of_one_file_and_prompt_are_ratings_of_one_clip(table, folder):
+    path = table("video,prompt,mos,aesthetic", "a,p,1,", "a.mp4,P,2,4", "A.mp4,q,3,3", "a,p,3,")
     found = read_records(path, folder("a.mp4"))
-    assert [each.line for each in found.records] == [2, 4]
-    assert messages(found) == {3: ["the same video and prompt as line 2; keep one of them"]}
+    assert [(each.line, each.num_rows, each.labels) for each in found.records] == [
+        (2, 3, {"Aesthetic": 4.0, "Overall": 2.0}),
+        (4, 1, {"Aesthetic": 3.0, "Overall": 3.0}),
+    ]
+    overall, aesthetic = (found.records[0].ratings[name] for name in ("Overall", "Aesthetic"))
+    assert (overall.scores, overall.standard_error) == ((1.0, 2.0, 3.0), pytest.approx(1 / 3**0.5))
+    assert (aesthetic.scores, aesthetic.standard_error) == ((4.0,), None)
+    assert (found.records[1].ratings, messages(found), found.num_rows) == ({}, {}, 4)
+    assert found.notes == ("3 ratings, averaged: rows of the same video and prompt rate one clip (1 clip).",)
+    summary = summarise(found)
+    assert (summary.num_rows, summary.num_used, summary.num_clips) == (4, 4, 2)
+
+
+def test_the_names_of_raters_are_kept(table, folder):
+    path = table("video,Rater_ID,score,prompt", "a,ann,0,p", "a,bob,100,p", "b,ann,50,q")
+    found = read_records(path, folder("a.mp4", "b.mp4"))
+    assert [each.labels for each in found.records] == [{"Overall": 3.0}, {"Overall": 3.0}]
+    assert found.records[0].ratings == {"Overall": Ratings((1.0, 5.0), ("ann", "bob"))}
+    assert found.records[1].ratings == {"Overall": Ratings((3.0,), ("ann",))}
+    assert "2 ratings by 2 raters, averaged: rows of the same video and prompt rate one clip (1 clip)." in found.notes
+
+
+def test_ratings_of_one_clip_in_two_splits_are_a_problem(table, folder):
+    path = table("video,prompt,mos,split", "a,p,1,train", "a,p,2,test", "a,p,3,train")
+    found = read_records(path, folder("a.mp4"))
+    assert [(each.labels, each.split) for each in found.records] == [({"Overall": 2.0}, "train")]
+    assert messages(found) == {3: ["the same video and prompt as line 2, but another split"]}
 
 
 def test_rows_of_different_folders_do_not_share_a_file(table, folder):
@@ -144,6 +227,24 @@ def test_only_the_videos_that_the_table_names_are_extracted(table, pack, tmp_pat
     assert found.problems == ()
 
 
+def test_of_a_zip_what_is_no_video_is_named(pack, tmp_path):
+    long = f"{'長' * 100}.mp4"  # 100 characters on Windows, 300 bytes here
+    path = pack(("a.MP4", b"1"), ("b.qt", b"2"), ("c.txt", b"3"), ("d/e.json", b"4"), (".f.mp4", b"5"), (long, b"6"))
+    found = extract_videos(path, tmp_path / "out", wanted=None)
+    assert [file.name for file in found.files] == ["a.MP4", "b.qt"]
+    assert found.skipped == ("c.txt", "d/e.json", long)
+    with pytest.raises(RecordError, match=r"holds no videos, only c\.txt"):
+        extract_videos(pack(("c.txt", b"3")), tmp_path / "none", wanted=None)
+
+
+def test_a_zip_that_has_no_place_to_go_is_refused(table, pack, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(RecordError, match=r"cannot be written \(Not a directory\): its disk must have room"):
+        match_videos(
+            read_labels(table("video,prompt,mos", "a,p,3")), pack(("a.mp4", b"x")), extract_to=tmp_path / "file/x"
+        )
+
+
 def test_two_zips_of_one_name_do_not_mix(table, pack, tmp_path):
     first = pack(("a.mp4", b"1")).rename(tmp_path / "first.zip")
     (tmp_path / "other").mkdir()
@@ -193,7 +294,7 @@ def test_a_zip_beyond_a_limit_is_refused(pack, monkeypatch, limit, value, match)
 def test_a_zip_at_its_limits_is_extracted(pack, monkeypatch, tmp_path):
     monkeypatch.setattr(match_module, "VIDEO_ZIP_LIMITS", ZipLimits(2, 1000, 2000, 100))
     noise = random.Random(0).randbytes(1000)
-    files = extract_videos(pack(("a.mp4", noise), ("b.mp4", noise)), tmp_path / "out", wanted=("a", "b"))
+    files = extract_videos(pack(("a.mp4", noise), ("b.mp4", noise)), tmp_path / "out", wanted=("a", "b")).files
     assert [file.read_bytes() for file in files] == [noise, noise]
 
 
@@ -219,7 +320,7 @@ def test_damaged_encrypted_unusual_repeated_and_empty_zips_are_refused(pack, tmp
     with pytest.warns(UserWarning, match="Duplicate name"):
         path = pack(("a.mp4", b"x"), ("a.mp4", b"y"))
     refuse(path, r"holds one path twice \(a.mp4\); pack it anew")
-    refuse(pack(("a.txt", b"x")), r"^videos\.zip holds no videos$")
+    refuse(pack(("a.txt", b"x")), r"^videos\.zip holds no videos, only a\.txt$")
     refuse(pack(("a.zip", b"x")), "archives inside it are not opened: unpack them")
 
 
@@ -232,7 +333,7 @@ def test_any_damage_is_refused_or_harmless(pack, tmp_path):
         path = tmp_path / "videos.zip"
         path.write_bytes(data)
         try:
-            files = extract_videos(path, tmp_path / str(trial), wanted=("a", "b"))
+            files = extract_videos(path, tmp_path / str(trial), wanted=("a", "b")).files
         except RecordError:
             assert not (tmp_path / str(trial)).exists()
         else:

@@ -69,7 +69,10 @@ def test_the_table_of_a_data_set_may_have_any_name_if_it_is_the_only_one(hub, tm
             {"train.csv": TABLE, "test.csv": TABLE, **CLIPS},
             r"has 2 tables \(test.csv, train.csv\); call the one that holds",
         ),
-        ({"train.parquet": b"", **CLIPS}, "has no table of labels: a labels.csv, or one .csv or .tsv, was expected"),
+        (
+            {"notes.txt": b"", "info.json": b"", **CLIPS},
+            "has no table of labels: a labels.csv, or one .csv or .tsv, was expected",
+        ),
         ({"labels.csv": TABLE}, "you/clips holds no videos$"),
         ({"labels.csv": TABLE, "videos.zip": b"PK"}, "holds no videos; archives in it are not opened: download it"),
         ({"labels.csv": b"id,mos\n1,2\n", **CLIPS}, "labels.csv has the columns id, mos"),

@@ -6,8 +6,8 @@ import pytest
 from tables import HEADER, messages, overall
 
 from vjepa_demo.config import DIMENSIONS
-from vjepa_demo.data import table as table_module
-from vjepa_demo.data.table import DETECTED_RANGES, read_labels
+from vjepa_demo.data import sheet
+from vjepa_demo.data.table import DETECTED_RANGES, read_labels, read_table, row_labels
 from vjepa_demo.schema import LabelRange, RecordError
 
 
@@ -52,9 +52,9 @@ def test_common_column_names_are_known(table, header, dimension):
 
 
 def test_the_name_of_taobaovd_gc_wins_over_an_alias_and_other_columns_are_named_as_ignored(table):
-    found = read_labels(table("path,rater,video_name,Prompt,mos,Overall_MOS", "x,9,a,b,1,4"))
+    found = read_labels(table("path,seed,video_name,Prompt,mos,Overall_MOS", "x,9,a,b,1,4"))
     assert (found.rows[0].name, found.rows[0].labels) == ("a", {"Overall": 4.0})
-    assert found.notes == ("Ignored columns: path, rater, mos.",)
+    assert found.notes == ("Ignored columns: path, seed, mos.",)
 
 
 def test_two_aliases_of_one_column_are_refused(table):
@@ -77,7 +77,7 @@ def test_a_table_without_labels_is_refused(table):
     [
         ("video,prompt,mos\na,café,3".encode("latin-1"), "line 2: the byte 0xe9 is not UTF-8; save the table as"),
         (b"PK\3\4rest", "workbook or an archive, not text; save the sheet as"),
-        (b"video,prompt\0,mos", "holds binary data; a CSV or TSV"),
+        (b"video,prompt\0,mos", "holds binary data; a table was expected"),
         (b"", "holds no rows; a header and at least one row"),
         (b"video,prompt,mos\n\n,,\n", "holds no rows"),
         (b'video,prompt,mos\na,b,3\nb,"open,3\nc,d,3', "begins on line 3 cannot be read .*must end with one"),
@@ -89,9 +89,9 @@ def test_a_file_that_is_no_table_is_refused_with_the_reason(table, data, match):
 
 
 def test_a_missing_and_an_enormous_table_are_refused(table, tmp_path, monkeypatch):
-    with pytest.raises(RecordError, match=r"none\.csv: no such file; a CSV"):
+    with pytest.raises(RecordError, match=r"none\.csv: no such file; a table"):
         read_labels(tmp_path / "none.csv")
-    monkeypatch.setattr(table_module, "MAX_TABLE_BYTES", 10)
+    monkeypatch.setattr(sheet, "MAX_TABLE_BYTES", 10)
     with pytest.raises(RecordError, match="is larger than 0 MiB"):
         read_labels(table(*overall(3)))
 
@@ -117,7 +117,7 @@ def test_all_problems_are_reported_together_by_line(table):
     ]
     found = read_labels(table(HEADER, *rows, *bad))
     assert found.num_rows == 50
-    assert [row.line for row in found.rows] == [*range(2, 42), 46]
+    assert [row.line for row in found.rows] == [*range(2, 42), 46, 47]
     assert messages(found) == {
         42: ["video_name is empty; the name of a video file was expected"],
         43: ["Prompt is empty; the text the video was made from was expected"],
@@ -126,7 +126,6 @@ def test_all_problems_are_reported_together_by_line(table):
             "Overall_MOS is 9, outside 1 to 5; correct it, or declare the label range",
         ],
         45: ["no label in Traditional_MOS, Alignment_MOS, Aesthetic_MOS, Temporal_MOS, Overall_MOS"],
-        47: ["the same video and prompt as line 9; keep one of them"],
         48: ["8 cells, but the header has 7; put a prompt with separators in quotes"],
         49: ["4 cells, but the header has 7; put a prompt with separators in quotes"],
         50: ["Prompt has 2,001 characters; 2,000 at most"],
@@ -165,6 +164,48 @@ def test_what_is_no_number_is_a_problem(table, text):
 def test_an_unknown_split_is_a_problem_of_its_row(table):
     found = read_labels(table("video,prompt,mos,split", "a,p,3,fold3"))
     assert messages(found) == {2: ["split is “fold3”; train or validation was expected"]}
+
+
+# ---- commas before three digits --------------------------------------------------------------------------------------
+
+UNCLEAR = [f'"1,{200 + index}"' for index in range(12)]
+
+
+def test_commas_before_three_digits_are_asked_about(table):
+    match = "“1,200” can be 1.2 or 1200; declare the label range, such as 1 to 5, or write the labels without commas"
+    for labels in (UNCLEAR, [*UNCLEAR, 980, ""], [3, 4.5, '"1,200"']):
+        path = table(*overall(*labels))
+        with pytest.raises(RecordError, match=match):
+            read_labels(path)
+        labels, notes = row_labels(read_table(path, required=("video", "prompt")))
+        assert (labels, len(notes)) == ({}, 1)
+        assert match in notes[0]
+
+
+def test_a_declared_range_says_what_the_commas_are(table):
+    path = table(*overall(*UNCLEAR, 3))
+    small = read_labels(path, label_range=(1, 5))
+    assert [row.labels["Overall"] for row in small.rows] == [*(float(f"1.{200 + index}") for index in range(12)), 3.0]
+    assert small.notes == ("“1,200” is read as 1.2: the label range 1 to 5 says so.",)
+    large = read_labels(path, label_range=(1000, 1400))
+    assert [row.labels["Overall"] for row in large.rows] == pytest.approx([3 + index / 100 for index in range(12)])
+    assert list(messages(large)) == [14]
+    with pytest.raises(RecordError, match=r"can be 1\.2 or 1200, and the label range 0 to 5000 does not say which"):
+        read_labels(path, label_range=(0, 5000))
+
+
+@pytest.mark.parametrize(
+    ("labels", "values"),
+    [
+        (['"3,250"', '"3,5"'], [3.25, 3.5]),
+        (['"3,250"', '"0,500"'], [3.25, 0.5]),
+        (['"1,250"', '"1,234,567"', '"1,000.5"'], [1250, 1234567, 1000.5]),
+    ],
+)
+def test_one_number_that_is_clear_says_what_the_commas_are(table, labels, values):
+    low, high = min(values), max(values)
+    rows = read_labels(table(*overall(*labels)), label_range=(low, high)).rows
+    assert [low + (row.labels["Overall"] - 1) / 4 * (high - low) for row in rows] == pytest.approx(values)
 
 
 # ---- label ranges ----------------------------------------------------------------------------------------------------

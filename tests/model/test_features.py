@@ -225,6 +225,7 @@ def equal(one: VideoFeatures | None, other: VideoFeatures) -> bool:
         one.values.dtype == other.values.dtype
         and torch.equal(one.values, other.values)
         and (one.frame_seconds, one.duration_seconds) == (other.frame_seconds, other.duration_seconds)
+        and one.notes == other.notes
     )
 
 
@@ -244,7 +245,7 @@ def kept(folder: Path) -> list[int]:
 
 
 def test_what_is_saved_is_loaded_by_the_next_process_to_the_bit(tmp_path):
-    for expected in (some(3), VideoFeatures(torch.randn(5), (0.1, 0.2, 0.7), 1 / 3)):
+    for expected in (some(3), VideoFeatures(torch.randn(5), (0.1, 0.2, 0.7), 1 / 3, notes=("HDR",))):
         cache = on_disk(tmp_path)
         cache.clear()
         assert save(cache, 0, expected)

@@ -123,13 +123,29 @@ def test_the_generator_has_many_names(table, videos, name):
     assert read_batch(table(f"video,prompt,{name}", "0,x,sora"), videos).rows[0].generator == "sora"
 
 
+def test_a_table_of_another_format_or_without_a_header_is_scored_the_same(table, videos, tmp_path):
+    rows = [{"video_name": f"{number}.mp4", "Prompt": f"a prompt, {number}"} for number in range(3)]
+    tables = [
+        table("video_name,Prompt", *(f'{row["video_name"]},"{row["Prompt"]}"' for row in rows), name="a.csv"),
+        table(*map(json.dumps, rows), name="b.jsonl"),
+        table(*("|".join(row.values()) for row in rows), name="c.txt"),
+    ]
+    outs = [tmp_path / f"{path.stem}-scores.csv" for path in tables]
+    for path, out in zip(tables, outs, strict=True):
+        scored(read_batch(path, videos), out)
+    first, *others = (out.read_bytes() for out in outs)
+    assert b"video_name,Prompt,Traditional" in first
+    assert others == [first, first]
+
+
 def test_labels_may_be_missing_and_a_bad_one_is_left_out_with_a_note(table, videos):
     assert read_batch(table("video,prompt", "0,x"), videos).rows[0].labels == {}
     lines = [*(f"{n % 8},p,3,{n % 5 + 1}" for n in range(20)), "8,p,good,4", "9,p,99,5"]
     found = read_batch(table("video,prompt,temporal,overall", *lines), videos)
     assert all(row.problem is None for row in found.rows)
     assert [row.labels for row in found.rows[-2:]] == [{"Overall": 4.0}, {"Overall": 5.0}]
-    (note,) = found.notes
+    note, ratings = found.notes
+    assert ratings == "20 ratings, averaged: rows of the same video and prompt rate one clip (8 clips)."
     assert note.startswith("2 labels left out: line 22: temporal is “good”, not a number")
     assert "line 23: temporal is 99, outside 1 to 5" in note
 
@@ -155,6 +171,37 @@ def test_a_row_that_cannot_be_scored_says_why(table, videos):
         assert (row.problem or "").startswith(problem or "")
         assert (row.problem is None) == (problem is None) == (row.video is not None)
         assert list(row.cells) == ["video", "prompt", "note"]
+
+
+def test_a_name_that_no_file_can_have_is_an_error_of_its_row(table, videos, tmp_path):
+    (videos / "loop.mp4").symlink_to(videos / "loop.mp4")
+    names = ["0.mp4", "n" * 300, f"{'語' * 100}.mp4", "/" + "n" * 5000, "0.mp4/none.mp4", "loop.mp4", "1.mp4"]
+    path = table("video,prompt", *(f"{name},x" for name in names), name="videos/table.csv")
+    for found in (read_batch(path, videos), read_batch(path, None)):
+        assert [row.problem is None for row in found.rows] == [True, *[False] * 4, True, True]
+        assert found.rows[1].problem == f"no video “{'n' * 57}...” in videos"
+    found = read_batch(path, None)
+    rows = replace(found, rows=tuple(row for row in found.rows if row.name != "loop.mp4"))
+    assert [result.error is None for result in scored(rows, tmp_path / "out.csv")] == [True, *[False] * 4, True]
+    assert [result.error is None for result in scored(rows, tmp_path / "out.csv", resume=True)][:2] == [True, True]
+
+
+def test_a_name_that_is_not_unicode_is_scored_and_resumed(tmp_path):
+    for name in ("a\udcff.mp4", "b.mp4"):
+        (tmp_path / name).write_text("3")
+    found = batch_of_files([tmp_path], "a \ud83d cat")
+    assert [row.cells for row in found.rows] == [
+        {"video_name": name, "Prompt": "a \ufffd cat"} for name in ("a\ufffd.mp4", "b.mp4")
+    ]
+    for out, scorer in (
+        (tmp_path / "out.csv", FakeScorer()),
+        (tmp_path / "new\udcff" / "out.csv", FakeScorer("x\udcff")),
+    ):
+        assert all(result.scores for result in scored(found, out, scorer))
+        assert [row["video_name"] for row in read(out)] == ["a\ufffd.mp4", "b.mp4"]
+    again = FakeScorer()
+    assert len(scored(found, tmp_path / "out.csv", again, resume=True)) == 2
+    assert again.asked == []
 
 
 def test_videos_that_lost_their_folders_are_not_guessed(table, videos):
@@ -205,6 +252,29 @@ def test_videos_with_one_prompt_are_called_by_what_tells_them_apart(tmp_path):
     ]
     with pytest.raises(RecordError, match="the prompt is empty"):
         batch_of_files([tmp_path / "1.mp4"], " ")
+
+
+def test_what_a_folder_and_a_zip_hold_beside_videos_is_named(videos, tmp_path):
+    for name in ("x.3g2", "y.APNG", "notes.md", "sub/a.json", ".hidden.txt"):
+        (videos / name).parent.mkdir(exist_ok=True)
+        (videos / name).write_text("7")
+    (videos / "again").symlink_to(videos)
+    (videos / "link.mp4").symlink_to(videos / "0.mp4")
+    with zipfile.ZipFile(tmp_path / "more.zip", "w") as file:
+        for name in ("deep/0.mp4", "deep/z.qt", "deep/cover.jpg"):
+            file.writestr(name, "8")
+    found = batch_of_files([videos, tmp_path / "more.zip"], "x", extract_to=tmp_path / "new")
+    names = [row.name for row in found.rows]
+    assert names == [
+        f"videos/{name}" for name in [*map("{}.mp4".format, range(10)), "broken.mp4", "x.3g2", "y.APNG"]
+    ] + [*("more/deep/0.mp4", "more/deep/z.qt")]
+    assert found.rows[-1].video.read_text() == "8"
+    assert found.notes == (
+        "Skipped 3 files whose name does not end as a video's does: notes.md, sub/a.json, deep/cover.jpg.",
+        "Left out 1 link to videos that are scored already: link.mp4.",
+    )
+    again = batch_of_files([videos, tmp_path / "more.zip"], "x", extract_to=tmp_path / "new")
+    assert [row.cells for row in again.rows] == [row.cells for row in found.rows], "it can be resumed"
 
 
 # ---- the output ------------------------------------------------------------------------------------------------------
@@ -333,6 +403,26 @@ def test_an_output_that_is_there_is_never_overwritten(batch, tmp_path):
     with pytest.raises(RecordError, match="does not hold scores of"):
         scored(batch, tmp_path / "out.csv", resume=True)
     assert (tmp_path / "out.csv").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["file/out.csv", f"{'n' * 300}.csv", f"{'n' * 300}/out.csv", f"{'n' * 248}.csv"])
+def test_an_output_that_cannot_be_written_is_told_before_anything_is_scored(batch, tmp_path, name):
+    (tmp_path / "file").write_text("in the way")
+    scorer = FakeScorer()
+    for resume in (False, True):
+        with pytest.raises(
+            RecordError, match=r"cannot be written \((Not a directory|File name too long|File exists)\)"
+        ):
+            scored(batch, tmp_path / name, scorer, resume=resume)
+    assert scorer.asked == []
+
+
+def test_a_folder_in_the_place_of_the_output_is_told(batch, tmp_path):
+    (tmp_path / "out.csv").mkdir()
+    with pytest.raises(RecordError, match="exists already"):
+        scored(batch, tmp_path / "out.csv")
+    with pytest.raises(RecordError, match=r"cannot be written \(Is a directory\)"):
+        scored(batch, tmp_path / "out.csv", resume=True)
 
 
 def test_a_full_disk_says_how_to_go_on(batch, tmp_path, monkeypatch):
@@ -545,12 +635,29 @@ def test_a_single_row_has_no_standard_error_and_errors_alone_have_no_mean(table,
 
 def test_labels_are_compared_with_scores_beside_the_baseline(batch, tmp_path):
     results = scored(batch, tmp_path / "out.csv")
-    judged = [result for result in results if result.scores is not None]
-    labels = torch.full((8, 5), torch.nan)
+    judged = [result for result in results if result.scores is not None][:-1]  # the last two rows are one clip
+    labels = torch.full((7, 5), torch.nan)
     labels[:, 4] = torch.tensor([result.row.labels["Overall"] for result in judged])
     scores = torch.tensor([list(result.scores.values()) for result in judged])
     baseline = no_video_baseline([result.row.prompt for result in judged], labels)
     assert summarise_batch(results, TRAINED_ON).evaluation == evaluate(scores, labels, baseline=baseline)
+
+
+def test_a_table_of_ratings_is_judged_by_the_mean_of_each_clip(table, videos, tmp_path):
+    means = [
+        [f"{n},p{n},{n % 4 + 1.5}" for n in range(8)],
+        [f"{n},p{n},{n % 4 + 1.5 + d}" for n in range(8) for d in (0.5, -0.5)],
+    ]
+    tables = [read_batch(table("video,prompt,mos", *rows), videos) for rows in means]
+    assert [found.notes for found in tables] == [
+        (),
+        ("16 ratings, averaged: rows of the same video and prompt rate one clip (8 clips).",),
+    ]
+    one, several = (
+        summarise_batch(scored(found, tmp_path / f"{index}.csv"), TRAINED_ON) for index, found in enumerate(tables)
+    )
+    assert one.evaluation == several.evaluation
+    assert (one.all.num_scored, several.all.num_scored) == (8, 16)
 
 
 # ---- as a person runs it ---------------------------------------------------------------------------------------------
@@ -658,9 +765,9 @@ def test_without_a_place_for_videos_they_are_beside_the_table_or_where_its_paths
 def test_a_batch_is_judged_by_clips_that_its_model_did_not_learn_from(batch, tmp_path):
     results = scored(batch, tmp_path / "out.csv")
     judged = [result.row for result in results if result.scores is not None]
-    digests = tuple(sorted(content_sha256(row.video)[:12] for row in judged[:3]))
+    digests = tuple(sorted(content_sha256(row.video)[:12] for row in judged[:2]))
     evaluation = summarise_batch(results, replace(TRAINED_ON, digests=digests)).evaluation
-    assert (evaluation.num_learned, evaluation.num_left_out, evaluation.n) == (3, 3, len(judged) - 3)
+    assert (evaluation.num_learned, evaluation.num_left_out, evaluation.n) == (2, 2, 5)  # of 7 clips: two rows are one
 
 
 def test_several_videos_with_one_prompt(clips, checkpoint_folder, tmp_path, capsys):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import json
 import shutil
 import threading
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from small_models import CROP, FRAMES, TRAINED_ON
 
 from vjepa_demo import wording
 from vjepa_demo.config import DECODE_AHEAD, DIMENSIONS
+from vjepa_demo.files import content_sha256
 from vjepa_demo.media.video import load_clip, pixel_values, write_video
 from vjepa_demo.model.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from vjepa_demo.model.features import FeatureCache
@@ -322,6 +325,48 @@ def test_an_error_has_its_place_among_the_scores(scorer, clips, tmp_path):
     assert "bad.mp4 cannot be read" in str(unreadable)
     assert isinstance(empty, RecordError)
     assert "gone.mp4: no such file" in str(gone)
+
+
+def test_what_the_system_refuses_is_an_error_in_its_place(scorer, clips, tmp_path, monkeypatch):
+    """A name that is too long, a loop of links, a file as a folder, a file that cannot be read, a full disk."""
+    loop, deep = tmp_path / "loop.mp4", clips[0] / "in.mp4"
+    loop.symlink_to(loop)
+    locked, full = (shutil.copy(clips[0], tmp_path / name) for name in ("locked.mp4", "full.mp4"))
+    full.write_bytes(full.read_bytes() + bytes(8))
+    digest, load = content_sha256, scorer_module.load_clip
+
+    def no_entry(path):
+        if path == locked:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return digest(path)
+
+    def no_space(path, config):
+        if path == full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return load(path, config)
+
+    monkeypatch.setattr(scorer_module, "content_sha256", no_entry)
+    monkeypatch.setattr(scorer_module, "load_clip", no_space)
+    names = [tmp_path / f"{'n' * 300}.mp4", loop, deep, "a\0b.mp4", locked, full, clips[0]]
+    *errors, last = scorer.score_all((name, "x") for name in names)
+    assert [type(error) for error in errors] == [VideoError] * 6
+    said = [str(error) for error in errors]
+    assert all(each.endswith("no such file") for each in said[:4])
+    assert said[4:] == [
+        "locked.mp4 cannot be read: Permission denied",
+        "full.mp4 cannot be read: No space left on device",
+    ]
+    assert last.scores == scorer.score(clips[0], "x").scores
+
+
+def test_a_name_and_a_prompt_that_are_not_unicode_are_shown_with_the_replacement_character(scorer, clips, tmp_path):
+    named = tmp_path / "b\udcff.mp4"  # the bytes 62 FF on the disk
+    shutil.copy(clips[0], named)
+    result = scorer.score(named, "a \ud83d cat")
+    assert (Path(result.video).name, result.prompt) == ("b\ufffd.mp4", "a \ufffd cat")
+    json.dumps(result.to_dict(), ensure_ascii=False).encode()
+    (error,) = scorer.score_all([(tmp_path / "none\udcff.mp4", "x")])
+    assert str(error) == "none\ufffd.mp4: no such file"
 
 
 def test_the_same_video_is_decoded_once(scorer, clips, tmp_path, decoded):

@@ -152,6 +152,7 @@ class _Endpoints:
             "not_meaningful": {dimension: why its score means nothing}
             "unknown_words": words of the prompt that the model never met: if any, Alignment means nothing
             "unread": the end of a prompt that is longer than the model reads
+            "notes": what of the video was not scored as a player shows it
             "seconds": {"decode", "video", "text", "head"}}
             or an error that says what is wrong with the video, the prompt or the model
         """
@@ -159,7 +160,9 @@ class _Endpoints:
             scorer = self._scorer(model, call)
             path = call.file(self.video, video)
             result = scorer.score(path, prompt, with_frames=False)
-            return call.answer(with_caution(replace(result, video=Path(path).name).to_dict(), result.trained_on))
+            return call.answer(
+                with_caution(replace(result, video=Path(result.video).name).to_dict(), result.trained_on)
+            )
 
     def compare(self, videos: Given, prompts: Given, model: str, request: gr.Request) -> Json | str:
         """Score two to four videos with one model; the others are compared with the first. The page's Compare tab also
@@ -189,17 +192,17 @@ class _Endpoints:
     def batch(
         self, videos: Given, prompt: str, model: str, label_range: str, request: gr.Request, table: Given = None
     ) -> Iterator[Json | str]:
-        """Score many videos: those that a table names, or all with one prompt. Streams each row as it is scored; a row
-        that cannot be scored has an error and the others go on. Ends with means, a ranking of generators where a
-        column "generator" or "model" names them, agreement with labels where there are some, and a CSV of all.
-        Cancelling the call ends the run.
+        """Score many videos: those that a table names (CSV, TSV, XLSX, JSON, JSONL or Parquet), or all with one prompt.
+        Streams each row as it is scored; a row that cannot be scored has an error and the others go on. Ends with
+        means, a ranking of generators where a column "generator" or "model" names them, agreement with labels where
+        there are some, and a CSV of all. Cancelling the call ends the run.
 
         Args:
-            videos: The videos, as files; or one zip of those that the table names.
+            videos: The videos, as files or as one zip.
             prompt: The text all videos were made from; empty where the table has a column of prompts.
             model: demo, vitl, vitg, or mine: what this client trained with fine_tune (not over MCP or curl).
             label_range: The range of the table's labels, if it has some, such as 0 to 100; mapped to 1..5.
-            table: CSV or TSV with a column video_name, and Prompt if prompt is empty; none for videos alone.
+            table: A table with a column video_name, and Prompt if prompt is empty; none for videos alone.
 
         Returns:
             a row at a time {"done", "total", "errors", "seconds_left"
@@ -222,7 +225,7 @@ class _Endpoints:
                     extract_to=call.folder,
                 )
             else:
-                rows = tasks.batch_of_files(files, prompt)
+                rows = tasks.batch_of_files(files, prompt, extract_to=call.folder)
             scorer, out, results = self._scorer(model, call), call.folder / "scores.csv", []
             run = tasks.run_batch(scorer, rows, out, should_stop=call.session.batch.run.should_stop)
             with closing(in_turn(run)) as reports:
@@ -244,16 +247,17 @@ class _Endpoints:
             yield call.answer(with_caution(last, scorer.trained_on))
 
     def check_labels(self, labels: Given, videos: Given, label_range: str, request: gr.Request) -> Json | str:
-        """Say which rows of a table of labels fine_tune or evaluate would use, and which not and why; each video is
-        opened, nothing is learned.
+        """Say which rows of a table of labels (CSV, TSV, XLSX, JSON, JSONL or Parquet) fine_tune or evaluate would use,
+        and which not and why; each video is opened, nothing is learned. Rows of one video and prompt are ratings of one
+        clip, and averaged.
 
         Args:
-            labels: A CSV or TSV: video_name, Prompt, and some of Traditional_MOS .. Overall_MOS; at most 64 MiB.
+            labels: A table: video_name, Prompt, and some of Traditional_MOS .. Overall_MOS; at most 64 MiB.
             videos: The videos that the table names, as files or as one zip.
             label_range: The range the labels were given in, such as 0 to 100; mapped to 1..5.
 
         Returns:
-            {"summary", "num_rows", "num_used", "label_range", "num_labels": {dimension: count}, "notes"
+            {"summary", "num_rows", "num_used", "num_clips", "label_range", "num_labels": {dimension: count}, "notes"
             "problems": [{"line", "message"}]}
             or an error if the table or the zip cannot be used at all
         """
@@ -282,7 +286,7 @@ class _Endpoints:
         is kept (gradio_client), score then takes the model "mine".
 
         Args:
-            labels: A CSV or TSV: video_name, Prompt, and some of Traditional_MOS .. Overall_MOS; at most 64 MiB.
+            labels: A table: video_name, Prompt, and some of Traditional_MOS .. Overall_MOS; at most 64 MiB.
             videos: The videos that the table names, as files or as one zip.
             model: The model to start from.
             scope: What learns: head (seconds an epoch), or top (also the encoder's upper layers; often better).
@@ -340,7 +344,7 @@ class _Endpoints:
         Streams how far it is. Rows that cannot be used are left out (check_labels lists them).
 
         Args:
-            labels: A CSV or TSV: video_name, Prompt, and some of Traditional_MOS .. Overall_MOS; at most 64 MiB.
+            labels: A table: video_name, Prompt, and some of Traditional_MOS .. Overall_MOS; at most 64 MiB.
             videos: The videos that the table names, as files or as one zip.
             model: demo, vitl, vitg, or mine: what this client trained with fine_tune (not over MCP or curl).
             label_range: The range the labels were given in, such as 0 to 100; mapped to 1..5.

@@ -50,6 +50,7 @@ RESULT = {
     "not_meaningful": said(an_object(), "dimension: why its score means nothing"),
     "unknown_words": said(a_list(TEXT), "of the prompt: if there are any, Alignment means nothing, Overall less"),
     "unread": said(TEXT, "the end of a prompt that is longer than the model reads; mostly nothing"),
+    "notes": said(a_list(TEXT), "what of the video was not scored as a player shows it; mostly nothing"),
     "seconds": an_object(decode=NUMBER, video=NUMBER, text=NUMBER, head=NUMBER),
 }
 DIFFERENCES = an_object(**dict.fromkeys(DIMENSIONS, NUMBER))
@@ -71,6 +72,7 @@ CHECKED = an_object(
     summary=TEXT,
     num_rows=COUNT,
     num_used=COUNT,
+    num_clips=said(COUNT, "of the used rows, which may be several ratings of one"),
     label_range=schema_of(LabelRange),
     num_labels=said(an_object(), "dimension: number of labels"),
     notes=said(a_list(TEXT), "what was guessed"),
@@ -144,6 +146,7 @@ def records_json(records: RecordSet) -> Json:
         "summary": wording.summary_line(summary),
         "num_rows": summary.num_rows,
         "num_used": summary.num_used,
+        "num_clips": summary.num_clips,
         "label_range": asdict(records.label_range),
         "num_labels": {each.dimension: each.num_labels for each in summary.dimensions},
         "notes": list(records.notes),

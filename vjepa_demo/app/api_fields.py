@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from vjepa_demo.app.events import shown_errors
 from vjepa_demo.config import DIMENSIONS, SCORE_MAX, SCORE_MIN
-from vjepa_demo.schema import RecordError
+from vjepa_demo.schema import RecordError, well_formed
 
 Schema = dict[str, Any]
 
@@ -77,11 +77,15 @@ def choice_field(name: str, choices: Sequence[str], default: str) -> Api:
 
 
 def checked(name: str, schema: Schema, value: Any) -> Any:
-    """`value`, a whole number as an int.
+    """`value`, a whole number as an int, text `well_formed`.
 
     Raises:
         RecordError: if `schema` does not allow it.
     """
+    if isinstance(value, str):
+        value = well_formed(value)
+    if isinstance(value, list):
+        value = [well_formed(each) if isinstance(each, str) else each for each in value]
     if not _is_allowed(schema, value):
         given = json.dumps(value)
         given = given if len(given) <= 100 else f"{given[:100]}.."

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +24,10 @@ from vjepa_demo.app.model_choice import add_model_choice, refusal
 from vjepa_demo.app.scoring import scroll_to
 from vjepa_demo.app.session import NOTHING, Added, Batch, BatchState, Session, Staged
 from vjepa_demo.app.turns import BATCHING, in_turn, others_run
-from vjepa_demo.config import TABLE_SUFFIXES, VIDEO_SUFFIXES
+from vjepa_demo.config import TABLE_SUFFIXES, TEXT_TABLE_SUFFIXES, VIDEO_SUFFIXES
+from vjepa_demo.media.archive import is_hidden
 from vjepa_demo.schema import BatchTable, DemoError, RecordError
-from vjepa_demo.wording import counted, verdict
+from vjepa_demo.wording import counted, left_out_notes, no_videos_but, verdict
 
 if TYPE_CHECKING:
     from vjepa_demo.tasks import Scorer
@@ -46,7 +48,7 @@ class BatchTab:
             with gr.Column(scale=2, min_width=320):
                 self.videos = add_video_files("batch-videos")
                 self.folder = gr.UploadButton("Add a folder", file_count="directory", size="sm", elem_id="batch-folder")
-                self.table = add_table_file("Table of videos (CSV or TSV)", "batch-table")
+                self.table = add_table_file("Table of videos (CSV, Excel, JSON, Parquet)", "batch-table")
                 self.prompt = gr.Textbox(
                     label="or one prompt for all videos",
                     placeholder="The text the videos were made from",
@@ -115,12 +117,15 @@ class BatchTab:
 
     def split_folder(self, values: Values) -> Values:
         """The videos of a folder, and its table where it has just one and none was added."""
-        files = values[self.folder] or []
+        files = [file for file in values[self.folder] or [] if not is_hidden(Path(file).name)]
         videos = [file for file in files if file.lower().endswith(VIDEO_SUFFIXES)]
-        found = [file for file in files if file.lower().endswith(TABLE_SUFFIXES)]
+        found = [file for file in files if file.lower().endswith(TEXT_TABLE_SUFFIXES)]  # a .json may belong to a video
+        skipped = [Path(file).name for file in files if file not in (*videos, *found)]
         with shown_errors():
             if not videos:
-                raise RecordError("the folder holds no videos: add one that does")
+                raise RecordError(f"the folder holds no videos{no_videos_but(skipped)}: add one that does")
+        for note in left_out_notes(skipped):
+            gr.Info(escape(note))
         return {self.videos: videos} | ({self.table: found[0]} if not values[self.table] and len(found) == 1 else {})
 
     def _what_was_added(self, values: Values) -> Added:
@@ -383,16 +388,18 @@ def _read(visitor: Session, added: Added) -> BatchTable:
         for folder in extracted.iterdir():  # of earlier zips, only what a batch has still to score is kept
             if not any(row.video is not None and row.video.is_relative_to(folder) for row in still):
                 shutil.rmtree(folder)
-        paths = []
+        paths: list[Path] = []
+        skipped: list[str] = []
         for path in map(Path, added.videos):
             if path.suffix.lower() == ".zip":
                 folder = Path(tempfile.mkdtemp(dir=extracted), path.stem)
-                tasks.extract_videos(path, folder, wanted=None)
+                skipped += tasks.extract_videos(path, folder, wanted=None).skipped
                 path = folder
             paths.append(path)
-        batches.unpacked = added.videos, paths
-    videos = batches.unpacked[1]
+        batches.unpacked = added.videos, paths, skipped
+    _, videos, skipped = batches.unpacked
     if added.table is None:
-        return tasks.batch_of_files(videos, added.prompt)
+        table = tasks.batch_of_files(videos, added.prompt)
+        return replace(table, notes=(*table.notes, *left_out_notes(skipped)))
     label_range = RANGES[added.label_range] if added.label_range else None
     return tasks.read_batch(added.table, videos, prompt=added.prompt or None, label_range=label_range)

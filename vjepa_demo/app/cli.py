@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import codecs
+import io
 import json
 import logging
 import os
@@ -21,12 +23,15 @@ from vjepa_demo.app.cli_options import TRAIN_HELP, parser
 from vjepa_demo.config import (
     CACHE_GB_VARIABLE,
     CACHE_VARIABLE,
+    DATASETS_VARIABLE,
     TABLE_SUFFIXES,
     TrainConfig,
     dataset_folder,
     named_views,
+    no_folder,
     wait_passively,
 )
+from vjepa_demo.files import exists
 from vjepa_demo.schema import (
     BatchTable,
     DemoError,
@@ -38,17 +43,20 @@ from vjepa_demo.schema import (
     SplitReport,
     check_prompt,
     to_compare,
+    well_formed,
 )
 
 if TYPE_CHECKING:
     from vjepa_demo.tasks import Scorer
 
+REPLACED = "vjepa_demo replaced"  # the name of an error handler, see `codecs.register_error`
 Tell = Callable[..., None]  # takes lines
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 1 if anything could not be scored, 2 for a wrong call."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    _never_fail_to_print()
     wait_passively()
     options = parser().parse_args(arguments)
     for name, variable in (("cache", CACHE_VARIABLE), ("cache_gb", CACHE_GB_VARIABLE)):
@@ -67,6 +75,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of the output, such as head, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141  # the status that shells use for SIGPIPE
+    except OSError as error:  # a full disk, a folder of others: nothing that a traceback would help with
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        return 1
+
+
+def _never_fail_to_print() -> None:
+    """Print U+FFFD, or a question mark, for what the terminal or the file behind it cannot hold: parts of file names
+    that are no UTF-8, and most signs in an old encoding."""
+
+    def replacement(error: UnicodeError) -> tuple[str | bytes, int]:
+        assert isinstance(error, UnicodeEncodeError)
+        signs = error.end - error.start
+        try:
+            return ("\ufffd" * signs).encode(error.encoding), error.end
+        except UnicodeEncodeError:
+            return "?" * signs, error.end
+
+    codecs.register_error(REPLACED, replacement)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=REPLACED)
 
 
 # ---- what commands share ---------------------------------------------------------------------------------------------
@@ -122,15 +152,18 @@ def _checked_labels(options: argparse.Namespace, tell: Tell) -> Iterator[RecordS
 
     What comes out of a zip is deleted afterwards; what comes from the Hub is kept.
     """
-    if options.videos is None and (options.labels.lower().endswith(TABLE_SUFFIXES) or Path(options.labels).exists()):
+    if options.videos is None and (options.labels.lower().endswith(TABLE_SUFFIXES) or exists(options.labels)):
         raise RecordError(
             f"{options.labels} needs --videos DIR_OR_ZIP; only OWNER/NAME, a data set on the Hub, brings its own videos"
         )
+    fetched = dataset_folder()
+    if options.videos is None and fetched is None:
+        raise RecordError(f"data sets from the Hub have no place to go: {no_folder(DATASETS_VARIABLE)}")
     with tempfile.TemporaryDirectory() as folder:
         for report in tasks.check_labels(
             options.labels,
             options.videos,
-            extract_to=dataset_folder() if options.videos is None else folder,
+            extract_to=fetched if options.videos is None and fetched else folder,
             label_range=options.label_range,
             token=None,
         ):
@@ -151,7 +184,7 @@ def _score(options: argparse.Namespace) -> int:
     for video, result in zip(options.videos, results, strict=True):
         if isinstance(result, DemoError):
             status = 1
-            answers.append({"video": video, "prompt": prompt, **origin, "error": str(result)})
+            answers.append({"video": well_formed(video), "prompt": prompt, **origin, "error": str(result)})
             lines = [video, f"  error: {result}"]
         else:
             answers.append(result.to_dict())
@@ -197,7 +230,7 @@ def _batch(options: argparse.Namespace) -> int:
         summary = tasks.summarise_batch(results, scorer.trained_on)
     if options.json:
         model = {"model": scorer.name, "trained_on": str(scorer.trained_on)}
-        run = {"out": options.out, **model, "beats_baseline": scorer.trained_on.beats_baseline}
+        run = {"out": well_formed(options.out), **model, "beats_baseline": scorer.trained_on.beats_baseline}
         print(json.dumps(run | summary.to_dict(), indent=2))
     else:
         print("", *cli_text.summary_lines(summary), "", sep="\n")
@@ -233,9 +266,10 @@ def _read_batch(options: argparse.Namespace, folder: Path) -> BatchTable:
         )
     if options.videos is not None or options.prompt is None or label_range:
         raise RecordError(
-            "videos alone need --prompt TEXT, and neither --videos nor --label-range; a table ends in .csv or .tsv"
+            "videos alone need --prompt TEXT, and neither --videos nor --label-range; "
+            f"a table ends in {', '.join(TABLE_SUFFIXES)}"
         )
-    return tasks.batch_of_files(inputs, options.prompt)
+    return tasks.batch_of_files(inputs, options.prompt, extract_to=folder)
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -329,7 +363,7 @@ def _cache(options: argparse.Namespace) -> int:
     held = tasks.cache_size(clear=options.clear)
     cache = replace(held, num_files=0, num_bytes=0) if options.clear else held
     if options.json:
-        print(json.dumps(asdict(cache) | {"folder": str(cache.folder)}, indent=2))
+        print(json.dumps(asdict(cache) | {"folder": cache.folder and well_formed(str(cache.folder))}, indent=2))
         return 0
     if options.clear:
         print(f"deleted {wording.counted(held.num_files, 'file')}, {wording.bytes_text(held.num_bytes)}")

@@ -86,7 +86,8 @@ def _add_model(command: argparse.ArgumentParser) -> None:
 
 
 def _add_cache_flags(command: argparse.ArgumentParser) -> None:
-    folder = str(feature_cache_folder()).replace("%", "%%")  # argparse formats a help text with %
+    folder = feature_cache_folder() or "none, as this user has no home folder"
+    folder = str(folder).replace("%", "%%")  # argparse formats a help text with %
     command.add_argument("--cache", metavar="DIR", help=f"folder of the feature cache (default: {folder})")
     command.add_argument(
         "--cache-gb", metavar="N", help="size limit of the feature cache, 0 for no cache (default: 20, or a fifth)"
@@ -98,9 +99,10 @@ def _add_labels(command: argparse.ArgumentParser, *, optional: bool) -> None:
         "labels",
         metavar="LABELS",
         nargs="?" if optional else None,
-        help="CSV or TSV of labels; or, without --videos, OWNER/NAME of a data set on the Hub",
+        help="table of labels (CSV, TSV, XLSX, JSON, JSONL, Parquet); or, without --videos, OWNER/NAME of a data set "
+        "on the Hub",
     )
-    command.add_argument("--videos", metavar="DIR_OR_ZIP", help="where the videos of a CSV or TSV are")
+    command.add_argument("--videos", metavar="DIR_OR_ZIP", help="where the videos of the table are")
     _add_label_range(command)
 
 
@@ -116,8 +118,8 @@ def _add_batch(commands: Any) -> None:
         "inputs",
         nargs="+",
         metavar="TABLE_OR_VIDEO",
-        help="a CSV or TSV with a column of videos and a column of prompts, whose other columns are kept; or videos, "
-        "or folders of videos",
+        help="a table (CSV, TSV, XLSX, JSON, JSONL, Parquet) with a column of videos and a column of prompts, whose "
+        "other columns are kept; or videos, or folders of videos",
     )
     batch.add_argument(
         "--videos",

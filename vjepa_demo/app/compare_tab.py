@@ -24,7 +24,7 @@ from vjepa_demo.app.model_choice import add_model_choice, refusal
 from vjepa_demo.app.scoring import SCORING, STEPS, example_rows, scroll_to
 from vjepa_demo.config import COMPARED_LETTERS, MAX_COMPARED, MAX_COMPARISON_BYTES, MIN_COMPARED, VIDEO_SUFFIXES
 from vjepa_demo.files import content_sha256
-from vjepa_demo.schema import Comparison, DemoError, RecordError
+from vjepa_demo.schema import Comparison, DemoError, RecordError, well_formed
 from vjepa_demo.wording import listed
 
 if TYPE_CHECKING:
@@ -101,8 +101,8 @@ class CompareTab:
     # ---- what is drawn -----------------------------------------------------------------------------------------------
 
     def _board(self, values: Values) -> Board:
-        own = tuple(values[field] or "" for field in self.own)
-        return Board(tuple(values[self.clips]), values[self.shared] or "", values[self.each], own)
+        shared, *own = (well_formed(values[field] or "") for field in (self.shared, *self.own))
+        return Board(tuple(values[self.clips]), shared, values[self.each], tuple(own))
 
     def draw(self, values: Values, board: Board) -> Values:
         """All that shows `board`, on a page that has `values`.

@@ -13,7 +13,7 @@ RANGES = {"detect it": None, **{f"{low} to {high}": (low, high) for low, high in
 
 
 def add_table_file(label: str, elem_id: str) -> gr.File:
-    """A field for one CSV or TSV."""
+    """A field for one table, in any format that is read."""
     return gr.File(label=label, file_types=list(TABLE_SUFFIXES), height=150, elem_id=elem_id)
 
 

@@ -65,7 +65,7 @@ class FinetuneTab:
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=320):
                 add_sign_in()
-                self.labels = add_table_file("Labels (CSV or TSV)", "labels")
+                self.labels = add_table_file("Labels (CSV, Excel, JSON, Parquet)", "labels")
                 self.videos = add_video_files("label-videos")
                 with gr.Row(equal_height=True):
                     self.hub_name = gr.Textbox(
@@ -182,7 +182,7 @@ class FinetuneTab:
         if not records.records:
             return shown | {self.histograms: gr.Plot(visible=False), **self._ready(False, "No row can be used.")}
         figure = label_histograms(summary)
-        ready = self._ready(True, f"{counted(summary.num_used, 'clip')} will be used.")
+        ready = self._ready(True, f"{counted(summary.num_clips, 'clip')} will be used.")
         return shown | {self.histograms: gr.Plot(figure, visible=True), **ready}
 
     def _labeller(self, visitor: Session, kind: LabelSource) -> Values:

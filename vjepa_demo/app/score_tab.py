@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+from gradio.processing_utils import video_is_playable
 
+from vjepa_demo import tasks
 from vjepa_demo.app import html as render
 from vjepa_demo.app.charts import radar_chart
 from vjepa_demo.app.events import AT_ONCE, PROGRESS, TOLD, Values, add_running, keep_in_step, shown_errors
@@ -22,8 +25,7 @@ from vjepa_demo.schema import DemoError, VideoError
 if TYPE_CHECKING:
     from vjepa_demo.tasks import Scorer
 
-NOT_IN_BROWSERS = {".avi", ".flv", ".mkv", ".mpg", ".mpeg", ".wmv", ".ts", ".vob"}
-UNPLAYABLE = "Your browser may not play this format, but it can be scored."
+PREVIEWED = "Browsers do not play this format: a small copy of its first minute is shown. Your own file is scored."
 SHOW_RESULTS = scroll_to("#results-column")
 
 
@@ -86,7 +88,10 @@ class ScoreTab:
     def _wire(self, recheck: gr.HTML | None) -> None:
         inputs: set[Any] = {self.video, self.prompt, self.model, self.running}
         changed = [each.change for each in (*inputs, recheck) if each is not None]
+        inputs.add(self.session)
         keep_in_step(changed, self.readiness, inputs, [self.button, self.hint])
+        uploaded = self.video.upload(_make_preview, [self.video, self.session], show_progress_on=[], **TOLD)
+        uploaded.then(_preview, [self.video, self.session], self.video, **AT_ONCE)
         for trigger in (self.button.click, self.examples.load_input_event.then):
             started = trigger(
                 lambda: {self.button: gr.Button(interactive=False), self.running: True},
@@ -95,7 +100,7 @@ class ScoreTab:
             )
             scoring = started.then(
                 self.score,
-                {*inputs, self.session},
+                inputs,
                 [self.history, *self._results],
                 api_visibility="private",
                 **SCORING,
@@ -123,10 +128,10 @@ class ScoreTab:
             missing = "Add a video." if prompt else "Add a video and type its prompt."
         if missing is None and not prompt:
             missing = "Type the prompt that the video was made from."
-        playable = Path(video or "").suffix.lower() not in NOT_IN_BROWSERS
+        is_preview = video in values[self.session].previews.values()
         return {
             self.button: gr.Button(interactive=missing is None and not values[self.running]),
-            self.hint: render.hint(missing or ("" if playable else UNPLAYABLE)),
+            self.hint: render.hint(missing or (PREVIEWED if is_preview else "")),
         }
 
     def score(self, values: Values, progress: gr.Progress = PROGRESS) -> Values:
@@ -142,6 +147,7 @@ class ScoreTab:
             try:
                 if not video:
                     raise VideoError("no video: add one first")
+                video = visitor.original(video)
                 progress(0.0, desc=f"Loading {model}")
                 scorer = visitor.scorer(model, self._load_scorer)
                 result = scorer.score(video, values[self.prompt], on_step=tell)
@@ -158,8 +164,12 @@ class ScoreTab:
         with shown_errors():
             clip = visitor.history.find(event.key)
         visitor.history.shown = clip
-        inputs = {self.video: file_of(clip), self.prompt: clip.result.prompt, self.model: clip.model}
-        return inputs | self._shown(clip)
+        video = file_of(clip)
+        return self._shown(clip) | {
+            self.video: visitor.previews.get(video or "", video),
+            self.prompt: clip.result.prompt,
+            self.model: clip.model,
+        }
 
     def _shown(self, clip: ScoredClip) -> Values:
         result = clip.result
@@ -186,3 +196,18 @@ class ScoreTab:
             self.empty: gr.HTML(told, visible=True),
             self.history: gr.skip(),
         }
+
+
+def _make_preview(video: str | None, visitor: Session) -> None:
+    """Make what the page can play, where the browser has no decoder for the upload. Scoring explains a broken file."""
+    if video is None or video in visitor.previews or video_is_playable(video):
+        return
+    preview = visitor.download_path(f"{Path(video).stem}.mp4")
+    with suppress(VideoError):
+        tasks.write_preview(video, preview)
+        visitor.previews[video] = str(preview)
+
+
+def _preview(video: str | None, visitor: Session) -> Any:
+    """What the page plays of the upload that is there now: another one may have come while its preview was made."""
+    return visitor.previews.get(video or "", gr.skip())

@@ -226,13 +226,13 @@ class Staged:
 class BatchState:
     """The last batch that was begun, what the next would score, and the run that scores.
 
-    `unpacked` holds the last uploads, and the same with a folder in place of each zip.
+    `unpacked` holds the last uploads, the same with a folder in place of each zip, and what else the zips hold.
     """
 
     run: Run
     last: Batch | None = None
     staged: Staged = field(default_factory=Staged)
-    unpacked: tuple[tuple[str, ...], list[Path]] | None = None
+    unpacked: tuple[tuple[str, ...], list[Path], list[str]] | None = None
 
 
 # ---- all together ----------------------------------------------------------------------------------------------------
@@ -247,6 +247,7 @@ class Session:
         self.downloads: list[Path] = []  # folders of files that the session made to be downloaded
         self.fetching = threading.Lock()  # one file is fetched at a time for the visitor's calls of the API
         self.fetched_bytes = 0  # of the files that these calls have fetched and still use
+        self.previews: dict[str, str] = {}  # of the Score tab's uploads: the file to play, by the file it was made from
         self.history = ScoreHistory()
         self.model = OwnModel()
         self.training = Training(Run(self.closed, "a training runs already: wait until it has ended, or stop it"))
@@ -274,6 +275,10 @@ class Session:
         folder.mkdir(parents=True)
         self.downloads.append(folder)
         return folder / name
+
+    def original(self, shown: str) -> str:
+        """The file that was uploaded, where `shown` is the preview made of it; else `shown` itself."""
+        return next((video for video, preview in self.previews.items() if preview == shown), shown)
 
     def scorer(self, model: str, load_scorer: Callable[[str], Scorer]) -> Scorer:
         """What `load_scorer` gives for `model`, but for `MINE` this visitor's own scorer.

@@ -6,8 +6,9 @@ import dataclasses
 import os
 import shutil
 import tempfile
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Generic, TypeVar
@@ -15,14 +16,25 @@ from typing import Generic, TypeVar
 from vjepa_demo.config import VIDEO_SUFFIXES, VIDEO_ZIP_LIMITS
 from vjepa_demo.data.cells import path_parts, same_tail
 from vjepa_demo.data.table import LabelTable, by_line
-from vjepa_demo.files import new_folder
+from vjepa_demo.files import is_file, is_folder, new_folder, writing
 from vjepa_demo.media.archive import ArchiveError, extract_zip, is_hidden
-from vjepa_demo.schema import FolderError, RecordError, RecordProblem, RecordSet, VideoRecord
-from vjepa_demo.wording import listed, shortened, some_of
+from vjepa_demo.schema import FolderError, RecordError, RecordProblem, RecordSet, VideoRecord, rated
+from vjepa_demo.wording import listed, no_videos_but, ratings_notes, shortened, some_of
 
 File = TypeVar("File")
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
+NAME_BYTES = 255  # of a file's name; Windows counts characters, so a zip may bring longer ones
+
+
+@dataclass(frozen=True)
+class FoundVideos:
+    """The videos of a folder or a zip; and by path within it what is `skipped`, because its name does not end as one of
+    a video or the folder may not be read, and what is a second way to a video. Hidden files are none of them."""
+
+    files: tuple[Path, ...]
+    skipped: tuple[str, ...] = ()
+    repeated: tuple[str, ...] = ()
 
 
 def match_videos(
@@ -53,9 +65,27 @@ def find_videos(
     return {name: file if isinstance(file, Path) else RecordError(file) for name, file in found.items()}
 
 
-def list_videos(folder: Path) -> list[Path]:
-    """The videos in `folder` and in the folders below it, without hidden ones."""
-    return [file for _, file in _list_source(folder, (), None) if file.name.lower().endswith(VIDEO_SUFFIXES)]
+def list_videos(folder: Path) -> FoundVideos:
+    """The videos in `folder`, in the folders below it and in those that links in them lead to, each file once.
+
+    Raises:
+        RecordError: if `folder` cannot be read.
+    """
+    skipped: list[str] = []
+    files = []
+    for name, file in _walk(folder, skipped):
+        if name.lower().endswith(VIDEO_SUFFIXES):
+            files.append((name, file))
+        else:
+            skipped.append(name)
+    ways = [(os.path.realpath(file), (file.is_symlink(), index)) for index, (_, file) in enumerate(files)]
+    first = dict(sorted(ways, key=lambda way: way[1], reverse=True))  # of each real file: links last
+    is_first = [first[real] == way for real, way in ways]
+    return FoundVideos(
+        files=tuple(file for (_, file), kept in zip(files, is_first, strict=True) if kept),
+        skipped=tuple(skipped),
+        repeated=tuple(name for (name, _), kept in zip(files, is_first, strict=True) if not kept),
+    )
 
 
 def _list_sources(
@@ -70,24 +100,27 @@ def _list_sources(
 def match_files(table: LabelTable, files: Iterable[tuple[str, Path]], where: str) -> RecordSet:
     """The rows of `table` with the one file of `files` (path in the source, file) that each names; none is opened.
 
-    `where` is what messages call the source.
+    Rows of one file and prompt are ratings of one clip, and averaged. `where` is what messages call the source.
     """
     found = _find([row.name for row in table.rows], files, where)
-    records: list[VideoRecord] = []
+    rows: list[tuple[VideoRecord, str]] = []
     problems = list(table.problems)
-    seen: dict[tuple[Path, str], int] = {}
+    first: dict[tuple[Path, str], VideoRecord] = {}
     for row in table.rows:
         video = found[row.name]
         if isinstance(video, str):
             problems.append(RecordProblem(row.line, video))
             continue
         record = VideoRecord(row.name, video, row.prompt, row.labels, row.line, row.split)
-        first = seen.setdefault((video, record.prompt_key), row.line)  # rows may name one file in two ways
-        if first == row.line:
-            records.append(record)
+        other = first.setdefault((video, record.prompt_key), record)  # rows may name one file in two ways
+        if other.split == record.split:
+            rows.append((record, row.rater))
         else:
-            problems.append(RecordProblem(row.line, f"the same video and prompt as line {first}; keep one of them"))
-    return RecordSet(tuple(records), by_line(problems), table.label_range, table.num_rows, table.notes)
+            message = f"the same video and prompt as line {other.line}, but another split"
+            problems.append(RecordProblem(row.line, message))
+    records = rated(rows)
+    notes = (*table.notes, *ratings_notes(records))
+    return RecordSet(records, by_line(problems), table.label_range, table.num_rows, notes)
 
 
 def _find(names: Iterable[str], files: Iterable[tuple[str, Path]], where: str) -> dict[str, Path | str]:
@@ -97,6 +130,8 @@ def _find(names: Iterable[str], files: Iterable[tuple[str, Path]], where: str) -
     sharing: dict[Path, set[str]] = defaultdict(set)
     for name in dict.fromkeys(names):
         found = listing.find(name)
+        if len(found) > 1:  # links may lead to one file in several ways
+            found = list({os.path.realpath(file): file for file in reversed(found)}.values())[::-1]
         if len(found) == 1:
             answers[name] = found[0]
             sharing[found[0]].add(name)
@@ -154,30 +189,64 @@ class Listing(Generic[File]):
 
 def _list_source(source: Path, names: Sequence[str], extract_to: str | Path | None) -> Iterator[tuple[str, Path]]:
     """(path within the source, file) of what `source` holds; of a zip, the videos `names` are extracted."""
-    if source.is_file() and source.suffix.lower() == ".zip":
+    if is_file(source) and source.suffix.lower() == ".zip":
         if extract_to is None:
             raise ValueError("videos in a zip need a folder to be extracted to: pass extract_to")
-        Path(extract_to).mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f"{source.stem}-", dir=extract_to))
-        extract_videos(source, folder, wanted=names)
-        source = folder
+        source = unpack_videos(source, Path(extract_to), wanted=names)[0]
     elif source.suffix.lower() in ARCHIVE_SUFFIXES:
         raise RecordError(f"{source.name} is an archive of a kind that is not opened; pack the videos as a zip")
-    elif source.is_file():
+    elif is_file(source):
         yield source.name, source
         return
-    elif not source.is_dir():
+    elif not is_folder(source):
         raise RecordError(f"{source}: no such file or folder; a folder, a zip or video files were expected")
-    for folder_name, folders, files in os.walk(source):
-        folders[:] = sorted(name for name in folders if not is_hidden(name))
-        for name in sorted(files):
-            if not is_hidden(name):
-                file = Path(folder_name, name)
-                yield file.relative_to(source).as_posix(), file
+    yield from _walk(source, [])
 
 
-def extract_videos(zip_path: str | Path, folder: str | Path, *, wanted: Iterable[str] | None) -> tuple[Path, ...]:
-    """Extract the videos that `wanted` names (None: all) into the new or empty `folder`; returns the files.
+def _walk(folder: Path, unreadable: list[str]) -> Iterator[tuple[str, Path]]:
+    """(path within `folder`, file) of each file in it, in the folders below it, and then in those that links lead to;
+    without hidden ones. What cannot be read is added to `unreadable`.
+
+    The links in a folder are followed once, however many ways lead to it, and none to a folder that holds the link: so
+    the walk ends.
+
+    Raises:
+        RecordError: if `folder` itself cannot be read.
+    """
+
+    def note(error: OSError) -> None:
+        if Path(error.filename) == folder:
+            raise RecordError(f"the folder {folder} cannot be read: {error.strerror or error}") from error
+        unreadable.append(f"{Path(error.filename).relative_to(folder).as_posix()}/ ({error.strerror or error})")
+
+    known: set[str] = set()
+    roots = deque([folder])
+    while roots:
+        for place, folders, files in os.walk(roots.popleft(), onerror=note):
+            real = os.path.realpath(place)
+            folders[:] = sorted(name for name in folders if not is_hidden(name))
+            for name in folders:
+                path = Path(place, name)
+                if real not in known and path.is_symlink() and not Path(real).is_relative_to(os.path.realpath(path)):
+                    roots.append(path)
+            known.add(real)
+            for name in sorted(files):
+                if not is_hidden(name):
+                    file = Path(place, name)
+                    yield file.relative_to(folder).as_posix(), file
+
+
+def unpack_videos(zip_path: Path, folder: Path, *, wanted: Iterable[str] | None = None) -> tuple[Path, FoundVideos]:
+    """As `extract_videos`, into a new folder in `folder`, which is made if need be: that folder, and what is in it."""
+    with writing(folder, advice="its disk must have room for the videos of the zip", kind=RecordError):
+        folder.mkdir(parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(prefix=f"{zip_path.stem[:40]}-", dir=folder))
+    return new, extract_videos(zip_path, new, wanted=wanted)
+
+
+def extract_videos(zip_path: str | Path, folder: str | Path, *, wanted: Iterable[str] | None) -> FoundVideos:
+    """Extract the videos that `wanted` names (None: all) into the new or empty `folder`; returns them, and the other
+    files of the zip as skipped.
 
     They keep their paths in the zip. If one fails, none is extracted. At most half of the free disk is filled; see
     `extract_zip`.
@@ -186,13 +255,16 @@ def extract_videos(zip_path: str | Path, folder: str | Path, *, wanted: Iterable
         RecordError: if the zip is damaged, encrypted or too large, or holds links or paths that lead out of it.
     """
     zip_path, folder = Path(zip_path), Path(folder)
+    skipped: list[str] = []
 
     def choose(paths: Sequence[str]) -> dict[str, str]:
-        videos = [(path, path) for path in paths if path.lower().endswith(VIDEO_SUFFIXES) and not is_hidden(path)]
+        visible = [path for path in paths if not is_hidden(path)]
+        videos = [(path, path) for path in visible if path.lower().endswith(VIDEO_SUFFIXES) and _can_be_written(path)]
+        skipped.extend(sorted(set(visible) - {path for path, _ in videos}))
         if not videos:
             nested = any(path.lower().endswith(ARCHIVE_SUFFIXES) for path in paths)
             hint = "; archives inside it are not opened: unpack them" if nested else ""
-            raise RecordError(f"{zip_path.name} holds no videos{hint}")
+            raise RecordError(f"{zip_path.name} holds no videos{hint or no_videos_but(skipped)}")
         if wanted is None:
             return dict(videos)
         listing = Listing(videos)
@@ -206,4 +278,11 @@ def extract_videos(zip_path: str | Path, folder: str | Path, *, wanted: Iterable
             )
     except (ArchiveError, FolderError) as error:
         raise RecordError(str(error)) from error
-    return tuple(folder / file.relative_to(partial) for file in files)
+    except OSError as error:
+        raise RecordError(f"{zip_path.name} cannot be extracted: {error.strerror or error}") from error
+    return FoundVideos(tuple(folder / file.relative_to(partial) for file in files), tuple(skipped))
+
+
+def _can_be_written(path: str) -> bool:
+    """Whether each part of `path` is short enough for the file systems of Linux and macOS."""
+    return all(len(part.encode()) <= NAME_BYTES for part in path.split("/"))

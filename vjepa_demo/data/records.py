@@ -18,7 +18,8 @@ from vjepa_demo.media.archive import is_hidden
 from vjepa_demo.schema import FetchingReport, RecordError, RecordSet, VideoRecord
 from vjepa_demo.wording import shortened, some_of
 
-HUB_TABLE_SUFFIXES = (".csv", ".tsv")  # a .txt in a data set is seldom a table
+# Of the data sets on the Hub: a .txt or .json in one is seldom its table, and Parquet only where there is no text.
+HUB_TABLE_SUFFIXES = ((".csv", ".tsv"), (".jsonl", ".parquet", ".xlsx"))
 LABELS_FILE = "labels.csv"
 
 
@@ -49,8 +50,9 @@ def read_hub_records(
 ) -> Iterator[FetchingReport | RecordSet]:
     """The labelled clips of the data set `owner/name` or `owner/name@revision` on the Hub; no video is opened.
 
-    Its table is `labels.csv`, or its only .csv or .tsv. Only the table and the videos that it names are fetched, once,
-    at most `max_bytes` and half of the free disk, into a folder in `folder` named after the data set and its commit.
+    Its table is `labels.csv`, or its only .csv or .tsv, or without those its only .jsonl, .parquet or .xlsx. Only the
+    table and the videos that it names are fetched, once, at most `max_bytes` and half of the free disk, into a folder
+    in `folder` named after the data set and its commit.
     `token` says who reads (see `hub`). Yields a `FetchingReport` for each video, then the `RecordSet`; closing the
     iterator ends the download.
 
@@ -65,7 +67,8 @@ def read_hub_records(
     listing = list_dataset(repo, token=token)
     folder = Path(folder) / f"{repo.repo_id.replace('/', '--')}-{listing.commit[:12]}"
     visible = [name for name in listing.files if not is_hidden(name)]
-    tables = sorted(name for name in visible if name.lower().endswith(HUB_TABLE_SUFFIXES))
+    found = (sorted(name for name in visible if name.lower().endswith(suffixes)) for suffixes in HUB_TABLE_SUFFIXES)
+    tables = next(filter(None, found), [])
     if not tables:
         raise RecordError(f"{repo} has no table of labels: a {LABELS_FILE}, or one .csv or .tsv, was expected")
     table_name = LABELS_FILE if LABELS_FILE in tables else tables[0]

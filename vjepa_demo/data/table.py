@@ -1,52 +1,27 @@
-"""A CSV or TSV becomes rows with labels: its columns found, the range of its labels detected, its problems by line."""
+"""A table becomes rows with labels: its columns found, the range of its labels detected, its problems by line."""
 
 from __future__ import annotations
 
-import csv
-import io
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain, count
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
-from vjepa_demo.config import (
-    DIMENSIONS,
-    MAX_CELL_CHARACTERS,
-    MAX_PROMPT_CHARACTERS,
-    MAX_TABLE_BYTES,
-    SCORE_MAX,
-    SCORE_MIN,
-)
-from vjepa_demo.data.cells import NUMBER, as_written, path_parts, plain
-from vjepa_demo.schema import LabelRange, RecordError, RecordProblem, SplitName, prompt_key
-from vjepa_demo.wording import counted, listed, shortened
+from vjepa_demo.config import DIMENSIONS, MAX_PROMPT_CHARACTERS, SCORE_MAX, SCORE_MIN
+from vjepa_demo.data.cells import NUMBER, path_parts, plain
+from vjepa_demo.data.columns import NO_DIMENSION, find_columns, named_columns
+from vjepa_demo.data.sheet import read_sheet
+from vjepa_demo.schema import LabelRange, RecordError, RecordProblem, SplitName
+from vjepa_demo.wording import counted, shortened
 
-
-def _label_column_names(dimension: str) -> tuple[str, ...]:
-    name = dimension.lower()
-    names = (f"{name}mos", name, f"{name}score", f"{name}label", f"{name}rating", f"{name}quality", f"mos{name}")
-    return (*names, "mos") if dimension == "Overall" else names
-
-
-# How a table may call its columns, in any case and with any punctuation. Of several columns the first name wins.
-COLUMN_NAMES: Mapping[str, tuple[str, ...]] = {
-    "video": (
-        *("videoname", "video", "videopath", "videofile", "videofilename"),
-        *("path", "filepath", "filename", "file", "clip", "name"),
-    ),
-    "prompt": ("prompt", "text", "caption", "textprompt", "description"),
-    "split": ("split", "subset", "partition"),
-    **{name: _label_column_names(name) for name in DIMENSIONS},
-}
 SPLIT_NAMES: Mapping[str, SplitName] = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("validation", "val", "valid", "dev", "eval", "test", "testing"), "validation"),
 }
-NO_LABEL = ("", "nan", "na", "n/a", "null", "none", "-")
-SEPARATORS = (",", ";", "\t")
+NO_LABEL = ("", "nan", "na", "n/a", "#n/a", "null", "none", "-")
 
 # The first range that holds nearly all labels is taken: one typing error must not turn 1 to 5 into 0 to 100. Labels
 # outside it are reported by line.
@@ -54,10 +29,15 @@ DETECTED_RANGES = ((1.0, 5.0), (0.0, 1.0), (0.0, 5.0), (1.0, 10.0), (0.0, 10.0),
 DETECTED_SHARE = 0.95
 ENOUGH_LABELS = 20  # for the highest of them to say something about the range
 
+Comma = Literal["decimal", "thousands"]  # what a comma in a label means
+DECIMAL_COMMA = re.compile(r"([+-]?\d+),(\d+)")
+MAYBE_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
+THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
+
 
 @dataclass(frozen=True)
 class Table:
-    """A CSV or TSV as text: `rows` are (line, stripped cells), and may be longer or shorter than the header.
+    """A table as text: `rows` are (line, stripped cells), and may be longer or shorter than the header.
 
     `fields` maps the keys of `COLUMN_NAMES` that the table has to the indices of their columns.
     """
@@ -76,20 +56,25 @@ class Table:
 
 @dataclass(frozen=True)
 class LabelRow:
-    """A row that can be used once its video is found. Labels are scores from 1 to 5, in the order of `DIMENSIONS`."""
+    """A row that can be used once its video is found. Labels are scores from 1 to 5, in the order of `DIMENSIONS`.
+
+    `rater` is who gave them, as a column of raters says.
+    """
 
     line: int
     name: str
     prompt: str
     labels: dict[str, float]
     split: SplitName | None = None
+    rater: str = ""
 
 
 @dataclass(frozen=True)
 class LabelTable:
-    """A labelled CSV or TSV of `num_rows` rows: the rows that can be used, and the problems of the others.
+    """A labelled table of `num_rows` rows: the rows that can be used, and the problems of the others.
 
-    `notes` are sentences for the person: what was guessed and what was ignored.
+    Rows of one video and prompt are ratings of one clip. `notes` are sentences for the person: what was guessed and
+    what was ignored.
     """
 
     rows: tuple[LabelRow, ...]
@@ -99,64 +84,67 @@ class LabelTable:
     notes: tuple[str, ...] = ()
 
 
-def read_labels(csv_path: str | Path, *, label_range: tuple[float, float] | None = None) -> LabelTable:
-    """The rows of a CSV or TSV with a video, a prompt and at least one label each, and the problems of the others.
+def read_labels(path: str | Path, *, label_range: tuple[float, float] | None = None) -> LabelTable:
+    """The rows of a table with a video, a prompt and at least one label each, and the problems of the others.
 
     `label_range` declares the (lowest, highest) possible label; without it, one of `DETECTED_RANGES` is detected.
     Labels are mapped linearly from it to 1..5. An empty label is no label.
 
     Raises:
-        RecordError: if the file is not UTF-8 text or lacks a column, or if its labels fit no known range.
+        RecordError: if `read_table` does, if the labels fit no known range, or if nothing says what a comma in them is.
     """
-    declared = _declared(label_range)
-    table = read_table(csv_path, required=("video", "prompt", "labels"))
+    table = read_table(path, required=("video", "prompt", "labels"))
     frame, problems = _as_frame(table)
-    numbers = _label_numbers(frame)
-    chosen = declared or _detect_range(table.path, numbers)
+    numbers, chosen, number_notes = _read_numbers(table.path, frame, _declared(label_range))
     problems += _label_problems(frame, numbers, chosen, table.shown)
     columns = ", ".join(table.shown[name] for name in numbers)
     unlabelled = frame.index[_is_empty(frame, numbers).all(axis=1)]
     problems += [RecordProblem(int(line), f"no label in {columns}") for line in unlabelled]
-    splits = frame["split"] if "split" in frame else [""] * len(frame)
-    seen: dict[tuple[tuple[str, ...], str], int] = {}
+    splits, raters = (frame[field] if field in frame else [""] * len(frame) for field in ("split", "rater"))
     for line, name, prompt, split in zip(frame.index, frame["video"], frame["prompt"], splits, strict=True):
         messages = _row_messages(name, prompt, table.shown)
         if split and split.casefold() not in SPLIT_NAMES:
             messages.append(f"{table.shown['split']} is “{shortened(split)}”; train or validation was expected")
-        first = seen.setdefault((path_parts(name), prompt_key(prompt)), line)
-        if first != line and not messages:
-            messages.append(f"the same video and prompt as line {first}; keep one of them")
         problems += [RecordProblem(int(line), message) for message in messages]
     unusable = {problem.line for problem in problems}
-    rows = zip(frame.index, frame["video"], frame["prompt"], _scores(numbers, chosen), splits, strict=True)
-    ignored = [name or "(no name)" for index, name in enumerate(table.header) if index not in table.fields.values()]
+    rows = zip(frame.index, frame["video"], frame["prompt"], _scores(numbers, chosen), splits, raters, strict=True)
+    others = [name for index, name in enumerate(table.header) if index not in table.fields.values()]
+    ignored = [name or "(no name)" for name in others if plain(name) not in NO_DIMENSION]  # those have their note
     return LabelTable(
         rows=tuple(
-            LabelRow(int(line), name, prompt, scores, SPLIT_NAMES.get(split.casefold()))
-            for line, name, prompt, scores, split in rows
+            LabelRow(int(line), name, prompt, scores, SPLIT_NAMES.get(split.casefold()), rater)
+            for line, name, prompt, scores, split, rater in rows
             if line not in unusable
         ),
         problems=by_line(problems),
         label_range=chosen,
         num_rows=len(table.rows),
-        notes=(*([f"Ignored columns: {', '.join(ignored)}."] if ignored else []), *_range_notes(numbers, chosen)),
+        notes=(
+            *table.notes,
+            *([f"Ignored columns: {', '.join(ignored)}."] if ignored else []),
+            *number_notes,
+            *_range_notes(numbers, chosen),
+        ),
     )
 
 
-def read_table(csv_path: str | Path, *, required: Collection[str]) -> Table:
-    """The text of a CSV or TSV and the columns it has.
+def read_table(path: str | Path, *, required: Collection[str]) -> Table:
+    """The text of a table (a CSV, TSV, JSON, JSONL, Parquet file or XLSX) and the columns it has.
 
     `required` names columns that it must have: "video", "prompt", "labels" (of at least one dimension). Two columns
     that could each be the video or the prompt are refused; so are those of a dimension where labels are required.
 
     Raises:
-        RecordError: if the file is not UTF-8 text, holds no rows, or lacks a required column.
+        RecordError: if the file cannot be read (see `read_sheet`), holds no rows, or lacks a required column.
     """
-    path = Path(csv_path)
-    text = _read_text(path)
-    header, rows = _read_rows(path, text, _find_separator(text))
-    fields, notes = _find_columns(path, header, required)
-    return Table(path, tuple(header), tuple((line, tuple(cells)) for line, cells in rows), fields, tuple(notes))
+    path = Path(path)
+    sheet = read_sheet(path)
+    header, rows, notes = sheet.rows[0][1], sheet.rows[1:], sheet.notes
+    if not sheet.is_named:
+        header, rows, told = named_columns(path.name, sheet.rows, required)
+        notes = (*notes, *told)
+    fields, found = find_columns(path.name, header, required)
+    return Table(path, header, rows, fields, (*notes, *found))
 
 
 def row_problems(table: Table) -> dict[int, str]:
@@ -180,45 +168,17 @@ def row_labels(
     """
     declared = _declared(label_range)
     frame, _ = _as_frame(table)
-    numbers = _label_numbers(frame)
     try:
-        chosen = declared or _detect_range(table.path, numbers)
+        numbers, chosen, number_notes = _read_numbers(table.path, frame, declared)
     except RecordError as error:
         return {}, (f"Labels are left out: {error}.",)
     usable = numbers.where((numbers >= chosen.low) & (numbers <= chosen.high))
     labels = dict(zip(map(int, frame.index), _scores(usable, chosen), strict=True))
-    notes = _range_notes(usable, chosen)
+    notes = [*number_notes, *_range_notes(usable, chosen)]
     if problems := by_line(_label_problems(frame, numbers, chosen, table.shown)):
         shown = "; ".join(map(str, problems[:3])) + ("; ..." if len(problems) > 3 else "")
         notes.append(f"{counted(len(problems), 'label')} left out: {shown}.")
     return labels, tuple(notes)
-
-
-def added_columns(header: Iterable[str]) -> tuple[str, ...]:
-    """The columns that scoring adds to a table with the columns `header`: five scores, then `unknown_words`,
-    `not_meaningful`, `error` and `scored_by`; a name that is taken gets a number."""
-    taken = {name.casefold() for name in header}
-    endings = ("", "_score", *(f"_score_{number}" for number in range(2, len(taken) + 3)))
-    scores = ([f"{name}{ending}" for name in DIMENSIONS] for ending in endings)
-    free = next(names for names in scores if not taken & {name.casefold() for name in names})
-    for name in ("unknown_words", "not_meaningful", "error", "scored_by"):
-        numbered = (f"{name}_{number}" for number in count(2))
-        free.append(next(each for each in chain([name], numbered) if each not in taken))
-    return tuple(free)
-
-
-def _score_columns(header: Sequence[str]) -> set[int]:
-    """The indices of columns that `added_columns` named for scores: what a model predicted is no label."""
-    found: set[int] = set()
-    for end, name in enumerate(header):
-        if not re.fullmatch(r"scored_by(_\d+)?", name):
-            continue
-        for others in (3, 2, 1):  # columns between the scores and this one: older versions of this program wrote fewer
-            start = end - len(DIMENSIONS) - others
-            names = [re.sub(r"_score(_\d+)?$", "", each) for each in header[max(start, 0) : end - others]]
-            if names == list(DIMENSIONS):
-                found.update(range(start, end - others))
-    return found
 
 
 def _declared(label_range: tuple[float, float] | None) -> LabelRange | None:
@@ -235,93 +195,6 @@ def _declared(label_range: tuple[float, float] | None) -> LabelRange | None:
     return LabelRange(low, high, declared=True)
 
 
-def _read_text(path: Path) -> str:
-    """The file's text, from UTF-8, or from UTF-16 as in Excel's "Unicode text"; no other encoding is guessed."""
-    if not path.is_file():
-        raise RecordError(f"{path}: no such file; a CSV or TSV of labels was expected")
-    if path.stat().st_size > MAX_TABLE_BYTES:
-        raise RecordError(f"{path.name} is larger than {MAX_TABLE_BYTES / 2**20:.0f} MiB; is it a table of labels?")
-    data = path.read_bytes()
-    if data.startswith(b"PK\3\4"):
-        raise RecordError(f"{path.name} is a workbook or an archive, not text; save the sheet as “CSV UTF-8”")
-    encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
-    try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise RecordError(
-            f"{path.name}, line {line}: the byte 0x{data[error.start]:02x} is not UTF-8; "
-            "save the table as “CSV UTF-8” and upload it again"
-        ) from error
-    if "\0" in text:
-        raise RecordError(f"{path.name} holds binary data; a CSV or TSV of labels was expected")
-    return text
-
-
-def _find_separator(text: str) -> str:
-    """The separator that finds the most known columns in the header, and then the most columns."""
-    first = next((line for line in text.splitlines() if line.strip()), "")
-
-    def columns(separator: str) -> tuple[int, int]:
-        header = next(csv.reader([first], delimiter=separator), [])
-        known = {plain(name) for name in header} & {name for names in COLUMN_NAMES.values() for name in names}
-        return len(known), len(header)
-
-    return max(SEPARATORS, key=columns)
-
-
-def _read_rows(path: Path, text: str, separator: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header, and each row that is not blank with the line on which it begins. Cells are stripped."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    rows, line = [], 1
-    try:
-        for cells in reader:
-            cells = [as_written(cell).strip() for cell in cells]
-            longest = max(map(len, cells), default=0)
-            if longest > MAX_CELL_CHARACTERS:
-                raise RecordError(
-                    f"{path.name}: the row that begins on line {line} has a cell of {longest:,} characters; "
-                    f"{MAX_CELL_CHARACTERS:,} at most: shorten it, or look for a quote that is not closed"
-                )
-            if longest:
-                rows.append((line, cells))
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise RecordError(
-            f"{path.name}: the row that begins on line {line} cannot be read ({error}); "
-            "a cell that begins with a quote must end with one, and quotes inside are doubled"
-        ) from error
-    if len(rows) < 2:
-        raise RecordError(f"{path.name} holds no rows; a header and at least one row were expected")
-    return rows[0][1], rows[1:]
-
-
-def _find_columns(path: Path, header: Sequence[str], required: Collection[str]) -> tuple[dict[str, int], list[str]]:
-    """The index of the column for each key of `COLUMN_NAMES` that has one; and notes on labels in several columns."""
-    found: dict[str, int] = {}
-    problems: list[str] = []
-    notes: list[str] = []
-    scores = _score_columns(header)
-    for field, names in COLUMN_NAMES.items():
-        candidates = [index for index, column in enumerate(header) if plain(column) in names and index not in scores]
-        first = [index for index in candidates if plain(header[index]) == names[0]]
-        chosen = first or candidates
-        if len(chosen) > 1:
-            columns = listed([f"“{header[index]}”" for index in chosen])
-            needed = field in ("video", "prompt") or "labels" in required
-            (problems if needed else notes).append(f"The columns {columns} could each be the {field}: keep one")
-        elif chosen:
-            found[field] = chosen[0]
-        elif field in required:
-            problems.append(f"No column for the {field}: call it {'video_name' if field == 'video' else 'Prompt'}")
-    if not problems and "labels" in required and not found.keys() & set(DIMENSIONS):
-        wanted = ", ".join(f"{name}_MOS" for name in DIMENSIONS)
-        problems.append(f"No column of labels: at least one of {wanted} was expected")
-    if problems:
-        raise RecordError(f"{path.name} has the columns {', '.join(header)}. " + ". ".join(problems))
-    return found, [f"{note}." for note in notes]
-
-
 def _as_frame(table: Table) -> tuple[pd.DataFrame, list[RecordProblem]]:
     """The known columns as text, indexed by line, and the problems of rows with another width than the header's."""
     kept, problems = {}, []
@@ -336,10 +209,46 @@ def _as_frame(table: Table) -> tuple[pd.DataFrame, list[RecordProblem]]:
     return frame, problems
 
 
-def _label_numbers(frame: pd.DataFrame) -> pd.DataFrame:
-    """The labels of each dimension that has a column, float64; NaN where there is no label or no number."""
+def _read_numbers(
+    path: Path, frame: pd.DataFrame, declared: LabelRange | None
+) -> tuple[pd.DataFrame, LabelRange, list[str]]:
+    """The labels of each dimension that has a column (float64, NaN where there is no label or no number), their range,
+    and notes. Where all commas stand before three digits, only a declared range can say whether “1,200” is 1.2.
+
+    Raises:
+        RecordError: if nothing says so, or if the labels fit no known range.
+    """
     text = frame[[name for name in DIMENSIONS if name in frame]].astype(str)
-    text = text.replace(r"^([+-]?\d+),(\d+)$", r"\1.\2", regex=True)  # 3,5 is three and a half
+    commas = [cell for cell in text.to_numpy().ravel() if "," in cell]
+    decimal = any(DECIMAL_COMMA.fullmatch(cell) and not MAYBE_THOUSANDS.fullmatch(cell) for cell in commas)
+    thousands = any(THOUSANDS.fullmatch(cell) and not MAYBE_THOUSANDS.fullmatch(cell) for cell in commas)
+    unclear = next(filter(MAYBE_THOUSANDS.fullmatch, commas), None)
+    if decimal or thousands or unclear is None:
+        numbers = _label_numbers(text, "thousands" if thousands and not decimal else "decimal")
+        return numbers, declared or _detect_range(path, numbers), []
+    readings: dict[Comma, pd.DataFrame] = {comma: _label_numbers(text, comma) for comma in ("decimal", "thousands")}
+    values = [_label_numbers(pd.DataFrame([unclear]), comma).iat[0, 0] for comma in readings]
+    inside = [0, 0]
+    if declared:
+        each_inside = ((numbers >= declared.low) & (numbers <= declared.high) for numbers in readings.values())
+        inside = [int(each.sum().sum()) for each in each_inside]
+    if declared is None or inside[0] == inside[1]:
+        doubt = f", and the label range {declared} does not say which" if declared else ""
+        raise RecordError(
+            f"{path.name}: “{unclear}” can be {values[0]:g} or {values[1]:g}{doubt}; declare the label range, such as "
+            "1 to 5, or write the labels without commas"
+        )
+    comma: Comma = "decimal" if inside[0] > inside[1] else "thousands"
+    note = f"“{unclear}” is read as {values[comma == 'thousands']:g}: the label range {declared} says so."
+    return readings[comma], declared, [note]
+
+
+def _label_numbers(text: pd.DataFrame, comma: Comma) -> pd.DataFrame:
+    """`text` as float64; NaN where there is no number."""
+    if comma == "decimal":
+        text = text.replace(rf"^{DECIMAL_COMMA.pattern}$", r"\1.\2", regex=True)  # 3,5 is three and a half
+    else:
+        text = text.map(lambda cell: cell.replace(",", "") if THOUSANDS.fullmatch(cell) else cell)
     is_number = text.apply(lambda column: column.str.fullmatch(NUMBER).astype(bool))
     return text.where(is_number).apply(pd.to_numeric, errors="coerce").astype("float64")
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,6 +12,7 @@ from torch import Tensor
 from vjepa_demo.config import ClipConfig, View
 
 WINDOW_FRAMES_PER_SECOND = 30.0  # a window of a faster video takes every second frame of it, or fewer
+TIME_TOLERANCE_SECONDS = 1e-3  # between a frame's own times and the moment it was asked for
 
 
 def frame_times(begin_seconds: float, end_seconds: float, num_frames: int) -> list[float]:
@@ -45,6 +49,49 @@ def view_indices(view: View, num_source: int, frames_per_second: float, config: 
     if view.window is None:
         return uniform_indices(num_source, num_frames)
     return window_indices(num_source, frames_per_second, view.window, num_frames)
+
+
+def are_in_time(
+    indices: Sequence[Sequence[int]],
+    spans: Mapping[int, tuple[float, float]],
+    length: tuple[int, float, float],
+    config: ClipConfig,
+) -> bool:
+    """Whether the `indices` of each view, found by counting, are what it should show: no if the frame rate varies.
+
+    `spans` says from when until when each frame is shown; `length` is the number of the video's frames, and from when
+    to when they last. A view of the whole clip shows each frame at its moment, give or take a quarter of a frame (a GIF
+    counts hundredths of a second); a window lies no more than a frame from where a constant frame rate has it.
+    """
+    num_source, begin, end = length
+    step = (end - begin) / num_source
+    for view, wanted in zip(config.views, indices, strict=True):
+        moments = frame_times(begin, end, len(wanted))
+        for index, moment in zip(wanted, moments, strict=True):
+            (first, last), early = spans[index], step / 4
+            if view.window is not None:
+                last, early, moment = first + step, step, begin + index * step
+            if not first - early - TIME_TOLERANCE_SECONDS <= moment <= last + TIME_TOLERANCE_SECONDS:
+                return False
+    return True
+
+
+def timed_indices(
+    view: View, seconds: Sequence[float], end_seconds: float, constant_rate: float, config: ClipConfig
+) -> list[int]:
+    """As `view_indices`, of a video that begins to show its frames at `seconds`, which rise, at whatever rate.
+
+    Equal viewing gives equal frames: a window counts the frames that a copy of `constant_rate` frames a second has,
+    which shows a frame again for as long as it stays.
+    """
+    begin = seconds[0]
+    if view.window is None:
+        moments = frame_times(begin, end_seconds, view.num_frames or config.num_frames)
+        moments = [moment + TIME_TOLERANCE_SECONDS for moment in moments]  # containers round: a frame due now is shown
+    else:  # a frame of the copy shows what begins up to half a frame later
+        slots = view_indices(view, max(1, round((end_seconds - begin) * constant_rate)), constant_rate, config)
+        moments = [begin + (slot + 0.5) / constant_rate - TIME_TOLERANCE_SECONDS for slot in slots]
+    return [max(0, bisect_right(seconds, moment) - 1) for moment in moments]
 
 
 def resized_shape(height: int, width: int, shortest_edge: int) -> tuple[int, int]:

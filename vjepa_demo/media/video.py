@@ -7,11 +7,11 @@ divided by 255, normalised per channel.
 
 from __future__ import annotations
 
-import platform
-import subprocess
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,35 +19,36 @@ import torch
 from torch import Tensor
 
 from vjepa_demo.config import ClipConfig, View
-from vjepa_demo.files import replacing
+from vjepa_demo.files import is_file, is_folder, reading, replacing
 from vjepa_demo.media.sampling import (
+    TIME_TOLERANCE_SECONDS,
     WINDOW_FRAMES_PER_SECOND,
+    are_in_time,
     fragments,
     frame_times,
     resized_shape,
+    timed_indices,
     view_edge,
     view_frames,
     view_indices,
     view_shape,
 )
+from vjepa_demo.media.shown import MAX_PIXELS, Film, Look, ffmpeg, film, frame_clock, install_line, look
+from vjepa_demo.media.webp import is_webp, webp_film
+from vjepa_demo.media.whole import is_cut_off, signature
 from vjepa_demo.schema import VideoError
 
 if TYPE_CHECKING:
     from torchcodec import FrameBatch
     from torchcodec.decoders import VideoDecoder
+    from torchcodec.transforms import DecoderTransform
 
-FFMPEG_INSTALL = {
-    "Linux": "sudo apt-get install ffmpeg",
-    "Darwin": "brew install ffmpeg",
-    "Windows": "conda install -c conda-forge ffmpeg",
-}
 STILL_IMAGE_CODECS = {"png", "mjpeg", "bmp", "webp", "tiff", "gif", "jpeg2000", "jpegxl", "ppm", "targa", "exr", "dpx"}
 STILL_IMAGE_BRANDS = {b"avif", b"heic", b"heix", b"mif1"}  # of an ISO base media file: AVIF and HEIF pictures
+MOVING_IMAGE_BRANDS = {b"avis", b"hevc", b"hevx", b"msf1"}  # the same, with a track of frames
 HEAD_BYTES = 512
-MAX_PIXELS = 8192 * 4320  # of a frame: FFmpeg holds a few of them at once
 MAX_ASPECT_RATIO = 20.0  # beyond it, a frame resized to the model's height would not fit into memory
 LOST = "FFmpeg cannot seek in it; convert it to MP4 first, or export it again"
-TIME_TOLERANCE_SECONDS = 1e-3  # between a frame's own times and the moment it was asked for
 TRUNCATED_BELOW = 0.95  # share of the frames that the header promises
 # A browser plays it before it is fetched whole; and with x264's macroblock trees the same frames gave other bytes
 # each time.
@@ -60,6 +61,10 @@ class _SeekError(VideoError):
     """FFmpeg reads the file, but seeking in it fails or leads to another frame."""
 
 
+class _CutOffError(VideoError):
+    """The file ends before its header says so."""
+
+
 @dataclass(frozen=True)
 class _Stream:
     """A video stream: pixels of a frame as it is shown (rotation applied), and from when to when there are frames."""
@@ -69,6 +74,12 @@ class _Stream:
     width: int
     begin_seconds: float
     end_seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Frames a second, on average."""
+        seconds = self.end_seconds - self.begin_seconds
+        return self.num_frames / seconds if seconds > 0 else WINDOW_FRAMES_PER_SECOND
 
     def times(self, view: View, config: ClipConfig) -> list[float]:
         """The moments that a view of the whole clip shows."""
@@ -84,102 +95,195 @@ class Clip:
 
     `frames` (T, 3, crop, crop) uint8 RGB are those of the first view, `frame_seconds` (T,) when the video begins to
     show each of them; `more_views` are the frames of the other views. The whole video lasts `duration_seconds`.
+    `notes` say in whole sentences what of it could not be shown as a player does.
     """
 
     frames: Tensor
     frame_seconds: tuple[float, ...]
     duration_seconds: float
     more_views: tuple[Tensor, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Clip(frames={tuple(self.frames.shape)}, duration_seconds={self.duration_seconds:.2f})"
 
 
 def load_clip(path: str | Path, config: ClipConfig) -> Clip:
-    """Decode the frames of `path` that `config` asks for, and no others; rotation in the file is honoured.
+    """Decode the frames of `path` that `config` asks for, and no others, as a player shows them (see `shown`).
 
     Raises:
         VideoError: if the file is missing, empty, cut off, without a video stream, or not a video, or if FFmpeg
             is not installed.
     """
-    path = Path(path)
+    path = Path(path).absolute()  # FFmpeg takes "a:b.mp4" for an address
     check_file(path)
+    if is_webp(path):
+        return _load_film(webp_film(path), config)
+    stream, num_frames, how = "0:v:0", None, Look()  # FFmpeg's name of the stream that torchcodec chose; its first look
     try:
-        return _load(path, config)
+        decoder = open_video(path)
+        stream, num_frames = f"0:{decoder.metadata.stream_index}", len(decoder)
+        how = look(path, decoder.metadata)
+        return _load(path, decoder, how, config)
     except _SeekError as problem:
-        # MPEG streams have no index, and FFmpeg seeks past the frame that was meant. So the stream is copied into a
-        # container that has an index; it is not re-encoded.
-        with tempfile.TemporaryDirectory() as folder:
-            copy = Path(folder) / "copy.mkv"
-            source = ["-fflags", "+genpts", "-i", f"file:{path}", "-map", "0:v:0", "-c", "copy"]
-            try:
-                subprocess.run(["ffmpeg", "-v", "error", "-nostdin", *source, copy], check=True, capture_output=True)
-                return _load(copy, config)
-            except (OSError, subprocess.CalledProcessError, VideoError) as error:
-                raise problem from error
+        try:
+            # MPEG streams have no index: a copy in a container that has one shows the same frames, if it has as many.
+            # Others hold more than they show, such as what an edit list hides, pictures that refer to frames before a
+            # cut, frames of another size: they are decoded from end to end.
+            clip = None if num_frames is None else _load_copy(path, stream, num_frames, config)
+            if clip is not None:
+                return clip
+            shown = film(path, stream, how)
+            if num_frames is None:  # nobody has looked yet
+                _check_end(path, shown.end_seconds - shown.seconds[0], shown.promised_seconds)
+            return _load_film(shown, config)
+        except _CutOffError:
+            raise
+        except VideoError as error:
+            raise problem from error
 
 
-def _load(path: Path, config: ClipConfig) -> Clip:
-    decoder = _open(path)
-    stream = _inspect(path, decoder)
+def _load(path: Path, decoder: VideoDecoder, how: Look, config: ClipConfig) -> Clip:
+    """The clip of a file that can be sought in, or that has to be rendered whatever it is."""
+    stream = _inspect(path, decoder, how)
+    if how.is_odd:
+        shown = film(path, how.streams[0] if how.streams else f"0:{decoder.metadata.stream_index}", how)
+        if len(shown.seconds) == stream.num_frames:  # the scan knows how long the last frame stays
+            end = shown.seconds[0] + stream.end_seconds - stream.begin_seconds
+            shown = replace(shown, end_seconds=max(end, shown.seconds[-1]))
+        return _load_film(shown, config)
     if any(view.window is not None for view in config.views):
         looks = _look_together(path, decoder, stream, config)
     else:
         looks = [_look(path, stream, view, config) for view in config.views]
+    return _clip(looks, stream, how.notes)
+
+
+def _load_copy(path: Path, stream: str, num_frames: int, config: ClipConfig) -> Clip | None:
+    """The clip of a copy of `stream` that can be sought in; None if that cannot be made, or shows other frames."""
+    with tempfile.TemporaryDirectory() as folder, suppress(VideoError):
+        copy = Path(folder) / "copy.mkv"
+        source = ("-fflags", "+genpts", "-i", f"file:{path}", "-map", stream, "-c", "copy", str(copy))
+        ffmpeg(*source, name=path.name)
+        decoder = open_video(copy)
+        if len(decoder) == num_frames:
+            return _load(copy, decoder, look(copy, decoder.metadata), config)
+    return None
+
+
+def _load_film(shown: Film, config: ClipConfig) -> Clip:
+    """The clip of a file whose frames have to be rendered: those that a view looks at, and no others."""
+    _check_size(shown.path, shown.height, round(shown.width * shown.pixel_aspect))
+    begin, end, num_frames = shown.seconds[0], shown.end_seconds, len(shown.seconds)
+    rate = num_frames / (end - begin) if end > begin else WINDOW_FRAMES_PER_SECOND
+    are_together = any(view.window is not None for view in config.views)
+    indices = [view_indices(view, num_frames, rate, config) for view in config.views]
+    spans = dict(enumerate(pairwise((*shown.seconds, end))))
+    if not are_together or not are_in_time(indices, spans, (num_frames, begin, end), config):
+        indices = [timed_indices(view, shown.seconds, end, shown.rate, config) for view in config.views]
+    wanted = sorted(set().union(*indices))
+    place = {index: position for position, index in enumerate(wanted)}  # in the copy
+    places = [[place[index] for index in view] for view in indices]
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "copy.mkv"
+        shown.write(wanted, copy)
+        decoder = open_video(copy)
+        height, width = decoder.metadata.height, decoder.metadata.width
+        if len(decoder) != len(wanted) or not height or not width:
+            raise VideoError(f"{shown.path.name} cannot be read as a video: {LOST}")
+        stream = _Stream(num_frames, height, width, begin, end)
+        if are_together:
+            frames, _ = _decode_views(copy, decoder, places, _common_shape(stream, config), config)
+        else:
+            frames = [
+                _framed(
+                    open_video(copy, transforms=_transforms(stream, view, config)).get_frames_at(rows).data,
+                    view,
+                    config,
+                )
+                for view, rows in zip(config.views, places, strict=True)
+            ]
+    times = [tuple(shown.seconds[index] for index in view) for view in indices]
+    return _clip(list(zip(frames, times, strict=True)), stream, shown.look.notes)
+
+
+def _clip(looks: list[_Look], stream: _Stream, notes: tuple[str, ...]) -> Clip:
     return Clip(
         frames=looks[0][0],  # (T, 3, crop, crop) uint8
         frame_seconds=looks[0][1],
         duration_seconds=stream.end_seconds - stream.begin_seconds,
         more_views=tuple(frames for frames, _ in looks[1:]),
+        notes=notes,
     )
 
 
 def _look(path: Path, stream: _Stream, view: View, config: ClipConfig) -> _Look:
     """What a view of the whole clip shows, resized and cropped inside FFmpeg."""
-    from torchcodec.transforms import CenterCrop, Resize
-
-    times, crop = stream.times(view, config), CenterCrop((config.crop_size, config.crop_size))
-    resize = Resize(view_shape(stream.height, stream.width, view, config))
-    decoder = _open(path, transforms=[resize, crop] if view.framing == "crop" else [resize])
+    # The first frame is looked at too: a cut may have left pictures before it that nobody sees, but the scan counts.
+    times = [stream.begin_seconds, *stream.times(view, config)]
+    decoder = open_video(path, transforms=_transforms(stream, view, config))
     try:
         batch = decoder.get_frames_played_at(times)
     except (RuntimeError, IndexError) as error:
         raise _SeekError(str(_unreadable(path, error))) from error
     if (batch.pts_seconds > torch.tensor(times, dtype=torch.float64) + TIME_TOLERANCE_SECONDS).any():
         raise _SeekError(f"{path.name} cannot be read as a video: {LOST}")  # a frame from after the moment asked for
-    frames = batch.data if view.framing != "fragments" else fragments(batch.data, config.crop_size, view.grid)
-    return frames, tuple(batch.pts_seconds.tolist())
+    return _framed(batch.data[1:], view, config), tuple(batch.pts_seconds[1:].tolist())
+
+
+def _transforms(stream: _Stream, view: View, config: ClipConfig) -> list[DecoderTransform]:
+    """What FFmpeg does to each frame of a view of the whole clip."""
+    from torchcodec.transforms import CenterCrop, Resize
+
+    resize, crop = Resize(view_shape(stream.height, stream.width, view, config)), config.crop_size
+    return [resize, CenterCrop((crop, crop))] if view.framing == "crop" else [resize]
+
+
+def _framed(frames: Tensor, view: View, config: ClipConfig) -> Tensor:
+    return frames if view.framing != "fragments" else fragments(frames, config.crop_size, view.grid)
 
 
 def _look_together(path: Path, decoder: VideoDecoder, stream: _Stream, config: ClipConfig) -> list[_Look]:
     """What all views show, decoded in one pass over the file by frame number, no larger than a view needs.
 
-    If the frame rate varies, frame numbers may miss the moments of a view of the whole clip: it is decoded by itself.
+    If the frame rate varies, frame numbers miss what is on the screen: a second pass finds the frames by their times.
     """
-    seconds = stream.end_seconds - stream.begin_seconds
-    rate = stream.num_frames / seconds if seconds > 0 else WINDOW_FRAMES_PER_SECOND
-    indices = [view_indices(view, stream.num_frames, rate, config) for view in config.views]  # counted from 0
+    shape = _common_shape(stream, config)
+    indices = [view_indices(view, stream.num_frames, stream.rate, config) for view in config.views]  # counted from 0
+    frames, spans = _decode_views(path, decoder, indices, shape, config)
+    if not are_in_time(indices, spans, (stream.num_frames, stream.begin_seconds, stream.end_seconds), config):
+        seconds, rate = frame_clock(path, decoder.metadata.stream_index)
+        if len(seconds) != stream.num_frames:
+            raise _SeekError(f"{path.name} cannot be read as a video: {LOST}")
+        indices = [timed_indices(view, seconds, stream.end_seconds, rate, config) for view in config.views]
+        frames, spans = _decode_views(path, decoder, indices, shape, config)
+    times = [tuple(spans[index][0] for index in view) for view in indices]
+    return list(zip(frames, times, strict=True))
+
+
+def _common_shape(stream: _Stream, config: ClipConfig) -> tuple[int, int]:
+    """(height, width) of frames that are large enough for every view, and no larger than they are shown."""
     edge = max(view_edge(stream.height, stream.width, view, config) for view in config.views)
-    shape = resized_shape(stream.height, stream.width, min(edge, stream.height, stream.width))
-    spans: dict[int, tuple[float, float]] = {}  # from when and how long each frame is shown
+    return resized_shape(stream.height, stream.width, min(edge, stream.height, stream.width))
+
+
+def _decode_views(
+    path: Path, decoder: VideoDecoder, indices: list[list[int]], shape: tuple[int, int], config: ClipConfig
+) -> tuple[list[Tensor], dict[int, tuple[float, float]]]:
+    """The frames at the `indices` of each view, and from when until when each of them is shown."""
+    spans: dict[int, tuple[float, float]] = {}
     frames: list[dict[int, Tensor]] = [{} for _ in config.views]  # of each view, by index
-    for part, batch in _decode_counted(path, decoder, sorted(set().union(*indices)), shape):
-        spans |= zip(part, zip(batch.pts_seconds.tolist(), batch.duration_seconds.tolist(), strict=True), strict=True)
+    # The first frame is looked at too: a cut may have left pictures before it that nobody sees, but the scan counts.
+    for part, batch in _decode_counted(path, decoder, sorted({0}.union(*indices)), shape):
+        begins, durations = batch.pts_seconds.tolist(), batch.duration_seconds.tolist()
+        spans |= {index: (a, a + length) for index, a, length in zip(part, begins, durations, strict=True)}
         for view, wanted, found in zip(config.views, indices, frames, strict=True):
             rows = {index: row for row, index in enumerate(part) if index in wanted}
             if rows:
                 found |= zip(rows, view_frames(batch.data[list(rows.values())], view, config), strict=True)
-    looks = []
-    for view, wanted, found in zip(config.views, indices, frames, strict=True):
-        at_their_times = view.window is not None or all(
-            -TIME_TOLERANCE_SECONDS <= moment - spans[index][0] <= spans[index][1] + TIME_TOLERANCE_SECONDS
-            for index, moment in zip(wanted, stream.times(view, config), strict=True)
-        )
-        if at_their_times:
-            looks.append((torch.stack([found[index] for index in wanted]), tuple(spans[index][0] for index in wanted)))
-        else:
-            looks.append(_look(path, stream, view, config))
-    return looks
+    return [
+        torch.stack([found[index] for index in wanted]) for wanted, found in zip(indices, frames, strict=True)
+    ], spans
 
 
 def _decode_counted(
@@ -189,7 +293,7 @@ def _decode_counted(
     from torchcodec._core import _test_frame_pts_equality  # what the scan found; the public index is not checked
     from torchcodec.transforms import Resize
 
-    shrinking, some = _open(path, transforms=[Resize(shape)]), max(1, DECODED_BYTES // (3 * shape[0] * shape[1]))
+    shrinking, some = open_video(path, transforms=[Resize(shape)]), max(1, DECODED_BYTES // (3 * shape[0] * shape[1]))
     for begin in range(0, len(indices), some):
         part = indices[begin : begin + some]
         try:
@@ -218,7 +322,7 @@ def write_video(path: str | Path, frames: Tensor, *, frames_per_second: float, c
     """Write frames (T, 3, H, W) uint8 RGB to `path`, an .mp4, as H.264 that browsers play; whole or not at all."""
     from torchcodec.encoders import VideoEncoder
 
-    with replacing(path) as partial:
+    with replacing(Path(path).absolute()) as partial:
         VideoEncoder(frames, frame_rate=frames_per_second).to_file(
             partial, codec="libx264", pixel_format="yuv420p", crf=crf, extra_options=ENCODER_OPTIONS
         )
@@ -243,13 +347,13 @@ def check_file(path: Path) -> None:
     FFmpeg judges a file by its content: it would open whatever other files a playlist names.
 
     Raises:
-        VideoError: if the file is missing, a folder, empty, text, or a still picture.
+        VideoError: if the file is missing, a folder, unreadable, empty, text, or a still picture.
     """
-    if path.is_dir():
+    if is_folder(path):
         raise VideoError(f"{path.name or path} is a folder: name the videos in it")
-    if not path.is_file():
+    if not is_file(path):
         raise VideoError(f"{path.name}: no such file")
-    with path.open("rb") as file:
+    with reading(path, kind=VideoError), path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     if not head:
         raise VideoError(f"{path.name} is empty (0 bytes); make or upload it again")
@@ -257,17 +361,21 @@ def check_file(path: Path) -> None:
     if not any(byte < 32 and byte not in b"\t\n\r\x0c\x1b" for byte in head) and not head.startswith(b"YUV4MPEG2"):
         raise VideoError(f"{path.name} cannot be read as a video: it is a text file, or a playlist of other files")
     if head[4:8] == b"ftyp" and head[8:12] in STILL_IMAGE_BRANDS:
-        raise VideoError(f"{path.name} is a still image; a video was expected")
+        box = head[: int.from_bytes(head[:4], "big")]
+        if not any(box[place : place + 4] in MOVING_IMAGE_BRANDS for place in range(16, len(box), 4)):
+            raise VideoError(f"{path.name} is a still image; a video was expected")
+    if is_cut_off(path, head):
+        raise VideoError(f"{path.name} is cut off: its end is missing; download or export it again")
 
 
-def _open(path: Path, **settings: Any) -> VideoDecoder:
+def open_video(path: Path, **settings: Any) -> VideoDecoder:
     """A decoder that has scanned the file, so that its times are exact for variable frame rates too."""
     try:
         from torchcodec.decoders import VideoDecoder
     except (ImportError, OSError, RuntimeError) as error:
-        install = FFMPEG_INSTALL.get(platform.system(), "see https://ffmpeg.org/download.html")
         raise VideoError(
-            f"FFmpeg's libraries are missing or do not load; install them: {install} (torchcodec: {_first_line(error)})"
+            f"FFmpeg's libraries are missing or do not load; install them: {install_line()} "
+            f"(torchcodec: {_first_line(error)})"
         ) from error
     try:
         return VideoDecoder(str(path), seek_mode="exact", num_ffmpeg_threads=DECODER_THREADS, **settings)
@@ -279,7 +387,7 @@ def _open(path: Path, **settings: Any) -> VideoDecoder:
         raise _unreadable(path, error) from error
 
 
-def _inspect(path: Path, decoder: VideoDecoder) -> _Stream:
+def _inspect(path: Path, decoder: VideoDecoder, how: Look) -> _Stream:
     """The stream that the scan found.
 
     Raises:
@@ -287,15 +395,45 @@ def _inspect(path: Path, decoder: VideoDecoder) -> _Stream:
     """
     from torchcodec._core import get_container_metadata  # the public metadata is per stream
 
-    metadata = decoder.metadata
-    if metadata.num_frames == 1 and metadata.codec in STILL_IMAGE_CODECS:
-        raise VideoError(
-            f"{path.name} is a still image, or sound with a cover picture ({metadata.codec}); a video was expected"
-        )
+    metadata, container, kind = decoder.metadata, get_container_metadata(decoder._decoder), signature(path)
     height, width = metadata.height, metadata.width
     begin, end = metadata.begin_stream_seconds, metadata.end_stream_seconds
     if not height or not width or begin is None or end is None:
         raise VideoError(f"{path.name} holds no frames; a video was expected")
+    rate = metadata.average_fps_from_header
+    if kind == "flv" and rate and len(decoder) > 1 and round((end - begin) * rate) == len(decoder) - 1:
+        end += 1 / rate  # a Flash video does not say how long its last frame stays
+    found, whole = end - begin, container.duration_seconds_from_header or 0.0
+    has_sound = container.best_audio_stream_index is not None and whole > 2 * found
+    if metadata.num_frames == 1 and (metadata.codec in STILL_IMAGE_CODECS or has_sound):
+        raise VideoError(
+            f"{path.name} is a still image, or sound with a cover picture ({metadata.codec}); a video was expected"
+        )
+    width = max(1, round(width * how.pixel_aspect))  # of square pixels
+    _check_size(path, height, width)
+    # Half a clip must not pass for the whole. MP4, MOV and AVI promise a number of frames and a duration. An edit list
+    # hides frames and shortens the duration: so a file is cut off only where both fall short. Matroska, WebM and others
+    # promise only the length of the longest stream, which is the video's for certain only where there is no other: a
+    # cut-off file with sound is not noticed.
+    promised = metadata.duration_seconds_from_header
+    if metadata.num_frames_from_header is not None:
+        if (metadata.num_frames_from_content or 0) >= TRUNCATED_BELOW * metadata.num_frames_from_header:
+            promised = None
+    elif promised is None and len(container.streams) == 1:
+        promised = whole - max(begin, 0.0) if kind == "matroska" else whole  # Matroska's counts from 0 to the end
+    _check_end(path, found, promised)
+    return _Stream(len(decoder), height, width, begin, end)
+
+
+def _check_end(path: Path, found: float, promised: float | None) -> None:
+    if promised is not None and found < TRUNCATED_BELOW * promised:
+        raise _CutOffError(
+            f"{path.name} is cut off: {found:.1f} s of the {promised:.1f} s that its header promises are there; "
+            "download or export it again"
+        )
+
+
+def _check_size(path: Path, height: int, width: int) -> None:
     if height * width > MAX_PIXELS:
         raise VideoError(f"{path.name} is {width} x {height} pixels, larger than 8K: scale it down first")
     if max(height, width) > MAX_ASPECT_RATIO * min(height, width):
@@ -303,24 +441,6 @@ def _inspect(path: Path, decoder: VideoDecoder) -> _Stream:
             f"{path.name} is {width} x {height} pixels; "
             f"one side may be {MAX_ASPECT_RATIO:.0f} times the other at most: crop it first"
         )
-    # Half a clip must not pass for the whole. MP4, MOV and AVI promise a number of frames and a duration. An edit list
-    # hides frames and shortens the duration: so a file is cut off only where both fall short. Matroska, WebM and others
-    # promise only the length of the longest stream, which is the video's for certain only where there is no other: a
-    # cut-off file with sound is not noticed.
-    found = metadata.end_stream_seconds_from_content or 0.0
-    promised = metadata.duration_seconds_from_header
-    if metadata.num_frames_from_header is not None:
-        if (metadata.num_frames_from_content or 0) >= TRUNCATED_BELOW * metadata.num_frames_from_header:
-            promised = None
-    elif promised is None:
-        container = get_container_metadata(decoder._decoder)
-        promised = container.duration_seconds_from_header if len(container.streams) == 1 else None
-    if promised is not None and found < TRUNCATED_BELOW * promised:
-        raise VideoError(
-            f"{path.name} is cut off: {found:.1f} s of the {promised:.1f} s that its header promises are there; "
-            "download or export it again"
-        )
-    return _Stream(len(decoder), height, width, begin, end)
 
 
 def _unreadable(path: Path, error: Exception) -> VideoError:

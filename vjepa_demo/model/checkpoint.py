@@ -38,7 +38,7 @@ from vjepa_demo.config import (
     model_presets,
 )
 from vjepa_demo.data.hub import HubRepo, Token, download_snapshot, parse_repo, upload_files
-from vjepa_demo.files import new_folder, replacing, write_whole
+from vjepa_demo.files import exists, is_file, is_folder, new_folder, replacing, write_whole
 from vjepa_demo.media.archive import ArchiveError, extract_zip, is_hidden
 from vjepa_demo.model.card import model_card
 from vjepa_demo.model.vjepa import VJEPAModel
@@ -213,10 +213,10 @@ def find_checkpoint(name: str, *, token: Token = False) -> Checkpoint:
     presets = model_presets()
     if name in presets:
         preset = presets[name]
-        if preset.refusal is not None:
+        if preset.refusal is not None or preset.checkpoint is None:
             raise ModelError(preset.refusal)
         return read_checkpoint(preset.checkpoint)
-    if Path(name).is_dir():
+    if is_folder(name):
         return read_checkpoint(name)
     repo = parse_repo(name)
     if repo is None:
@@ -369,7 +369,7 @@ def _check_whole(checkpoint: Checkpoint) -> None:
     _read_weights(checkpoint)
     for source in checkpoint.encoders:
         folder = checkpoint.folder / source
-        if source.startswith("./") and not ((folder / "config.json").is_file() and any(folder.glob("*.safetensors"))):
+        if source.startswith("./") and not (is_file(folder / "config.json") and any(folder.glob("*.safetensors"))):
             raise CheckpointError(f"{checkpoint.folder} is not whole: {source[2:]} has no config.json or no weights")
 
 
@@ -381,7 +381,7 @@ def _check_travels(checkpoint: Checkpoint) -> None:
     """
     inside = {f"./{name}" for name in ENCODER_FOLDERS}
     for source in checkpoint.encoders:
-        if source not in inside and (not HUB_ID.fullmatch(source) or Path(source).exists()):
+        if source not in inside and (not HUB_ID.fullmatch(source) or exists(source)):
             raise CheckpointError(
                 f"{checkpoint.folder / CHECKPOINT_CONFIG_FILE} names the encoder {source!r}; "
                 "an id on the Hub, or a folder inside the checkpoint, was expected"

@@ -20,6 +20,7 @@ from typing import Any, cast
 from weakref import WeakValueDictionary
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer, BertModel, VJEPA2ForVideoClassification, VJEPA2Model
 from transformers.utils import cached_file
@@ -27,7 +28,7 @@ from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import extract_commit_hash
 
 from vjepa_demo.config import ENCODER_FILES, ClipConfig, ModelConfig
-from vjepa_demo.files import content_sha256
+from vjepa_demo.files import content_sha256, is_folder
 from vjepa_demo.schema import ModelError
 
 logger = logging.getLogger(__name__)
@@ -172,7 +173,7 @@ _digests: dict[Path, tuple[object, str]] = {}  # of a folder: the state of its f
 def _content(source: str, revision: str | None) -> tuple[str | None, str]:
     """The commit of a Hub id, and the `content` of the encoder at `source`."""
     folder = Path(source)
-    if not folder.is_dir():
+    if not is_folder(folder):
         path = cached_file(source, "config.json", revision=revision)
         commit = extract_commit_hash(path, None)
         if commit is not None:
@@ -197,7 +198,7 @@ def _content(source: str, revision: str | None) -> tuple[str | None, str]:
 
 
 def _read_config(source: str, revision: str | None, model_type: str) -> Any:
-    if Path(source).is_absolute() and not Path(source).is_dir():
+    if Path(source).is_absolute() and not is_folder(source):
         raise ModelError(f"{source}: no such folder")
     try:
         config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
@@ -214,7 +215,7 @@ def _read_config(source: str, revision: str | None, model_type: str) -> Any:
 def _load_weights(cls: type[Any], source: str, revision: str | None, **settings: Any) -> Any:
     """`cls.from_pretrained` in float32 with SDPA attention; refuses a checkpoint that lacks any weight."""
     try:
-        with _less_talk(hide_bars=Path(source).is_dir()):
+        with _less_talk(hide_bars=is_folder(source)):
             model, report = cls.from_pretrained(
                 source,
                 revision=revision,
@@ -226,7 +227,7 @@ def _load_weights(cls: type[Any], source: str, revision: str | None, **settings:
             )
     except torch.OutOfMemoryError:
         raise  # a RuntimeError too, but nothing is wrong with the weights
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, SafetensorError, ValueError) as error:
         raise ModelError(f"cannot load the weights of {source!r}: {_first_line(error)}") from error
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])

@@ -26,12 +26,14 @@ from torch import Tensor
 
 from vjepa_demo.config import (
     CACHE_GB_VARIABLE,
+    CACHE_VARIABLE,
     FEATURE_CACHE_BYTES,
     ClipConfig,
     feature_cache_bytes,
     feature_cache_folder,
+    no_folder,
 )
-from vjepa_demo.files import PARTIAL, file_lock, replacing
+from vjepa_demo.files import PARTIAL, file_lock, is_file, is_folder, replacing
 from vjepa_demo.schema import DemoError
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FEATURES_VERSION = 1  # one more whenever the same video and weights give other features: decoding, resizing, encoding
+FEATURES_VERSION = 2  # one more whenever the same video and weights give other features: decoding, resizing, encoding
 SUFFIX = ".features"
 LOCK_FILE, TOTAL_FILE = ".lock", ".total"
 LOCK_SECONDS = 30.0
@@ -90,12 +92,14 @@ class VideoFeatures:
 
     `values` are pooled features (video_dim,) float32, or the hidden state (N, hidden) below the layer that the key
     names. `frames` are those of each view, (T, H, W, 3) uint8; None if the features came from disk.
+    `notes` are those of the `Clip`.
     """
 
     values: Tensor
     frame_seconds: tuple[float, ...]
     duration_seconds: float
     frames: tuple[np.ndarray, ...] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def nbytes(self) -> int:
@@ -280,7 +284,7 @@ class _Disk:
                     partial.unlink()
 
     def has(self, key: FeatureKey) -> bool:
-        return (self._folder / key.file_name).is_file()
+        return is_file(self._folder / key.file_name)
 
     def load(self, key: FeatureKey) -> VideoFeatures | None:
         """What was saved under `key`; None if there is no file, or it is damaged, cut off, or of another key."""
@@ -289,10 +293,16 @@ class _Disk:
             data = path.read_bytes()
             tensors = load_safetensors(data)
             header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-            if header["__metadata__"] != {"key": repr(key), "checksum": _checksum(tensors)}:
+            said = header["__metadata__"]
+            if (said["key"], said["checksum"]) != (repr(key), _checksum(tensors)):
                 return None
             duration_seconds = tensors["duration_seconds"].item()
-            features = VideoFeatures(tensors["values"], tuple(tensors["frame_seconds"].tolist()), duration_seconds)
+            features = VideoFeatures(
+                tensors["values"],
+                tuple(tensors["frame_seconds"].tolist()),
+                duration_seconds,
+                notes=tuple(json.loads(said["notes"])),
+            )
         except (OSError, SafetensorError, KeyError, ValueError):
             return None
         with suppress(OSError):  # deleted meanwhile, or not ours to touch
@@ -306,7 +316,8 @@ class _Disk:
             "frame_seconds": torch.tensor(features.frame_seconds, dtype=torch.float64),
             "duration_seconds": torch.tensor(features.duration_seconds, dtype=torch.float64),
         }
-        data = save_safetensors(tensors, metadata={"key": repr(key), "checksum": _checksum(tensors)})
+        metadata = {"key": repr(key), "checksum": _checksum(tensors), "notes": json.dumps(features.notes)}
+        data = save_safetensors(tensors, metadata=metadata)
         path = self._folder / key.file_name
         if len(data) > self._budget_bytes:
             return
@@ -326,7 +337,7 @@ class _Disk:
         Raises:
             DemoError: if a file cannot be deleted.
         """
-        if not self._folder.is_dir():
+        if not is_folder(self._folder):
             return
         try:
             with self._lock():
@@ -339,7 +350,7 @@ class _Disk:
     def files(self) -> list[tuple[int, int, Path]]:
         """When it was last used (ns), the size and the path of each file, what was used longest ago first."""
         found = []
-        for path in self._folder.glob(f"[!.]*{SUFFIX}"):
+        for path in self._folder.glob(f"[!.]*{SUFFIX}") if is_folder(self._folder) else ():
             with suppress(FileNotFoundError):  # another process deleted it meanwhile
                 status = path.stat()
                 found.append((status.st_mtime_ns, status.st_size, path))
@@ -390,12 +401,13 @@ def _checksum(tensors: dict[str, Tensor]) -> str:
     return f"{checksum:08x}"
 
 
-_caches: dict[tuple[Path, str | None], FeatureCache] = {}
+_caches: dict[tuple[Path | None, str | None], FeatureCache] = {}
 _caches_lock = threading.Lock()
 
 
 def feature_cache() -> FeatureCache:
-    """The cache that everything in this process shares; in memory alone where the setting turned the disk off.
+    """The cache that everything in this process shares; in memory alone where the setting turned the disk off, or where
+    there is no folder for it, which one warning says.
 
     Raises:
         DemoError: if the setting is not a number of gigabytes.
@@ -407,5 +419,7 @@ def feature_cache() -> FeatureCache:
                 disk_bytes = feature_cache_bytes()
             except ValueError as error:
                 raise DemoError(str(error)) from error
+            if folder is None and setting != "0":
+                logger.warning("features are not kept on disk: %s", no_folder(CACHE_VARIABLE))
             _caches[folder, setting] = FeatureCache(folder if disk_bytes else None, disk_bytes=disk_bytes)
         return _caches[folder, setting]

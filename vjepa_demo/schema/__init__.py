@@ -16,12 +16,14 @@ from vjepa_demo.schema.errors import (
 from vjepa_demo.schema.labels import (
     DimensionSummary,
     LabelRange,
+    Ratings,
     RecordProblem,
     RecordSet,
     RecordSummary,
     Split,
     SplitName,
     VideoRecord,
+    rated,
     summarise,
 )
 from vjepa_demo.schema.reports import (
@@ -60,3 +62,4 @@ from vjepa_demo.schema.scores import (
     to_compare,
     words_of,
 )
+from vjepa_demo.schema.text import well_formed

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from vjepa_demo.schema.text import well_formed
+
 
 class DemoError(Exception):
     """Something the person can mend. Interfaces show the message; any other exception is a bug."""
+
+    def __str__(self) -> str:
+        return well_formed(super().__str__())  # it may quote a prompt or the name of a file
 
 
 class VideoError(DemoError):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,11 +18,30 @@ HISTOGRAM_BINS = 8  # of half a score each, from 1 to 5
 
 
 @dataclass(frozen=True)
+class Ratings:
+    """What several rows say of one dimension of a clip: scores from 1 to 5, and who gave each ("" where none says)."""
+
+    scores: tuple[float, ...]
+    raters: tuple[str, ...]
+
+    @property
+    def mean(self) -> float:
+        """The clip's label."""
+        return statistics.fmean(self.scores)
+
+    @property
+    def standard_error(self) -> float | None:
+        """Of the mean, s / sqrt(n); None for a single rating."""
+        return statistics.stdev(self.scores) / math.sqrt(len(self.scores)) if len(self.scores) > 1 else None
+
+
+@dataclass(frozen=True)
 class VideoRecord:
     """A labelled clip: its file, its prompt, and a score (1 to 5) for each dimension that was labelled.
 
     `name` is the video as the table names it, `line` its line in the file (the header is line 1), `split` what a
-    `split` column says, else None. A dimension without a label is absent from `labels`.
+    `split` column says, else None. A dimension without a label is absent from `labels`. Where the table has a row a
+    rating, `line` is the first of `num_rows`, and `ratings` has what `labels` is the mean of.
     """
 
     name: str
@@ -27,11 +50,37 @@ class VideoRecord:
     labels: dict[str, float]
     line: int
     split: SplitName | None = None
+    ratings: Mapping[str, Ratings] = field(default_factory=dict)
+    num_rows: int = 1
 
     @property
     def prompt_key(self) -> str:
         """The prompt without differences of case, spacing and Unicode form: equal keys are the same prompt."""
         return prompt_key(self.prompt)
+
+
+def rated(rows: Iterable[tuple[VideoRecord, str]]) -> tuple[VideoRecord, ...]:
+    """A record a clip: of `rows`, each with the name of its rater, those of one video and prompt are averaged.
+
+    A clip of one row keeps its labels to the bit, and has `ratings` only where the rater has a name.
+    """
+    clips: dict[tuple[Path, str], list[tuple[VideoRecord, str]]] = defaultdict(list)
+    for record, rater in rows:
+        clips[record.video, record.prompt_key].append((record, rater))
+    records = []
+    for members in clips.values():
+        first, rater = members[0]
+        if len(members) == 1 and not rater:
+            records.append(first)
+            continue
+        ratings = {}
+        for name in DIMENSIONS:
+            given = [(each.labels[name], who) for each, who in members if name in each.labels]
+            if given:
+                ratings[name] = Ratings(tuple(score for score, _ in given), tuple(who for _, who in given))
+        labels = {name: each.mean for name, each in ratings.items()} if len(members) > 1 else first.labels
+        records.append(replace(first, labels=labels, ratings=ratings, num_rows=len(members)))
+    return tuple(records)
 
 
 @dataclass(frozen=True)
@@ -103,10 +152,14 @@ class DimensionSummary:
 
 @dataclass(frozen=True)
 class RecordSummary:
-    """What will be used, in numbers; only labelled dimensions are in `dimensions`."""
+    """What will be used, in numbers: `num_used` rows, which are as many clips where a clip has one row.
+
+    Only labelled dimensions are in `dimensions`.
+    """
 
     num_rows: int
     num_used: int
+    num_clips: int
     num_videos: int
     num_prompts: int
     label_range: LabelRange
@@ -125,7 +178,8 @@ def summarise(records: RecordSet) -> RecordSummary:
         dimensions.append(DimensionSummary(name, len(labels), sum(labels) / len(labels), tuple(histogram)))
     return RecordSummary(
         num_rows=records.num_rows,
-        num_used=len(used),
+        num_used=sum(record.num_rows for record in used),
+        num_clips=len(used),
         num_videos=len({record.video for record in used}),
         num_prompts=len({record.prompt_key for record in used}),
         label_range=records.label_range,

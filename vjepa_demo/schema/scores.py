@@ -19,6 +19,7 @@ from vjepa_demo.config import (
     SCORE_MIN,
 )
 from vjepa_demo.schema.errors import RecordError
+from vjepa_demo.schema.text import well_formed
 
 SHOWN_DECIMALS = 2  # of a score, wherever a person reads it
 SCORE_DECIMALS = 4  # of a score, wherever a program reads it
@@ -38,12 +39,12 @@ Doubt = Literal["unknown_words", "single_frame", "no_labels"]
 
 
 def check_prompt(prompt: str | None) -> str:
-    """`prompt` without blanks around it.
+    """`prompt` without blanks around it, `well_formed`.
 
     Raises:
         RecordError: if nothing is left, or if it is too long.
     """
-    prompt = (prompt or "").strip()
+    prompt = well_formed(prompt or "").strip()
     if not prompt:
         raise RecordError("the prompt is empty: type the text the video was made from, Alignment is judged by it")
     if len(prompt) > MAX_PROMPT_CHARACTERS:
@@ -199,6 +200,7 @@ class VideoScores:
     views: tuple[str, ...] = field(default=(), repr=False)
     more_frames: tuple[np.ndarray, ...] = field(default=(), repr=False, compare=False)
     unread: str = ""  # the end of a prompt that is longer than the model reads
+    notes: tuple[str, ...] = ()  # sentences on what of the video was not scored as a player shows it
 
     def __post_init__(self) -> None:
         if tuple(self.scores) != DIMENSIONS:
@@ -226,6 +228,7 @@ class VideoScores:
             "not_meaningful": dict(self.doubts),
             "unknown_words": list(self.unknown_words),
             "unread": self.unread,
+            "notes": list(self.notes),
             "seconds": dict(self.seconds),
         }
 
@@ -372,6 +375,7 @@ class Comparison:
                         frame_seconds=tuple(_number(seconds) for seconds in each["frame_seconds"]),
                         sha256=_text("sha256", each["sha256"] or "") or None,
                         unread=_text("unread", each.get("unread", "")),
+                        notes=tuple(_text("notes", note) for note in each.get("notes", ())),
                     )
                     for each in value["results"]
                 )

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         load_public_checkpoint,
         load_uploaded_checkpoint,
         push_checkpoint,
+        write_preview,
         zip_checkpoint,
     )
 
@@ -48,6 +49,7 @@ _HOMES = {
         "load_public_checkpoint",
         "load_uploaded_checkpoint",
         "push_checkpoint",
+        "write_preview",
         "zip_checkpoint",
     ),
 }

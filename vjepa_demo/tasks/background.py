@@ -79,7 +79,8 @@ class Bootstrapper:
             logger.error("bootstrap of %s: %s", self._state.name, error)
             problem = str(error)  # anybody may see the page: the folders of this machine are not for it
             for preset in model_presets().values():
-                problem = problem.replace(f"{preset.checkpoint.parent}{os.sep}", "")
+                if preset.checkpoint is not None:
+                    problem = problem.replace(f"{preset.checkpoint.parent}{os.sep}", "")
             self._tell(FirstHead("failed", self._state.name, problem=problem))
         finally:  # of another error threading.excepthook logs the traceback
             if self._state.phase != "elsewhere" and not self._state.is_settled:

@@ -1,7 +1,7 @@
 """Whole tables of videos scored into one CSV, which is written row by row and resumed where it stopped.
 
 A batch never stops at a bad row: what cannot be scored gets an `error` in its row of the output. The output keeps the
-input's columns and adds those that `data.table.added_columns` names; a row is whole on the disk before it is reported.
+input's columns and adds those that `columns.added_columns` names; a row is whole on the disk before it is reported.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from vjepa_demo.schema import (
     RowResult,
     TrainedOn,
     VideoRecord,
+    rated,
 )
 from vjepa_demo.tasks.evaluate import judge
 from vjepa_demo.tasks.launch import from_main_process, num_processes, process_index
@@ -160,11 +161,13 @@ def _group(name: str, results: Sequence[RowResult]) -> GroupScores:
 
 
 def _evaluate(results: Sequence[RowResult], trained_on: TrainedOn) -> Evaluation | None:
-    """The metrics of the rows that have scores and labels, beside the no-video baseline."""
-    judged = [result for result in results if result.scores is not None and result.row.labels]
+    """The metrics of the clips that have scores and labels, beside the no-video baseline; of several rows of one clip,
+    which then are ratings, the labels are averaged."""
+    judged = {result.row.line: result for result in results if result.scores is not None and result.row.labels}
     if not judged:
         return None
-    rows = [result.row for result in judged]
-    records = [VideoRecord(row.name, row.video or Path(), row.prompt, row.labels, row.line) for row in rows]
-    scores = [result.scores or {} for result in judged]
-    return judge(scores, records, trained_on, sha256s=[result.sha256 for result in judged])
+    rows = [result.row for result in judged.values()]
+    records = rated((VideoRecord(row.name, row.video or Path(), row.prompt, row.labels, row.line), "") for row in rows)
+    scored = [judged[record.line] for record in records]
+    scores = [result.scores or {} for result in scored]
+    return judge(scores, records, trained_on, sha256s=[result.sha256 for result in scored])

@@ -12,8 +12,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from vjepa_demo.config import BOOTSTRAP_CLIPS, CHECKPOINT_CONFIG_FILE, TrainConfig, View, model_presets
-from vjepa_demo.files import file_lock
+from vjepa_demo.config import (
+    BOOTSTRAP_CLIPS,
+    CHECKPOINT_CONFIG_FILE,
+    CHECKPOINTS_VARIABLE,
+    TrainConfig,
+    View,
+    model_presets,
+    no_folder,
+)
+from vjepa_demo.files import exists, file_lock, is_file, is_folder
 from vjepa_demo.model.checkpoint import load_base
 from vjepa_demo.model.features import feature_cache
 from vjepa_demo.procedural.clips import FIRST_HEAD_SIZE
@@ -52,7 +60,8 @@ def bootstrap_head(
     run removes. One process at a time trains into a folder.
 
     Raises:
-        ModelError: if the preset has a head already, its encoders cannot be had, or the GPU's memory is too small.
+        ModelError: if the preset has a head already, there is no folder for it, its encoders cannot be had, or the
+            GPU's memory is too small.
         BusyError: if another process is training this head.
         CheckpointError: if `folder` holds anything, or cannot be written.
     """
@@ -66,7 +75,9 @@ def bootstrap_head(
         )
     if num_processes() > 1:
         raise ModelError("a first head is trained by one process: start it without accelerate launch")
-    folder = Path(folder or preset.checkpoint)
+    if folder is None and preset.checkpoint is None:
+        raise ModelError(f"the first head has no place to go: {no_folder(CHECKPOINTS_VARIABLE)}, or give --out DIR")
+    folder = Path(folder or preset.checkpoint or "")
     with _work_folder(folder, name) as work:
         for report in _reports(name, work, config or TrainConfig(), count=count, device=device, views=views):
             if isinstance(report, TrainingResult):
@@ -106,11 +117,11 @@ def _work_folder(folder: Path, name: str) -> Iterator[Path]:
         with lock:
             try:
                 _remove_all_but_lock(work)
-                if (folder / CHECKPOINT_CONFIG_FILE).is_file():
+                if is_file(folder / CHECKPOINT_CONFIG_FILE):
                     raise CheckpointError(
                         f"{folder} holds a checkpoint already: score with it, or give another folder for the new one"
                     )
-                if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+                if exists(folder) and (not is_folder(folder) or any(folder.iterdir())):
                     raise CheckpointError(f"{folder} is not empty; an empty or new folder was expected")
                 yield work
             finally:

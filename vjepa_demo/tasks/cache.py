@@ -12,9 +12,10 @@ from vjepa_demo.schema import RecordError
 
 @dataclass(frozen=True)
 class CacheSize:
-    """What the feature cache in `folder` holds, and how many bytes it may hold; 0 where it is turned off."""
+    """What the feature cache in `folder` holds, and how many bytes it may hold; 0 where it is turned off, or where
+    there is no folder for it."""
 
-    folder: Path
+    folder: Path | None
     num_files: int
     num_bytes: int
     budget_bytes: int

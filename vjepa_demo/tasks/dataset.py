@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from vjepa_demo.data.records import LABELS_FILE, write_labels
+from vjepa_demo.files import exists
 from vjepa_demo.procedural.clips import make_records
 from vjepa_demo.schema import DrawingReport, RecordError, VideoRecord
 
@@ -22,7 +23,7 @@ def make_dataset(folder: str | Path, *, count: int, seed: int) -> Iterator[Drawi
     if count < 1:
         raise RecordError(f"--count is {count}; a whole number from 1 up was expected")
     folder = Path(folder)
-    if (folder / LABELS_FILE).exists():
+    if exists(folder / LABELS_FILE):
         raise RecordError(f"{folder / LABELS_FILE} exists already: draw into another folder, or move it away first")
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -64,7 +64,7 @@ class FrozenFeatures:
             hidden = self._model.encode_prefix(clip_pixels(clip, clip_config))  # (1, N, hidden)
             # Pooled as scoring keeps it; or the hidden state, as exact as the products that it comes from.
             values = self._model.encode_tail(hidden) if self._layer is None else hidden.to(self._model.dtype)
-            return VideoFeatures(values[0].cpu(), clip.frame_seconds, clip.duration_seconds)
+            return VideoFeatures(values[0].cpu(), clip.frame_seconds, clip.duration_seconds, notes=clip.notes)
 
         return self._cache.get_or_compute(self._key(video), compute)
 

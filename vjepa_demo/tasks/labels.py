@@ -75,4 +75,6 @@ def _video_error(path: Path) -> str | None:
         load_clip(path, CHECKED_FRAMES)
     except VideoError as error:
         return str(error)
+    except OSError as error:
+        return f"{path.name} cannot be read: {error.strerror or error}"
     return None

@@ -17,12 +17,22 @@ import torch
 
 from vjepa_demo.config import DECODE_AHEAD, DIMENSIONS, model_presets
 from vjepa_demo.data.hub import Token
-from vjepa_demo.files import content_sha256
+from vjepa_demo.files import content_sha256, is_folder, reading
 from vjepa_demo.media.video import Clip, check_file, clip_pixels, load_clip
 from vjepa_demo.model.checkpoint import find_checkpoint, load_checkpoint
 from vjepa_demo.model.features import FeatureCache, FeatureKey, VideoFeatures, feature_cache
 from vjepa_demo.model.vjepa import VJEPAModel, default_device, inference_dtype, on_scale, resolve_device
-from vjepa_demo.schema import Comparison, DemoError, ModelError, TrainedOn, VideoScores, check_prompt, to_compare
+from vjepa_demo.schema import (
+    Comparison,
+    DemoError,
+    ModelError,
+    TrainedOn,
+    VideoError,
+    VideoScores,
+    check_prompt,
+    to_compare,
+    well_formed,
+)
 from vjepa_demo.tasks.launch import enough_memory
 
 STEPS = ("decode", "video", "text", "head")
@@ -46,8 +56,8 @@ class Scorer:
         model_id: str | None = None,
         cache: FeatureCache | None = None,
     ) -> None:
-        self.name = name
-        self.model_id = model_id or name
+        self.name = well_formed(name)
+        self.model_id = well_formed(model_id or name)
         self.trained_on = trained_on
         self._model = model
         self._cache = cache or FeatureCache()
@@ -92,22 +102,23 @@ class Scorer:
         """The scores of each (video, prompt), in this order, equal to those of `score`; without frames.
 
         While one clip is encoded the next are decoded by a thread, `DECODE_AHEAD` at most; what is known, or the same
-        video again, is not decoded. The error of a request is yielded in its place, and the others go on; any other
-        exception ends it. Closing the iterator waits for the one clip that is being decoded, no more.
+        video again, is not decoded. The error of a request is yielded in its place, as is what the system refuses, and
+        the others go on; any other exception ends it. Closing the iterator waits for the one clip that is being
+        decoded, no more.
         `on_step` is called in the caller's thread, as by `score`, but for what was decoded ahead.
         """
-        ahead: deque[Future[_Decoded]] = deque()
+        ahead: deque[tuple[str | Path, Future[_Decoded]]] = deque()
         being_decoded: set[FeatureKey] = set()
         with ThreadPoolExecutor(1, thread_name_prefix="decode") as thread:
             try:
                 for video, prompt in requests:
-                    ahead.append(thread.submit(self._decode_ahead, video, prompt, being_decoded))
+                    ahead.append((video, thread.submit(self._decode_ahead, video, prompt, being_decoded)))
                     if len(ahead) > DECODE_AHEAD:
-                        yield self._score_decoded(ahead.popleft(), on_step)
+                        yield self._score_decoded(*ahead.popleft(), on_step)
                 while ahead:
-                    yield self._score_decoded(ahead.popleft(), on_step)
+                    yield self._score_decoded(*ahead.popleft(), on_step)
             finally:
-                for future in ahead:
+                for _, future in ahead:
                     future.cancel()
 
     def compare(self, clips: Sequence[tuple[str | Path, str]]) -> Comparison:
@@ -136,7 +147,9 @@ class Scorer:
         being_decoded.add(request.key)
         return _Decoded(request, clip, round(time.perf_counter() - begin, 4))
 
-    def _score_decoded(self, future: Future[_Decoded], on_step: OnStep | None) -> VideoScores | DemoError:
+    def _score_decoded(
+        self, video: str | Path, future: Future[_Decoded], on_step: OnStep | None
+    ) -> VideoScores | DemoError:
         try:
             decoded = future.result()
             watch = _Stopwatch(on_step)
@@ -153,11 +166,15 @@ class Scorer:
             return self._result(decoded.request, replace(features, frames=None), watch)
         except DemoError as error:
             return error
+        except OSError as error:  # such as a full disk: the next clip may do
+            return VideoError(f"{Path(video).name} cannot be read: {error.strerror or error}")
 
     def _request(self, video: str | Path, prompt: str) -> _Request:
         prompt, path = check_prompt(prompt), Path(video)
         check_file(path)
-        return _Request(path, str(video), prompt, FeatureKey.of(self._model, content_sha256(path)))
+        with reading(path, kind=VideoError):
+            sha256 = content_sha256(path)
+        return _Request(path, well_formed(str(video)), prompt, FeatureKey.of(self._model, sha256))
 
     @torch.no_grad()  # training, which shares the cache, cannot learn from tensors of the inference mode
     def _encode(self, clip: Clip, watch: _Stopwatch, *, with_frames: bool) -> VideoFeatures:
@@ -165,7 +182,7 @@ class Scorer:
             pixels = clip_pixels(clip, self._model.clip_config)  # of each view, (1, C, T, H, W)
             pooled = self._model.encode_video(pixels)[0].cpu()  # (video_dim,)
         frames = _frames(clip) if with_frames else None
-        return VideoFeatures(pooled, clip.frame_seconds, clip.duration_seconds, frames)
+        return VideoFeatures(pooled, clip.frame_seconds, clip.duration_seconds, frames, clip.notes)
 
     @torch.inference_mode()
     def _result(self, request: _Request, features: VideoFeatures, watch: _Stopwatch) -> VideoScores:
@@ -189,6 +206,7 @@ class Scorer:
             sha256=request.key.content_sha256,
             views=tuple(view.title for view in self._model.clip_config.views),
             unread=self._model.unread(request.prompt),
+            notes=features.notes,
         )
 
 
@@ -231,7 +249,7 @@ def get_scorer(name: str | None = None, device: str | None = None, *, token: Lit
     name = name or default_model()
     place = resolve_device(device or default_device())
     key: _ScorerKey = (name, str(place), token)
-    if name in model_presets() or Path(name).is_dir():  # those are the same for everybody
+    if name in model_presets() or is_folder(name):  # those are the same for everybody
         key = (name if name in model_presets() else str(Path(name).resolve()), str(place), False)
     with _registry_lock:
         lock = _loading.setdefault(key, threading.Lock())
@@ -250,8 +268,8 @@ def load_scorer(name: str, *, device: str | None = None, shown_as: str | None = 
     checkpoint = find_checkpoint(name, token=token)
     with enough_memory(name):
         model = load_checkpoint(checkpoint, device=place, dtype=inference_dtype(place))
-    is_folder = name not in model_presets() and Path(name).is_dir()
-    short_name = Path(name).resolve().name if is_folder else name  # the rest of a path is of this machine
+    is_path = name not in model_presets() and is_folder(name)
+    short_name = Path(name).resolve().name if is_path else name  # the rest of a path is of this machine
     model_id = f"{shown_as or short_name}@{checkpoint.weights_sha256[:WEIGHTS_DIGITS]}"
     return Scorer(shown_as or name, model, checkpoint.trained_on, model_id=model_id, cache=feature_cache())
 

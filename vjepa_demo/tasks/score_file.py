@@ -8,15 +8,15 @@ import os
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, cast, get_args
 
 from vjepa_demo.config import DIMENSIONS, SCORE_MAX, SCORE_MIN
 from vjepa_demo.data.cells import as_cell, as_written
-from vjepa_demo.data.table import added_columns
-from vjepa_demo.files import only_process, replacing
-from vjepa_demo.schema import BatchRow, BatchTable, Doubt, RecordError, RowResult, doubts_text
+from vjepa_demo.data.columns import added_columns
+from vjepa_demo.files import exists, only_process, replacing
+from vjepa_demo.schema import BatchRow, BatchTable, Doubt, RecordError, RowResult, doubts_text, well_formed
 from vjepa_demo.tasks.batch_table import check_out
 from vjepa_demo.tasks.launch import num_processes, process_index
 
@@ -24,7 +24,7 @@ POLL_SECONDS = 0.2  # between looks at what other processes have written
 
 
 def output_columns(table: BatchTable) -> tuple[str, ...]:
-    """The columns of the CSV that `run_batch` writes: the table's, then what `table.added_columns` names."""
+    """The columns of the CSV that `run_batch` writes: the table's, then what `columns.added_columns` names."""
     return (*table.columns, *added_columns(table.columns))
 
 
@@ -34,11 +34,13 @@ def claimed(out: Path) -> Iterator[None]:
 
     Raises:
         BusyError: if another run writes it now.
+        RecordError: if it cannot be written.
     """
-    with _writable(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
     busy = f"another run writes {out} now: wait until it ends, stop it, or write to another file"
-    with only_process(out.with_name(f".{out.name}.lock"), busy=busy):
+    with ExitStack() as stack:
+        with _writable(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(only_process(out.with_name(f".{out.name}.lock"), busy=busy))
         yield
 
 
@@ -47,7 +49,7 @@ def begin(table: BatchTable, out: Path, model: str, *, resume: bool) -> dict[int
     check_out(out, resume=resume)
     with _writable(out):
         parts = [path for path in out.parent.iterdir() if path.name.startswith(_part_name(out, ""))]
-        written = [*([out] if out.exists() else []), *parts] if resume else []
+        written = [*([out] if exists(out) else []), *parts] if resume else []
         results = (
             each for path in written for each in WrittenRows(table, table.rows, model).results(path, path.read_bytes())
         )
@@ -123,7 +125,7 @@ def _as_lines(rows: Iterable[Sequence[str]]) -> str:
     """CSV as RFC 4180 has it, without formulas."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\r\n").writerows(map(as_cell, row) for row in rows)
-    return text.getvalue()
+    return well_formed(text.getvalue())
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader
 from vjepa_demo.config import CHECKPOINT_CONFIG_FILE, DIMENSIONS, Scope, TrainConfig
 from vjepa_demo.data.hub import Token
 from vjepa_demo.data.split import split_records
-from vjepa_demo.files import only_process, writing
+from vjepa_demo.files import exists, only_process, writing
 from vjepa_demo.media.video import load_clip
 from vjepa_demo.model.checkpoint import Checkpoint, bring_encoders, load_base, save_checkpoint
 from vjepa_demo.model.features import FeatureCache, feature_cache
@@ -53,6 +53,7 @@ from vjepa_demo.schema import (
     TrainingReport,
     TrainingResult,
     VideoError,
+    well_formed,
 )
 from vjepa_demo.tasks.evaluate import label_tensor, metrics_beside_baseline
 from vjepa_demo.tasks.frozen import FrozenFeatures, LoadClip
@@ -96,7 +97,7 @@ def fine_tune(
     folder = Path(folder)
     data, split = split_for_training(records, config, description=description, kind=kind)
     yield split
-    if (folder / CHECKPOINT_CONFIG_FILE).exists() and not (folder / WORK_FOLDER).exists():
+    if exists(folder / CHECKPOINT_CONFIG_FILE) and not exists(folder / WORK_FOLDER):
         raise RecordError(f"{folder} holds a checkpoint already: train into another folder, or delete it first")
     with enough_memory(name, TOO_LARGE[config.scope]):
         model, base = load_base(name, device=device or training_device(), token=token, seed=config.seed)
@@ -123,7 +124,7 @@ def split_for_training(
     """
     split = split_records(records.records, validation_fraction=config.validation_fraction, seed=config.seed)
     label_range = (records.label_range.low, records.label_range.high)
-    data = TrainingData(split.train, split.validation, description, kind=kind, label_range=label_range)
+    data = TrainingData(split.train, split.validation, well_formed(description), kind=kind, label_range=label_range)
     return data, SplitReport(len(split.train), len(split.validation), split.warnings)
 
 

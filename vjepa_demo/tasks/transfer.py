@@ -1,4 +1,4 @@
-"""What a visitor brings to the page and takes away: videos in a zip, and checkpoints as a zip or on the Hub."""
+"""What a visitor brings to the page and takes away: videos, also in a zip, and checkpoints as a zip or on the Hub."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vjepa_demo.config import MAX_UPLOAD_BYTES
 from vjepa_demo.data.match import extract_videos
+from vjepa_demo.media.preview import write_preview
 from vjepa_demo.model.checkpoint import (
     check_stranger,
     find_public_checkpoint,
@@ -16,7 +17,14 @@ from vjepa_demo.model.checkpoint import (
 )
 from vjepa_demo.tasks.score import Scorer, load_scorer
 
-__all__ = ["extract_videos", "load_public_checkpoint", "load_uploaded_checkpoint", "push_checkpoint", "zip_checkpoint"]
+__all__ = [
+    "extract_videos",
+    "load_public_checkpoint",
+    "load_uploaded_checkpoint",
+    "push_checkpoint",
+    "write_preview",
+    "zip_checkpoint",
+]
 
 
 def load_uploaded_checkpoint(archive: str | Path, folder: Path, *, shown_as: str) -> Scorer:

@@ -1,0 +1,346 @@
+"""What a player shows of a file, where it is not what the decoder gives: found here, and rendered by FFmpeg's programs.
+
+torchcodec decodes the pixels that are stored. A player also turns and mirrors them, blends transparent ones with the
+page, maps HDR to the screen, and shows nothing of what an edit list hides. `look` says which of these a file needs,
+without starting a program for a plain one. A `Film` is a file as it is shown: when it shows each frame, and on demand
+some of these frames as a lossless copy, that is decoded like any other video.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import struct
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import lru_cache
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from vjepa_demo.schema import VideoError
+
+if TYPE_CHECKING:
+    from torchcodec._core import VideoStreamMetadata
+
+FFMPEG_INSTALL = {
+    "Linux": "sudo apt-get install ffmpeg",
+    "Darwin": "brew install ffmpeg",
+    "Windows": "conda install -c conda-forge ffmpeg",
+}
+MAX_PIXELS = 8192 * 4320  # of a frame: FFmpeg holds a few of them at once
+MAX_COPY_BYTES = 8 * 2**30  # of the lossless copy of the frames that a model looks at
+MAX_RENDER_SECONDS = 1800.0  # that one pass of FFmpeg over a file may take
+MATROSKA, MATROSKA_CLUSTER = b"\x1a\x45\xdf\xa3", b"\x1f\x43\xb6\x75"
+MATROSKA_ALPHA = b"\x53\xc0\x81\x01"  # AlphaMode 1
+MATROSKA_DISPLAY_WIDTH = b"\x54\xb0"
+MATROSKA_HEAD_BYTES = 2**16  # before the first cluster of frames the tracks are described
+MP4_BOXES = {b"ftyp", b"moov", b"meta", b"mdat", b"wide", b"free", b"skip", b"uuid", b"pnot", b"styp", b"sidx"}
+ALPHA_TRACK = b"auxv"  # of an AVIF
+MAX_INDEX_BYTES = 64 * 2**20  # of an MP4 file
+SKEW = 0.01  # a display matrix that turns by whole right angles has zeros in its corners
+TONE_CURVES = {"smpte2084": "PQ", "arib-std-b67": "HLG"}
+# Of pixels with alpha; that of pal8 is in the palette. A GIF is always bgra.
+ALPHA_FORMATS = re.compile("yuva|gbrap|rgba|bgra|argb|abgr|ya8|ya16|yaf|pal8|ayuv|vuya")
+ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own decoders leave the alpha of these codecs out
+PAGE = "white"  # what transparent pixels show: the page behind them, as in a browser
+ON_PAGE = "format=gbrap,split[film][page];[page]lutrgb=r=255:g=255:b=255:a=255[white];[white][film]overlay=format=gbrp"
+# Hable's curve on 100 nits: what FFmpeg's manual and most players use to show HDR on an ordinary screen.
+TO_SDR = (
+    "zscale=t=linear:npl=100,format=gbrpf32le,zscale=p=bt709,tonemap=tonemap=hable:desat=0,"
+    "zscale=t=bt709:m=bt709:r=tv,format=yuv420p"
+)
+NO_TONE_MAPPING = (
+    "The video is HDR ({}) and was scored as if it were SDR: this FFmpeg cannot map it (no zscale filter). "
+    "Aesthetic may be off by a point."
+)
+NO_ALPHA = "Transparent parts were scored with the pixels below them: this FFmpeg has no libvpx decoder."
+SHOWN_FRAME = re.compile(r"^\[Parsed_showinfo.*? n: *\d+ pts: *(\S+) .*? sar:(\d+)/(\d+) s:(\d+)x(\d+) ", re.MULTILINE)
+SHOWN_CLOCK = re.compile(r"config in time_base: (\d+/\d+), frame_rate: (\d+)/(\d+)", re.MULTILINE)
+SAID_LENGTH = re.compile(r"Duration: (\d+):(\d+):([\d.]+), start: (-?[\d.]+)")
+LOSSLESS = ("-c:v", "ffv1", "-fs", str(MAX_COPY_BYTES))
+UNSTEADY_RATE = 210.0  # above it, FFmpeg takes its guess of a constant frame rate for a clock
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a stream is shown. `is_odd`: its frames cannot be taken as they are decoded. `pixel_aspect` is the width of a
+    pixel by its height, in a frame that is shown upright. `filters` map decoded frames to shown ones, beside what
+    FFmpeg does by itself; `decoder` is the one to use, if not FFmpeg's own choice; `streams` are FFmpeg's names
+    of the stream to show and the one that holds its alpha, where these are two; `notes` say what cannot be done."""
+
+    is_odd: bool = False
+    pixel_aspect: Fraction = Fraction(1)
+    filters: tuple[str, ...] = ()
+    decoder: str | None = None
+    streams: tuple[str, str] | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Film:
+    """A file as it is shown: frame i from `seconds[i]` on, the last one until `end_seconds`.
+
+    `rate` is the constant frame rate at which FFmpeg would write it. A frame is `height` x `width` pixels, of which
+    each is `pixel_aspect` times as wide as high. `stream` is FFmpeg's name of the stream. The header promises
+    `promised_seconds`, where it speaks of this stream for certain.
+    """
+
+    path: Path
+    stream: str
+    seconds: tuple[float, ...]
+    end_seconds: float
+    rate: float
+    height: int
+    width: int
+    pixel_aspect: Fraction = Fraction(1)
+    is_one_size: bool = True
+    look: Look = Look()
+    promised_seconds: float | None = None
+
+    def write(self, indices: Sequence[int], copy: Path) -> None:
+        """Write the frames at `indices`, in rising order, to `copy`, a .mkv, without loss.
+
+        Raises:
+            VideoError: if FFmpeg cannot write them, or they take too much space.
+        """
+        # Frames are chosen by number, and before they are filtered. Where the size changes, all become as large as the
+        # first; FFmpeg must not begin a new chain of filters then, which would count from 0 again.
+        keep_chain = [] if self.is_one_size else ["-reinit_filter", "0"]
+        one_size = [] if self.is_one_size else [f"scale={self.width}:{self.height}"]
+        square = [] if self.pixel_aspect == 1 else ["scale=iw*sar:ih", "setsar=1"]
+        filters = [*one_size, f"select='{_chosen(indices)}'", *self.look.filters, *square, "setpts=N/(25*TB)"]
+        decoder = ["-c:v", self.look.decoder] if self.look.decoder else []
+        alpha = f"[{self.look.streams[1]}]alphamerge," if self.look.streams else ""
+        ffmpeg(
+            *(*keep_chain, *decoder, *source(self.path), "-filter_complex"),
+            *(f"[{self.stream}]{alpha}{','.join(filters)}[shown]", "-map", "[shown]"),
+            *("-r", "25", "-frames:v", str(len(indices)), *LOSSLESS, str(copy)),
+            name=self.path.name,
+        )
+        if copy.stat().st_size >= MAX_COPY_BYTES:
+            raise VideoError(
+                f"the frames of {self.path.name} take more than {MAX_COPY_BYTES // 2**30} GiB: scale it down first"
+            )
+
+
+def look(path: Path, metadata: VideoStreamMetadata) -> Look:
+    """How the stream that `metadata` describes is shown.
+
+    Raises:
+        VideoError: if that takes FFmpeg's programs, and they are not installed.
+    """
+    aspect, rotation = metadata.pixel_aspect_ratio or Fraction(1), metadata.rotation
+    has_alpha_track, may_be_anamorphic = _marks(path)
+    found = Look()
+    if rotation is not None or may_be_anamorphic or aspect not in (0, 1):
+        stream = _probe(path, str(metadata.stream_index), "stream")["streams"][0]
+        aspect = _ratio(stream.get("sample_aspect_ratio", ""))
+        is_turned = rotation is not None and round(rotation / 90) % 2 == 1
+        found = Look(aspect != 1 or _is_mirrored(stream), pixel_aspect=1 / aspect if is_turned else aspect)
+    if metadata.color_transfer_characteristic in TONE_CURVES:
+        found = _tone_mapped(found, metadata)
+    decoder = ALPHA_DECODERS.get(metadata.codec or "") if has_alpha_track else None
+    if decoder and decoder not in _abilities("-decoders"):
+        return replace(found, notes=(*found.notes, NO_ALPHA))
+    streams = _alpha_streams(path) if has_alpha_track and not decoder else None
+    if decoder or streams or ALPHA_FORMATS.match(metadata.pixel_format or ""):
+        filters = (*found.filters, ON_PAGE)
+        found = replace(found, is_odd=True, decoder=decoder, streams=streams, filters=filters)
+    return found
+
+
+def _alpha_streams(path: Path) -> tuple[str, str] | None:
+    """The first coloured and the first grey video stream: an AVIF keeps its alpha in one of its own."""
+    streams = {
+        stream.get("pix_fmt", "").startswith("gray"): f"0:{stream['index']}"
+        for stream in reversed(_probe(path, "v", "stream=index,pix_fmt")["streams"])
+    }
+    return (streams[False], streams[True]) if len(streams) == 2 else None
+
+
+def _tone_mapped(found: Look, metadata: VideoStreamMetadata) -> Look:
+    """`found` with the filters that map HDR to SDR; with a note where this FFmpeg has none."""
+    curve = metadata.color_transfer_characteristic or ""
+    if not {"zscale", "tonemap"} <= _abilities("-filters"):
+        return replace(found, notes=(*found.notes, NO_TONE_MAPPING.format(TONE_CURVES[curve])))
+    said = [
+        f"{key}={usual}"
+        for key, value, usual in (
+            ("color_primaries", metadata.color_primaries, "bt2020"),
+            ("colorspace", metadata.color_space, "bt2020nc"),
+        )
+        if value in (None, "unknown", "reserved")
+    ]
+    filters = [f"setparams={':'.join(said)}"] if said else []
+    return replace(found, is_odd=True, filters=(*found.filters, *filters, TO_SDR))
+
+
+def film(path: Path, stream: str, how: Look) -> Film:
+    """The film of a file, which FFmpeg decodes from end to end; `stream` as in FFmpeg's `-map`, such as "0:1".
+
+    Raises:
+        VideoError: if FFmpeg finds a fault in it, or no frames.
+    """
+    log = ffmpeg(
+        *("-max_error_rate", "0", *source(path), "-map", stream),
+        *("-vf", "showinfo=checksum=0", "-f", "null", "-"),
+        name=path.name,
+    )
+    clock, frames = SHOWN_CLOCK.search(log), SHOWN_FRAME.findall(log)
+    if clock is None or not frames:
+        raise VideoError(f"{path.name} holds no frames; a video was expected")
+    tick, rate = Fraction(clock[1]), int(clock[2]) / max(int(clock[3]), 1) or 25.0
+    has_times = all(pts != "NOPTS" for pts, *_ in frames)
+    seconds = [float(int(pts) * tick) if has_times else index / rate for index, (pts, *_) in enumerate(frames)]
+    _, *aspect, width, height = frames[0]
+    return Film(
+        path=path,
+        stream=stream,
+        seconds=tuple(accumulate(seconds, max)),
+        end_seconds=max(seconds) + 1 / rate,
+        rate=rate,
+        height=int(height),
+        width=int(width),
+        pixel_aspect=_ratio(":".join(aspect)),
+        is_one_size=len({frame[3:] for frame in frames}) == 1,
+        look=how,
+        promised_seconds=_promised(log.partition("Stream mapping:")[0]),
+    )
+
+
+def _promised(log: str) -> float | None:
+    """The seconds that the header of an input with a single stream promises, by what FFmpeg says of it."""
+    said = SAID_LENGTH.search(log)
+    if said is None or log.count("Stream #0:") != 1:
+        return None
+    hours, minutes, seconds, start = map(float, said.groups())
+    length = 3600 * hours + 60 * minutes + seconds
+    return length - max(start, 0.0) if "Input #0, matroska" in log else length  # Matroska's counts from 0 to the end
+
+
+def frame_clock(path: Path, stream_index: int) -> tuple[list[float], float]:
+    """When a file shows each frame, read from its packets, and the constant frame rate at which FFmpeg would write it.
+
+    Raises:
+        VideoError: if FFmpeg's programs are not installed, or the packets have no times.
+    """
+    found = _probe(path, str(stream_index), "stream=r_frame_rate,avg_frame_rate:packet=pts_time,flags")
+    rate, mean = (_ratio(found["streams"][0][name]) for name in ("r_frame_rate", "avg_frame_rate"))
+    packets = [packet for packet in found["packets"] if "D" not in packet["flags"]]  # what an edit list discards
+    if not all("pts_time" in packet for packet in packets):
+        raise VideoError(f"{path.name} has frames without a time; convert it to MP4 first")
+    return sorted(float(packet["pts_time"]) for packet in packets), float(mean if rate > UNSTEADY_RATE else rate)
+
+
+def _run(*command: str, name: str) -> tuple[str, str]:
+    """What one of FFmpeg's programs wrote to its output, and what it said; `name` is the video's, for errors."""
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=MAX_RENDER_SECONDS)
+    except OSError as error:
+        raise VideoError(
+            f"{name} takes FFmpeg's program, which is missing or does not start; install it: {install_line()} ({error})"
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise VideoError(
+            f"{name} takes FFmpeg longer than {MAX_RENDER_SECONDS / 60:.0f} minutes: make it shorter or smaller"
+        ) from error
+    said = done.stderr.decode(errors="replace")
+    if done.returncode:
+        reason = said.strip().splitlines()[-1] if said.strip() else f"exit status {done.returncode}"
+        raise VideoError(f"{name} cannot be read as a video: {reason}; it is damaged, incomplete, or not a video file")
+    return done.stdout.decode(errors="replace"), said
+
+
+def ffmpeg(*arguments: str, name: str) -> str:
+    """What FFmpeg says of a run with `arguments`; `name` is the video's, for errors.
+
+    Raises:
+        VideoError: if FFmpeg is not installed, fails, or takes too long.
+    """
+    return _run("ffmpeg", "-hide_banner", "-nostdin", "-nostats", "-v", "info", "-y", *arguments, name=name)[1]
+
+
+def source(path: Path) -> tuple[str, ...]:
+    """A file as FFmpeg's input: whatever its name looks like, and without a look at any file that it names."""
+    return "-protocol_whitelist", "file", "-max_pixels", str(MAX_PIXELS), "-i", f"file:{path}"
+
+
+def install_line() -> str:
+    """How to install FFmpeg on this platform."""
+    return FFMPEG_INSTALL.get(platform.system(), "see https://ffmpeg.org/download.html")
+
+
+@lru_cache
+def _abilities(kind: str) -> frozenset[str]:
+    """The names of the filters ("-filters") or decoders ("-decoders") of this FFmpeg; none where it is missing."""
+    try:
+        listed, _ = _run("ffmpeg", "-hide_banner", kind, name="")
+    except VideoError:
+        return frozenset()
+    return frozenset(words[1] for words in map(str.split, listed.splitlines()) if len(words) > 1)
+
+
+def _probe(path: Path, streams: str, entries: str) -> dict[str, Any]:
+    """What ffprobe tells of `entries` of the chosen streams."""
+    command = ["ffprobe", "-v", "error", "-select_streams", streams, "-show_entries", entries, "-of", "json"]
+    found: dict[str, Any] = json.loads(_run(*command, f"file:{path}", name=path.name)[0])
+    return found
+
+
+def _ratio(text: str) -> Fraction:
+    """The positive fraction that FFmpeg writes as "4/3" or "4:3"; 1 where it has none, which it writes as "0:1"."""
+    above, _, below = text.replace(":", "/").partition("/")
+    is_known = above.isdigit() and below.isdigit() and int(above) * int(below)
+    return Fraction(int(above), int(below)) if is_known else Fraction(1)
+
+
+def _is_mirrored(stream: dict[str, Any]) -> bool:
+    """Whether the display matrix of a stream mirrors its frames, or turns them by a part of a right angle."""
+    for side_data in stream.get("side_data_list", ()):
+        if "displaymatrix" in side_data:
+            rows = [row.split(":")[1].split() for row in side_data["displaymatrix"].strip().splitlines()]
+            (a, b), (c, d) = ([int(value) for value in row[:2]] for row in rows[:2])
+            return a * d - b * c < 0 or min(abs(a) + abs(d), abs(b) + abs(c)) > SKEW * max(map(abs, (a, b, c, d)))
+    return False
+
+
+def _chosen(indices: Sequence[int]) -> str:
+    """An expression of FFmpeg's that is true for the frames at `indices`, which rise: runs of them, added up."""
+    begins = [index for index in indices if index - 1 not in indices]
+    ends = [index for index in indices if index + 1 not in indices]
+    return "+".join(f"between(n,{begin},{end})" for begin, end in zip(begins, ends, strict=True))
+
+
+def _marks(path: Path) -> tuple[bool, bool]:
+    """Whether a file may have an alpha track (WebM, AVIF), and whether its pixels may be no squares.
+
+    torchcodec does not tell what only the container says, and FFmpeg's programs take longer to start than this takes:
+    the bytes are searched for the marks of both.
+    """
+    with path.open("rb") as file:
+        head = file.read(MATROSKA_HEAD_BYTES)
+        if head.startswith(MATROSKA):
+            tracks = head.partition(MATROSKA_CLUSTER)[0]
+            return MATROSKA_ALPHA in tracks, MATROSKA_DISPLAY_WIDTH in tracks
+        place = 0
+        while len(box := head[:16] if place == 0 else _read_at(file, place, 16)) >= 8 and box[4:8] in MP4_BOXES:
+            size = int.from_bytes(box[:4], "big")
+            if size == 1:
+                size = int.from_bytes(box[8:16], "big")
+            if box[4:8] == b"moov":
+                index = _read_at(file, place, min(size or MAX_INDEX_BYTES, MAX_INDEX_BYTES))
+                shapes = [struct.unpack(">II", shape) for shape in re.findall(b"pasp(.{8})", index, re.DOTALL)]
+                return ALPHA_TRACK in index, any(width != height for width, height in shapes)
+            if size < 8:
+                break
+            place += size
+    return False, False
+
+
+def _read_at(file: BinaryIO, place: int, size: int) -> bytes:
+    file.seek(place)
+    return file.read(size)
