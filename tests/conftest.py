@@ -14,7 +14,9 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["VJEPA_DEMO_BOOTSTRAP"] = "0"  # no training beside the tests where there is a GPU
-os.environ["VJEPA_DEMO_CACHE"] = tempfile.mkdtemp(prefix="vjepa-demo-features-")  # never the real home
+# Features are never kept in the real home. All workers share one folder: those of the sample clips are computed once.
+os.environ["VJEPA_DEMO_CACHE"] = os.environ.get("VJEPA_DEMO_TEST_CACHE") or tempfile.mkdtemp(prefix="vjepa-features-")
+os.environ["VJEPA_DEMO_TEST_CACHE"] = os.environ["VJEPA_DEMO_CACHE"]  # what a worker inherits
 # Uploads of one test process alone: a server that ends deletes its own, and those of others lie under the same names.
 os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="vjepa-demo-uploads-")
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # as config.wait_passively
@@ -38,7 +40,8 @@ FIRST_BROWSER = ("test_compare_tab", "test_looks", "test_bootstrap", "test_histo
 
 
 def pytest_unconfigure() -> None:
-    for folder in (FEATURES, UPLOADS):
+    is_worker = "PYTEST_XDIST_WORKER" in os.environ
+    for folder in (UPLOADS,) if is_worker else (UPLOADS, FEATURES):
         shutil.rmtree(folder, ignore_errors=True)
 
 

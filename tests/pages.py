@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -107,7 +108,9 @@ class LateAnswer:
             route.continue_()
 
     def wait(self) -> None:
+        given_up = time.monotonic() + PATIENCE_SECONDS
         while not self._held:
+            assert time.monotonic() < given_up, "the page did not ask twice"
             self._page.evaluate("0")  # lets Playwright call `_hold`
 
     def arrive(self) -> None:

@@ -212,16 +212,6 @@ def test_the_button_stays_off_while_it_runs(tab):
     assert readiness(tab, "clip.mp4", "a cat", running=True) == (False, "<p></p>")
 
 
-def test_of_a_small_copy_the_hint_says_that_the_upload_is_scored(tab):
-    visitor = Session()
-    visitor.previews["clip.avi"] = "copy.mp4"
-    is_ready, hint = readiness(tab, "copy.mp4", "a cat", visitor=visitor)
-    assert is_ready
-    assert "Your own file is scored." in hint
-    assert visitor.original("copy.mp4") == "clip.avi"
-    assert visitor.original("other.mp4") == "other.mp4"
-
-
 def test_a_model_without_a_head_cannot_be_pressed(tab, tmp_path, monkeypatch):
     monkeypatch.setenv("VJEPA_DEMO_CHECKPOINTS", str(tmp_path))
     is_ready, hint = readiness(tab, "clip.mp4", "a cat", model="vitg")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 
-import pytest
 from pages import DEMO, overlap, wait_for_scores
 from playwright.sync_api import Page, expect
 
@@ -154,10 +153,18 @@ def check_about(page: Page, theme: str, width: int) -> None:
     expect(page.locator("#kept-on-disk")).to_contain_text("features")
 
 
-@pytest.mark.parametrize(("theme", "widths"), [("light", (PHONE, DESK)), ("dark", (DESK, PHONE))])
-def test_nothing_sticks_out_and_all_can_be_read(new_page, served, own_table, theme, widths):
-    page = new_page(widths[0])
-    page.goto(f"{served}/?__theme={theme}")
+def show(page: Page, theme: str, width: int) -> None:
+    """What the theme's switch does: Gradio marks the page as dark."""
+    page.evaluate("dark => document.body.classList.toggle('dark', dark)", theme == "dark")
+    page.set_viewport_size({"width": width, "height": 900})
+    page.wait_for_function(FITS)
+    page.wait_for_function(CHARTS_FIT)
+
+
+def test_nothing_sticks_out_and_all_can_be_read(new_page, served, own_table):
+    """Each tab is filled on a phone, and looked at in both themes on a phone and on a desk."""
+    page = new_page(PHONE)
+    page.goto(f"{served}/?__theme=light")
     fill = {
         "Score": score,
         "Compare": compare,
@@ -169,10 +176,14 @@ def test_nothing_sticks_out_and_all_can_be_read(new_page, served, own_table, the
         open_tab(page, tab)
         if tab in fill:
             fill[tab](page)
-        for width in widths:
-            page.set_viewport_size({"width": width, "height": 900})
-            page.wait_for_function(FITS)
-            page.wait_for_function(CHARTS_FIT)
+        for theme, width in product(("light", "dark"), (PHONE, DESK)):
+            show(page, theme, width)
             if tab in check:
                 check[tab](page, theme, width)
-        page.set_viewport_size({"width": widths[0], "height": 900})
+        show(page, "light", PHONE)
+
+
+def test_an_empty_batch_and_the_dark_page_by_its_address_can_be_read(page, served):
+    page.goto(f"{served}/?__theme=dark")
+    open_tab(page, "Batch")
+    check_an_empty_batch(page)

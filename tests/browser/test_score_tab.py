@@ -61,15 +61,15 @@ def test_what_browsers_do_not_play_is_shown_as_a_small_copy_and_scored_itself(pa
     done = run("score", clip, "--prompt", PROMPT, "--model", "demo", "--json")
     page.goto(served)
     fill_in(page, clip, PROMPT)
-    expect(page.locator("#hint")).to_contain_text("Your own file is scored.")
-    page.wait_for_function("() => document.querySelector('#video video')?.videoWidth > 0")
+    expect(page.locator("#player")).to_contain_text("Your own file is scored.")
+    page.wait_for_function("() => document.querySelector('#player video')?.videoWidth > 0")
     page.click("#score-button")
     wait_for_scores(page)
     assert page.locator("#heading .what").inner_text() == f"b.avi · “{PROMPT}”"
     shown = page.locator("#score-table .value").all_text_contents()
     assert shown == [f"{score:.2f}" for score in json.loads(done.stdout)[0]["scores"].values()]
     page.locator("#history [data-action=show]").click()
-    expect(page.locator("#hint")).to_contain_text("Your own file is scored.")
+    expect(page.locator("#player")).to_contain_text("Your own file is scored.")
 
 
 def test_a_second_prompt_does_not_encode_the_video_again(page, served, world):

@@ -9,11 +9,10 @@ import json
 import re
 from html import escape
 from pathlib import Path
-from urllib.parse import quote
 
 from vjepa_demo.app.charts import CLIP_COLOURS, without_tags
 from vjepa_demo.app.compare_board import Board, Clip
-from vjepa_demo.app.html import STEP_NAMES, heading, in_words, marked_prompt
+from vjepa_demo.app.html import STEP_NAMES, heading, in_words, marked_prompt, screen
 from vjepa_demo.config import COMPARED_LETTERS, DIMENSIONS
 from vjepa_demo.data.cells import as_text
 from vjepa_demo.schema import Comparison
@@ -58,14 +57,11 @@ def _card(clip: Clip, index: int, *, is_last: bool) -> str:
         )
     )
     if clip.path is None:
-        screen = '<p class="note">The video is not in the saved file.<br>Drop it in to play it.</p>'
+        shown = '<p class="note">The video is not in the saved file.<br>Drop it in to play it.</p>'
     else:
         scorable = "" if clip.error else "<br>It can still be scored."
-        screen = (
-            f'<video src="gradio_api/file={quote(str(clip.path))}" preload="auto" muted playsinline '
-            f'aria-label="{letter}: {name}"></video>'
-            f'<p class="note unplayable">Your browser cannot play this file.{scorable}</p>'
-        )
+        unplayable = f"Your browser cannot play this file.{scorable}"
+        shown = screen(clip.shown or clip.path, f"{letter}: {clip.name}", unplayable, "muted")
     if clip.error is not None:
         state = f'<p class="state error" role="alert">{escape(clip.error)}</p>'
     elif clip.result is None:
@@ -78,7 +74,7 @@ def _card(clip: Clip, index: int, *, is_last: bool) -> str:
         f'<figure class="clip" data-letter="{letter}" data-key="{escape(clip.key)}" '
         f'style="--clip:{CLIP_COLOURS[index]}"><figcaption><span class="letter">{letter}</span>'
         f'<span class="name" title="{name}">{name}</span>{buttons}</figcaption>'
-        f'<div class="screen">{screen}</div>{state}</figure>'
+        f'<div class="screen">{shown}</div>{state}</figure>'
     )
 
 

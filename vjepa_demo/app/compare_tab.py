@@ -91,7 +91,7 @@ class CompareTab:
                     self.about = gr.HTML(elem_id="compare-about")
                 self._texts = [self.heading, self.table, self.exports, self.about]
         board: set[Any] = {self.clips, self.shared, self.each, *self.own}
-        self.inputs = {*board, self.model, self.running}
+        self.inputs = {*board, self.model, self.running, self.session}
         drawn = [self.stage, self.drop_column, self.button, self.hint, self.empty, self.panel, self.radar]
         self._drawn = [*board, *drawn, *self._texts]
         self.outputs = [*self._drawn, tabs]
@@ -180,7 +180,7 @@ class CompareTab:
         if board.is_full:
             gr.Warning(f"Compare holds {MAX_COMPARED} clips: remove one there first.")
         else:
-            board = board.with_clip(video, prompt)
+            board = board.with_clip(video, prompt, shown=self._shown(values, video))
         return self.draw(values, board) | {self._tabs: gr.Tabs(selected="compare")}
 
     def add_files(self, values: Values) -> Values:
@@ -188,14 +188,18 @@ class CompareTab:
         board = self._board(values)
         left_out = []
         for path in map(Path, values[self.drop] or []):
-            known = board.found(path, content_sha256(path)) if board.absent else None
+            shown = self._shown(values, path)
+            known = board.found(path, content_sha256(path), shown=shown) if board.absent else None
             if known is None and board.is_full:
                 left_out.append(path.name)
             else:
-                board = known or board.with_clip(path)
+                board = known or board.with_clip(path, shown=shown)
         if left_out:
             gr.Warning(f"Compare holds {MAX_COMPARED} clips: {render.escape(listed(left_out))} left out.")
         return self.draw(values, board) | {self.drop: None}
+
+    def _shown(self, values: Values, video: Path) -> Path:
+        return Path(values[self.session].playable(str(video)))
 
     def _act(self, event: gr.EventData, values: Values) -> Values:
         """What a button on a clip's card asks for."""
@@ -233,7 +237,7 @@ class CompareTab:
             )
             scoring = started.then(
                 self.score,
-                {*self.inputs, self.session},
+                self.inputs,
                 outcomes,
                 show_progress_on=[self.hint],
                 api_visibility="private",

@@ -7,6 +7,7 @@ import io
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 from PIL import Image
@@ -52,6 +53,14 @@ def header(title: str, model: str, state: str) -> str:
         '<a href="https://arxiv.org/abs/2506.09985" target="_blank">V-JEPA 2 paper</a> · '
         '<a href="https://huggingface.co/facebook/vjepa2-vitg-fpc64-384-ssv2" target="_blank">encoder</a></p>'
         f'<span class="badge {ready}" id="model-state">{escape(model)} · {escape(state)}</span></div>'
+    )
+
+
+def screen(path: str | Path, label: str, unplayable: str, attributes: str) -> str:
+    """A player. `unplayable`, HTML, is shown in its place where it stands in something with the class "broken"."""
+    return (
+        f'<video src="gradio_api/file={quote(str(path))}" preload="auto" playsinline {attributes} '
+        f'aria-label="{escape(label)}"></video><p class="note unplayable">{unplayable}</p>'
     )
 
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-from gradio.processing_utils import video_is_playable
 
-from vjepa_demo import tasks
 from vjepa_demo.app import html as render
 from vjepa_demo.app.charts import radar_chart
 from vjepa_demo.app.events import AT_ONCE, PROGRESS, TOLD, Values, add_running, keep_in_step, shown_errors
@@ -20,12 +17,17 @@ from vjepa_demo.app.history import HISTORY_JS, file_of, panel, scored_clip
 from vjepa_demo.app.model_choice import add_model_choice, refusal
 from vjepa_demo.app.scoring import SCORING, STEPS, example_rows, scroll_to
 from vjepa_demo.app.session import ScoredClip, Session
+from vjepa_demo.config import VIDEO_SUFFIXES
 from vjepa_demo.schema import DemoError, VideoError
 
 if TYPE_CHECKING:
     from vjepa_demo.tasks import Scorer
 
 PREVIEWED = "Browsers do not play this format: a small copy of its first minute is shown. Your own file is scored."
+UNPLAYABLE = "Your browser cannot play this file.<br>It can still be scored."
+PLAYER_JS = """
+element.addEventListener('error', (event) => event.target.closest('.screen')?.classList.add('broken'), true);
+"""
 SHOW_RESULTS = scroll_to("#results-column")
 
 
@@ -48,7 +50,8 @@ class ScoreTab:
         self._load_scorer, self.session = load_scorer, session
         with gr.Row(equal_height=False, elem_id="score-row"):
             with gr.Column(scale=2, min_width=320, elem_id="inputs-column"):
-                self.video = gr.Video(label="Video", sources=["upload"], height=260, elem_id="video")
+                self.video = gr.File(label="Video", file_types=["video", *VIDEO_SUFFIXES], height=170, elem_id="video")
+                self.player = gr.HTML(js_on_load=PLAYER_JS, apply_default_css=False, elem_id="player")
                 self.prompt = gr.Textbox(
                     label="Prompt", placeholder="The text the video was made from", lines=2, elem_id="prompt"
                 )
@@ -56,12 +59,13 @@ class ScoreTab:
                 self.button = gr.Button("Score", variant="primary", interactive=False, elem_id="score-button")
                 self.hint = gr.HTML(render.hint("Add a video and type its prompt."), elem_id="hint")
                 self.running = add_running()
-                self.examples = gr.Examples(
-                    examples=example_rows(),
-                    inputs=[self.video, self.prompt, gr.Textbox(label="Shows", visible=False)],
+                self.examples = gr.Dataset(
+                    components=["video", "textbox", "textbox"],
+                    headers=["Video", "Prompt", "Shows"],
+                    samples=example_rows(),
+                    type="tuple",
                     label="Examples: click one to score it",
                     elem_id="examples",
-                    api_visibility="private",
                 )
                 self.history = gr.HTML(js_on_load=HISTORY_JS, apply_default_css=False, elem_id="history")
             with gr.Column(scale=3, min_width=320, elem_id="results-column"):
@@ -88,11 +92,12 @@ class ScoreTab:
     def _wire(self, recheck: gr.HTML | None) -> None:
         inputs: set[Any] = {self.video, self.prompt, self.model, self.running}
         changed = [each.change for each in (*inputs, recheck) if each is not None]
-        inputs.add(self.session)
         keep_in_step(changed, self.readiness, inputs, [self.button, self.hint])
-        uploaded = self.video.upload(_make_preview, [self.video, self.session], show_progress_on=[], **TOLD)
-        uploaded.then(_preview, [self.video, self.session], self.video, **AT_ONCE)
-        for trigger in (self.button.click, self.examples.load_input_event.then):
+        self.video.change(
+            _player, [self.video, self.session], self.player, trigger_mode="always_last", show_progress_on=[], **TOLD
+        )
+        example = self.examples.click(lambda row: tuple(row[:2]), self.examples, [self.video, self.prompt], **AT_ONCE)
+        for trigger in (self.button.click, example.then):
             started = trigger(
                 lambda: {self.button: gr.Button(interactive=False), self.running: True},
                 outputs=[self.button, self.running],
@@ -100,7 +105,7 @@ class ScoreTab:
             )
             scoring = started.then(
                 self.score,
-                inputs,
+                inputs | {self.session},
                 [self.history, *self._results],
                 api_visibility="private",
                 **SCORING,
@@ -128,10 +133,9 @@ class ScoreTab:
             missing = "Add a video." if prompt else "Add a video and type its prompt."
         if missing is None and not prompt:
             missing = "Type the prompt that the video was made from."
-        is_preview = video in values[self.session].previews.values()
         return {
             self.button: gr.Button(interactive=missing is None and not values[self.running]),
-            self.hint: render.hint(missing or (PREVIEWED if is_preview else "")),
+            self.hint: render.hint(missing or ""),
         }
 
     def score(self, values: Values, progress: gr.Progress = PROGRESS) -> Values:
@@ -147,7 +151,6 @@ class ScoreTab:
             try:
                 if not video:
                     raise VideoError("no video: add one first")
-                video = visitor.original(video)
                 progress(0.0, desc=f"Loading {model}")
                 scorer = visitor.scorer(model, self._load_scorer)
                 result = scorer.score(video, values[self.prompt], on_step=tell)
@@ -164,9 +167,8 @@ class ScoreTab:
         with shown_errors():
             clip = visitor.history.find(event.key)
         visitor.history.shown = clip
-        video = file_of(clip)
         return self._shown(clip) | {
-            self.video: visitor.previews.get(video or "", video),
+            self.video: file_of(clip),
             self.prompt: clip.result.prompt,
             self.model: clip.model,
         }
@@ -198,16 +200,11 @@ class ScoreTab:
         }
 
 
-def _make_preview(video: str | None, visitor: Session) -> None:
-    """Make what the page can play, where the browser has no decoder for the upload. Scoring explains a broken file."""
-    if video is None or video in visitor.previews or video_is_playable(video):
-        return
-    preview = visitor.download_path(f"{Path(video).stem}.mp4")
-    with suppress(VideoError):
-        tasks.write_preview(video, preview)
-        visitor.previews[video] = str(preview)
-
-
-def _preview(video: str | None, visitor: Session) -> Any:
-    """What the page plays of the upload that is there now: another one may have come while its preview was made."""
-    return visitor.previews.get(video or "", gr.skip())
+def _player(video: str | None, visitor: Session) -> str:
+    """The video, or what browsers can play in its place."""
+    if video is None:
+        return ""
+    shown = visitor.playable(video)
+    note = "" if shown == video else render.hint(PREVIEWED)
+    screen = render.screen(shown, Path(video).name, UNPLAYABLE, "controls loop")
+    return f'<div class="screen">{screen}</div>{note}'

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,7 +22,16 @@ from gradio.utils import get_upload_folder
 from vjepa_demo import tasks
 from vjepa_demo.app.events import AT_ONCE
 from vjepa_demo.app.turns import Turns
-from vjepa_demo.schema import BatchTable, LabelSource, ModelError, RecordError, RecordSet, RowResult, VideoScores
+from vjepa_demo.schema import (
+    BatchTable,
+    LabelSource,
+    ModelError,
+    RecordError,
+    RecordSet,
+    RowResult,
+    VideoError,
+    VideoScores,
+)
 
 if TYPE_CHECKING:
     from vjepa_demo.tasks import Scorer
@@ -247,7 +256,7 @@ class Session:
         self.downloads: list[Path] = []  # folders of files that the session made to be downloaded
         self.fetching = threading.Lock()  # one file is fetched at a time for the visitor's calls of the API
         self.fetched_bytes = 0  # of the files that these calls have fetched and still use
-        self.previews: dict[str, str] = {}  # of the Score tab's uploads: the file to play, by the file it was made from
+        self._previews: dict[str, str] = {}  # the file to play, by the file that it shows
         self.history = ScoreHistory()
         self.model = OwnModel()
         self.training = Training(Run(self.closed, "a training runs already: wait until it has ended, or stop it"))
@@ -276,9 +285,16 @@ class Session:
         self.downloads.append(folder)
         return folder / name
 
-    def original(self, shown: str) -> str:
-        """The file that was uploaded, where `shown` is the preview made of it; else `shown` itself."""
-        return next((video for video, preview in self.previews.items() if preview == shown), shown)
+    def playable(self, video: str) -> str:
+        """The file to play in the page for `video`: itself, or a small copy where browsers have no decoder for it,
+        made once. A file of which no copy can be made is played itself: scoring explains what is wrong with it."""
+        if video not in self._previews:
+            preview, shown = self.download_path(f"{Path(video).stem}.mp4"), video
+            with suppress(VideoError):
+                if tasks.write_preview(video, preview):
+                    shown = str(preview)
+            self._previews[video] = shown
+        return self._previews[video]
 
     def scorer(self, model: str, load_scorer: Callable[[str], Scorer]) -> Scorer:
         """What `load_scorer` gives for `model`, but for `MINE` this visitor's own scorer.

@@ -137,7 +137,7 @@ def look(path: Path, metadata: VideoStreamMetadata) -> Look:
     has_alpha_track, may_be_anamorphic = _marks(path)
     found = Look()
     if rotation is not None or may_be_anamorphic or aspect not in (0, 1):
-        stream = _probe(path, str(metadata.stream_index), "stream")["streams"][0]
+        stream = probe(path, str(metadata.stream_index), "stream")["streams"][0]
         aspect = _ratio(stream.get("sample_aspect_ratio", ""))
         is_turned = rotation is not None and round(rotation / 90) % 2 == 1
         found = Look(aspect != 1 or _is_mirrored(stream), pixel_aspect=1 / aspect if is_turned else aspect)
@@ -157,7 +157,7 @@ def _alpha_streams(path: Path) -> tuple[str, str] | None:
     """The first coloured and the first grey video stream: an AVIF keeps its alpha in one of its own."""
     streams = {
         stream.get("pix_fmt", "").startswith("gray"): f"0:{stream['index']}"
-        for stream in reversed(_probe(path, "v", "stream=index,pix_fmt")["streams"])
+        for stream in reversed(probe(path, "v", "stream=index,pix_fmt")["streams"])
     }
     return (streams[False], streams[True]) if len(streams) == 2 else None
 
@@ -228,7 +228,7 @@ def frame_clock(path: Path, stream_index: int) -> tuple[list[float], float]:
     Raises:
         VideoError: if FFmpeg's programs are not installed, or the packets have no times.
     """
-    found = _probe(path, str(stream_index), "stream=r_frame_rate,avg_frame_rate:packet=pts_time,flags")
+    found = probe(path, str(stream_index), "stream=r_frame_rate,avg_frame_rate:packet=pts_time,flags")
     rate, mean = (_ratio(found["streams"][0][name]) for name in ("r_frame_rate", "avg_frame_rate"))
     packets = [packet for packet in found["packets"] if "D" not in packet["flags"]]  # what an edit list discards
     if not all("pts_time" in packet for packet in packets):
@@ -284,7 +284,7 @@ def _abilities(kind: str) -> frozenset[str]:
     return frozenset(words[1] for words in map(str.split, listed.splitlines()) if len(words) > 1)
 
 
-def _probe(path: Path, streams: str, entries: str) -> dict[str, Any]:
+def probe(path: Path, streams: str, entries: str) -> dict[str, Any]:
     """What ffprobe tells of `entries` of the chosen streams."""
     command = ["ffprobe", "-v", "error", "-select_streams", streams, "-show_entries", entries, "-of", "json"]
     found: dict[str, Any] = json.loads(_run(*command, f"file:{path}", name=path.name)[0])
