@@ -301,7 +301,7 @@ def values_of(tab: CompareTab, board: Board, *, model: str = "demo", running: bo
     """What the page has where it shows `board`."""
     own = dict(zip(tab.own, board.own, strict=True))
     fields = {tab.clips: board.clips, tab.shared: board.shared, tab.each: board.each}
-    return own | fields | {tab.model: model, tab.running: running}
+    return own | fields | {tab.model: model, tab.running: running, tab.session: Session()}
 
 
 def readiness(tab: CompareTab, board: Board, model: str = "demo", *, running: bool = False) -> tuple[bool, str]:
@@ -541,7 +541,7 @@ def test_a_clip_without_its_video_is_not_scored_and_takes_no_other_ones_scores()
     half = replace(here, clips=(replace(here.clips[0], path=None), *here.clips[1:]))
     with gr.Blocks(), gr.Tabs() as tabs, gr.Tab("Compare", id="compare"):
         tab = CompareTab(lambda _: Named(), "demo", gr.State(), tabs=tabs)
-    model, outcomes = tab.score({**values_of(tab, half), tab.session: Session()}, lambda *_, **__: None)
+    model, outcomes = tab.score(values_of(tab, half), lambda *_, **__: None)
     assert {key: outcome.prompt for key, outcome in outcomes.items()} == {"b": "2", "c": "3"}
     assert {clip.name: clip.model for clip in half.with_outcomes(outcomes, model=model).clips} == {
         "a": None,

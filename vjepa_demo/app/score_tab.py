@@ -63,7 +63,7 @@ class ScoreTab:
                     components=["video", "textbox", "textbox"],
                     headers=["Video", "Prompt", "Shows"],
                     samples=example_rows(),
-                    type="tuple",
+                    type="index",
                     label="Examples: click one to score it",
                     elem_id="examples",
                 )
@@ -96,7 +96,9 @@ class ScoreTab:
         self.video.change(
             _player, [self.video, self.session], self.player, trigger_mode="always_last", show_progress_on=[], **TOLD
         )
-        example = self.examples.click(lambda row: tuple(row[:2]), self.examples, [self.video, self.prompt], **AT_ONCE)
+        example = self.examples.click(
+            lambda index: tuple(example_rows()[index][:2]), self.examples, [self.video, self.prompt], **AT_ONCE
+        )
         for trigger in (self.button.click, example.then):
             started = trigger(
                 lambda: {self.button: gr.Button(interactive=False), self.running: True},
