@@ -120,7 +120,7 @@ def test_the_sample_data_set_from_one_click_to_metrics_and_a_csv_equal_to_the_sc
 
     table = download(page, tmp_path / "scores.csv")
     labels = pd.read_csv(SAMPLE / "labels.csv", dtype=str)
-    assert list(table) == [*labels, *DIMENSIONS, "unknown_words", "not_meaningful", "error", "scored_by"]
+    assert list(table) == [*labels, *DIMENSIONS, "unknown_words", "not_meaningful", "notes", "error", "scored_by"]
     assert table[list(labels)].astype(str).equals(labels)
     assert set(table["scored_by"]) == {f"demo@{read_checkpoint(ASSETS / 'demo').weights_sha256[:8]}"}
     written = written_rows(table)

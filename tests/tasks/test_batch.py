@@ -40,14 +40,14 @@ from vjepa_demo.tasks.score_file import output_columns
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-ADDED = (*DIMENSIONS, "unknown_words", "not_meaningful", "error", "scored_by")
+ADDED = (*DIMENSIONS, "unknown_words", "not_meaningful", "notes", "error", "scored_by")
 
 
 class FakeScorer:
     """Scores by content, at once: a file that holds the number n gets n/16 above the dimension's place; others fail."""
 
-    def __init__(self, model_id: str = "fake") -> None:
-        self.model_id = model_id
+    def __init__(self, model_id: str = "fake", notes: tuple[str, ...] = ()) -> None:
+        self.model_id, self.notes = model_id, notes
         self.asked: list[tuple[str, str]] = []
 
     def score_all(self, requests: Iterable[tuple[Path, str]]) -> Generator[SimpleNamespace | DemoError, None, None]:
@@ -58,7 +58,8 @@ class FakeScorer:
                 scores = {name: 1 + index / 3 + int(text) / 16 for index, name in enumerate(DIMENSIONS)}
                 unknown = ("zebra", "quux")[: int(text) % 3]
                 doubts = {"Alignment": "unknown_words"} if unknown else {}
-                yield SimpleNamespace(scores=scores, unknown_words=unknown, doubts=doubts, sha256=None)
+                said = {"unknown_words": unknown, "doubts": doubts, "notes": self.notes}
+                yield SimpleNamespace(scores=scores, sha256=None, **said)
             else:
                 yield VideoError(f"{video.name} cannot be read as a video:\nit is “{text}”")
 
@@ -327,20 +328,31 @@ def test_formulas_are_neutralised_everywhere_and_numbers_are_left_alone(table, v
     assert out.read_bytes() == whole
 
 
-def test_what_an_older_version_wrote_is_resumed(table, videos, tmp_path):
-    """Its output had no column `not_meaningful`."""
+@pytest.mark.parametrize("missing", [("notes",), ("not_meaningful", "notes")])
+def test_what_an_older_version_wrote_is_resumed(table, videos, tmp_path, missing):
+    """Its output lacked some columns."""
     found, out = read_batch(table("video,prompt", "0,a red ball", "1,A zebra!", "2,red"), videos), tmp_path / "out.csv"
     expected = scored(found, out)
     whole = out.read_bytes()
     rows = list(csv.reader(io.StringIO(whole.decode(), newline="")))
-    place = rows[0].index("not_meaningful")
+    places = [place for place, name in enumerate(rows[0]) if name not in missing]
     with out.open("w", newline="") as file:
-        csv.writer(file, lineterminator="\r\n").writerows(row[:place] + row[place + 1 :] for row in rows[:3])
+        csv.writer(file, lineterminator="\r\n").writerows([row[place] for place in places] for row in rows[:3])
     scorer = FakeScorer()
     again = scored(found, out, scorer, resume=True)
     assert [name for name, _ in scorer.asked] == ["2.mp4"]
     assert out.read_bytes() == whole
     assert [dict(each.doubts) for each in again] == [dict(each.doubts) for each in expected]
+
+
+def test_what_of_a_video_is_not_scored_as_it_is_shown_is_written_and_resumed(table, videos, tmp_path):
+    found, out = read_batch(table("video,prompt", "0,a red ball", "1,red"), videos), tmp_path / "out.csv"
+    noted = ("The video is HDR (PQ).", "It has alpha, too.")
+    assert [each.notes for each in scored(found, out, FakeScorer(notes=noted))] == [noted] * 2
+    assert [row["notes"] for row in read(out)] == [" ".join(noted)] * 2
+    whole = out.read_bytes()
+    assert [" ".join(each.notes) for each in scored(found, out, resume=True)] == [" ".join(noted)] * 2
+    assert out.read_bytes() == whole
 
 
 def test_an_output_has_one_run_at_a_time(batch, tmp_path):
@@ -360,6 +372,7 @@ def test_names_that_are_taken_get_an_ending(table, videos, tmp_path):
         *(f"{name}_score" for name in DIMENSIONS),
         "unknown_words",
         "not_meaningful",
+        "notes",
         "error_2",
         "scored_by",
     )

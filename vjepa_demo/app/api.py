@@ -207,7 +207,7 @@ class _Endpoints:
         Returns:
             a row at a time {"done", "total", "errors", "seconds_left"
             "row": {"line", "video", "prompt", "scores": {dimension: score} or null
-            "not_meaningful": {dimension: why its score means nothing}, "error"}}
+            "not_meaningful": {dimension: why its score means nothing}, "notes", "error"}}
             last {"done", "total", "errors", "model", "trained_on", "beats_baseline", "caution", "notes"
             "all": {"num_scored", "num_errors", "means", "standard_errors"}, "generators": the same of each
             "evaluation": metrics or null, "num_doubtful": {dimension: in how many rows its score means nothing}

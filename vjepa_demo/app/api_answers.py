@@ -65,6 +65,7 @@ ROW = an_object(
     prompt=TEXT,
     scores=SCORES,
     not_meaningful=RESULT["not_meaningful"],
+    notes=RESULT["notes"],
     error=TEXT,
 )
 PROBLEM = said(schema_of(RecordProblem), "line: of the table; its header is 1")
@@ -134,6 +135,7 @@ def row_json(report: BatchReport) -> Json:
             "prompt": row.prompt,
             "scores": result.scores,
             "not_meaningful": dict(result.doubts),
+            "notes": list(result.notes),
             "error": result.error,
         },
     }

@@ -139,7 +139,8 @@ def rows(results: Sequence[RowResult], order: BatchOrder) -> str:
 def _row(result: RowResult) -> str:
     row = result.row
     prompt = render.marked(row.prompt, result.unknown_words, "the model")
-    clip = f'<td class="row-clip">{escape(row.name)}<small title="{escape(row.prompt)}">{prompt}</small></td>'
+    said = "".join(f'<small class="said">{escape(note)}</small>' for note in result.notes)
+    clip = f'<td class="row-clip">{escape(row.name)}<small title="{escape(row.prompt)}">{prompt}</small>{said}</td>'
     if result.scores is None:
         cells = f'<td class="row-failed" colspan="{len(DIMENSIONS)}">{escape(result.error or "")}</td>'
     else:

@@ -100,12 +100,12 @@ def find_columns(name: str, header: Sequence[str], required: Collection[str]) ->
 
 def added_columns(header: Iterable[str]) -> tuple[str, ...]:
     """The columns that scoring adds to a table with the columns `header`: five scores, then `unknown_words`,
-    `not_meaningful`, `error` and `scored_by`; a name that is taken gets a number."""
+    `not_meaningful`, `notes`, `error` and `scored_by`; a name that is taken gets a number."""
     taken = {name.casefold() for name in header}
     endings = ("", "_score", *(f"_score_{number}" for number in range(2, len(taken) + 3)))
     scores = ([f"{name}{ending}" for name in DIMENSIONS] for ending in endings)
     free = next(names for names in scores if not taken & {name.casefold() for name in names})
-    for name in ("unknown_words", "not_meaningful", "error", "scored_by"):
+    for name in ("unknown_words", "not_meaningful", "notes", "error", "scored_by"):
         numbered = (f"{name}_{number}" for number in count(2))
         free.append(next(each for each in chain([name], numbered) if each not in taken))
     return tuple(free)
@@ -117,7 +117,12 @@ def _score_columns(header: Sequence[str]) -> set[int]:
     for end, name in enumerate(header):
         if not re.fullmatch(r"scored_by(_\d+)?", name):
             continue
-        for others in (3, 2, 1):  # columns between the scores and this one: older versions of this program wrote fewer
+        for others in (
+            4,
+            3,
+            2,
+            1,
+        ):  # columns between the scores and this one: older versions wrote fewer
             start = end - len(DIMENSIONS) - others
             names = [re.sub(r"_score(_\d+)?$", "", each) for each in header[max(start, 0) : end - others]]
             if names == list(DIMENSIONS):

@@ -45,7 +45,8 @@ class RowResult:
     """A row's scores by dimension, or the error that says why there are none; `model` is the id of the model.
 
     `unknown_words` are those of the prompt that the model does not know, `doubts` the dimensions whose score means
-    nothing. `sha256` is the video's, in hexadecimal; None where this run did not read the video.
+    nothing, `notes` sentences on what of the video was not scored as a player shows it. `sha256` is the video's, in
+    hexadecimal; None where this run did not read the video.
     """
 
     row: BatchRow
@@ -54,6 +55,7 @@ class RowResult:
     model: str
     unknown_words: tuple[str, ...] = ()
     doubts: Mapping[str, Doubt] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     sha256: str | None = None
 
 

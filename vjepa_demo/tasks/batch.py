@@ -121,7 +121,7 @@ def _score_rows(scorer: Scorer, rows: Sequence[BatchRow], should_stop: Callable[
                 yield RowResult(row, None, " ".join(str(answer).split()), scorer.model_id)
             else:
                 words, doubts = answer.unknown_words, answer.doubts
-                yield RowResult(row, answer.scores, None, scorer.model_id, words, doubts, answer.sha256)
+                yield RowResult(row, answer.scores, None, scorer.model_id, words, doubts, answer.notes, answer.sha256)
 
 
 # ---- what it says ----------------------------------------------------------------------------------------------------

@@ -117,8 +117,8 @@ def _append(file: IO[bytes], result: RowResult) -> None:
 
 def _as_row(result: RowResult) -> tuple[str, ...]:
     scores = [repr(result.scores[name]) for name in DIMENSIONS] if result.scores else [""] * len(DIMENSIONS)
-    words, doubtful = " ".join(result.unknown_words), doubts_text(result.doubts)
-    return (*result.row.cells.values(), *scores, words, doubtful, result.error or "", result.model)
+    said = (" ".join(result.unknown_words), doubts_text(result.doubts), " ".join(result.notes), result.error or "")
+    return (*result.row.cells.values(), *scores, *said, result.model)
 
 
 def _as_lines(rows: Iterable[Sequence[str]]) -> str:
@@ -183,9 +183,13 @@ class WrittenRows:
         whole, columns = _whole(data), output_columns(self._table)
         header, *rows = _read_lines(path, whole) if whole else [(1, columns)]
         torn_header = not whole and _as_lines([columns]).encode().startswith(data)
-        if header[1] == (*columns[:-3], *columns[-2:]):  # an older version wrote no `not_meaningful`
-            header = (1, columns)
+        no_notes = (*columns[:-3], *columns[-2:])  # what older versions wrote, the first without `not_meaningful` too
+        if header[1] == (*no_notes[:-3], *no_notes[-2:]):
+            header = (1, no_notes)
             rows = [(line, _with_doubts(cells)) for line, cells in rows]
+        if header[1] == no_notes:
+            header = (1, columns)
+            rows = [(line, (*cells[:-2], "", *cells[-2:]) if cells else cells) for line, cells in rows]
         if header[1] != columns or not (whole or torn_header):
             raise RecordError(
                 f"{path.name} does not hold scores of {self._table.name}: its columns are others; write to another file"
@@ -201,13 +205,13 @@ class WrittenRows:
             RecordError: if it is of another table or model.
         """
         width = len(self._table.columns)
-        own, scores, last = tuple(cells[:width]), cells[width:-4], cells[-4:]
+        own, scores, last = tuple(cells[:width]), cells[width:-5], cells[-5:]
         if len(scores) != len(DIMENSIONS) or not self._rows[own]:
             raise RecordError(
                 f"{where} is no row of {self._table.name}, or stands there once more than in the table, which has "
                 "changed: write to another file"
             )
-        unknown, doubtful, error, model = last
+        unknown, doubtful, notes, error, model = last
         if model != self._model:
             name = self._model.rpartition("@")[0]
             difference = f"not {self._model}"
@@ -226,7 +230,7 @@ class WrittenRows:
         by_name = dict(zip(DIMENSIONS, values, strict=True))
         pairs = (each.partition(": ") for each in doubtful.split("; "))  # as `_as_row` wrote them; else it is no doubt
         doubts = {name: cast(Doubt, why) for name, _, why in pairs if name in DIMENSIONS and why in get_args(Doubt)}
-        return RowResult(row, by_name, None, model, tuple(unknown.split()), doubts)
+        return RowResult(row, by_name, None, model, tuple(unknown.split()), doubts, (notes,) if notes else ())
 
 
 def _with_doubts(cells: tuple[str, ...]) -> tuple[str, ...]:
