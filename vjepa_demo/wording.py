@@ -51,6 +51,12 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
+def clips_and_pairs(num_clips: int, num_pairs: int) -> str:
+    """Such as "3 clips", "4 pairs", and "3 clips and 4 pairs"."""
+    clips = [counted(num_clips, "clip")] if num_clips or not num_pairs else []
+    return listed([*clips, *([counted(num_pairs, "pair")] if num_pairs else [])])
+
+
 def listed(names: Sequence[str]) -> str:
     """`names`, at least one, as words: "a", "a and b", "a, b and c"."""
     *others, last = names
@@ -298,10 +304,14 @@ def meaning(result: TrainingResult) -> str:
 def summary_line(summary: RecordSummary) -> str:
     """What will be used of a labelled table, in numbers."""
     labels = ", ".join(f"{each.dimension} {each.num_labels:,}" for each in summary.dimensions) or "none"
+    answers = ", ".join(
+        f"{name} {sum(each.values()):,} ({each['same']:,} same)" for name, each in summary.answers.items()
+    )
+    given = [f"labels from {summary.label_range}: {labels}"] if summary.dimensions or not answers else []
+    given += [f"pairs: {answers}"] if answers else []
     return (
         f"{summary.num_used:,} of {counted(summary.num_rows, 'row')} will be used: "
-        f"{counted(summary.num_videos, 'video')}, {counted(summary.num_prompts, 'prompt')}; "
-        f"labels from {summary.label_range}: {labels}."
+        f"{counted(summary.num_videos, 'video')}, {counted(summary.num_prompts, 'prompt')}; {'; '.join(given)}."
     )
 
 

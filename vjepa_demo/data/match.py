@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
@@ -15,10 +15,20 @@ from typing import Generic, TypeVar
 
 from vjepa_demo.config import VIDEO_SUFFIXES, VIDEO_ZIP_LIMITS
 from vjepa_demo.data.cells import path_parts, same_tail
+from vjepa_demo.data.pairs import PairTable
 from vjepa_demo.data.table import LabelTable, by_line
 from vjepa_demo.files import is_file, is_folder, new_folder, writing
 from vjepa_demo.media.archive import ArchiveError, extract_zip, is_hidden
-from vjepa_demo.schema import FolderError, RecordError, RecordProblem, RecordSet, VideoRecord, rated
+from vjepa_demo.schema import (
+    FolderError,
+    LabelRange,
+    PairRecord,
+    RecordError,
+    RecordProblem,
+    RecordSet,
+    VideoRecord,
+    rated,
+)
 from vjepa_demo.wording import listed, no_videos_but, ratings_notes, shortened, some_of
 
 File = TypeVar("File")
@@ -37,10 +47,19 @@ class FoundVideos:
     repeated: tuple[str, ...] = ()
 
 
+AnyTable = LabelTable | PairTable
+
+
 def match_videos(
-    table: LabelTable, videos: str | Path | Sequence[str | Path], *, extract_to: str | Path | None = None
+    table: AnyTable | Sequence[AnyTable],
+    videos: str | Path | Sequence[str | Path],
+    *,
+    extract_to: str | Path | None = None,
+    names: Sequence[str] = (),
 ) -> RecordSet:
-    """The rows of `table` whose video is in `videos`: a folder, a zip, a video file, or several of them.
+    """The rows of `table` whose videos are in `videos`: a folder, a zip, a video file, or several of them.
+
+    Several tables, at most one of labels, become one set; messages then begin with the table's name of `names`.
 
     A row names a file with or without its folders and its extension; letter case matters only where several files
     differ in nothing else. The files that the table names are extracted from a zip into a new folder in `extract_to`.
@@ -48,8 +67,37 @@ def match_videos(
     Raises:
         RecordError: if a source is missing, or a zip is damaged, hostile or too large.
     """
-    files, where = _list_sources(videos, [row.name for row in table.rows], extract_to)
-    return match_files(table, files, where)
+    tables = [table] if isinstance(table, AnyTable) else list(table)
+    files, where = _list_sources(videos, [name for each in tables for name in _names(each)], extract_to)
+    found = [match_files(each, files, where) for each in tables]
+    if len(found) == 1:
+        return found[0]
+    label_range = next((each.label_range for each in tables if isinstance(each, LabelTable)), LabelRange())
+    return _joined(found, names, label_range)
+
+
+def _joined(sets: Sequence[RecordSet], names: Sequence[str], label_range: LabelRange) -> RecordSet:
+    """The clips and pairs of all `sets`, and their problems and notes, each with the name of its table before it."""
+    problems = [
+        RecordProblem(problem.line, f"{name}: {problem.message}")
+        for name, each in zip(names, sets, strict=True)
+        for problem in each.problems
+    ]
+    return RecordSet(
+        records=tuple(record for each in sets for record in each.records),
+        problems=by_line(problems),
+        label_range=label_range,
+        num_rows=sum(each.num_rows for each in sets),
+        notes=tuple(f"{name}: {note}" for name, each in zip(names, sets, strict=True) for note in each.notes),
+        pairs=tuple(pair for each in sets for pair in each.pairs),
+    )
+
+
+def _names(table: AnyTable) -> list[str]:
+    """The videos that the rows of `table` name."""
+    if isinstance(table, PairTable):
+        return [name for row in table.rows for name in (row.name_a, row.name_b)]
+    return [row.name for row in table.rows]
 
 
 def find_videos(
@@ -97,12 +145,15 @@ def _list_sources(
     return files, some_of([source.name for source in sources])
 
 
-def match_files(table: LabelTable, files: Iterable[tuple[str, Path]], where: str) -> RecordSet:
-    """The rows of `table` with the one file of `files` (path in the source, file) that each names; none is opened.
+def match_files(table: AnyTable, files: Iterable[tuple[str, Path]], where: str) -> RecordSet:
+    """The rows of `table` with the one file of `files` (path in the source, file) that each video has; none is opened.
 
-    Rows of one file and prompt are ratings of one clip, and averaged. `where` is what messages call the source.
+    Rows of labels of one file and prompt are ratings of one clip, and averaged. `where` is what messages call the
+    source.
     """
-    found = _find([row.name for row in table.rows], files, where)
+    found = _find(_names(table), files, where)
+    if isinstance(table, PairTable):
+        return _pairs(table, found)
     rows: list[tuple[VideoRecord, str]] = []
     problems = list(table.problems)
     first: dict[tuple[Path, str], VideoRecord] = {}
@@ -121,6 +172,24 @@ def match_files(table: LabelTable, files: Iterable[tuple[str, Path]], where: str
     records = rated(rows)
     notes = (*table.notes, *ratings_notes(records))
     return RecordSet(records, by_line(problems), table.label_range, table.num_rows, notes)
+
+
+def _pairs(table: PairTable, found: Mapping[str, Path | str]) -> RecordSet:
+    """The pairs of `table` both of whose videos were `found`."""
+    pairs, problems = [], list(table.problems)
+    for row in table.rows:
+        videos = [found[name] for name in (row.name_a, row.name_b)]
+        missing = [each for each in videos if isinstance(each, str)]
+        if not missing and videos[0] == videos[1]:
+            missing = [f"“{shortened(row.name_a)}” and “{shortened(row.name_b)}” are the same video; two were expected"]
+        problems += [RecordProblem(row.line, message) for message in dict.fromkeys(missing)]
+        if not missing:
+            a, b = (
+                VideoRecord(name, Path(video), row.prompt, {}, row.line, row.split)
+                for name, video in zip((row.name_a, row.name_b), videos, strict=True)
+            )
+            pairs.append(PairRecord(a, b, row.answers, row.line, row.split))
+    return RecordSet((), by_line(problems), LabelRange(), table.num_rows, table.notes, tuple(pairs))
 
 
 def _find(names: Iterable[str], files: Iterable[tuple[str, Path]], where: str) -> dict[str, Path | str]:

@@ -12,11 +12,12 @@ from vjepa_demo.config import DATASET_MAX_BYTES, DIMENSIONS, MAX_TABLE_BYTES, VI
 from vjepa_demo.data.cells import as_text
 from vjepa_demo.data.hub import Token, fetch_files, list_dataset, parse_repo
 from vjepa_demo.data.match import ARCHIVE_SUFFIXES, match_files, match_videos
-from vjepa_demo.data.table import read_labels
+from vjepa_demo.data.pairs import PairTable, read_pairs
+from vjepa_demo.data.table import LabelTable, read_labels
 from vjepa_demo.files import replacing
 from vjepa_demo.media.archive import is_hidden
 from vjepa_demo.schema import FetchingReport, RecordError, RecordSet, VideoRecord
-from vjepa_demo.wording import shortened, some_of
+from vjepa_demo.wording import listed, shortened, some_of
 
 # Of the data sets on the Hub: a .txt or .json in one is seldom its table, and Parquet only where there is no text.
 HUB_TABLE_SUFFIXES = ((".csv", ".tsv"), (".jsonl", ".parquet", ".xlsx"))
@@ -24,20 +25,32 @@ LABELS_FILE = "labels.csv"
 
 
 def read_records(
-    labels: str | Path,
+    labels: str | Path | Sequence[str | Path],
     videos: str | Path | Sequence[str | Path],
     *,
     label_range: tuple[float, float] | None = None,
     extract_to: str | Path | None = None,
 ) -> RecordSet:
-    """The labelled clips of the table `labels` whose files are found in `videos`; no video is opened.
+    """The labelled clips, or the pairs, of the table `labels` whose files are found in `videos`; no video is opened.
 
-    `read_labels` and `match_videos` explain the arguments; `check_videos` opens the videos.
+    `read_labels` and `match_videos` explain the arguments; `check_videos` opens the videos. The columns of a table say
+    whether it holds pairs (`read_pairs`); `labels` may be two tables, one of each kind.
 
     Raises:
-        RecordError: if the table, or what should hold the videos, cannot be used at all.
+        RecordError: if a table, or what should hold the videos, cannot be used at all, or if two are of one kind.
     """
-    return match_videos(read_labels(labels, label_range=label_range), videos, extract_to=extract_to)
+    paths = [labels] if isinstance(labels, str | Path) else list(labels)
+    tables = [_read_either(path, label_range) for path in paths]
+    if len({type(table) for table in tables}) != len(tables):
+        raise RecordError(
+            f"{listed([Path(path).name for path in paths])} are of one kind; at most one table of labels and one of "
+            "pairs are used together: put the rows of one kind into one table"
+        )
+    return match_videos(tables, videos, extract_to=extract_to, names=[Path(path).name for path in paths])
+
+
+def _read_either(path: str | Path, label_range: tuple[float, float] | None) -> LabelTable | PairTable:
+    return read_pairs(path) or read_labels(path, label_range=label_range)
 
 
 def read_hub_records(
@@ -77,14 +90,14 @@ def read_hub_records(
             f"{repo} has {len(tables):,} tables ({some_of(tables)}); call the one that holds the labels {LABELS_FILE}"
         )
     (path,) = fetch_files(listing, [table_name], folder, token=token, max_bytes=min(max_bytes, MAX_TABLE_BYTES))
-    table = read_labels(path, label_range=label_range)
+    table = _read_either(path, label_range)
     videos = {folder / video: video for video in visible if video.lower().endswith(VIDEO_SUFFIXES)}
     if not videos:
         packed = any(name.lower().endswith((*ARCHIVE_SUFFIXES, ".parquet")) for name in listing.files)
         hint = "; archives in it are not opened: download it, and give labels and videos as files" if packed else ""
         raise RecordError(f"{repo} holds no videos{hint}")
     records = match_files(table, ((video, file) for file, video in videos.items()), str(repo))
-    named = list(dict.fromkeys(videos[record.video] for record in records.records))
+    named = list(dict.fromkeys(videos[clip.video] for clip in records.clips))
     most = min(max_bytes - listing.files[table_name], shutil.disk_usage(folder).free // 2)
     for done, _ in enumerate(fetch_files(listing, named, folder, token=token, max_bytes=most), start=1):
         yield FetchingReport(done, len(named))

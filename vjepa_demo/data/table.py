@@ -102,7 +102,7 @@ def read_labels(path: str | Path, *, label_range: tuple[float, float] | None = N
     problems += [RecordProblem(int(line), f"no label in {columns}") for line in unlabelled]
     splits, raters = (frame[field] if field in frame else [""] * len(frame) for field in ("split", "rater"))
     for line, name, prompt, split in zip(frame.index, frame["video"], frame["prompt"], splits, strict=True):
-        messages = _row_messages(name, prompt, table.shown)
+        messages = row_messages(name, prompt, table.shown)
         if split and split.casefold() not in SPLIT_NAMES:
             messages.append(f"{table.shown['split']} is “{shortened(split)}”; train or validation was expected")
         problems += [RecordProblem(int(line), message) for message in messages]
@@ -153,7 +153,7 @@ def row_problems(table: Table) -> dict[int, str]:
     found = {problem.line: problem.message for problem in problems}
     prompts = frame["prompt"] if "prompt" in frame else [None] * len(frame)
     for line, name, prompt in zip(frame.index, frame["video"], prompts, strict=True):
-        if messages := _row_messages(name, prompt, table.shown):
+        if messages := row_messages(name, prompt, table.shown):
             found[int(line)] = "; ".join(messages)
     return found
 
@@ -203,8 +203,7 @@ def _as_frame(table: Table) -> tuple[pd.DataFrame, list[RecordProblem]]:
         if len(cells) >= width and not any(cells[width:]):
             kept[line] = [cells[index] for index in table.fields.values()]
             continue
-        message = f"{counted(len(cells), 'cell')}, but the header has {width}; put a prompt with separators in quotes"
-        problems.append(RecordProblem(line, message))
+        problems.append(RecordProblem(line, wrong_width(len(cells), width)))
     frame = pd.DataFrame(list(kept.values()), index=list(kept), columns=list(table.fields), dtype=object)
     return frame, problems
 
@@ -306,7 +305,12 @@ def _is_empty(frame: pd.DataFrame, numbers: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({name: frame[name].astype(str).str.casefold().isin(NO_LABEL) for name in numbers})
 
 
-def _row_messages(name: str, prompt: str | None, shown: Mapping[str, str]) -> list[str]:
+def wrong_width(num_cells: int, width: int) -> str:
+    """The problem of a row with another number of cells than the header's `width`."""
+    return f"{counted(num_cells, 'cell')}, but the header has {width}; put a prompt with separators in quotes"
+
+
+def row_messages(name: str, prompt: str | None, shown: Mapping[str, str]) -> list[str]:
     """What is wrong with the name of a video and with its prompt (None where the table has no prompts)."""
     messages = []
     if not path_parts(name):

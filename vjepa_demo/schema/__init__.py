@@ -2,7 +2,7 @@
 
 # ruff: noqa: F401 - imported for those who import from here
 
-from vjepa_demo.schema.agreement import METRICS, UNDEFINED, DimensionMetrics, Estimate, Evaluation
+from vjepa_demo.schema.agreement import METRICS, DimensionMetrics, Evaluation
 from vjepa_demo.schema.batch import BatchReport, BatchRow, BatchSummary, BatchTable, GroupScores, RowResult
 from vjepa_demo.schema.errors import (
     BusyError,
@@ -13,9 +13,11 @@ from vjepa_demo.schema.errors import (
     RecordError,
     VideoError,
 )
+from vjepa_demo.schema.estimate import UNDEFINED, Estimate
 from vjepa_demo.schema.labels import (
     DimensionSummary,
     LabelRange,
+    PairRecord,
     Ratings,
     RecordProblem,
     RecordSet,
@@ -23,9 +25,11 @@ from vjepa_demo.schema.labels import (
     Split,
     SplitName,
     VideoRecord,
+    clips_of,
     rated,
     summarise,
 )
+from vjepa_demo.schema.pairs import ANSWERS, Answer, PairAccuracy, PairEvaluation, PairsLearned
 from vjepa_demo.schema.reports import (
     CountingReport,
     DrawingReport,

@@ -5,27 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from vjepa_demo.schema.estimate import UNDEFINED, Estimate
+from vjepa_demo.schema.pairs import PairEvaluation
 from vjepa_demo.schema.scores import standing
 
 METRICS = ("srocc", "plcc", "krocc", "rmse")
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number and its bootstrap standard error; None where undefined, or where no error was asked for."""
-
-    value: float | None
-    standard_error: float | None = None
-
-    def __str__(self) -> str:
-        if self.value is None:
-            return "undefined"
-        if self.standard_error is None:
-            return f"{self.value:.3f}"
-        return f"{self.value:.3f} ± {self.standard_error:.3f}"
-
-
-UNDEFINED = Estimate(None)
 
 
 @dataclass(frozen=True)
@@ -53,6 +37,7 @@ class Evaluation:
     baseline's, or above 0, which is chance, where the baseline's is undefined or below 0. The model
     learned from `num_learned` of the clips that were given; `num_left_out`, all of those or none, are not among `n`.
     Nor are `num_unknown` clips that were deleted meanwhile: nobody can tell whether the model learned from them.
+    `pairs` is the accuracy on pairs of clips, where there are some; `n` may then be 0.
     """
 
     n: int
@@ -63,10 +48,14 @@ class Evaluation:
     num_learned: int = 0
     num_left_out: int = 0
     num_unknown: int = 0
+    pairs: PairEvaluation | None = None
 
     @property
     def beats_baseline(self) -> bool | None:
-        """Whether the lead is clear of its standard error; None without a baseline or a score."""
+        """Whether the lead is clear of its standard error; None without a baseline or a score. The lead is that on
+        pairs where no clip has a label."""
+        if self.pairs is not None and not self.n and self.pairs.lead.value is not None:
+            return standing(self.pairs.lead.value, self.pairs.lead.standard_error) == "beats"
         if self.no_video_baseline is None or self.lead.value is None:
             return None
         return standing(self.lead.value, self.lead.standard_error) == "beats"
@@ -86,4 +75,5 @@ class Evaluation:
             "num_learned": self.num_learned,
             "num_left_out": self.num_left_out,
             "num_unknown": self.num_unknown,
+            "pairs": self.pairs and self.pairs.to_dict(),
         }

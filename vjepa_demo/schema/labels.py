@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from vjepa_demo.config import DIMENSIONS, SCORE_MAX, SCORE_MIN
+from vjepa_demo.schema.pairs import ANSWERS, Answer
 from vjepa_demo.schema.scores import prompt_key
 
 SplitName = Literal["train", "validation"]
@@ -84,6 +85,41 @@ def rated(rows: Iterable[tuple[VideoRecord, str]]) -> tuple[VideoRecord, ...]:
 
 
 @dataclass(frozen=True)
+class PairRecord:
+    """Two clips of one prompt, and for each dimension that was answered which is better: "a", "b", or "same".
+
+    `a` and `b` have no labels of their own. `line` and `split` are as in `VideoRecord`.
+    """
+
+    a: VideoRecord
+    b: VideoRecord
+    answers: dict[str, Answer]
+    line: int
+    split: SplitName | None = None
+
+    @property
+    def prompt(self) -> str:
+        """The text that both clips were made from."""
+        return self.a.prompt
+
+    @property
+    def prompt_key(self) -> str:
+        """As `VideoRecord.prompt_key`."""
+        return self.a.prompt_key
+
+
+def clips_of(records: Iterable[VideoRecord], pairs: Iterable[PairRecord]) -> tuple[VideoRecord, ...]:
+    """`records`, and then the clips of `pairs` that are none of them, each once: all that has to be scored."""
+    found = list(records)
+    known = {(clip.video, clip.prompt) for clip in found}
+    for clip in (side for pair in pairs for side in (pair.a, pair.b)):
+        if (clip.video, clip.prompt) not in known:
+            known.add((clip.video, clip.prompt))
+            found.append(clip)
+    return tuple(found)
+
+
+@dataclass(frozen=True)
 class RecordProblem:
     """A row that will not be used, and why; `line` is 0 for a drawn clip, which no table names."""
 
@@ -114,7 +150,8 @@ class LabelRange:
 
 @dataclass(frozen=True)
 class Split:
-    """Clips to learn from and clips to validate on; `validation` is empty where a metric would mean nothing.
+    """Clips to learn from and clips to validate on; `validation` is empty where a metric would mean nothing. Pairs
+    likewise: no prompt is on both sides.
 
     `warnings` are sentences for the person who decides whether to train on it.
     """
@@ -122,17 +159,25 @@ class Split:
     train: tuple[VideoRecord, ...]
     validation: tuple[VideoRecord, ...]
     warnings: tuple[str, ...] = ()
+    train_pairs: tuple[PairRecord, ...] = ()
+    validation_pairs: tuple[PairRecord, ...] = ()
 
 
 @dataclass(frozen=True)
 class RecordSet:
-    """The clips of a table that can be used, and for each of the other rows why it cannot; `num_rows` rows in all."""
+    """The clips and pairs of tables that can be used, and why each other row cannot; `num_rows` rows in all."""
 
     records: tuple[VideoRecord, ...]
     problems: tuple[RecordProblem, ...]
     label_range: LabelRange
     num_rows: int
     notes: tuple[str, ...] = ()
+    pairs: tuple[PairRecord, ...] = ()
+
+    @property
+    def clips(self) -> tuple[VideoRecord, ...]:
+        """The clips of `records`, and those of `pairs` that are none of them."""
+        return clips_of(self.records, self.pairs)
 
     @property
     def dimensions(self) -> tuple[str, ...]:
@@ -154,7 +199,8 @@ class DimensionSummary:
 class RecordSummary:
     """What will be used, in numbers: `num_used` rows, which are as many clips where a clip has one row.
 
-    Only labelled dimensions are in `dimensions`.
+    Only labelled dimensions are in `dimensions`. `num_clips` are those with labels; of the `num_pairs` pairs, `answers`
+    counts each answer in each dimension that has any.
     """
 
     num_rows: int
@@ -164,6 +210,8 @@ class RecordSummary:
     num_prompts: int
     label_range: LabelRange
     dimensions: tuple[DimensionSummary, ...]
+    num_pairs: int = 0
+    answers: Mapping[str, Mapping[Answer, int]] = field(default_factory=dict)
 
 
 def summarise(records: RecordSet) -> RecordSummary:
@@ -176,12 +224,17 @@ def summarise(records: RecordSet) -> RecordSummary:
             place = int((label - SCORE_MIN) / (SCORE_MAX - SCORE_MIN) * HISTOGRAM_BINS)
             histogram[min(place, HISTOGRAM_BINS - 1)] += 1  # 5 belongs to the last bin
         dimensions.append(DimensionSummary(name, len(labels), sum(labels) / len(labels), tuple(histogram)))
+    counts = {
+        name: Counter(pair.answers[name] for pair in records.pairs if name in pair.answers) for name in DIMENSIONS
+    }
     return RecordSummary(
         num_rows=records.num_rows,
-        num_used=sum(record.num_rows for record in used),
+        num_used=sum(record.num_rows for record in used) + len(records.pairs),
         num_clips=len(used),
-        num_videos=len({record.video for record in used}),
-        num_prompts=len({record.prompt_key for record in used}),
+        num_videos=len({clip.video for clip in records.clips}),
+        num_prompts=len({clip.prompt_key for clip in records.clips}),
         label_range=records.label_range,
         dimensions=tuple(dimensions),
+        num_pairs=len(records.pairs),
+        answers={name: {answer: each[answer] for answer in ANSWERS} for name, each in counts.items() if each},
     )

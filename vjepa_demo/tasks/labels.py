@@ -12,14 +12,14 @@ from vjepa_demo.data.hub import Token
 from vjepa_demo.data.records import read_hub_records, read_records
 from vjepa_demo.data.table import by_line
 from vjepa_demo.media.video import load_clip
-from vjepa_demo.schema import FetchingReport, OpeningReport, RecordProblem, RecordSet, VideoError
+from vjepa_demo.schema import FetchingReport, OpeningReport, RecordError, RecordProblem, RecordSet, VideoError
 
 CHECKED_FRAMES = ClipConfig(num_frames=2, crop_size=32)  # decoded of each video, once the whole file is scanned
 CHECK_THREADS = 4
 
 
 def check_labels(
-    labels: str | Path,
+    labels: str | Path | Sequence[str | Path],
     videos: str | Path | Sequence[str | Path] | None,
     *,
     extract_to: str | Path,
@@ -29,18 +29,25 @@ def check_labels(
 ) -> Iterator[FetchingReport | OpeningReport | RecordSet]:
     """What can be used of the table `labels` and its `videos`; a report a video, and last the `RecordSet`.
 
+    `labels` may also be a table of pairs, or two tables, one of labels and one of pairs, which are used together.
     `videos` are a folder, a zip, or video files; None where `labels` is `owner/name` of a data set on the Hub, which
     `token` may read. What comes out of a zip, or of at most `max_bytes` from the Hub, lies in `extract_to`. Closing the
     iterator ends the check.
 
     Raises:
-        RecordError: if the table, the data set, or what should hold the videos cannot be used at all.
+        RecordError: if a table, the data set, or what should hold the videos cannot be used at all, or if two tables
+            are of one kind.
     """
+    tables = [labels] if isinstance(labels, str | Path) else list(labels)
     if videos is not None:
-        records = read_records(labels, videos, label_range=label_range, extract_to=extract_to)
+        records = read_records(tables, videos, label_range=label_range, extract_to=extract_to)
         yield from check_videos(records)
         return
-    for report in read_hub_records(str(labels), extract_to, token=token, label_range=label_range, max_bytes=max_bytes):
+    if len(tables) != 1:
+        raise RecordError(f"got {len(tables)} data sets on the Hub; one was expected, or tables with their videos")
+    for report in read_hub_records(
+        str(tables[0]), extract_to, token=token, label_range=label_range, max_bytes=max_bytes
+    ):
         if isinstance(report, RecordSet):
             yield from check_videos(report)
         else:
@@ -52,7 +59,7 @@ def check_videos(records: RecordSet) -> Iterator[OpeningReport | RecordSet]:
 
     Each file is scanned, and two of its frames are decoded. Closing the iterator ends the check.
     """
-    files = list(dict.fromkeys(record.video for record in records.records))
+    files = list(dict.fromkeys(clip.video for clip in records.clips))
     errors: dict[Path, str] = {}
     pool = ThreadPoolExecutor(CHECK_THREADS)
     try:
@@ -62,10 +69,13 @@ def check_videos(records: RecordSet) -> Iterator[OpeningReport | RecordSet]:
             yield OpeningReport(done, len(files))
     finally:
         pool.shutdown(cancel_futures=True)
-    unreadable = [RecordProblem(each.line, errors[each.video]) for each in records.records if each.video in errors]
+    rows = [(clip.line, clip.video) for clip in records.records]
+    rows += dict.fromkeys((pair.line, side.video) for pair in records.pairs for side in (pair.a, pair.b))
+    unreadable = [RecordProblem(line, errors[video]) for line, video in rows if video in errors]
     yield dataclasses.replace(
         records,
         records=tuple(record for record in records.records if record.video not in errors),
+        pairs=tuple(pair for pair in records.pairs if not {pair.a.video, pair.b.video} & errors.keys()),
         problems=by_line([*records.problems, *unreadable]),
     )
 
