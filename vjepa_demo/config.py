@@ -277,7 +277,8 @@ class LossConfig:
     The three weights add up three means. `smooth_l1_beta` is where the smooth-L1 loss turns from a parabola into a
     line. A pair of clips whose labels differ by more than `ranking_threshold` should be predicted at least
     `ranking_margin` apart. The scale-aware squared error counts `extreme_weight` times where the label is below
-    `low_mos` or above `high_mos`.
+    `low_mos` or above `high_mos`. `pair_scale` is the scale of the logistic noise with which people tell two clips
+    apart: that of the difference of two ratings, each with a standard deviation of about 0.65.
     """
 
     smooth_l1_weight: float = 0.7
@@ -291,6 +292,7 @@ class LossConfig:
     extreme_weight: float = 1.5
 
 
+    pair_scale: float = 0.5
 @dataclass(frozen=True)
 class ModelConfig:
     """Which encoders a model is made of and how their outputs are joined.

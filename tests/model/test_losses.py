@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vjepa_demo.config import DIMENSIONS, LossConfig
-from vjepa_demo.model.losses import mos_loss, ranking_loss, scale_aware_loss, smooth_l1_loss
+from vjepa_demo.model.losses import mos_loss, pair_loss, ranking_loss, scale_aware_loss, smooth_l1_loss
 
 NAN = float("nan")
 TERMS = [smooth_l1_loss, ranking_loss, scale_aware_loss]
@@ -271,3 +271,62 @@ def test_the_loss_of_20_000_clips_takes_megabytes():
 def test_refuses_labels_of_another_shape(shape):
     with pytest.raises(ValueError, match=r"one shape \(B, D\), got \(4, 5\) and"):
         mos_loss(torch.zeros(4, 5), torch.zeros(shape))
+
+
+# ---- pairs -----------------------------------------------------------------------------------------------------------
+
+CERTAIN = torch.tensor([1e-4])  # a share of ties next to none
+
+
+def test_without_ties_it_is_the_loss_of_bradley_and_terry():
+    differences, answers = column(0.5, -0.2, 1.0), column(1.0, 1.0, -1.0)
+    expected = -torch.nn.functional.logsigmoid(differences * answers / LossConfig().pair_scale).mean()
+    assert pair_loss(differences, answers, CERTAIN).item() == pytest.approx(expected.item(), abs=1e-3)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.9])
+@pytest.mark.parametrize("difference", [-3.0, 0.0, 0.4])
+def test_the_three_answers_have_probability_one_and_equal_clips_tie_as_often_as_given(difference, share):
+    shares = torch.tensor([share])
+    a, b, same = (pair_loss(column(difference), column(answer), shares).neg().exp() for answer in (1.0, -1.0, 0.0))
+    assert (a + b + same).item() == pytest.approx(1, abs=1e-5)
+    if difference == 0:
+        assert same.item() == pytest.approx(share, abs=1e-5)
+        assert a.item() == pytest.approx(b.item())
+
+
+def test_a_missing_answer_changes_neither_value_nor_gradient():
+    answers = torch.tensor([[1.0, NAN], [0.0, -1.0]])
+    differences = torch.tensor([[0.3, 9.0], [0.1, 0.2]], requires_grad=True)
+    shares = torch.tensor([0.3, 0.2])
+    loss = pair_loss(differences, answers, shares)
+    loss.backward()
+    each = [(0.3, 1.0, 0.3), (0.1, 0.0, 0.3), (0.2, -1.0, 0.2)]
+    single = [pair_loss(column(x), column(y), torch.tensor([share])).item() for x, y, share in each]
+    assert loss.item() == pytest.approx(sum(single) / 3)
+    assert differences.grad[0, 1] == 0
+    assert (differences.grad != 0).sum() == 3
+
+
+def test_no_pair_and_no_answer_cost_nothing():
+    for rows in (0, 2):
+        differences = torch.zeros(rows, 5, requires_grad=True)
+        loss = pair_loss(differences, torch.full((rows, 5), NAN), torch.full((5,), 0.5))
+        loss.backward()
+        assert loss.item() == 0
+        assert not differences.grad.any()
+
+
+def test_a_tie_pulls_together_and_a_better_clip_apart():
+    for answer, sign in ((0.0, 1), (1.0, -1), (-1.0, 1)):
+        differences = column(0.5).requires_grad_()
+        pair_loss(differences, column(answer), torch.tensor([0.3])).backward()
+        assert differences.grad.sign().item() == sign
+
+
+def test_far_away_scores_keep_the_loss_finite():
+    differences = column(400.0, -400.0, 400.0).requires_grad_()
+    loss = pair_loss(differences, column(-1.0, 0.0, 1.0), torch.tensor([0.2]))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(differences.grad).all()

@@ -1,8 +1,9 @@
-"""The loss that fine-tuning minimises: smooth-L1, pairwise ranking and a scale-aware squared error, with masks.
+"""The losses that fine-tuning minimises. Of labels: smooth-L1, pairwise ranking and a scale-aware squared error, with
+masks. Of pairs: Bradley-Terry with ties.
 
-Every function takes predictions (B, D) and labels (B, D) in MOS, D usually the five dimensions. A missing label is NaN
-and changes neither value nor gradient. A mean is over all labels together; without labels it is 0, with zero gradient.
-Everything is computed in float32, also under autocast.
+Every function of labels takes predictions (B, D) and labels (B, D) in MOS, D usually the five dimensions. A missing
+label is NaN and changes neither value nor gradient. A mean is over all labels together; without labels it is 0, with
+zero gradient. Everything is computed in float32, also under autocast.
 
 **Batches.** A pair is two clips of one call, so a larger micro-batch ranks more. Each call divides by its own counts.
 For the two pointwise terms, the mean over equally large micro-batches equals the loss of their union if every label is
@@ -127,6 +128,34 @@ def scale_aware_loss(predictions: Tensor, labels: Tensor, config: LossConfig = D
     extreme = (labels < config.low_mos) | (labels > config.high_mos)
     weights = torch.where(extreme, config.extreme_weight, 1.0)
     return _mean_where(labelled, weights * (predictions - labels) ** 2)
+
+
+def pair_loss(differences: Tensor, answers: Tensor, tie_shares: Tensor, config: LossConfig = DEFAULT_LOSS) -> Tensor:
+    """The mean negative log-likelihood of the answers, a float32 scalar; 0 without any, with zero gradient.
+
+    The model is Bradley and Terry's with the ties of Rao and Kupper (Ties in Paired-Comparison Experiments, JASA 62,
+    1967): with x = difference / `pair_scale` and a threshold t in the same unit, P(a) = sigmoid(x - t), P(b) =
+    sigmoid(-x - t), and the rest is P(same). So people answer "same" where what they perceive, the difference with
+    logistic noise, lies within the threshold; a tie threshold on scores (`pair_metrics`) is the same rule without
+    noise. Davidson's ties (1970) have no such threshold. VideoReward trains with the same likelihood, and t = ln 5.
+
+    Args:
+        differences: (P, D), the prediction for clip a less that for clip b, in MOS.
+        answers: (P, D), 1 (a is better), -1 (b), 0 (same), NaN where there is none.
+        tie_shares: (D,), the share of "same" among the answers of each dimension, above 0 and below 1. It sets t: two
+            equal clips are called the same with this probability, so t = 2 artanh(share); near 0 the model is that of
+            Bradley and Terry.
+
+    Raises:
+        ValueError: if differences and answers are not of one shape (P, D).
+    """
+    differences, answers, answered = _masked(differences, answers)
+    x, t = differences / config.pair_scale, 2 * torch.atanh(tie_shares.to(differences.device, torch.float32))
+    better = F.logsigmoid(x * answers - t)  # (P, D), of the clip that was called better
+    # P(same) = (1 - exp(-2 t)) sigmoid(x + t) sigmoid(t - x), from the two above
+    same = F.logsigmoid(x + t) + F.logsigmoid(t - x) + torch.log(-torch.expm1(-2 * t))
+    loss, _ = _mean_where(answered, -torch.where(answers == 0, same, better))
+    return loss
 
 
 def _masked(predictions: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -85,7 +85,7 @@ def evaluate(
         if model is None or other is None or other < 0:  # then the lead is over chance, which is 0
             lead = evaluation.vquala_score
         else:
-            lead = Estimate(model - other, _standard_error(score - baseline_score))
+            lead = Estimate(model - other, standard_error_of(score - baseline_score))
         evaluation = replace(evaluation, no_video_baseline=baseline_evaluation, lead=lead)
     return evaluation
 
@@ -100,7 +100,7 @@ def _evaluate(predictions: Array, resampled: Resamples, labels: Array) -> tuple[
         x, y = predictions[labelled, index], labels[labelled, index]
         values = _metrics(x, y)
         estimates = {
-            metric: Estimate(value, None if value is None else _standard_error(errors[metric]))
+            metric: Estimate(value, None if value is None else standard_error_of(errors[metric]))
             for metric, value in values.items()
         }
         dimensions[name] = DimensionMetrics(n=len(y), **estimates)
@@ -113,7 +113,7 @@ def _evaluate(predictions: Array, resampled: Resamples, labels: Array) -> tuple[
     defined = [value for value in scores if value is not None]
     if len(defined) < len(scores):
         return resampled_score, Evaluation(len(labels), dimensions, UNDEFINED)
-    vquala_score = Estimate(float(np.mean(defined)), _standard_error(resampled_score))
+    vquala_score = Estimate(float(np.mean(defined)), standard_error_of(resampled_score))
     return resampled_score, Evaluation(len(labels), dimensions, vquala_score)
 
 
@@ -192,8 +192,8 @@ def _draw_resamples(num_clips: int, num_resamples: int, generator: np.random.Gen
     return generator.multinomial(num_clips, shares, size=num_resamples).astype(np.float64)
 
 
-def _standard_error(resampled: Array) -> float | None:
-    """The standard deviation over the resamples (R,) that are defined; None where too few are."""
+def standard_error_of(resampled: Array) -> float | None:
+    """The standard deviation over the resamples (R,) that are defined (not NaN); None where too few are."""
     defined = resampled[~np.isnan(resampled)]
     if len(defined) < 2 or len(defined) < MIN_DEFINED_SHARE * len(resampled):
         return None

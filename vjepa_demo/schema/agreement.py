@@ -75,5 +75,6 @@ class Evaluation:
             "num_learned": self.num_learned,
             "num_left_out": self.num_left_out,
             "num_unknown": self.num_unknown,
-            "pairs": self.pairs and self.pairs.to_dict(),
+            "coverage": {name: {"n": each.n, "share": each.share.value} for name, each in self.coverage.items()},
+            **({} if self.pairs is None else {"pairs": self.pairs.to_dict()}),
         }
