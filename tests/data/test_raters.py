@@ -37,48 +37,25 @@ def grid(*rows: str) -> np.ndarray:
     return np.array([[np.nan if digit == "." else float(digit) for digit in row] for row in rows])
 
 
-# ---- against Netflix sureal 0.9.0 (BiasremvMosModel, SubjectMLEModelProjectionSolver) on `made_scores` ----------------
+# ---- scores of clips -------------------------------------------------------------------------------------------------
 
 
 def test_bias_removal_equals_the_reference():
-    found = recover(made_scores(), weighted=False)
+    """The values are those of `BiasremvMosModel` of Netflix sureal 0.9.0."""
+    found = recover(made_scores())
     assert found.mos[:4] == pytest.approx([3.875, 2.6875, 3.375, 4.0625], abs=1e-9)
     assert found.bias[:4] == pytest.approx([0.8125, 0.0125, -0.0375, 0.2625], abs=1e-9)
     assert found.bias.sum() == pytest.approx(0, abs=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("missing", "mos", "error", "bias", "inconsistency", "sums"),
-    [
-        (
-            0.0,
-            (3.9446894, 2.64906098, 3.48847489, 4.11291339),
-            (0.12917869, 0.12917869, 0.12917869, 0.12917869),
-            (0.8125, 0.0125, -0.0375, 0.2625),
-            (0.9611642, 0.3721951, 0.92144931, 0.69783785),
-            (66.75, 2.583574, 9.756522),
-        ),
-        (
-            0.2,
-            (3.8139787, 2.55038562, 3.57863866, 3.94915715),
-            (0.12476064, 0.1352858, 0.12687399, 0.14307712),
-            (0.89562164, -0.03393466, 0.03390497, 0.32012981),
-            (0.99914567, 0.44060328, 0.90204053, 0.69026983),
-            (67.078096, 2.7134, 9.463683),
-        ),
-    ],
-)
-def test_maximum_likelihood_equals_the_reference(missing, mos, error, bias, inconsistency, sums):
-    found = recover(made_scores(missing=missing), weighted=True)
-    assert found.mos[:4] == pytest.approx(mos, abs=1e-6)
-    assert found.standard_error[:4] == pytest.approx(error, abs=1e-6)
-    assert found.bias[:4] == pytest.approx(bias, abs=1e-6)
-    assert found.inconsistency[:4] == pytest.approx(inconsistency, abs=1e-6)
-    totals = (found.mos.sum(), found.standard_error.sum(), found.inconsistency.sum())
-    assert totals == pytest.approx(sums, abs=1e-5)
-
-
-# ---- scores of clips -------------------------------------------------------------------------------------------------
+def test_missing_ratings_have_the_least_squares_solution():
+    scores = made_scores(missing=0.4)
+    there, found = ~np.isnan(scores), recover(scores)
+    clips, raters = np.nonzero(there)
+    system = np.zeros((len(clips), sum(scores.shape)))
+    system[np.arange(len(clips)), clips] = system[np.arange(len(clips)), len(scores) + raters] = 1
+    expected = system @ np.linalg.lstsq(system, scores[there], rcond=None)[0]
+    assert (found.mos[:, None] + found.bias)[there] == pytest.approx(expected)
 
 
 def test_the_example_of_the_reference_has_its_mean_scores():
@@ -104,7 +81,7 @@ def test_a_harsh_rater_of_some_clips_does_not_make_those_clips_worse():
 
 def test_intervals_hold_the_true_scores_nineteen_times_out_of_twenty():
     inside = []
-    for seed in range(60):
+    for seed in range(30):
         rng = np.random.default_rng(seed)
         truth, bias = rng.uniform(2, 4, 20), rng.normal(0, 0.3, 5)
         scores = truth[:, None] + bias + rng.normal(0, 0.5, (20, 5))

@@ -1,9 +1,9 @@
 """What several raters say together: scores without the raters' biases, and how far to trust each of them.
 
-The two methods are those of ITU-T P.913 (06/21): clause 12.4 takes each rater's bias away, clause 12.6 (also Annex E of
-P.910, 11/21) weights the raters by their consistency as well, by maximum likelihood. The weights need many raters: with
-three to eight of them the likelihood has no bound, one rater gets all of the weight, and the scores are worse than
-plain means (docs/rate.md has the numbers). So `MIN_WEIGHTED_RATERS` decides.
+The method is the bias removal of ITU-T P.913 (06/21), clause 12.4. Its clause 12.6 (also Annex E of P.910, 11/21)
+weights the raters by their consistency as well, by maximum likelihood; that needs many raters: with three to eight the
+likelihood has no bound, one rater gets all of the weight, and the scores are worse than plain means
+(`benchmarks/rater_models.py`, docs/rate.md).
 """
 
 from __future__ import annotations
@@ -34,11 +34,10 @@ from vjepa_demo.wording import counted
 
 Array = NDArray[np.float64]
 
-MIN_WEIGHTED_RATERS = 15
 MIN_CORRELATED = 3  # values, below which a correlation says nothing
 MIN_CONSTANT = 5  # ratings, from which on it is odd that all are the same
 MAX_SPLITS = 200  # of the raters in two halves
-MAX_STEPS, SMALL = 1000, 1e-8  # of the alternating projections, as in the reference (Netflix sureal)
+SMALL = 1e-8  # a range of mean scores that is nothing but rounding
 ONE_RATER = "there is one rater"
 NOTHING = "nobody else rated the same clips"
 
@@ -57,72 +56,34 @@ class Recovered:
     inconsistency: Array
 
 
-def recover(scores: Array, *, weighted: bool) -> Recovered:
+def recover(scores: Array) -> Recovered:
     """Scores of clips from `scores` (J clips, I raters), NaN where a rater did not rate.
 
-    The model is score = mos + bias + noise. Unweighted, its least squares solution: where every rater rated every clip,
-    that is the bias removal of P.913, 12.4. The standard error is that of a mean of raters with one noise for all.
-    `weighted` adds a noise of its own for each rater, by the alternating projections of P.913, 12.6.
+    The least squares solution of score = mos + bias + noise: where every rater rated every clip, the bias removal of
+    P.913, 12.4. The standard error is that of a mean of raters with one noise for all.
     """
     there = ~np.isnan(scores)
-    weights = np.ones(scores.shape[1])
-    mos, bias = _fit(scores, there, weights)
-    for _ in range(MAX_STEPS if weighted else 0):
-        before = mos
-        spread = _root_mean_square(scores - mos[:, None] - bias)
-        weights = 1 / (np.where(np.isnan(spread), np.inf, spread) ** 2 + SMALL)
-        mos = _weighted_means(scores - bias, there, weights)
-        bias = _column_means(scores - mos[:, None])
-        if np.linalg.norm(np.nan_to_num(mos - before)) < SMALL:
-            break
-    if weighted:  # the solution is free up to a constant
-        shift = np.nanmean(bias)
-        mos, bias = mos + shift, bias - shift
-    residuals = scores - mos[:, None] - bias
-    inconsistency = _root_mean_square(residuals)
-    if weighted:
-        with np.errstate(divide="ignore"):
-            standard_error = 1 / np.sqrt((there / np.maximum(inconsistency, SMALL) ** 2).sum(axis=1))
-    else:
-        standard_error = _common_noise(residuals, there) / np.sqrt(
-            np.where(there.any(axis=1), there.sum(axis=1), np.nan)
-        )
-    return Recovered(mos, standard_error, bias, inconsistency)
-
-
-def _fit(scores: Array, there: NDArray[np.bool_], weights: Array) -> tuple[Array, Array]:
-    """The least squares solution (J,), (I,) of score = mos + bias; the shortest one, so that biases add up to 0."""
     counts = there.sum(axis=1)
-    shared = there / np.maximum(counts, 1)[:, None]
-    # Without the clips' scores, which are means: (raters' counts - clips in common) bias = sums above the clips' means.
-    system = np.diag(there.sum(axis=0)) - there.T @ shared
-    means = _weighted_means(scores, there, weights)
-    above = np.where(there, scores - means[:, None], 0.0).sum(axis=0)
+    # Each clip's score is a mean, which leaves equations in the biases alone: (ratings of each rater - clips in common)
+    # bias = how far each rater's ratings are above the clips' means. The shortest solution: biases add up to 0.
+    system = np.diag(there.sum(axis=0)) - there.T @ (there / np.maximum(counts, 1)[:, None])
+    above = np.where(there, scores - _means(scores)[:, None], 0.0).sum(axis=0)
     bias = np.linalg.lstsq(system, above, rcond=1e-10)[0]
     bias[~there.any(axis=0)] = np.nan
-    return _weighted_means(scores - bias, there, weights), bias
-
-
-def _weighted_means(scores: Array, there: NDArray[np.bool_], weights: Array) -> Array:
-    """The mean of each row (J,), NaN of an empty one."""
-    totals = (there * weights).sum(axis=1)
-    sums = (np.where(there, scores, 0.0) * weights).sum(axis=1)
-    return np.divide(sums, totals, out=np.full(len(scores), np.nan), where=totals > 0)
-
-
-def _column_means(values: Array) -> Array:
-    return _weighted_means(values.T, ~np.isnan(values.T), np.ones(len(values)))
-
-
-def _root_mean_square(residuals: Array) -> Array:
-    """Of each column (I,), NaN of an empty one."""
-    return np.sqrt(_column_means(residuals**2))
-
-
-def _common_noise(residuals: Array, there: NDArray[np.bool_]) -> float:
-    """The standard deviation of a rating around mos + bias; NaN without degrees of freedom."""
+    mos = _means(scores - bias)
+    residuals = scores - mos[:, None] - bias
     free = _degrees_of_freedom(there)
-    return math.sqrt(np.nansum(residuals**2) / free) if free > 0 else math.nan
+    noise = math.sqrt(np.nansum(residuals**2) / free) if free > 0 else math.nan
+    standard_error = noise / np.sqrt(np.where(counts > 0, counts, np.nan))
+    return Recovered(mos, standard_error, bias, np.sqrt(_means(residuals.T**2)))
+
+
+def _means(values: Array) -> Array:
+    """The mean of each row (J,), NaN of an empty one."""
+    there = ~np.isnan(values)
+    counts = there.sum(axis=1)
+    sums = np.where(there, values, 0.0).sum(axis=1)
+    return np.divide(sums, counts, out=np.full(len(values), np.nan), where=counts > 0)
 
 
 def _degrees_of_freedom(there: NDArray[np.bool_]) -> int:
@@ -165,13 +126,12 @@ def dimension_ratings(ratings: Sequence[Rating], dimension: str, *, seed: int = 
     rows, columns = ({name: place for place, name in enumerate(names)} for names in (keys, raters))
     for (key, rater), values in twice.items():
         scores[rows[key], columns[rater]] = np.mean(values)
-    weighted = len(raters) >= MIN_WEIGHTED_RATERS
-    found = recover(scores, weighted=weighted)
+    found = recover(scores)
     pairs = {
         rater: [values for (_, who), values in twice.items() if who == rater and len(values) == 2] for rater in raters
     }
     return DimensionRatings(
-        clips=_clip_scores(keys, scores, found, weighted=weighted),
+        clips=_clip_scores(keys, scores, found),
         raters=tuple(
             _rater_score(rater, scores[:, place], pairs[rater], cannot[rater], *_compared(scores, found, place))
             for place, rater in enumerate(raters)
@@ -181,11 +141,11 @@ def dimension_ratings(ratings: Sequence[Rating], dimension: str, *, seed: int = 
     )
 
 
-def _clip_scores(keys: Sequence[str], scores: Array, found: Recovered, *, weighted: bool) -> tuple[ClipScore, ...]:
+def _clip_scores(keys: Sequence[str], scores: Array, found: Recovered) -> tuple[ClipScore, ...]:
     there = ~np.isnan(scores)
     free = _degrees_of_freedom(there)
     # The noise is estimated from all clips together, hence Student's t with their degrees of freedom.
-    quantile = stats.norm.ppf(0.975) if weighted else stats.t.ppf(0.975, free) if free > 0 else math.nan
+    quantile = stats.t.ppf(0.975, free) if free > 0 else math.nan
     why = ONE_RATER if there.any(axis=0).sum() == 1 else "too few ratings of the same clips by several raters"
     return tuple(
         ClipScore(
@@ -265,9 +225,7 @@ def _reliability(scores: Array, seed: int) -> Statistic:
         return Statistic(None, ONE_RATER if len(raters) else "there are no ratings")
     found = []
     for half in _halves(raters, seed):
-        first = _weighted_means(scores[:, half], there[:, half], np.ones(len(half)))
-        rest = np.setdiff1d(raters, half)
-        second = _weighted_means(scores[:, rest], there[:, rest], np.ones(len(rest)))
+        first, second = _means(scores[:, half]), _means(scores[:, np.setdiff1d(raters, half)])
         both = ~np.isnan(first) & ~np.isnan(second)
         if both.sum() >= MIN_CORRELATED and np.ptp(first[both]) > SMALL and np.ptp(second[both]) > SMALL:
             found.append(float(np.corrcoef(first[both], second[both])[0, 1]))
