@@ -1,0 +1,222 @@
+"""Learning while a person rates: agreement with held-out ratings, which clip is next, and the checkpoint."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from small_models import FRAMES, TRAINED_ON, write_checkpoint
+
+from vjepa_demo.config import DIMENSIONS
+from vjepa_demo.files import content_sha256
+from vjepa_demo.media.video import write_video
+from vjepa_demo.model.checkpoint import read_checkpoint
+from vjepa_demo.model.features import FeatureCache
+from vjepa_demo.schema import CheckpointError, FolderError, ModelError, RecordError, VideoRecord, content_digest
+from vjepa_demo.schema.learning import MIN_RATED_CLIPS, curve_sizes
+from vjepa_demo.tasks.learn import Learner
+from vjepa_demo.tasks.score import load_scorer
+from vjepa_demo.tasks.words import known_words_after
+
+COUNT = 24
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("model") / "base")
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> list[VideoRecord]:
+    """Plain greys, two a prompt, in an order that says nothing; rated by how bright they are, Overall left out."""
+    folder = tmp_path_factory.mktemp("clips")
+    made = []
+    for index in range(COUNT):
+        brightness = (index * 7 % COUNT) / (COUNT - 1)
+        frames = torch.full((FRAMES, 3, 40, 40), int(20 + 210 * brightness), dtype=torch.uint8)
+        write_video(folder / f"{index}.mp4", frames, frames_per_second=8, crf=1)
+        labels = dict.fromkeys(DIMENSIONS[:4], 1 + 4 * brightness)
+        made.append(VideoRecord(f"{index}.mp4", folder / f"{index}.mp4", f"prompt {index // 2}", labels, index + 2))
+    return made
+
+
+def learner_of(checkpoint: Path, **settings) -> Learner:
+    return Learner(str(checkpoint), device="cpu", cache=FeatureCache(), **settings)
+
+
+@pytest.fixture(scope="module")
+def learner(checkpoint, clips) -> Learner:
+    made = learner_of(checkpoint)
+    *_, last = made.encode(clips)
+    assert (last.done, last.total, last.problems) == (COUNT, COUNT, ())
+    return made
+
+
+def test_it_learns_what_the_rater_sees(learner, clips) -> None:
+    learned = learner.agreement(clips, {"Temporal": 0.9})
+    assert (learned.num_clips, learned.by_prompt) == (COUNT, True)
+    assert tuple(learned.after.dimensions) == DIMENSIONS[:4]
+    assert learned.after.dimensions["Temporal"].srocc.value > 0.95
+    assert learned.after.dimensions["Temporal"].srocc.standard_error < 0.1
+    assert learned.after.no_video_baseline.dimensions["Temporal"].n == COUNT
+    point = json.loads(json.dumps(learned.to_dict()))["dimensions"]["Temporal"]
+    assert point["ceiling"] == 0.9
+    assert point["after"] == learned.after.dimensions["Temporal"].srocc.value
+    assert point["before"] == learned.before.dimensions["Temporal"].srocc.value
+    assert point["no_video"] == learned.after.no_video_baseline.dimensions["Temporal"].srocc.value
+
+
+def test_before_is_the_model_as_it_is(learner, checkpoint, clips) -> None:
+    scorer = load_scorer(str(checkpoint), device="cpu")
+    scores = [scorer.score(clip.video, clip.prompt).scores["Temporal"] for clip in clips]
+    relabelled = [
+        replace(clip, labels={"Temporal": score}) for clip, score in zip(clips, scores, strict=True)
+    ]  # labels that the model gives itself
+    before = learner.agreement(relabelled).before.dimensions["Temporal"]
+    assert before.rmse.value == pytest.approx(0, abs=2e-4)
+
+
+def test_ratings_that_say_nothing_are_not_learned(learner, clips) -> None:
+    noise = torch.rand(COUNT, generator=torch.Generator().manual_seed(1)).tolist()
+    rated = [replace(clip, labels={"Overall": 1 + 4 * value}) for clip, value in zip(clips, noise, strict=True)]
+    assert learner.agreement(rated).after.dimensions["Overall"].srocc.value < 0.4
+
+
+def test_equal_ratings_have_no_correlation(learner, clips) -> None:
+    learned = learner.agreement([replace(clip, labels={"Overall": 3.0}) for clip in clips])
+    assert learned.after.dimensions["Overall"].srocc.value is None
+    assert learned.to_dict()["dimensions"]["Overall"]["after"] is None
+
+
+def test_one_prompt_alone_is_held_out_clip_by_clip(learner, clips, checkpoint) -> None:
+    own = learner_of(checkpoint)
+    one = [replace(clip, prompt="the same") for clip in clips]
+    assert not own.knows(one[0])
+    list(own.encode(one))
+    learned = own.agreement(one)
+    assert not learned.by_prompt
+    assert learned.after.dimensions["Temporal"].srocc.value > 0.9
+
+
+def test_a_curve_only_gets_longer(learner, clips) -> None:
+    assert curve_sizes(MIN_RATED_CLIPS - 1) == ()
+    assert curve_sizes(24) == (10, 15, 22, 24)
+    assert curve_sizes(10) == (10,)
+    long, short = list(learner.curve(clips)), list(learner.curve(clips[:15]))
+    assert [point.num_clips for point in long] == [10, 15, 22, 24]
+    assert short == long[:2]
+    assert list(learner.curve(clips[:9])) == []
+
+
+def test_too_few_ratings_are_refused(learner, clips, tmp_path) -> None:
+    unrated = [replace(clip, labels={}) for clip in clips[9:]]
+    for refused in (
+        lambda: learner.agreement([*clips[:9], *unrated]),
+        lambda: learner.save(clips[:9], tmp_path / "x", description=""),
+    ):
+        with pytest.raises(RecordError, match="9 clips are rated and read; the model learns from 10 on"):
+            refused()
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_clip_that_cannot_be_read_is_named_and_left_out(checkpoint, clips, tmp_path) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    gone = tmp_path / "gone.mp4"
+    own = learner_of(checkpoint)
+    bad = [replace(clips[0], video=broken, line=90), replace(clips[0], video=gone, line=91)]
+    *_, last = own.encode([*clips[:10], *bad])
+    assert [problem.line for problem in last.problems] == [90, 91]
+    assert own.agreement([*clips[:10], *bad]).num_clips == 10
+    assert own.choose([*bad, clips[3]], [], "spread") == 2
+
+
+def test_encoding_can_be_left_and_gone_on_with(checkpoint, clips) -> None:
+    calls = []
+
+    def load(path, config):
+        from vjepa_demo.media.video import load_clip
+
+        calls.append(path)
+        return load_clip(path, config)
+
+    own = learner_of(checkpoint, load=load)
+    running = own.encode(clips[:6])
+    next(running), next(running)
+    running.close()
+    assert [own.knows(clip) for clip in clips[:3]] == [True, True, False]
+    list(own.encode(clips[:6]))
+    assert calls == [clip.video for clip in clips[:6]]
+
+
+@pytest.mark.parametrize("strategy", ["random", "spread", "disagreement", "both"])
+def test_the_next_clip_is_one_of_the_candidates_and_repeats(learner, clips, strategy) -> None:
+    chosen = learner.choose(clips[12:], clips[:12], strategy, seed=3)
+    assert 0 <= chosen < 12
+    assert chosen == learner.choose(clips[12:], clips[:12], strategy, seed=3)
+    assert learner.choose(clips[20:21], clips[:12], strategy) == 0
+    assert learner.choose(clips[20:], [], strategy) in range(4)
+    with pytest.raises(RecordError, match="no clip is left"):
+        learner.choose([], clips, strategy)
+
+
+def test_spread_does_not_take_what_looks_like_a_rated_clip(learner, clips) -> None:
+    for other in clips[1:6]:
+        assert learner.choose([clips[0], other, clips[7]], [clips[0], clips[7]], "spread") == 1
+
+
+def test_random_depends_on_the_seed(learner, clips) -> None:
+    assert len({learner.choose(clips, [], "random", seed=seed) for seed in range(30)}) > 5
+
+
+def test_the_saved_model_scores_as_the_learned_head(learner, checkpoint, clips, tmp_path) -> None:
+    learned = learner.save(clips, tmp_path / "mine", description="my own ratings")
+    scorer = load_scorer(str(tmp_path / "mine"), device="cpu")
+    scores = [scorer.score(clip.video, clip.prompt).scores["Temporal"] for clip in clips]
+    labels = [clip.labels["Temporal"] for clip in clips]
+    assert max(abs(score - label) for score, label in zip(scores, labels, strict=True)) < 0.5
+    trained_on = read_checkpoint(tmp_path / "mine").trained_on
+    assert (trained_on.kind, trained_on.num_clips, trained_on.description) == ("human", COUNT, "my own ratings")
+    assert trained_on.dimensions == DIMENSIONS[:4]
+    assert trained_on.srocc["Temporal"] == learned.after.dimensions["Temporal"].srocc.value
+    assert trained_on.vquala_score == learned.after.vquala_score.value
+    assert trained_on.lead == learned.after.lead.value
+    assert content_digest(content_sha256(clips[0].video)) in trained_on.digests
+    assert (tmp_path / "mine" / "README.md").read_text().count("my own ratings")
+    again = learner_of(tmp_path / "mine")  # a learned model can learn on
+    list(again.encode(clips))
+    assert again.agreement(clips).before.dimensions["Temporal"].srocc.value > 0.95
+    with pytest.raises(FolderError, match="not empty"):
+        learner.save(clips, tmp_path / "mine", description="again")
+
+
+def test_a_dimension_nobody_rated_stays_as_it_was(learner, checkpoint, clips, tmp_path) -> None:
+    learner.save(clips, tmp_path / "mine", description="")
+    base, mine = (load_scorer(str(folder), device="cpu") for folder in (checkpoint, tmp_path / "mine"))
+    overall = [scorer.score(clips[5].video, clips[5].prompt).scores["Overall"] for scorer in (base, mine)]
+    assert overall[0] == pytest.approx(overall[1], abs=2e-4)
+
+
+def test_a_failed_save_leaves_nothing(learner, clips, tmp_path, monkeypatch) -> None:
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("vjepa_demo.tasks.learn.save_checkpoint", full)
+    with pytest.raises(CheckpointError, match=r"No space left on device.*: choose another folder"):
+        learner.save(clips, tmp_path / "mine", description="")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_without_a_trained_head_is_refused(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("VJEPA_DEMO_CHECKPOINTS", str(tmp_path))
+    with pytest.raises(ModelError, match="no trained head exists"):
+        Learner("vitl", device="cpu")
+
+
+def test_words_are_known_from_three_clips_on() -> None:
+    assert known_words_after(["a"], ["Cat a", "cat, cat dog", "a CAT", "dog"]) == ("a", "cat")
+    assert known_words_after([], ["cat"] * 3) == (), "the text encoder knows English"
+    assert TRAINED_ON.known_words == ()

@@ -1,0 +1,213 @@
+"""A head for few labels: ridge regression around what a trained head answers, and what it is unsure of.
+
+The answer is `outputs + shift + hidden @ weights`, where `hidden` (N, h) is the first hidden layer of the trained head
+and `outputs` (N, 5) its own answer. Without labels it is the trained head; each label moves it, most where clips
+resemble the labelled one. `benchmarks/own_labels.py` compares it with training the whole head.
+
+**Ridge** (Hoerl and Kennard 1970) in its dual form: with K = X Xᵀ of the centred features, scaled so that its mean
+diagonal is 1, the coefficients are Xᵀ (K + strength I)⁻¹ r. So a strength means the same for every model and number of
+clips. Each dimension has its own, the one of `STRENGTHS` with the least squared error in cross-validation.
+
+**Folds** keep groups (prompts) together: a head is never judged on a prompt that it learned from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vjepa_demo.model.vjepa import OptimizedMOSHead
+
+Array = NDArray[np.float64]
+
+STRENGTHS = 10.0 ** np.arange(-1.5, 2.01, 0.5)
+OUTER_FOLDS, INNER_FOLDS = 10, 5
+ENSEMBLE = 8  # heads whose disagreement is looked at
+
+
+@dataclass(frozen=True)
+class HeadInputs:
+    """What a trained head makes of N clips: its first hidden layer (N, h) and its answers (N, D), not cut to 1..5."""
+
+    hidden: Array
+    outputs: Array
+
+    def __getitem__(self, rows: Sequence[int] | NDArray[np.int64] | NDArray[np.bool_] | slice) -> HeadInputs:
+        return HeadInputs(self.hidden[rows], self.outputs[rows])
+
+    def __len__(self) -> int:
+        return len(self.outputs)
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What is added to a head's answers: `shift` (D,) and the first hidden layer times `weights` (h, D), in MOS."""
+
+    weights: Array
+    shift: Array
+
+    def __call__(self, inputs: HeadInputs) -> Array:
+        """The corrected answers (N, D), not cut to 1..5."""
+        return inputs.outputs + self.shift + inputs.hidden @ self.weights
+
+
+@torch.no_grad()
+def head_inputs(head: OptimizedMOSHead, video: Tensor, text: Tensor) -> HeadInputs:
+    """What `head`, in evaluation mode, makes of video features (N, video_dim) and text features (N, text_dim)."""
+    hidden = head.net[:3](torch.cat([video, text], dim=-1).float())  # LayerNorm, Linear, GELU: (N, h)
+    answers = head.net[3:](hidden)  # (N, 5)
+    return HeadInputs(hidden.cpu().double().numpy(), answers.cpu().double().numpy())
+
+
+@torch.no_grad()
+def corrected_head(head: OptimizedMOSHead, correction: Correction) -> tuple[OptimizedMOSHead, int]:
+    """A head that answers what `correction` makes of the answers of `head`, and its width.
+
+    Two more units a dimension carry `x = hidden @ weights` through the second GELU: GELU(x) - GELU(-x) = x. The first
+    layer has to be twice as wide as the second, so it gets units that do nothing.
+    """
+    old = head.state_dict()
+    (h, num_inputs), half, num_dims = old["net.1.weight"].shape, len(old["net.4.bias"]), correction.weights.shape[1]
+    width, carry = h + 4 * num_dims, torch.eye(num_dims)
+    with torch.device("meta"):  # draws nothing from torch's generators, which a training beside this may use
+        grown = OptimizedMOSHead(num_inputs, 0, width)
+    new = {name: torch.zeros(value.shape) for name, value in grown.state_dict().items()}
+    new |= {name: old[name].clone() for name in ("net.0.weight", "net.0.bias")}  # of the LayerNorm
+    new["net.1.weight"][:h], new["net.1.bias"][:h] = old["net.1.weight"], old["net.1.bias"]
+    new["net.4.weight"][:half, :h], new["net.4.bias"][:half] = old["net.4.weight"], old["net.4.bias"]
+    added = torch.from_numpy(correction.weights.T).float()  # (D, h)
+    new["net.4.weight"][half:, :h] = torch.cat([added, -added])
+    new["net.7.weight"] = torch.cat([old["net.7.weight"].cpu(), carry, -carry], dim=1)
+    new["net.7.bias"] = old["net.7.bias"].cpu() + torch.from_numpy(correction.shift).float()
+    grown.load_state_dict({name: value.to(old[name].device) for name, value in new.items()}, assign=True)
+    return grown.eval(), width
+
+
+# ---- learning --------------------------------------------------------------------------------------------------------
+
+
+def fit(inputs: HeadInputs, labels: Array, groups: Sequence[str], *, seed: int = 0) -> Correction:
+    """The correction that `labels` (N, D), NaN where there is none, call for; none in a dimension with fewer than two.
+
+    `groups` (N,) say which clips stay together in the folds that choose the strengths, `seed` deals them out.
+    """
+    weights = np.zeros((inputs.hidden.shape[1], labels.shape[1]))
+    shift = np.zeros(labels.shape[1])
+    for rows, columns in _labelled(labels):
+        known, wanted = inputs[rows], labels[rows][:, columns]
+        residuals = wanted - known.outputs[:, columns]
+        chosen = _strengths(known.hidden, residuals, [groups[row] for row in rows.tolist()], seed)
+        paths, shifts = _path(known.hidden, residuals)  # (S, h, d), (S, d)
+        picked = np.arange(len(columns))
+        weights[:, columns], shift[columns] = paths[chosen, :, picked].T, shifts[chosen, picked]
+    return Correction(weights, shift)
+
+
+def cross_validated(inputs: HeadInputs, labels: Array, groups: Sequence[str], *, seed: int = 0) -> Array:
+    """For each clip the answers (N, D), not cut to 1..5, of a head that learned from clips of other groups alone.
+
+    Raises:
+        ValueError: if there is one group only.
+    """
+    folds = deal(groups, OUTER_FOLDS, seed=seed)
+    predictions = np.empty_like(inputs.outputs)
+    for fold in range(folds.max() + 1):
+        held_out = folds == fold
+        rest = np.flatnonzero(~held_out)
+        correction = fit(inputs[rest], labels[rest], [groups[row] for row in rest.tolist()], seed=seed)
+        predictions[held_out] = correction(inputs[held_out])
+    return predictions
+
+
+def deal(groups: Sequence[str], num_folds: int, *, seed: int) -> NDArray[np.int64]:
+    """The fold (N,) of each clip, from 0 up: groups are shuffled, and each goes where the fewest clips are.
+
+    There are at most as many folds as groups.
+
+    Raises:
+        ValueError: if there is one group only.
+    """
+    names, of, counts = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
+    if len(names) < 2:
+        raise ValueError(f"{len(names)} group; at least two are needed to hold one out")
+    sizes = np.zeros(min(num_folds, len(names)), dtype=np.int64)
+    fold_of = np.empty(len(names), dtype=np.int64)
+    for group in np.random.default_rng(seed).permutation(len(names)):
+        fold_of[group] = sizes.argmin()
+        sizes[fold_of[group]] += counts[group]
+    return fold_of[of]
+
+
+def _labelled(labels: Array) -> Iterator[tuple[NDArray[np.int64], list[int]]]:
+    """Rows and columns that belong together: the dimensions that have labels for the same clips are solved at once."""
+    columns_of: dict[bytes, list[int]] = {}
+    for column in range(labels.shape[1]):
+        columns_of.setdefault((~np.isnan(labels[:, column])).tobytes(), []).append(column)
+    for columns in columns_of.values():
+        rows = np.flatnonzero(~np.isnan(labels[:, columns[0]]))
+        if len(rows) >= 2:
+            yield rows, columns
+
+
+def _strengths(hidden: Array, residuals: Array, groups: Sequence[str], seed: int) -> NDArray[np.int64]:
+    """The index (d,) into `STRENGTHS` of each dimension; the strongest where there is nothing to choose it by."""
+    if len(set(groups)) < 2:
+        return np.full(residuals.shape[1], len(STRENGTHS) - 1)
+    folds = deal(groups, INNER_FOLDS, seed=seed)
+    squares = np.zeros((len(STRENGTHS), residuals.shape[1]))
+    for fold in range(folds.max() + 1):
+        held_out = folds == fold
+        weights, shifts = _path(hidden[~held_out], residuals[~held_out])
+        predicted = np.einsum("nh,shd->snd", hidden[held_out], weights, optimize=True) + shifts[:, None]
+        squares += ((predicted - residuals[held_out]) ** 2).sum(axis=1)
+    return squares.argmin(axis=0)
+
+
+def _path(hidden: Array, residuals: Array) -> tuple[Array, Array]:
+    """For each of `STRENGTHS` the weights (S, h, d) and shifts (S, d) that give residuals (n, d) from hidden (n, h)."""
+    mean, target = hidden.mean(axis=0), residuals.mean(axis=0)
+    x = hidden - mean  # (n, h)
+    scale = max(float((x**2).sum()) / len(x), np.finfo(float).tiny)
+    values, vectors = np.linalg.eigh(x @ x.T / scale)  # (n,), (n, n)
+    turned = vectors.T @ (residuals - target)  # (n, d)
+    shrunk = turned / (values[:, None] + STRENGTHS[:, None, None])  # (S, n, d)
+    weights = np.einsum("hn,snd->shd", x.T @ vectors / scale, shrunk, optimize=True)
+    return weights, target - np.einsum("h,shd->sd", mean, weights)
+
+
+# ---- which clip next -------------------------------------------------------------------------------------------------
+
+
+def distances(candidates: Array, known: Array) -> Array:
+    """How far each of `candidates` (M, h) is from the nearest of `known` (N, h): the clip that is farthest from all
+    is the next centre of the greedy k-centre cover (Gonzalez 1985; for labelling, Sener and Savarese, ICLR 2018).
+
+    Without known clips, the distance from the mean of the candidates, with its sign turned: the middle one comes first.
+    """
+    if not len(known):
+        away: Array = -np.linalg.norm(candidates - candidates.mean(axis=0), axis=1)
+        return away
+    squares = (candidates**2).sum(axis=1)[:, None] + (known**2).sum(axis=1) - 2 * candidates @ known.T  # (M, N)
+    nearest: Array = np.sqrt(np.maximum(squares.min(axis=1), 0))
+    return nearest
+
+
+def disagreement(
+    candidates: HeadInputs, known: HeadInputs, labels: Array, groups: Sequence[str], *, seed: int = 0
+) -> Array:
+    """How far `ENSEMBLE` heads differ about each of `candidates` (M,): the standard deviation of their answers in MOS,
+    averaged over the labelled dimensions. Each learns from its own bootstrap sample of the `known` clips
+    (query by committee, Seung et al. 1992; by bagging, Abe and Mamitsuka 1998)."""
+    rng, columns = np.random.default_rng(seed), ~np.isnan(labels).all(axis=0)
+    answers = []
+    for number in range(ENSEMBLE):
+        drawn = rng.integers(len(known), size=len(known))
+        correction = fit(known[drawn], labels[drawn], [groups[row] for row in drawn.tolist()], seed=seed + number)
+        answers.append(correction(candidates)[:, columns])
+    spread: Array = np.std(answers, axis=0).mean(axis=1)
+    return spread

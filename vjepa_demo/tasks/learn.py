@@ -1,0 +1,279 @@
+"""A model that learns while a person rates: a small head on frozen features, how well it agrees, which clip is next.
+
+Once the clips are encoded, everything takes milliseconds to seconds, also on a CPU. Each call learns anew from the
+ratings it is given, so a rating that is taken back needs no undoing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+
+from vjepa_demo.config import TrainConfig
+from vjepa_demo.data.hub import Token
+from vjepa_demo.files import content_sha256, new_folder, reading, writing
+from vjepa_demo.media.video import load_clip
+from vjepa_demo.model.checkpoint import bring_encoders, find_checkpoint, load_checkpoint, save_checkpoint
+from vjepa_demo.model.features import FeatureCache, feature_cache
+from vjepa_demo.model.metrics import evaluate, no_video_baseline
+from vjepa_demo.model.ridge import (
+    HeadInputs,
+    corrected_head,
+    cross_validated,
+    disagreement,
+    distances,
+    fit,
+    head_inputs,
+)
+from vjepa_demo.model.vjepa import default_device, inference_dtype, on_scale, resolve_device
+from vjepa_demo.schema import (
+    CheckpointError,
+    EncodingReport,
+    Evaluation,
+    LabelSource,
+    RecordError,
+    RecordProblem,
+    TrainedOn,
+    VideoError,
+    VideoRecord,
+    content_digest,
+    well_formed,
+)
+from vjepa_demo.schema.learning import MIN_RATED_CLIPS, Learned, Strategy, curve_sizes
+from vjepa_demo.tasks.evaluate import label_tensor
+from vjepa_demo.tasks.frozen import FrozenFeatures, LoadClip
+from vjepa_demo.tasks.launch import enough_memory
+from vjepa_demo.tasks.words import known_words_after
+
+SEED = 0  # of folds and ensembles: the same ratings give the same numbers
+
+
+class Learner:
+    """What ratings teach the model `name`, a preset or a checkpoint with a trained head. Safe for many threads.
+
+    `encode` the clips first; what the other methods are given and was not encoded is left out by them. A rated clip is
+    a `VideoRecord` with labels, in the order in which it was rated.
+
+    Raises:
+        ModelError: if there is no such model, its head was never trained, or the memory is too small for it.
+        CheckpointError: if the checkpoint is damaged.
+    """
+
+    def __init__(
+        self,
+        name: str = "demo",
+        *,
+        device: str | None = None,
+        token: Token = False,
+        cache: FeatureCache | None = None,
+        load: LoadClip = load_clip,
+    ) -> None:
+        self.name = name
+        self._base = find_checkpoint(name, token=token)
+        self._device = resolve_device(device or default_device())
+        self._cache, self._load_clip = cache or feature_cache(), load
+        with enough_memory(name):
+            self._model = load_checkpoint(self._base, device=self._device, dtype=inference_dtype(self._device))
+        self._known: dict[tuple[Path, str], HeadInputs] = {}  # of one clip each
+        self._encoding = threading.Lock()
+
+    def knows(self, clip: VideoRecord) -> bool:
+        """Whether `clip` was encoded."""
+        return (clip.video, clip.prompt_key) in self._known
+
+    def encode(self, clips: Sequence[VideoRecord]) -> Iterator[EncodingReport]:
+        """Compute what is learned from, or read it from the cache: a report a clip, with the clips that failed so far.
+
+        Closing the iterator ends it; what was encoded stays.
+
+        Raises:
+            ModelError: if the memory is too small.
+        """
+        with self._encoding, enough_memory(self.name):
+            features = FrozenFeatures(self._model, TrainConfig(scope="head"), self._load_clip, self._cache)
+            begin, problems = perf_counter(), []
+            try:
+                for done, clip in enumerate(clips, start=1):
+                    if not self.knows(clip):
+                        try:
+                            with reading(clip.video, kind=VideoError):
+                                features.encode(clip)
+                            features.read_prompts([clip])
+                            video, _, text = features.inputs([clip])
+                            self._known[clip.video, clip.prompt_key] = head_inputs(self._model.head, video, text)
+                        except VideoError as error:
+                            problems.append(RecordProblem(clip.line, str(error)))
+                    left = (perf_counter() - begin) / done * (len(clips) - done)
+                    yield EncodingReport(done, len(clips), left, 0, tuple(problems))
+            finally:
+                features.release()
+
+    # ---- how well it agrees ------------------------------------------------------------------------------------------
+
+    def agreement(self, rated: Sequence[VideoRecord], ceiling: Mapping[str, float | None] | None = None) -> Learned:
+        """How well the model, once it learned from ratings, agrees with ratings of clips that it had not seen.
+
+        Cross-validated: clips are dealt into ten folds by prompt, and each is judged by a head that learned from the
+        others. `ceiling` is passed on.
+
+        Raises:
+            RecordError: if fewer than `MIN_RATED_CLIPS` clips are rated and encoded.
+        """
+        rated = self._rated(rated)
+        inputs, labels, groups = self._inputs(rated), label_tensor(rated).double().numpy(), _groups(rated)
+        prompts = [clip.prompt for clip in rated]
+        baseline = no_video_baseline(prompts, labels)
+        answers = cross_validated(inputs, labels, groups, seed=SEED)
+        after, before = (
+            evaluate(on_scale(torch.from_numpy(each)), labels, baseline=baseline) for each in (answers, inputs.outputs)
+        )
+        by_prompt = len({clip.prompt_key for clip in rated}) > 1
+        return Learned(len(rated), after, before, by_prompt, dict(ceiling or {}))
+
+    def curve(
+        self, rated: Sequence[VideoRecord], ceiling: Mapping[str, float | None] | None = None
+    ) -> Iterator[Learned]:
+        """The `agreement` after each of the first `curve_sizes` ratings, the last after all of them; none below ten.
+
+        A point depends on the ratings until then alone: a curve that was drawn already only gets longer.
+        """
+        rated = [clip for clip in rated if clip.labels and self.knows(clip)]
+        for size in curve_sizes(len(rated)):
+            yield self.agreement(rated[:size], ceiling)
+
+    # ---- which clip next ---------------------------------------------------------------------------------------------
+
+    def choose(
+        self,
+        candidates: Sequence[VideoRecord],
+        rated: Sequence[VideoRecord],
+        strategy: Strategy,
+        *,
+        seed: int = 0,
+    ) -> int:
+        """The index of the one of `candidates` whose rating would teach most.
+
+        "random" draws one from `seed`. "spread" takes the clip that is farthest from all rated ones in the head's first
+        hidden layer; "disagreement" the one about which heads that learned from different ratings differ most; "both"
+        the one with the best sum of the two ranks. Until ten clips are rated, the last two do as "spread" does. Only
+        where no candidate is encoded yet it is a random one.
+
+        Raises:
+            RecordError: if there is no candidate.
+        """
+        if not candidates:
+            raise RecordError("no clip is left to rate")
+        known = [index for index, clip in enumerate(candidates) if self.knows(clip)]
+        rng = np.random.default_rng((seed, len(rated)))
+        if strategy == "random" or not known:
+            return int(rng.integers(len(candidates)))
+        rated = [clip for clip in rated if clip.labels and self.knows(clip)]
+        inputs = self._inputs([candidates[index] for index in known])
+        before = self._inputs(rated) if rated else inputs[:0]
+        far = distances(inputs.hidden, before.hidden)
+        if strategy == "spread" or len(rated) < MIN_RATED_CLIPS:
+            return known[int(far.argmax())]
+        labels = label_tensor(rated).double().numpy()
+        unsure = disagreement(inputs, before, labels, _groups(rated), seed=seed + len(rated))
+        if strategy == "both":
+            return known[int((unsure.argsort().argsort() + far.argsort().argsort()).argmax())]
+        return known[int(unsure.argmax())]
+
+    # ---- the model ---------------------------------------------------------------------------------------------------
+
+    def save(
+        self,
+        rated: Sequence[VideoRecord],
+        folder: str | Path,
+        *,
+        description: str,
+        kind: LabelSource = "human",
+    ) -> Learned:
+        """Write what all of `rated` teach into a checkpoint in the new or empty `folder`, whole or not at all; how well
+        it agrees, cross-validated, is in its card and comes back.
+
+        Raises:
+            RecordError: if fewer than `MIN_RATED_CLIPS` clips are rated and encoded.
+            FolderError: if `folder` holds anything already.
+            CheckpointError: if it cannot be written.
+        """
+        rated = self._rated(rated)
+        learned = self.agreement(rated)
+        digests = set()
+        for clip in rated:
+            with reading(clip.video):
+                digests.add(content_digest(content_sha256(clip.video)))
+        labels = label_tensor(rated).double().numpy()
+        correction = fit(self._inputs(rated), labels, _groups(rated), seed=SEED)
+        # Encoders that nobody changed are shared with the model that encodes; changed weights are saved, so in float32.
+        only_head = all(name.startswith("head.") for name in self._model.changed)
+        dtype = self._model.dtype if only_head else torch.float32
+        with enough_memory(self.name):
+            model = load_checkpoint(self._base, device=self._device, dtype=dtype)
+        model.head, width = corrected_head(model.head, correction)
+        folder = Path(folder)
+        advice = "choose another folder, or make room there"
+        with writing(folder, advice=advice, kind=CheckpointError), new_folder(folder) as partial:
+            bring_encoders(self._base, partial)
+            save_checkpoint(
+                model,
+                partial,
+                trained_on=self._trained_on(rated, digests, learned.after, description, kind),
+                model_config=replace(self._base.model, head_hidden=width),
+            )
+        return learned
+
+    def _trained_on(
+        self,
+        rated: Sequence[VideoRecord],
+        digests: set[str],
+        after: Evaluation,
+        description: str,
+        kind: LabelSource,
+    ) -> TrainedOn:
+        """What the checkpoint says of itself. Each clip was held out once, so as many were held out as were learned."""
+        before, baseline = self._base.trained_on, after.no_video_baseline
+        sroccs = {name: metrics.srocc.value for name, metrics in after.dimensions.items()}
+        return TrainedOn(
+            kind=kind,
+            num_clips=len(rated),
+            description=well_formed(description),
+            srocc={name: value for name, value in sroccs.items() if value is not None},
+            num_held_out=len(rated),
+            num_shared_prompts=0 if len({clip.prompt_key for clip in rated}) > 1 else len(rated),
+            dimensions=tuple(after.dimensions),
+            vquala_score=after.vquala_score.value,
+            no_video_baseline=None if baseline is None else baseline.vquala_score.value,
+            digests=tuple(sorted({*before.digests, *digests})),
+            known_words=known_words_after(before.known_words, (clip.prompt for clip in rated)),
+            lead=after.lead.value,
+            lead_standard_error=after.lead.standard_error,
+            recipe=f"ridge regression around the head of {self.name}; every clip was held out in one of ten folds",
+        )
+
+    def _rated(self, rated: Sequence[VideoRecord]) -> list[VideoRecord]:
+        """The clips of `rated` that can be learned from, see `agreement` for what is raised."""
+        usable = [clip for clip in rated if clip.labels and self.knows(clip)]
+        if len(usable) < MIN_RATED_CLIPS:
+            raise RecordError(
+                f"{len(usable)} clips are rated and read; the model learns from {MIN_RATED_CLIPS} on: rate more clips"
+            )
+        return usable
+
+    def _inputs(self, clips: Sequence[VideoRecord]) -> HeadInputs:
+        known = [self._known[clip.video, clip.prompt_key] for clip in clips]
+        return HeadInputs(
+            np.concatenate([each.hidden for each in known]), np.concatenate([each.outputs for each in known])
+        )
+
+
+def _groups(clips: Sequence[VideoRecord]) -> list[str]:
+    """What stays together in folds: the clips of a prompt; where there is one prompt only, each clip is on its own."""
+    prompts = [clip.prompt_key for clip in clips]
+    return prompts if len(set(prompts)) > 1 else [str(index) for index in range(len(clips))]
