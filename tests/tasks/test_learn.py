@@ -168,6 +168,14 @@ def test_spread_does_not_take_what_looks_like_a_rated_clip(learner, clips) -> No
         assert learner.choose([clips[0], other, clips[7]], [clips[0], clips[7]], "spread") == 1
 
 
+def test_scores_without_ratings_are_those_of_the_model(learner, checkpoint, clips) -> None:
+    scorer = load_scorer(str(checkpoint), device="cpu")
+    expected = scorer.score(clips[0].video, clips[0].prompt).scores
+    assert learner.scores([], clips[:1])[0] == pytest.approx(expected, abs=2e-4)
+    with pytest.raises(RecordError, match="was not read yet"):
+        learner.scores([], [replace(clips[0], prompt="new")])
+
+
 def test_random_depends_on_the_seed(learner, clips) -> None:
     assert len({learner.choose(clips, [], "random", seed=seed) for seed in range(30)}) > 5
 
@@ -176,6 +184,8 @@ def test_the_saved_model_scores_as_the_learned_head(learner, checkpoint, clips, 
     learned = learner.save(clips, tmp_path / "mine", description="my own ratings")
     scorer = load_scorer(str(tmp_path / "mine"), device="cpu")
     scores = [scorer.score(clip.video, clip.prompt).scores["Temporal"] for clip in clips]
+    said = [each["Temporal"] for each in learner.scores(clips, clips)]
+    assert scores == pytest.approx(said, abs=2e-4)
     labels = [clip.labels["Temporal"] for clip in clips]
     assert max(abs(score - label) for score, label in zip(scores, labels, strict=True)) < 0.5
     trained_on = read_checkpoint(tmp_path / "mine").trained_on

@@ -91,21 +91,51 @@ def corrected_head(head: OptimizedMOSHead, correction: Correction) -> tuple[Opti
 # ---- learning --------------------------------------------------------------------------------------------------------
 
 
-def fit(inputs: HeadInputs, labels: Array, groups: Sequence[str], *, seed: int = 0) -> Correction:
+def fit(
+    inputs: HeadInputs,
+    labels: Array,
+    groups: Sequence[str],
+    *,
+    seed: int = 0,
+    strengths: NDArray[np.int64] | None = None,
+) -> Correction:
     """The correction that `labels` (N, D), NaN where there is none, call for; none in a dimension with fewer than two.
 
-    `groups` (N,) say which clips stay together in the folds that choose the strengths, `seed` deals them out.
+    `strengths` (D,) are indices into `STRENGTHS`, by default what `choose_strengths` makes of the other arguments.
     """
     weights = np.zeros((inputs.hidden.shape[1], labels.shape[1]))
     shift = np.zeros(labels.shape[1])
+    if strengths is None:
+        strengths = choose_strengths(inputs, labels, groups, seed=seed)
     for rows, columns in _labelled(labels):
-        known, wanted = inputs[rows], labels[rows][:, columns]
-        residuals = wanted - known.outputs[:, columns]
-        chosen = _strengths(known.hidden, residuals, [groups[row] for row in rows.tolist()], seed)
-        paths, shifts = _path(known.hidden, residuals)  # (S, h, d), (S, d)
+        known = inputs[rows]
+        paths, shifts = _path(known.hidden, (labels[rows] - known.outputs)[:, columns])  # (S, h, d), (S, d)
         picked = np.arange(len(columns))
-        weights[:, columns], shift[columns] = paths[chosen, :, picked].T, shifts[chosen, picked]
+        weights[:, columns] = paths[strengths[columns], :, picked].T
+        shift[columns] = shifts[strengths[columns], picked]
     return Correction(weights, shift)
+
+
+def choose_strengths(inputs: HeadInputs, labels: Array, groups: Sequence[str], *, seed: int = 0) -> NDArray[np.int64]:
+    """For each dimension the index (D,) into `STRENGTHS` with the least squared error in cross-validation; of the
+    strongest where there is nothing to choose it by.
+
+    `groups` (N,) say which clips stay together in the folds, `seed` deals them out.
+    """
+    chosen = np.full(labels.shape[1], len(STRENGTHS) - 1)
+    for rows, columns in _labelled(labels):
+        hidden, residuals = inputs.hidden[rows], (labels - inputs.outputs)[rows][:, columns]
+        own = [groups[row] for row in rows.tolist()]
+        if len(set(own)) < 2:
+            continue
+        folds, squares = deal(own, INNER_FOLDS, seed=seed), np.zeros((len(STRENGTHS), len(columns)))
+        for fold in range(folds.max() + 1):
+            held_out = folds == fold
+            weights, shifts = _path(hidden[~held_out], residuals[~held_out])
+            predicted = np.einsum("nh,shd->snd", hidden[held_out], weights, optimize=True) + shifts[:, None]
+            squares += ((predicted - residuals[held_out]) ** 2).sum(axis=1)
+        chosen[columns] = squares.argmin(axis=0)
+    return chosen
 
 
 def cross_validated(inputs: HeadInputs, labels: Array, groups: Sequence[str], *, seed: int = 0) -> Array:
@@ -154,20 +184,6 @@ def _labelled(labels: Array) -> Iterator[tuple[NDArray[np.int64], list[int]]]:
             yield rows, columns
 
 
-def _strengths(hidden: Array, residuals: Array, groups: Sequence[str], seed: int) -> NDArray[np.int64]:
-    """The index (d,) into `STRENGTHS` of each dimension; the strongest where there is nothing to choose it by."""
-    if len(set(groups)) < 2:
-        return np.full(residuals.shape[1], len(STRENGTHS) - 1)
-    folds = deal(groups, INNER_FOLDS, seed=seed)
-    squares = np.zeros((len(STRENGTHS), residuals.shape[1]))
-    for fold in range(folds.max() + 1):
-        held_out = folds == fold
-        weights, shifts = _path(hidden[~held_out], residuals[~held_out])
-        predicted = np.einsum("nh,shd->snd", hidden[held_out], weights, optimize=True) + shifts[:, None]
-        squares += ((predicted - residuals[held_out]) ** 2).sum(axis=1)
-    return squares.argmin(axis=0)
-
-
 def _path(hidden: Array, residuals: Array) -> tuple[Array, Array]:
     """For each of `STRENGTHS` the weights (S, h, d) and shifts (S, d) that give residuals (n, d) from hidden (n, h)."""
     mean, target = hidden.mean(axis=0), residuals.mean(axis=0)
@@ -204,10 +220,11 @@ def disagreement(
     averaged over the labelled dimensions. Each learns from its own bootstrap sample of the `known` clips
     (query by committee, Seung et al. 1992; by bagging, Abe and Mamitsuka 1998)."""
     rng, columns = np.random.default_rng(seed), ~np.isnan(labels).all(axis=0)
+    strengths = choose_strengths(known, labels, groups, seed=seed)
     answers = []
-    for number in range(ENSEMBLE):
+    for _ in range(ENSEMBLE):
         drawn = rng.integers(len(known), size=len(known))
-        correction = fit(known[drawn], labels[drawn], [groups[row] for row in drawn.tolist()], seed=seed + number)
+        correction = fit(known[drawn], labels[drawn], groups, strengths=strengths)
         answers.append(correction(candidates)[:, columns])
     spread: Array = np.std(answers, axis=0).mean(axis=1)
     return spread

@@ -15,7 +15,7 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from vjepa_demo.config import TrainConfig
+from vjepa_demo.config import DIMENSIONS, TrainConfig
 from vjepa_demo.data.hub import Token
 from vjepa_demo.files import content_sha256, new_folder, reading, writing
 from vjepa_demo.media.video import load_clip
@@ -146,6 +146,22 @@ class Learner:
         rated = [clip for clip in rated if clip.labels and self.knows(clip)]
         for size in curve_sizes(len(rated)):
             yield self.agreement(rated[:size], ceiling)
+
+    def scores(self, rated: Sequence[VideoRecord], clips: Sequence[VideoRecord]) -> list[dict[str, float]]:
+        """The scores, 1 to 5, that the model gives each of `clips` once it learned from `rated`, however few.
+
+        Raises:
+            RecordError: if one of `clips` was not encoded.
+        """
+        if unknown := [clip.name for clip in clips if not self.knows(clip)]:
+            raise RecordError(f"{unknown[0]} was not read yet: encode the clips first")
+        inputs, rated = self._inputs(clips), [clip for clip in rated if clip.labels and self.knows(clip)]
+        answers = inputs.outputs
+        if rated:
+            labels = label_tensor(rated).double().numpy()
+            answers = fit(self._inputs(rated), labels, _groups(rated), seed=SEED)(inputs)
+        rows = on_scale(torch.from_numpy(answers)).tolist()
+        return [dict(zip(DIMENSIONS, row, strict=True)) for row in rows]
 
     # ---- which clip next ---------------------------------------------------------------------------------------------
 
