@@ -62,6 +62,8 @@ TEXT_TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
 TABLE_SUFFIXES = (*TEXT_TABLE_SUFFIXES, ".xlsx", ".parquet", ".jsonl", ".ndjson", ".json")
 MAX_CELL_CHARACTERS = 2**17 - 1  # one less than Python's csv reads: a formula gets an apostrophe in the output
 MIN_VALIDATION_CLIPS = 5
+INTERVAL_LEVEL = 0.9  # the share of labels that the interval of a score is made to hold
+MIN_INTERVAL_CLIPS = 20  # validation clips with a label, below which a dimension has no interval
 DATASET_MAX_BYTES = 32 * 2**30  # of videos that are fetched from one data set on the Hub
 VISITOR_DATASET_BYTES = 4 * 2**30  # the same for a visitor of the page, who has one data set at a time
 # The endings of what FFmpeg reads as video, and Pillow as an animation; not those of sound, single pictures, subtitles
@@ -290,9 +292,9 @@ class LossConfig:
     low_mos: float = 2.5
     high_mos: float = 4.0
     extreme_weight: float = 1.5
-
-
     pair_scale: float = 0.5
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """Which encoders a model is made of and how their outputs are joined.

@@ -7,7 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from vjepa_demo.config import CACHE_VARIABLE, SHOWN_UNREAD, acr_word, no_folder
+from vjepa_demo.config import (
+    CACHE_VARIABLE,
+    INTERVAL_LEVEL,
+    MIN_INTERVAL_CLIPS,
+    SHOWN_UNREAD,
+    acr_word,
+    no_folder,
+)
 from vjepa_demo.schema import (
     CLEAR_STANDARD_ERRORS,
     Comparison,
@@ -20,7 +27,9 @@ from vjepa_demo.schema import (
     Evaluation,
     FetchingReport,
     FirstHead,
+    Interval,
     OpeningReport,
+    PairEvaluation,
     RecordSummary,
     ScoringReport,
     SplitReport,
@@ -32,7 +41,9 @@ from vjepa_demo.schema import (
     VideoScores,
     standing,
 )
+from vjepa_demo.schema.rating import DimensionRatings, PairRatings
 
+INTERVALS = f"{100 * INTERVAL_LEVEL:.0f} % intervals"
 SHOWN_WORDS = 300  # of those that a model knows
 SHOWN_UNKNOWN = 10  # of those in a prompt that it does not know
 NO_VERDICT = "–"  # in the place of an ACR word
@@ -120,9 +131,9 @@ UNPROVEN: dict[Standing | None, str] = {
 
 
 def verdict_word(score: float, dimension: str, doubts: Mapping[str, Doubt], trained_on: TrainedOn) -> str:
-    """The ACR word of a score. A dash where the score means nothing, where the model does not beat its baseline, or
-    where its scores of this dimension did not agree with labels."""
-    disagrees = trained_on.srocc.get(dimension, 1.0) <= 0
+    """The ACR word of a score. A dash where the score means nothing, where the model does not beat its baseline, where
+    its scores of this dimension did not agree with labels, or where it learned from pairs alone."""
+    disagrees = trained_on.srocc.get(dimension, 1.0) <= 0 or trained_on.has_only_pairs
     return NO_VERDICT if dimension in doubts or trained_on.standing in UNPROVEN or disagrees else acr_word(score)
 
 
@@ -170,6 +181,11 @@ def batch_notes(num_doubtful: Mapping[str, int], num_scored: int) -> list[str]:
     ]
 
 
+def interval_text(interval: Interval) -> str:
+    """Such as "3.41 to 4.62"."""
+    return f"{interval[0]:.2f} to {interval[1]:.2f}"
+
+
 # ---- what a model is worth -------------------------------------------------------------------------------------------
 
 
@@ -185,6 +201,8 @@ def caution(trained_on: TrainedOn, *, after_verdict: bool = False) -> str:
         sentences.append(f"{UNPROVEN[trained_on.standing]}: do not rely on its scores.")
     elif disagreeing := [name for name, srocc in trained_on.srocc.items() if srocc <= 0]:
         sentences.append(f"Its scores of {listed(disagreeing)} did not agree with labels of clips it had not seen.")
+    if trained_on.has_only_pairs:
+        sentences.append("It learned from pairs: its scores say which clip is better, not how good one is.")
     if trained_on.kind == "procedural":
         sentences.append(
             "It learned from drawn clips, not from people: compare versions of one clip, and take no score as a "
@@ -196,11 +214,53 @@ def caution(trained_on: TrainedOn, *, after_verdict: bool = False) -> str:
 def trust(model: str, trained_on: TrainedOn) -> str:
     """What the head of `model` learned from, and how well its scores agreed with labels it had not seen."""
     learned = f"The head of {model} learned from {trained_on}."
+    if (pairs := trained_on.pairs) is not None and pairs.accuracy:
+        shares = ", ".join(f"{name} {value:.0%}" for name, value in pairs.accuracy.items())
+        held_out = counted(pairs.num_held_out, "pair")
+        learned += f" Of {held_out} it had not seen, it told the better clip: {shares}."
     if not trained_on.srocc:
         return learned
-    pairs = ", ".join(f"{name} {value:.2f}" for name, value in trained_on.srocc.items())
-    held_out = counted(trained_on.num_held_out, "clip")
-    return f"{learned} Rank correlation (SROCC) with the labels of {held_out} it had not seen: {pairs}."
+    sroccs = ", ".join(f"{name} {value:.2f}" for name, value in trained_on.srocc.items())
+    clips = counted(trained_on.num_held_out, "clip")
+    return f"{learned} Rank correlation (SROCC) with the labels of {clips} it had not seen: {sroccs}."
+
+
+def interval_note(trained_on: TrainedOn) -> str:
+    """For which content the 90 % intervals of a model hold, and why it has none of some dimensions, or of all."""
+    counts = trained_on.num_margin_clips
+    if not counts:
+        return "Its scores have no intervals: nobody has measured how far they are from labels that it had not seen."
+    sentences = []
+    if trained_on.margins:
+        drawn = "drawn " if trained_on.kind == "procedural" else ""
+        most = max(counts.get(name, 0) for name in trained_on.margins)
+        sentences.append(f"Its {INTERVALS} hold for {drawn}clips like the {most:,} that they were measured on.")
+    if missing := [name for name in trained_on.dimensions if name not in trained_on.margins]:
+        few = listed([f"{name} ({counts.get(name, 0):,})" for name in missing])
+        sentences.append(
+            f"No interval for {few}: at least {MIN_INTERVAL_CLIPS} validation clips with a label are needed for one."
+        )
+    return " ".join(sentences)
+
+
+def margins_line(trained_on: TrainedOn) -> str:
+    """The widths of a model's 90 % intervals, where it has some, with their `interval_note`."""
+    if not trained_on.margins:
+        return interval_note(trained_on)
+    widths = ", ".join(f"{name} ± {margin:.2f}" for name, margin in trained_on.margins.items())
+    return f"{INTERVALS}: {widths}. {interval_note(trained_on)}"
+
+
+def coverage_line(evaluation: Evaluation) -> str:
+    """How often the 90 % intervals held the label; empty where the model has none."""
+    if not evaluation.coverage:
+        return ""
+    shares = []
+    for name, each in evaluation.coverage.items():
+        error = each.share.standard_error
+        beside = "" if error is None else f" ± {100 * error:.1f}"
+        shares.append(f"{name} {100 * (each.share.value or 0.0):.1f}{beside} % of {each.n:,}")
+    return f"Labels inside the {INTERVALS}: {', '.join(shares)}."
 
 
 def known_words(trained_on: TrainedOn) -> str:
@@ -210,6 +270,8 @@ def known_words(trained_on: TrainedOn) -> str:
 
 def card_verdict(trained_on: TrainedOn) -> str:
     """How a checkpoint compares with the no-video baseline, as far as its numbers are known."""
+    if trained_on.has_only_pairs and trained_on.pairs is not None and trained_on.pairs.lead is not None:
+        return _against_guess(Estimate(trained_on.pairs.lead, trained_on.pairs.lead_standard_error))
     if trained_on.vquala_score is None:
         return "VQualA score and no-video baseline: not known."
     score, lead = Estimate(trained_on.vquala_score), Estimate(trained_on.lead, trained_on.lead_standard_error)
@@ -238,7 +300,45 @@ def verdict(evaluation: Evaluation) -> str:
             f"{counted(evaluation.num_unknown, 'clip')} left out: deleted meanwhile, and the model may have learned "
             "from them."
         )
-    return " ".join([*sentences, _against_baseline(evaluation)])
+    pairs = [] if evaluation.pairs is None else [pair_verdict(evaluation.pairs)]
+    if evaluation.n or not pairs:
+        sentences.append(_against_baseline(evaluation))
+    return " ".join([*sentences, *pairs])
+
+
+def pair_verdict(pairs: PairEvaluation) -> str:
+    """Whether the model tells the better clip of a pair more often than a guess, or why that cannot be said; before
+    that a sentence on the pairs whose clips it learned from, where there are any."""
+    sentences = []
+    if pairs.num_learned:
+        given = counted(pairs.n + pairs.num_left_out + pairs.num_unknown, "pair")
+        rest = "they are left out" if pairs.num_left_out else "too few others are there, so these numbers flatter it"
+        sentences.append(f"The model learned from a clip of {pairs.num_learned:,} of the {given}: {rest}.")
+    if pairs.num_unknown:
+        sentences.append(f"{counted(pairs.num_unknown, 'pair')} left out: a clip of each was deleted meanwhile.")
+    return " ".join([*sentences, _against_guess(pairs.lead)])
+
+
+def tie_protocol(pairs: PairEvaluation) -> str:
+    """How the scores say "same", for whoever reads an accuracy with ties."""
+    is_learned = pairs.threshold_from == "training pairs"
+    return (
+        "With ties, two clips are the same where their scores differ by no more than a threshold, which is chosen on "
+        f"{'the pairs that the model learned from' if is_learned else pairs.threshold_from}."
+    )
+
+
+def _against_guess(lead: Estimate) -> str:
+    """How often a model tells the better clip of a pair, above always guessing the commoner answer."""
+    if lead.value is None:
+        return "In no pair is one clip better, so it cannot be said whether the model tells the better one."
+    stands = standing(lead.value, lead.standard_error)
+    verb = {"beats": "beats", "unclear": "does not clearly beat"}.get(stands, "does not beat")
+    error = "" if lead.standard_error is None else f" ± {100 * lead.standard_error:.1f}"
+    return (
+        f"On pairs the model {verb} always guessing the commoner answer: it tells the better clip in "
+        f"{100 * lead.value:+.1f}{error} percentage points more of the pairs."
+    )
 
 
 def _against_baseline(evaluation: Evaluation) -> str:
@@ -327,6 +427,28 @@ def ratings_notes(records: Iterable[VideoRecord]) -> list[str]:
     return [f"{ratings}{by}, averaged: rows of the same video and prompt rate one clip ({clips})."]
 
 
+def rating_notes(
+    clips: Mapping[str, DimensionRatings], pairs: Mapping[str, PairRatings], skipped: Mapping[str, str]
+) -> list[str]:
+    """What the owner of a study must know of its raters and clips; `skipped` maps the names of clips to reasons."""
+    notes = [f"{shortened(name)} is shown to nobody: {reason}." for name, reason in skipped.items()]
+    constant: dict[str, list[str]] = {}
+    for name, of_clips in clips.items():
+        for rater in of_clips.raters:
+            if rater.constant is not None:
+                constant.setdefault(rater.rater, []).append(f"{name} ({rater.constant:g})")
+    for name, of_pairs in pairs.items():
+        for each in of_pairs.raters:
+            if each.constant is not None:
+                constant.setdefault(each.rater, []).append(f"{name} ({each.constant})")
+    for who, where in constant.items():
+        notes.append(
+            f"“{shortened(who)}” gave every {'pair' if pairs else 'clip'} the same answer in {listed(where)}: such "
+            "answers say nothing about the clips; ask the rater, or leave those rows out."
+        )
+    return notes
+
+
 # ---- what runs -------------------------------------------------------------------------------------------------------
 
 
@@ -342,19 +464,29 @@ VERBS: dict[type[CountingReport], str] = {
 def progress_line(report: CountingReport | SplitReport | StartReport | EpochReport) -> str:
     """How far a run is, without the time left."""
     if isinstance(report, SplitReport):
-        return f"{counted(report.num_train, 'clip')} to learn from, {report.num_validation:,} to validate with"
+        if not report.num_train_pairs and not report.num_validation_pairs:
+            return f"{counted(report.num_train, 'clip')} to learn from, {report.num_validation:,} to validate with"
+        learned = clips_and_pairs(report.num_train, report.num_train_pairs)
+        validated = clips_and_pairs(report.num_validation, report.num_validation_pairs)
+        return f"{learned} to learn from, {validated} to validate with"
     if isinstance(report, StartReport):
-        score = report.validation.vquala_score
-        return f"Before training: validation loss {report.validation_loss:.4f}, VQualA score {score}"
+        return f"Before training: validation loss {report.validation_loss:.4f}{_judged(report.validation)}"
     if isinstance(report, EpochReport):
         judged = ""
         if report.validation is not None:
-            score = report.validation.vquala_score
-            judged = f", validation loss {report.validation_loss:.4f}, VQualA score {score}"
+            judged = f", validation loss {report.validation_loss:.4f}{_judged(report.validation)}"
         best = ", the best so far" if report.is_best else ""
         return f"Epoch {report.epoch} of {report.epochs}: loss {report.loss:.4f}{judged}{best}"
     noun = {FetchingReport: "video", OpeningReport: "video"}.get(type(report), "clip")
     return f"{VERBS[type(report)]} {report.done:,} of {counted(report.total, noun)}"
+
+
+def _judged(validation: Evaluation) -> str:
+    """The numbers by which an epoch is judged: of clips with labels, of pairs, or of both."""
+    score = f", VQualA score {validation.vquala_score}" if validation.n or validation.pairs is None else ""
+    shares = [each.without_ties.value for each in validation.pairs.dimensions.values()] if validation.pairs else []
+    told = [share for share in shares if share is not None]
+    return score + (f", {sum(told) / len(told):.1%} of the better clips of pairs told" if told else "")
 
 
 def encoding_notes(report: EncodingReport) -> list[str]:

@@ -6,6 +6,8 @@
     python -m scripts.demo_model --export-only         # export the state that was saved last
     python -m scripts.demo_model --evaluate assets/demo
     python -m scripts.demo_model --curve               # held-out SROCC of the states that the run kept
+    python -m scripts.demo_model --calibrate assets/demo
+                                                       # draw fresh clips, write the intervals of the scores into it
 
 The same seed, settings, number of processes and start model give the same model, with the same Python, torch and
 FFmpeg. A run saves itself into its folder as it goes and resumes there. A resumed run may have more samples, and more
@@ -30,6 +32,7 @@ import torch
 import torch.distributed
 
 from scripts.demo_model.batches import Settings
+from scripts.demo_model.calibration import calibrate
 from scripts.demo_model.export import evaluate, export
 from scripts.demo_model.samples import WithDefaults
 from scripts.demo_model.training import Trainer
@@ -51,6 +54,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after this time; the run can be resumed")
     parser.add_argument("--export-only", action="store_true", help="export the state that was saved last")
     parser.add_argument("--evaluate", type=Path, metavar="FOLDER", help="print the held-out SROCC of a model")
+    parser.add_argument("--calibrate", type=Path, metavar="FOLDER", help="write the intervals of a model's scores")
+    parser.add_argument(
+        "--first-calibration-seed", type=int, default=4100, help="of `make-dataset`, for 100 clips each"
+    )
+    parser.add_argument("--num-calibration-seeds", type=int, default=10, help="how many such seeds")
     parser.add_argument("--curve", action="store_true", help="print the held-out SROCC of the states that were kept")
     for each in fields(Settings):
         option = f"--{each.name.replace('_', '-')}"
@@ -89,6 +97,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.started = time.time()
     if options.evaluate:
         report_on(options.evaluate, options.samples, options.num_held_out)
+        return
+    if options.calibrate:
+        first = options.first_calibration_seed
+        seeds = range(first, first + options.num_calibration_seeds)
+        found, counts = calibrate(options.calibrate, options.samples, seeds)
+        for name, count in counts.items():
+            logger.info("%s ± %s, from %d clips", name, found.get(name), count)
         return
     if options.curve:
         report_curve(_saved_run(options), options.num_held_out)

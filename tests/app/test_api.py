@@ -350,6 +350,17 @@ def test_check_labels_says_what_would_be_used(client, labels, clips):
     assert answer["label_range"] == {"low": 1.0, "high": 5.0, "declared": False}
 
 
+def test_check_labels_takes_labels_and_pairs_together(client, labels, clips, tmp_path):
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("video_a,video_b,prompt,Overall\nclip_0000,clip_0001,a cat,a\nclip_0002,clip_0003,a cat,same\n")
+    tables = [handle_file(labels), handle_file(pairs)]
+    answer = client.predict(labels=tables, videos=[handle_file(clips)], api_name="/check_labels")
+    assert (answer["num_used"], answer["num_clips"], answer["num_pairs"]) == (16, 14, 2)
+    assert answer["num_answers"] == {"Overall": {"a": 1, "b": 0, "same": 1}}
+    alone = client.predict(labels=handle_file(pairs), videos=[handle_file(clips)], api_name="/check_labels")
+    assert (alone["num_used"], alone["num_clips"], alone["num_pairs"], alone["problems"]) == (2, 0, 2, [])
+
+
 def fine_tune(client: Client, labels: Path, clips: Path, **settings: Any) -> Any:
     return client.submit(
         labels=handle_file(labels),

@@ -447,3 +447,40 @@ def test_a_reader_that_has_enough_ends_the_command_quietly(tmp_path: Path) -> No
     assert process.stderr is not None
     assert process.stderr.read() == ""
     assert process.wait() == 141
+
+
+# ---- pairs -----------------------------------------------------------------------------------------------------------
+
+
+def test_pairs_are_checked_learned_from_and_judged_by(run, checkpoint_folder, table, tmp_path):
+    clips = ROOT / "assets/sample"
+    rows = (f"clip_{2 * index:04},clip_{2 * index + 1:04},prompt {index},{'AB'[index % 2]},same" for index in range(12))
+    pairs = table("path_A,path_B,prompt,MQ,Overall", *rows, "gone,clip_0000,prompt 0,A,A", name="pairs.csv")
+    labels = table("video,prompt,temporal", "clip_0000,prompt 0,4", "clip_0002,prompt 1,2")
+    both = (labels, pairs, "--videos", clips, "--model", checkpoint_folder)
+    done = run("train", *both, "--check", "--validation-fraction", 0.5)
+    assert "14 of 15 rows will be used: 24 videos, 12 prompts; labels from 1 to 5: Temporal 2; pairs:" in done.stdout
+    assert "pairs: Temporal 12 (0 same), Overall 12 (12 same)." in done.stdout
+    assert "note: pairs.csv: MQ is read as Temporal." in done.stdout
+    assert "note: line 14: pairs.csv: no video “gone” in sample" in done.stdout
+    learned, validated = re.search(r"(\d+) pairs to learn from, .*?(\d+) pairs to validate with", done.stdout).groups()
+    assert int(learned) + int(validated) == 12
+    out = tmp_path / "mine"
+    done = run("train", *both, "--out", out, "--epochs", 1, "--human", "--validation-fraction", 0.5)
+    assert done.returncode == 0
+    assert "On pairs the model" in done.stdout
+    judged = json.loads(run("evaluate", pairs, "--videos", clips, "--model", out, "--json").stdout)
+    assert judged["n"] == 0
+    assert judged["pairs"]["threshold_from"] == "training pairs"
+    assert judged["pairs"]["num_learned"] == judged["pairs"]["num_left_out"] == int(learned)
+    assert list(judged["pairs"]["dimensions"]) == ["Temporal", "Overall"]
+    shown = run("evaluate", pairs, "--videos", clips, "--model", out).stdout
+    assert re.search(r"pairs +n +same +without ties +guess +with ties +guess +same up to", shown)
+    assert "chosen on the pairs that the model learned from" in shown
+
+
+def test_two_tables_of_one_kind_are_refused(run, table):
+    first, second = (table("video,prompt,overall", "a,b,3", name=name) for name in ("one.csv", "two.csv"))
+    done = run("evaluate", first, second, "--videos", ".")
+    assert done.returncode == 1
+    assert "one.csv and two.csv are of one kind" in done.stderr

@@ -46,8 +46,10 @@ ADDED = (*DIMENSIONS, "unknown_words", "not_meaningful", "notes", "error", "scor
 class FakeScorer:
     """Scores by content, at once: a file that holds the number n gets n/16 above the dimension's place; others fail."""
 
-    def __init__(self, model_id: str = "fake", notes: tuple[str, ...] = ()) -> None:
-        self.model_id, self.notes = model_id, notes
+    def __init__(
+        self, model_id: str = "fake", notes: tuple[str, ...] = (), margins: dict[str, float] | None = None
+    ) -> None:
+        self.model_id, self.notes, self.trained_on = model_id, notes, replace(TRAINED_ON, margins=margins or {})
         self.asked: list[tuple[str, str]] = []
 
     def score_all(self, requests: Iterable[tuple[Path, str]]) -> Generator[SimpleNamespace | DemoError, None, None]:
@@ -353,6 +355,48 @@ def test_what_of_a_video_is_not_scored_as_it_is_shown_is_written_and_resumed(tab
     whole = out.read_bytes()
     assert [" ".join(each.notes) for each in scored(found, out, resume=True)] == [" ".join(noted)] * 2
     assert out.read_bytes() == whole
+
+
+MARGINS = {"Traditional": 0.25, "Alignment": 0.5, "Overall": 4.0}
+
+
+def test_intervals_are_written_where_the_model_has_them(table, videos, tmp_path):
+    found, out = read_batch(table("video,prompt", "0,x", "1,x", "gone,x"), videos), tmp_path / "out.csv"
+    results = scored(found, out, FakeScorer(margins=MARGINS))
+    rows = read(out)
+    ends = [f"{name}_{end}" for name in DIMENSIONS for end in ("low", "high")]
+    assert tuple(rows[0]) == output_columns(found, intervals=True) == (*found.columns, *ADDED, *ends)
+    assert results[0].intervals == {
+        "Traditional": (1.0, 1.25),
+        "Alignment": (1.0, 1.8333),
+        "Aesthetic": None,
+        "Temporal": None,
+        "Overall": (1.0, 5.0),
+    }
+    assert [rows[0][name] for name in ends] == ["1.0", "1.25", "1.0", "1.8333", *[""] * 4, "1.0", "5.0"]
+    assert [rows[1]["Alignment_low"], rows[1]["Overall_high"]] == ["", "5.0"], "its prompt has an unknown word"
+    assert [rows[2][name] for name in ends] == [""] * 10
+    again = read_batch(out, videos)
+    assert again.rows[0].labels == {}, "no end of an interval is a label"
+
+
+def test_an_output_without_intervals_is_resumed_by_a_model_that_has_them_by_now_and_the_other_way(
+    table, videos, tmp_path
+):
+    found, out = read_batch(table("video,prompt", "0,x", "1,x", "2,x"), videos), tmp_path / "out.csv"
+    sure, unsure = FakeScorer(margins=MARGINS), FakeScorer()
+    expected = scored(found, out, sure)
+    whole = out.read_bytes()
+    out.unlink()
+    without = scored(found, out, unsure)
+    plain = out.read_bytes()
+    for scorer, begun, results, end in ((sure, plain, expected, whole), (unsure, whole, without, plain)):
+        out.write_bytes(begun[: begun.rindex(b"\r\n", 0, -2) + 2])  # the last row is missing
+        scorer.asked.clear()
+        again = scored(found, out, scorer, resume=True)
+        assert [name for name, _ in scorer.asked] == ["2.mp4"]
+        assert out.read_bytes() == end
+        assert [each.intervals for each in again] == [each.intervals for each in results]
 
 
 def test_an_output_has_one_run_at_a_time(batch, tmp_path):

@@ -59,7 +59,7 @@ from vjepa_demo.schema import (
     TrainingResult,
     to_compare,
 )
-from vjepa_demo.wording import verdict
+from vjepa_demo.wording import listed, verdict
 
 if TYPE_CHECKING:
     from vjepa_demo.tasks import Scorer
@@ -81,7 +81,7 @@ class _Endpoints:
     def __init__(self, load_scorer: LoadScorer) -> None:
         self.load_scorer, self.visitors = load_scorer, Visitors()
         self.video, self.videos = file_field("video"), file_field("videos", several=True)
-        self.table, self.labels = file_field("table"), file_field("labels")
+        self.table, self.labels = file_field("table"), file_field("labels", or_several=True)
         self.batched, self.trained = answer_field(BATCHED), answer_field(TRAINED)
 
     def publish(self, default_model: str) -> None:
@@ -127,14 +127,14 @@ class _Endpoints:
         return scorer
 
     def _check(self, call: Call, labels: Given, videos: Given, label_range: str) -> tuple[str, RecordSet]:
-        """The name of the table, and its usable rows; each video is opened. Ends when the client leaves."""
-        table, files = call.file(self.labels, labels), call.files(self.videos, videos)
+        """The names of the tables, and their usable rows; each video is opened. Ends when the client leaves."""
+        tables, files = call.files(self.labels, labels), call.files(self.videos, videos)
         folder = tempfile.mkdtemp(dir=call.folder)
-        for report in tasks.check_labels(table, files, extract_to=folder, label_range=RANGES[label_range]):
+        for report in tasks.check_labels(tables, files, extract_to=folder, label_range=RANGES[label_range]):
             call.session.check_open()
             if isinstance(report, RecordSet):
                 records = report
-        return Path(table).name, records
+        return listed([Path(table).name for table in tables]), records
 
     def score(self, video: Given, prompt: str, model: str, request: gr.Request) -> Json | str:
         """Score a video, and the prompt it was generated from, on five mean opinion scores from 1 (Bad) to 5
@@ -247,17 +247,19 @@ class _Endpoints:
             yield call.answer(with_caution(last, scorer.trained_on))
 
     def check_labels(self, labels: Given, videos: Given, label_range: str, request: gr.Request) -> Json | str:
-        """Say which rows of a table of labels (CSV, TSV, XLSX, JSON, JSONL or Parquet) fine_tune or evaluate would use,
-        and which not and why; each video is opened, nothing is learned. Rows of one video and prompt are ratings of one
-        clip, and averaged.
+        """Say which rows of a table of labels or pairs (CSV, TSV, XLSX, JSON, JSONL or Parquet) fine_tune or evaluate
+        would use, and which not and why; each video is opened, nothing is learned. Rows of one video and prompt are
+        ratings of one clip, and averaged.
 
         Args:
-            labels: A table: video_name, Prompt, and some of Traditional_MOS .. Overall_MOS; at most 64 MiB.
+            labels: A table: video_name, Prompt, and some of Traditional_MOS .. Overall_MOS; at most 64 MiB. Or a table
+                of pairs: video_a, video_b, prompt, and some of Traditional .. Overall with a, b or same. Or both.
             videos: The videos that the table names, as files or as one zip.
             label_range: The range the labels were given in, such as 0 to 100; mapped to 1..5.
 
         Returns:
-            {"summary", "num_rows", "num_used", "num_clips", "label_range", "num_labels": {dimension: count}, "notes"
+            {"summary", "num_rows", "num_used", "num_clips", "num_pairs", "label_range"
+            "num_labels": {dimension: count}, "num_answers": {dimension: {"a", "b", "same"}}, "notes"
             "problems": [{"line", "message"}]}
             or an error if the table or the zip cannot be used at all
         """
@@ -286,7 +288,7 @@ class _Endpoints:
         is kept (gradio_client), score then takes the model "mine".
 
         Args:
-            labels: A table: video_name, Prompt, and some of Traditional_MOS .. Overall_MOS; at most 64 MiB.
+            labels: A table of labels, or of pairs, or both, as for check_labels; at most 64 MiB each.
             videos: The videos that the table names, as files or as one zip.
             model: The model to start from.
             scope: What learns: head (seconds an epoch), or top (also the encoder's upper layers; often better).
@@ -304,7 +306,9 @@ class _Endpoints:
             {"phase": "epoch", "epoch", "epochs", "loss", "validation_loss", "vquala_score", "best", "seconds_left"}
             last {"phase": "done", "epochs", "best_epoch"
             "evaluation": {"n", "dimensions": {dimension: {"srocc", "plcc", "krocc", "rmse"}}, "vquala_score"
-            "no_video_baseline", "beats_baseline"} or null without validation clips
+            "no_video_baseline", "beats_baseline"
+            "pairs": where there are some {"dimensions": {dimension: {"without_ties", "guess_without_ties", "with_ties"
+            "guess_with_ties"}}, "lead"}} or null without validation clips
             "meaning": what that says in plain words, "warnings", "problems": [{"line", "message"}]
             "checkpoint": a zip file, there for a day or until the client leaves}
             or an error
@@ -344,7 +348,7 @@ class _Endpoints:
         Streams how far it is. Rows that cannot be used are left out (check_labels lists them).
 
         Args:
-            labels: A table: video_name, Prompt, and some of Traditional_MOS .. Overall_MOS; at most 64 MiB.
+            labels: A table of labels, or of pairs, or both, as for check_labels; at most 64 MiB each.
             videos: The videos that the table names, as files or as one zip.
             model: demo, vitl, vitg, or mine: what this client trained with fine_tune (not over MCP or curl).
             label_range: The range the labels were given in, such as 0 to 100; mapped to 1..5.
@@ -352,7 +356,9 @@ class _Endpoints:
         Returns:
             while it runs {"done", "total", "seconds_left"}, last {"done", "total"
             "evaluation": {"n", "dimensions": {dimension: {"srocc", "plcc", "krocc", "rmse"}}, "vquala_score"
-            "no_video_baseline", "beats_baseline", "num_learned", "num_left_out", "num_unknown"}
+            "no_video_baseline", "beats_baseline", "num_learned", "num_left_out", "num_unknown"
+            "pairs": where there are some, how often the better clip of a pair has the higher score, with and without
+            ties, beside always guessing the commonest answer}
             "meaning": what that says in plain words}
             A model that fine_tune made is judged by the clips that it did not learn from, if there are enough.
             or an error

@@ -18,7 +18,7 @@ from vjepa_demo.app.api_fields import (
     said,
     schema_of,
 )
-from vjepa_demo.config import DIMENSIONS
+from vjepa_demo.config import DIMENSIONS, INTERVAL_LEVEL
 from vjepa_demo.schema import (
     BatchReport,
     EncodingReport,
@@ -41,12 +41,18 @@ MODEL = {
     "trained_on": said(TEXT, "what the model learned from"),
     "beats_baseline": said(YES_OR_NO, "whether the model beats the no-video baseline; null where nobody measured it"),
     "caution": said(TEXT, "how far to trust the scores of the model; mostly nothing"),
+    "interval_note": said(TEXT, "for which content the intervals hold, or why there are none"),
 }
+INTERVALS = said(
+    an_object(**dict.fromkeys(DIMENSIONS, a_list(NUMBER))),
+    f"lowest and highest score of the {100 * INTERVAL_LEVEL:.0f} % interval; null where there is none",
+)
 RESULT = {
     "video": said(TEXT, "its file name"),
     "prompt": TEXT,
     **MODEL,
     "scores": SCORES,
+    "intervals": INTERVALS,
     "not_meaningful": said(an_object(), "dimension: why its score means nothing"),
     "unknown_words": said(a_list(TEXT), "of the prompt: if there are any, Alignment means nothing, Overall less"),
     "unread": said(TEXT, "the end of a prompt that is longer than the model reads; mostly nothing"),
@@ -64,6 +70,7 @@ ROW = an_object(
     video=TEXT,
     prompt=TEXT,
     scores=SCORES,
+    intervals=INTERVALS,
     not_meaningful=RESULT["not_meaningful"],
     notes=RESULT["notes"],
     error=TEXT,
@@ -73,11 +80,27 @@ CHECKED = an_object(
     summary=TEXT,
     num_rows=COUNT,
     num_used=COUNT,
-    num_clips=said(COUNT, "of the used rows, which may be several ratings of one"),
+    num_clips=said(COUNT, "with labels, of the used rows, which may be several ratings of one"),
+    num_pairs=said(COUNT, "pairs of clips, of the used rows"),
     label_range=schema_of(LabelRange),
     num_labels=said(an_object(), "dimension: number of labels"),
+    num_answers=said(an_object(), "dimension: number of pairs answered a, b and same"),
     notes=said(a_list(TEXT), "what was guessed"),
     problems=said(a_list(PROBLEM), "each row that would not be used"),
+)
+PAIRS = an_object(
+    n=said(COUNT, "pairs"),
+    dimensions=said(
+        an_object(),
+        "dimension: n, num_same, without_ties and with_ties (shares of right answers) with standard errors, "
+        "guess_without_ties and guess_with_ties (always the commonest answer), tie_threshold",
+    ),
+    lead=said(NUMBER, "without_ties above its guess, the mean of the dimensions"),
+    lead_standard_error=NUMBER,
+    threshold_from=said(TEXT, "the pairs that the tie thresholds were chosen on"),
+    num_learned=said(COUNT, "given pairs with a clip that the model learned from"),
+    num_left_out=said(COUNT, "all of those, or 0 where too few others are left to judge by"),
+    num_unknown=said(COUNT, "given pairs with a clip that was deleted meanwhile, which are left out"),
 )
 EVALUATION = an_object(
     n=said(COUNT, "clips"),
@@ -87,7 +110,9 @@ EVALUATION = an_object(
     beats_baseline=MODEL["beats_baseline"],
     num_learned=said(COUNT, "given clips that the model learned from"),
     num_left_out=said(COUNT, "all of those, or 0 where too few others are left to judge by"),
+    coverage=said(an_object(), "dimension: n, and the share of labels that the intervals held"),
     num_unknown=said(COUNT, "given clips that were deleted meanwhile, which are left out"),
+    pairs=said(PAIRS, "only where there are pairs; n above may then be 0"),
 )
 BATCHED = an_object(
     done=COUNT,
@@ -118,7 +143,11 @@ TRAINED = an_object(
 
 def with_caution(scores: Json, trained_on: TrainedOn) -> Json:
     """`scores`, of one or several videos, with what to know of the model that gave them."""
-    return scores | {"beats_baseline": trained_on.beats_baseline, "caution": wording.caution(trained_on)}
+    return scores | {
+        "beats_baseline": trained_on.beats_baseline,
+        "caution": wording.caution(trained_on),
+        "interval_note": wording.interval_note(trained_on),
+    }
 
 
 def row_json(report: BatchReport) -> Json:
@@ -134,6 +163,7 @@ def row_json(report: BatchReport) -> Json:
             "video": row.name,
             "prompt": row.prompt,
             "scores": result.scores,
+            "intervals": result.scores and {name: result.intervals.get(name) for name in DIMENSIONS},
             "not_meaningful": dict(result.doubts),
             "notes": list(result.notes),
             "error": result.error,
@@ -149,8 +179,10 @@ def records_json(records: RecordSet) -> Json:
         "num_rows": summary.num_rows,
         "num_used": summary.num_used,
         "num_clips": summary.num_clips,
+        "num_pairs": summary.num_pairs,
         "label_range": asdict(records.label_range),
         "num_labels": {each.dimension: each.num_labels for each in summary.dimensions},
+        "num_answers": {name: dict(each) for name, each in summary.answers.items()},
         "notes": list(records.notes),
         "problems": [asdict(problem) for problem in records.problems],
     }

@@ -124,13 +124,17 @@ def answer_field(schema: Schema) -> Api:
     return Api(None, schema, label="answer")
 
 
-def file_field(name: str, *, several: bool = False) -> Api:
-    """A parameter for a file, or `several`, that the caller uploaded or has the URL of; `Call.file` makes a path of it.
+def file_field(name: str, *, several: bool = False, or_several: bool = False) -> Api:
+    """A parameter for a file, or `several`, or one or several, that the caller uploaded or has the URL of;
+    `Call.file` makes a path of it.
 
     Not a `gr.File`: Gradio's MCP server knows no lists of those, neither in the schema that it shows nor in what it
     passes on, and it refuses the URL of an upload to a server that is not on the public internet.
     """
-    field = Api(None, a_list(FILE) if several else FILE, label=name)
+    schema = a_list(FILE) if several else FILE
+    if or_several:
+        schema = {"anyOf": [*FILE["anyOf"], a_list(FILE)]}
+    field = Api(None, schema, label=name)
     move = field.async_move_resource_to_block_cache
 
     async def move_files(url_or_file_path: str | Path | None) -> str | None:

@@ -12,6 +12,7 @@ from plotly.subplots import make_subplots
 
 from vjepa_demo.config import ACR_WORDS, COMPARED_LETTERS, DIMENSIONS, SCORE_MAX, SCORE_MIN
 from vjepa_demo.schema import GroupScores, RecordSummary, TrainingResult, VideoScores
+from vjepa_demo.wording import interval_text
 
 LINE, FILL = "#f97316", "rgba(249, 115, 22, 0.25)"
 SECOND_LINE = "#0ea5e9"
@@ -32,14 +33,26 @@ NAME_CHARACTERS = 28  # of a video in a legend, of a generator beside its dot
 
 
 def radar_chart(result: VideoScores) -> go.Figure:
-    """The five scores of `result` on five axes, each from 1 (Bad, the centre) to 5 (Excellent, the rim)."""
+    """The five scores of `result` on five axes, each from 1 (Bad, the centre) to 5 (Excellent, the rim), with whiskers
+    for their intervals."""
     labels = [
         f"{name}<br>" + (NOT_MEANINGFUL if name in result.doubts else f"<b>{result.scores[name]:.2f}</b>")
         for name in DIMENSIONS
     ]
     outline = _outline(result, labels, LINE, "circle")
     outline.update(name=result.model, fill="toself", fillcolor=FILL, hovertemplate="%{theta}<extra></extra>")
-    return _radar(go.Figure(outline), height=CHART_HEIGHT)
+    reaches = [(label, each) for label, each in zip(labels, result.intervals.values(), strict=True) if each]
+    whiskers = go.Scatterpolar(
+        r=[end for _, (low, high) in reaches for end in (low, high, None)],  # None ends a line
+        theta=[label for label, _ in reaches for _ in range(3)],
+        mode="lines+markers",
+        line={"color": NEUTRAL, "width": 1.5},
+        marker={"color": NEUTRAL, "size": 9, "symbol": "line-ew-open", "angleref": "previous"},
+        hovertext=[f"90 % interval: {interval_text(each)}" for _, each in reaches for _ in range(3)],
+        hoverinfo="text",
+        name="90 % intervals",
+    )
+    return _radar(go.Figure([outline, whiskers] if reaches else outline), height=CHART_HEIGHT)
 
 
 def comparison_chart(results: Sequence[VideoScores], *, places: Sequence[int] | None = None) -> go.Figure:

@@ -1,4 +1,4 @@
-"""The command line: `python -m vjepa_demo score | compare | batch | train | evaluate | make-dataset | cache`."""
+"""The command line: `python -m vjepa_demo score | compare | batch | train | evaluate | rate | make-dataset | cache`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from vjepa_demo import tasks, wording
 from vjepa_demo.app import cli_text
 from vjepa_demo.app.cli_options import TRAIN_HELP, parser
+from vjepa_demo.app.cli_rate import rate, read_clips
 from vjepa_demo.config import (
     CACHE_GB_VARIABLE,
     CACHE_VARIABLE,
@@ -152,9 +153,10 @@ def _checked_labels(options: argparse.Namespace, tell: Tell) -> Iterator[RecordS
 
     What comes out of a zip is deleted afterwards; what comes from the Hub is kept.
     """
-    if options.videos is None and (options.labels.lower().endswith(TABLE_SUFFIXES) or exists(options.labels)):
+    if options.videos is None and any(name.lower().endswith(TABLE_SUFFIXES) or exists(name) for name in options.labels):
         raise RecordError(
-            f"{options.labels} needs --videos DIR_OR_ZIP; only OWNER/NAME, a data set on the Hub, brings its own videos"
+            f"{wording.listed(options.labels)} needs --videos DIR_OR_ZIP; only OWNER/NAME, a data set on the Hub, "
+            "brings its own videos"
         )
     fetched = dataset_folder()
     if options.videos is None and fetched is None:
@@ -257,19 +259,7 @@ def _batch_table(options: argparse.Namespace) -> Iterator[BatchTable]:
 
 def _read_batch(options: argparse.Namespace, folder: Path) -> BatchTable:
     tasks.check_out(Path(options.out), resume=options.resume)
-    inputs, label_range = options.inputs, options.label_range
-    if any(name.lower().endswith(TABLE_SUFFIXES) for name in inputs):
-        if len(inputs) > 1:
-            raise RecordError("batch needs one TABLE.csv, and its --videos DIR_OR_ZIP; or videos and --prompt TEXT")
-        return tasks.read_batch(
-            inputs[0], options.videos, prompt=options.prompt, label_range=label_range, extract_to=folder
-        )
-    if options.videos is not None or options.prompt is None or label_range:
-        raise RecordError(
-            "videos alone need --prompt TEXT, and neither --videos nor --label-range; "
-            f"a table ends in {', '.join(TABLE_SUFFIXES)}"
-        )
-    return tasks.batch_of_files(inputs, options.prompt, extract_to=folder)
+    return read_clips(options, folder, label_range=options.label_range)
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -284,7 +274,7 @@ def _train(options: argparse.Namespace) -> int:
         return 0
     if options.views is not None:
         raise RecordError("--views belongs to --bootstrap: the views of a trained model are part of the model")
-    if options.labels is None:
+    if not options.labels:
         raise RecordError(
             "train needs LABELS.csv and --videos DIR_OR_ZIP (or --bootstrap, which needs no labels), "
             "or OWNER/NAME of a data set on the Hub"
@@ -298,7 +288,9 @@ def _train(options: argparse.Namespace) -> int:
             records,
             config,
             options.out or "",  # not used by --check
-            description=options.labels if options.videos is None else Path(options.labels).name,
+            description=wording.listed(
+                [name if options.videos is None else Path(name).name for name in options.labels]
+            ),
             kind=kind,
             device=options.device,
             resume=options.resume,
@@ -378,6 +370,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "batch": _batch,
     "train": _train,
     "evaluate": _evaluate,
+    "rate": rate,
     "make-dataset": _make_dataset,
     "cache": _cache,
 }

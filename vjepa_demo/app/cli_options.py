@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, get_args
 
+from vjepa_demo.app.cli_rate import add_rate
 from vjepa_demo.config import (
     BOOTSTRAP_CLIPS,
     MAX_COMPARED,
@@ -60,6 +61,8 @@ def parser() -> argparse.ArgumentParser:
     _add_model(evaluate)
     evaluate.add_argument("--json", action="store_true", help="print one JSON object")
 
+    add_rate(commands)
+
     make = commands.add_parser("make-dataset", help="draw procedural clips and write their labels.csv")
     make.add_argument("folder", metavar="DIR", help="folder for the clips and labels.csv; created if it is missing")
     make.add_argument("--count", type=int, required=True, metavar="N", help="how many clips to draw")
@@ -98,9 +101,9 @@ def _add_labels(command: argparse.ArgumentParser, *, optional: bool) -> None:
     command.add_argument(
         "labels",
         metavar="LABELS",
-        nargs="?" if optional else None,
-        help="table of labels (CSV, TSV, XLSX, JSON, JSONL, Parquet); or, without --videos, OWNER/NAME of a data set "
-        "on the Hub",
+        nargs="*" if optional else "+",
+        help="table of labels or of pairs (CSV, TSV, XLSX, JSON, JSONL, Parquet), or one of each; or, without "
+        "--videos, OWNER/NAME of a data set on the Hub",
     )
     command.add_argument("--videos", metavar="DIR_OR_ZIP", help="where the videos of the table are")
     _add_label_range(command)

@@ -15,6 +15,7 @@ from vjepa_demo.schema import (
     EncodingReport,
     EpochReport,
     Evaluation,
+    PairEvaluation,
     RecordSet,
     SplitReport,
     TimedReport,
@@ -35,18 +36,21 @@ def noted(sentences: Iterable[str]) -> list[str]:
 
 
 def score_lines(video: str, result: VideoScores) -> list[str]:
-    """A video and its scores, with ACR words where the scores have a meaning."""
+    """A video and its scores, with ACR words where the scores have a meaning, and intervals where they have some."""
     words = {
         name: wording.verdict_word(score, name, result.doubts, result.trained_on)
         for name, score in result.scores.items()
     }
-    rows = [f"  {name:<12}{score:.2f}  {words[name]}" for name, score in result.scores.items()]
+    reaches = {name: wording.interval_text(each) if each else "" for name, each in result.intervals.items()}
+    rows = [f"  {name:<12}{score:.2f}  {words[name]:<11}{reaches[name]}" for name, score in result.scores.items()]
+    rows = [row.rstrip() for row in rows]
     return [video, *rows, *(f"  {note}" for note in noted(wording.notes([result])))]
 
 
 def model_lines(name: str, hardware: str, trained_on: TrainedOn) -> list[str]:
-    """The model, where it runs, what it learned from, and how far to trust its scores."""
-    return [f"model {name} ({hardware}), trained on {trained_on}", *noted([wording.caution(trained_on)])]
+    """The model, where it runs, what it learned from, and how far to trust its scores and their intervals."""
+    said = [wording.caution(trained_on), wording.interval_note(trained_on)]
+    return [f"model {name} ({hardware}), trained on {trained_on}", *noted(said)]
 
 
 def comparison_lines(comparison: Comparison) -> list[str]:
@@ -84,14 +88,31 @@ def summary_lines(summary: BatchSummary) -> list[str]:
 
 
 def metric_lines(evaluation: Evaluation) -> list[str]:
-    """A table of metrics with standard errors, the baseline's beside them, and a verdict."""
+    """A table of metrics with standard errors, the baseline's beside them, another of pairs, and a verdict."""
+    if evaluation.pairs is not None and not evaluation.n:
+        return [*pair_lines(evaluation.pairs), wording.verdict(evaluation)]
     baseline = evaluation.no_video_baseline
     lines = [f"{'':<12}{'n':>6}  {'SROCC':<16}{'PLCC':<16}{'KROCC':<16}{'RMSE':<16}no-video SROCC"]
     for name, metrics in evaluation.dimensions.items():
         numbers = "".join(f"{value!s:<16}" for value in (metrics.srocc, metrics.plcc, metrics.krocc, metrics.rmse))
         without = "" if baseline is None else str(baseline.dimensions[name].srocc)
         lines.append(f"{name:<12}{metrics.n:>6}  {numbers}{without}")
-    return [*lines, wording.verdict(evaluation)]
+    pairs = [] if evaluation.pairs is None else ["", *pair_lines(evaluation.pairs)]
+    return [*lines, *pairs, *filter(None, (wording.coverage_line(evaluation), wording.verdict(evaluation)))]
+
+
+def pair_lines(pairs: PairEvaluation) -> list[str]:
+    """A table of pair accuracies with standard errors, beside those of always guessing the commonest answer."""
+    lines = [
+        f"{'pairs':<12}{'n':>6}{'same':>6}  {'without ties':<16}{'guess':<8}{'with ties':<16}{'guess':<8}same up to"
+    ]
+    for name, each in pairs.dimensions.items():
+        guesses = (each.guess_without_ties.value, each.guess_with_ties.value)
+        without, both = ("-" if guess is None else f"{guess:.3f}" for guess in guesses)
+        limit = "-" if each.tie_threshold is None else f"{each.tie_threshold:.2f}"
+        numbers = f"{each.without_ties!s:<16}{without:<8}{each.with_ties!s:<16}{both:<8}"
+        lines.append(f"{name:<12}{each.n:>6}{each.num_same:>6}  {numbers}{limit}")
+    return [*lines, wording.tie_protocol(pairs)]
 
 
 def report_lines(report: CountingReport | RecordSet | TrainingReport) -> list[str]:

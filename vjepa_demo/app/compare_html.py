@@ -12,11 +12,11 @@ from pathlib import Path
 
 from vjepa_demo.app.charts import CLIP_COLOURS, without_tags
 from vjepa_demo.app.compare_board import Board, Clip
-from vjepa_demo.app.html import STEP_NAMES, heading, in_words, marked_prompt, screen
+from vjepa_demo.app.html import INTERVAL_MEANING, STEP_NAMES, heading, in_words, marked_prompt, screen
 from vjepa_demo.config import COMPARED_LETTERS, DIMENSIONS
 from vjepa_demo.data.cells import as_text
 from vjepa_demo.schema import Comparison
-from vjepa_demo.wording import comparison_notes, listed, notes, trust
+from vjepa_demo.wording import comparison_notes, interval_note, interval_text, listed, notes, trust
 
 HOW_TO = (
     '<b>Which version is better, and in what?</b><br><ol class="steps"><li>Drop in two to four clips.</li>'
@@ -130,8 +130,10 @@ def table(board: Board, comparison: Comparison) -> str:
         rows += f'<tr class="{kind}"><th scope="row">{name}{doubt}</th>'
         for index, (result, differences) in enumerate(shown):
             is_best = index in comparison.best[name]
+            interval = result.intervals[name]
+            reach = f' title="{INTERVAL_MEANING}: {interval_text(interval)}"' if interval else ""
             rows += (
-                f'<td class="{"best" * is_best}" data-dimension="{name}"><span class="value">'
+                f'<td class="{"best" * is_best}" data-dimension="{name}"{reach}><span class="value">'
                 f"{result.scores[name]:.2f}</span>{star * is_best}"
                 f'<small class="difference">{signed(differences[name]) if index else ""}</small></td>'
             )
@@ -161,7 +163,8 @@ def about(board: Board, comparison: Comparison) -> str:
             remembered.append(COMPARED_LETTERS[index])
     again = f" (video remembered, not encoded again: {listed(remembered)})" if remembered else ""
     return (
-        f'<div class="about-scores"><p>{escape(trust(comparison.model, comparison.trained_on))}</p>'
+        f'<div class="about-scores"><p>{escape(trust(comparison.model, comparison.trained_on))} '
+        f"{escape(interval_note(comparison.trained_on))}</p>"
         f'<p class="times">{" · ".join(spent)}{again}</p></div>'
     )
 

@@ -38,7 +38,7 @@ from vjepa_demo.schema import (
     TrainingResult,
     summarise,
 )
-from vjepa_demo.wording import caution, counted, encoding_notes, meaning, progress_line
+from vjepa_demo.wording import caution, clips_and_pairs, counted, encoding_notes, meaning, progress_line
 
 Point = tuple[int, float | None, float | None, float | None]  # epoch, loss, validation loss, VQualA score
 SCOPES: list[tuple[str, Scope]] = [
@@ -175,15 +175,17 @@ class FinetuneTab:
             _forget(visitor, keep=checked)
             progress(0.0, desc="Reading the labels")
             records = _read(visitor, checked, progress)
-            training.records, training.checked = records if records.records else None, checked
+            training.records, training.checked = records if records.clips else None, checked
             training.description, labeller = description, self._labeller(visitor, kind)
         summary = summarise(records)
         shown = {self.check: render.check_report(summary, records)} | labeller
-        if not records.records:
+        if not records.clips:
             return shown | {self.histograms: gr.Plot(visible=False), **self._ready(False, "No row can be used.")}
-        figure = label_histograms(summary)
-        ready = self._ready(True, f"{counted(summary.num_clips, 'clip')} will be used.")
-        return shown | {self.histograms: gr.Plot(figure, visible=True), **ready}
+        histograms = gr.Plot(visible=False)  # pairs have none
+        if summary.dimensions:
+            histograms = gr.Plot(label_histograms(summary), visible=True)
+        ready = self._ready(True, f"{clips_and_pairs(summary.num_clips, summary.num_pairs)} will be used.")
+        return shown | {self.histograms: histograms, **ready}
 
     def _labeller(self, visitor: Session, kind: LabelSource) -> Values:
         """The sample data set says by itself who gave its labels; of other data the visitor says so."""
@@ -351,7 +353,7 @@ def _read(visitor: Session, checked: Checked, progress: gr.Progress) -> RecordSe
                 visitor.check_open()
                 progress((report.done, report.total), desc=progress_line(report))
     finally:  # of several commits of a data set only the last stays; of a refused one nothing stays
-        used = records.records[0].video.parents if records is not None and records.records else ()
+        used = records.clips[0].video.parents if records is not None and records.clips else ()
         for each in fetched.glob("*"):
             if each not in used:
                 shutil.rmtree(each, ignore_errors=True)

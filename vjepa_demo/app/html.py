@@ -12,14 +12,27 @@ from urllib.parse import quote
 import numpy as np
 from PIL import Image
 
-from vjepa_demo.config import DIMENSION_MEANINGS, SCORE_MAX, SCORE_MIN
-from vjepa_demo.schema import Evaluation, RecordSet, RecordSummary, TrainedOn, VideoScores, words_of
+from vjepa_demo.config import DIMENSION_MEANINGS, INTERVAL_LEVEL, SCORE_MAX, SCORE_MIN
+from vjepa_demo.schema import (
+    Estimate,
+    Evaluation,
+    PairEvaluation,
+    RecordSet,
+    RecordSummary,
+    TrainedOn,
+    VideoScores,
+    words_of,
+)
 from vjepa_demo.wording import (
     WHY_DOUBTFUL,
     card_verdict,
     caution,
     counted,
+    coverage_line,
+    interval_note,
+    interval_text,
     known_words,
+    margins_line,
     notes,
     summary_line,
     time_left,
@@ -37,6 +50,7 @@ EMPTY_TRAINING = (
     "</div>"
 )
 SHOWN_PROBLEMS = 50
+INTERVAL_MEANING = f"{100 * INTERVAL_LEVEL:.0f} % interval: it holds the label of nine clips in ten"
 
 
 def hint(text: str) -> str:
@@ -68,19 +82,28 @@ def score_table(result: VideoScores) -> str:
     """A row a dimension: its score, the ACR word, and what it looks at, or why it means nothing here."""
     rows = ""
     for name, score in result.scores.items():
-        percent = 100 * (score - SCORE_MIN) / (SCORE_MAX - SCORE_MIN)
-        doubt = result.doubts.get(name)
+        percent, doubt = _percent(score), result.doubts.get(name)
         meaning = f"not meaningful here: {WHY_DOUBTFUL[doubt]}" if doubt else DIMENSION_MEANINGS[name]
         if name == "Overall" and result.unknown_words:
             meaning += "; the prompt moves it too"
         word = verdict_word(score, name, result.doubts, result.trained_on)
+        whisker = reach = ""
+        if interval := result.intervals[name]:
+            low, high = map(_percent, interval)
+            whisker = f'<i class="whisker" style="left:{low:.1f}%;width:{high - low:.1f}%"></i>'
+            reach = f'<small title="{INTERVAL_MEANING}">{interval_text(interval)}</small>'
         rows += (
             f"<tr class='{'doubtful' if doubt else 'sure'}'>"
             f"<td>{name}<small>{meaning}</small></td>"
-            f'<td class="meter"><div><span style="width:{percent:.1f}%"></span></div></td>'
-            f'<td class="value" data-dimension="{name}">{score:.2f}</td><td>{word}</td></tr>'
+            f'<td class="meter"><div><span style="width:{percent:.1f}%"></span>{whisker}</div></td>'
+            f'<td class="value" data-dimension="{name}">{score:.2f}</td><td class="word">{word}{reach}</td></tr>'
         )
     return f'<table class="scores"><tbody>{rows}</tbody></table>'
+
+
+def _percent(score: float) -> float:
+    """Where `score` is on the scale, from 0 at its start to 100 at its end."""
+    return 100 * (score - SCORE_MIN) / (SCORE_MAX - SCORE_MIN)
 
 
 def in_words(result: VideoScores) -> str:
@@ -166,7 +189,7 @@ def about_scores(result: VideoScores) -> str:
     return (
         '<div class="about-scores">'
         f"<p>The model saw {seen} of {result.duration_seconds:.1f} s{looks}. "
-        f"{escape(trust(result.model, result.trained_on))}</p>"
+        f"{escape(trust(result.model, result.trained_on))} {escape(interval_note(result.trained_on))}</p>"
         f"<p>{1e3 * sum(result.seconds.values()):,.0f} ms: {steps}{remembered}</p></div>"
     )
 
@@ -177,6 +200,7 @@ def about_model(name: str, trained_on: TrainedOn) -> str:
         f"<b>{escape(name)}</b> learned from {escape(str(trained_on))}.",
         "" if trained_on.vquala_score is None else escape(card_verdict(trained_on)),
         escape(caution(trained_on, after_verdict=True)),
+        escape(margins_line(trained_on)),
         f"Rank correlation with the labels of {counted(trained_on.num_held_out, 'clip')} it had not seen:",
     ]
     ranks = {f"SROCC, {dimension}": f"{value:.2f}" for dimension, value in trained_on.srocc.items()}
@@ -225,8 +249,11 @@ def status(text: str, share: float | None, seconds_left: float | None) -> str:
 
 
 def metrics_table(evaluation: Evaluation | None, sentence: str) -> str:
-    """Metrics with standard errors and the no-video baseline's SROCC, a row a dimension; and what that means."""
-    said = f'<div class="about-scores"><p>{escape(sentence)}</p></div>'
+    """Metrics with standard errors and the no-video baseline's SROCC, a row a dimension; those of pairs; and what that
+    means."""
+    covered = "" if evaluation is None else coverage_line(evaluation)
+    paragraphs = "".join(f"<p>{escape(each)}</p>" for each in (sentence, covered) if each)
+    said = f'<div class="about-scores">{paragraphs}</div>'
     if evaluation is None:
         return said
     head = "".join(f"<th>{name}</th>" for name in ("", "clips", "SROCC", "PLCC", "KROCC", "RMSE", "no-video SROCC"))
@@ -235,7 +262,24 @@ def metrics_table(evaluation: Evaluation | None, sentence: str) -> str:
         without = "" if baseline is None else baseline.dimensions[name].srocc
         values = (name, metrics.n, metrics.srocc, metrics.plcc, metrics.krocc, metrics.rmse, without)
         rows += f'<tr data-dimension="{name}">{"".join(f"<td>{value}</td>" for value in values)}</tr>'
-    return (
-        f'<div class="wide"><table class="scores metrics"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
-        f"</div>{said}"
+    tables = [(head, rows)] if rows else []
+    if evaluation.pairs is not None:
+        tables.append(_pair_rows(evaluation.pairs))
+    shown = "".join(
+        f'<div class="wide"><table class="scores metrics"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>'
+        "</div>"
+        for heads, body in tables
     )
+    return f"{shown}{said}"
+
+
+def _pair_rows(pairs: PairEvaluation) -> tuple[str, str]:
+    """The head and the rows of a table of pair accuracies, beside those of always guessing the commonest answer."""
+    names = ("", "pairs", "same", "better clip told", "by a guess", "with ties", "by a guess")
+    rows = ""
+    for name, each in pairs.dimensions.items():
+        told = (each.without_ties, Estimate(each.guess_without_ties.value))
+        with_ties = (each.with_ties, Estimate(each.guess_with_ties.value))
+        values = (name, each.n, each.num_same, *told, *with_ties)
+        rows += f'<tr data-pairs="{name}">{"".join(f"<td>{value}</td>" for value in values)}</tr>'
+    return "".join(f"<th>{name}</th>" for name in names), rows

@@ -98,14 +98,16 @@ def find_columns(name: str, header: Sequence[str], required: Collection[str]) ->
     return found, [f"{note}." for note in notes]
 
 
-def added_columns(header: Iterable[str]) -> tuple[str, ...]:
+def added_columns(header: Iterable[str], *, intervals: bool = False) -> tuple[str, ...]:
     """The columns that scoring adds to a table with the columns `header`: five scores, then `unknown_words`,
-    `not_meaningful`, `notes`, `error` and `scored_by`; a name that is taken gets a number."""
+    `not_meaningful`, `notes`, `error` and `scored_by`, and for a model that has `intervals` the low and the high end of
+    each, such as `Overall_low`; a name that is taken gets a number."""
     taken = {name.casefold() for name in header}
     endings = ("", "_score", *(f"_score_{number}" for number in range(2, len(taken) + 3)))
     scores = ([f"{name}{ending}" for name in DIMENSIONS] for ending in endings)
     free = next(names for names in scores if not taken & {name.casefold() for name in names})
-    for name in ("unknown_words", "not_meaningful", "notes", "error", "scored_by"):
+    ends = [f"{name}_{end}" for name in DIMENSIONS for end in ("low", "high")] if intervals else []
+    for name in ("unknown_words", "not_meaningful", "notes", "error", "scored_by", *ends):
         numbered = (f"{name}_{number}" for number in count(2))
         free.append(next(each for each in chain([name], numbered) if each not in taken))
     return tuple(free)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import time
@@ -115,7 +116,7 @@ class LineWriter:
 
     def __enter__(self) -> LineWriter:
         is_new = not self._path.exists()
-        self._file = self._path.open("ab")
+        self._file = self._path.open("ab", buffering=0)
         if is_new:  # the name of the file must be on the disk too
             _sync_folder(self._path.parent)
         return self
@@ -124,12 +125,17 @@ class LineWriter:
         self._file.close()
 
     def append(self, line: Mapping[str, Any]) -> None:
-        """Write `line`; it is on the disk when this returns."""
+        """Write `line`; it is on the disk when this returns. If it cannot be written, nothing of it is left."""
         data = json.dumps(line, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
         _cut_torn_line(self._path)
-        self._file.write(data)
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        end = self._path.stat().st_size
+        try:
+            if os.write(self._file.fileno(), data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(self._file.fileno())
+        except OSError:
+            os.truncate(self._path, end)
+            raise
 
 
 def _cut_torn_line(path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vjepa_demo.config import DIMENSIONS, HUB_ID, HUB_LIBRARY, SCORE_MAX, SCORE_MIN, ModelConfig
 from vjepa_demo.schema import TrainedOn
-from vjepa_demo.wording import card_verdict, caution, known_words
+from vjepa_demo.wording import card_verdict, caution, known_words, margins_line
 
 
 def model_card(
@@ -28,6 +28,12 @@ def model_card(
         f"| {name} | {f'{trained_on.srocc[name]:.3f}' if name in trained_on.srocc else 'undefined'} |"
         for name in DIMENSIONS
     )
+    metrics = ""
+    if not trained_on.has_only_pairs:
+        metrics = (
+            f"Held-out Spearman correlation (SROCC), {trained_on.num_held_out:,} clips {prompts}:\n\n"
+            f"| dimension | SROCC |\n| --- | --- |\n{rows}\n\n"
+        )
     measured = "".join(f"| {what} | {value} |\n" for what, value in trained_on.measured.items())
     if measured:
         measured = f"\n| what else was measured | |\n| --- | --- |\n{measured}"
@@ -60,16 +66,29 @@ Trained on {trained_on}. {labels}
 {recipe}
 ## Metrics
 
-Held-out Spearman correlation (SROCC), {trained_on.num_held_out:,} clips {prompts}:
+{metrics}{_pairs(trained_on)}{card_verdict(trained_on)}
 
-| dimension | SROCC |
-| --- | --- |
-{rows}
-
-{card_verdict(trained_on)}
+{margins_line(trained_on)}
 {measured}
 ## Limits
 
 {limits}
 {words}A score does not say whether what a video shows is true, safe or lawful.
 """
+
+
+def _pairs(trained_on: TrainedOn) -> str:
+    """How often the model tells the better clip of a pair, as a table; empty where nobody judged that."""
+    pairs = trained_on.pairs
+    if pairs is None or not pairs.accuracy:
+        return ""
+    rows = "".join(
+        f"| {name} | {pairs.accuracy[name]:.1%} | {pairs.guess[name]:.1%} |\n"
+        for name in DIMENSIONS
+        if name in pairs.accuracy and name in pairs.guess
+    )
+    return (
+        f"### Pairs\n\nOf {pairs.num_held_out:,} pairs of clips with prompts that were not trained on, those with a "
+        "better clip: how often it has the higher score, beside always guessing the commoner answer.\n\n"
+        f"| dimension | accuracy without ties | guess |\n| --- | --- | --- |\n{rows}\n"
+    )

@@ -112,6 +112,18 @@ def note_measured(folder: str | Path, measured: Mapping[str, str]) -> None:
     _describe(replace(checkpoint, trained_on=replace(checkpoint.trained_on, measured=dict(measured))))
 
 
+def note_margins(folder: str | Path, margins: Mapping[str, float], num_clips: Mapping[str, int]) -> None:
+    """Write into the checkpoint in `folder`, and its card, the `margins` of its scores, which were measured on
+    `num_clips` clips after it was saved (see `TrainedOn`). The weights stay as they are.
+
+    Raises:
+        CheckpointError: if `folder` is no checkpoint.
+    """
+    checkpoint = read_checkpoint(folder)
+    trained_on = replace(checkpoint.trained_on, margins=dict(margins), num_margin_clips=dict(num_clips))
+    _describe(replace(checkpoint, trained_on=trained_on))
+
+
 def _describe(checkpoint: Checkpoint) -> None:
     """Write the card and `config.json` of `checkpoint` into its folder."""
     config = {

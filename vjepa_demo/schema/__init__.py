@@ -2,7 +2,7 @@
 
 # ruff: noqa: F401 - imported for those who import from here
 
-from vjepa_demo.schema.agreement import METRICS, DimensionMetrics, Evaluation
+from vjepa_demo.schema.agreement import METRICS, Coverage, DimensionMetrics, Evaluation
 from vjepa_demo.schema.batch import BatchReport, BatchRow, BatchSummary, BatchTable, GroupScores, RowResult
 from vjepa_demo.schema.errors import (
     BusyError,
@@ -29,6 +29,7 @@ from vjepa_demo.schema.labels import (
     rated,
     summarise,
 )
+from vjepa_demo.schema.learning import MIN_RATED_CLIPS, Learned, Strategy, curve_sizes
 from vjepa_demo.schema.pairs import ANSWERS, Answer, PairAccuracy, PairEvaluation, PairsLearned
 from vjepa_demo.schema.reports import (
     CountingReport,
@@ -53,6 +54,7 @@ from vjepa_demo.schema.scores import (
     WORD,
     Comparison,
     Doubt,
+    Interval,
     LabelSource,
     Standing,
     TrainedOn,
@@ -61,6 +63,7 @@ from vjepa_demo.schema.scores import (
     content_digest,
     doubts,
     doubts_text,
+    intervals,
     prompt_key,
     standing,
     to_compare,

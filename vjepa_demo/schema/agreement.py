@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from vjepa_demo.schema.estimate import UNDEFINED, Estimate
@@ -29,6 +30,14 @@ class DimensionMetrics:
 
 
 @dataclass(frozen=True)
+class Coverage:
+    """The share of labels, 0 to 1, that lie in the interval of their score, of the `n` clips that have both."""
+
+    n: int
+    share: Estimate
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Agreement over the `n` clips that have any label.
 
@@ -37,6 +46,7 @@ class Evaluation:
     baseline's, or above 0, which is chance, where the baseline's is undefined or below 0. The model
     learned from `num_learned` of the clips that were given; `num_left_out`, all of those or none, are not among `n`.
     Nor are `num_unknown` clips that were deleted meanwhile: nobody can tell whether the model learned from them.
+    `coverage` holds the dimensions in which the model gave intervals, made to hold a share of `INTERVAL_LEVEL`.
     `pairs` is the accuracy on pairs of clips, where there are some; `n` may then be 0.
     """
 
@@ -49,6 +59,7 @@ class Evaluation:
     num_left_out: int = 0
     num_unknown: int = 0
     pairs: PairEvaluation | None = None
+    coverage: Mapping[str, Coverage] = field(default_factory=dict)
 
     @property
     def beats_baseline(self) -> bool | None:

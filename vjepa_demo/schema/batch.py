@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vjepa_demo.schema.agreement import Evaluation
-from vjepa_demo.schema.scores import Doubt
+from vjepa_demo.schema.scores import Doubt, Interval
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,9 @@ class RowResult:
     """A row's scores by dimension, or the error that says why there are none; `model` is the id of the model.
 
     `unknown_words` are those of the prompt that the model does not know, `doubts` the dimensions whose score means
-    nothing, `notes` sentences on what of the video was not scored as a player shows it. `sha256` is the video's, in
-    hexadecimal; None where this run did not read the video.
+    nothing, `notes` sentences on what of the video was not scored as a player shows it. `intervals` are as those of
+    `VideoScores`; empty where the model has none. `sha256` is the video's, in hexadecimal; None where this run did not
+    read the video.
     """
 
     row: BatchRow
@@ -57,6 +58,7 @@ class RowResult:
     doubts: Mapping[str, Doubt] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     sha256: str | None = None
+    intervals: Mapping[str, Interval | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from typing import Literal, get_args
 
 from vjepa_demo.config import BOOTSTRAP_MODEL, SCORE_MAX, SCORE_MIN
 from vjepa_demo.schema.agreement import Evaluation
-from vjepa_demo.schema.labels import RecordProblem, VideoRecord
+from vjepa_demo.schema.labels import PairRecord, RecordProblem, VideoRecord
 from vjepa_demo.schema.scores import LabelSource
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The clips to learn from and those to judge by, with what a person would call the data set.
+    """The clips and pairs to learn from and those to judge by, with what a person would call the data set.
 
     `known_words` are those of the model that learns (see `TrainedOn`); the words of the prompts are added.
     """
@@ -26,6 +26,8 @@ class TrainingData:
     kind: LabelSource = "undeclared"
     label_range: tuple[float, float] = (SCORE_MIN, SCORE_MAX)
     known_words: tuple[str, ...] = ()
+    train_pairs: Sequence[PairRecord] = ()
+    validation_pairs: Sequence[PairRecord] = ()
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,14 @@ class ScoringReport(TimedReport):
 
 @dataclass(frozen=True)
 class SplitReport:
-    """How many clips a model will learn from and be validated with. `warnings` are sentences for the person."""
+    """How many clips and pairs a model will learn from and be validated with. `warnings` are sentences for the person.
+    """
 
     num_train: int
     num_validation: int
     warnings: tuple[str, ...] = ()
+    num_train_pairs: int = 0
+    num_validation_pairs: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ class EncodingReport(TimedReport):
 
 @dataclass(frozen=True)
 class StartReport:
-    """How well the model did on the validation clips before it learned anything from this data."""
+    """How well the model did on the validation clips and pairs before it learned anything from this data."""
 
     validation_loss: float
     validation: Evaluation

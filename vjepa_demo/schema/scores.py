@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -19,6 +19,7 @@ from vjepa_demo.config import (
     SCORE_MIN,
 )
 from vjepa_demo.schema.errors import RecordError
+from vjepa_demo.schema.pairs import PairsLearned
 from vjepa_demo.schema.text import well_formed
 
 SHOWN_DECIMALS = 2  # of a score, wherever a person reads it
@@ -31,6 +32,11 @@ LABEL_SOURCES: dict[LabelSource, str] = {
     "procedural": "procedural clips",
     "human": "clips with human labels",
     "undeclared": "labelled clips",
+}
+PAIR_SOURCES: dict[LabelSource, str] = {
+    "procedural": "procedural pairs",
+    "human": "pairs that people judged",
+    "undeclared": "judged pairs",
 }
 # A model beside the no-video baseline; "undefined" where its scores, or the labels, were all alike.
 Standing = Literal["beats", "unclear", "does not beat", "undefined"]
@@ -82,6 +88,27 @@ def doubts(
     return {name: found[name] for name in DIMENSIONS if name in found}
 
 
+Interval = tuple[float, float]  # of scores: its low and its high end
+
+
+def intervals(
+    scores: Mapping[str, float], doubts: Collection[str], margins: Mapping[str, float]
+) -> dict[str, Interval | None]:
+    """The 90 % interval (`INTERVAL_LEVEL`) of each of `scores`: the score ± the margin of its dimension, cut to 1..5.
+
+    None where the dimension has no margin, or is among `doubts`: a score that means nothing has no interval.
+    """
+    return {
+        name: (
+            round(max(SCORE_MIN, score - margins[name]), SCORE_DECIMALS),
+            round(min(SCORE_MAX, score + margins[name]), SCORE_DECIMALS),
+        )
+        if name in margins and name not in doubts
+        else None
+        for name, score in scores.items()
+    }
+
+
 def doubts_text(doubts: Mapping[str, Doubt]) -> str:
     """`doubts` in one cell of a table: "Alignment: unknown_words; Temporal: single_frame"."""
     return "; ".join(f"{name}: {reason}" for name, reason in doubts.items())
@@ -93,8 +120,12 @@ class TrainedOn:
 
     `kind` says who gave the labels, where anybody said so. `srocc` maps a dimension to its held-out Spearman
     correlation; a dimension where it is undefined is absent. `lead` is how far the VQualA score is above that of the
-    no-video baseline (see `Evaluation.lead`). `digests` name the clips it learned from (see `content_digest`), sorted;
-    there are none where an older version of this program trained it.
+    no-video baseline (see `Evaluation.lead`). `pairs` says the same of pairs of clips, where it learned from some: the
+    clips of those are not among `num_clips`, which may be 0. `digests` name all clips it learned from (see
+    `content_digest`), sorted; there are none where an older version of this program trained it.
+    `margins` maps a dimension to half the width of the 90 % intervals of its scores, in MOS (see `model.conformal`); a
+    dimension in which too few held-out clips have a label is absent. `num_margin_clips` says how many have one, in each
+    dimension; it is empty where nobody counted, as in older versions.
     """
 
     kind: LabelSource
@@ -112,6 +143,9 @@ class TrainedOn:
     digests: tuple[str, ...] = field(default=(), repr=False, compare=False)
     lead: float | None = None
     lead_standard_error: float | None = None
+    pairs: PairsLearned | None = None
+    margins: dict[str, float] = field(default_factory=dict)
+    num_margin_clips: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raises ValueError for what no training run can have written: the fields may come from a file."""
@@ -122,6 +156,10 @@ class TrainedOn:
             if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
                 raise ValueError(f"{name} is {repr(texts)[:40]}; a list of texts was expected")
             object.__setattr__(self, name, tuple(texts))  # JSON knows only lists
+        if isinstance(self.pairs, dict):
+            object.__setattr__(self, "pairs", PairsLearned(**self.pairs))
+        elif self.pairs is not None and not isinstance(self.pairs, PairsLearned):
+            raise ValueError(f"pairs is {repr(self.pairs)[:40]}; an object was expected")
         if not set(self.dimensions) <= set(DIMENSIONS):
             raise ValueError(f"dimensions is {self.dimensions!r}; some of {', '.join(DIMENSIONS)} were expected")
         for name in ("num_clips", "num_held_out", "num_shared_prompts"):
@@ -133,6 +171,14 @@ class TrainedOn:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; a text was expected")
         if not all(isinstance(text, str) for pair in self.measured.items() for text in pair):
             raise ValueError(f"measured is {self.measured!r}; texts were expected")
+        for name, margin in self.margins.items():
+            if name not in DIMENSIONS or type(margin) not in (int, float) or not 0 <= margin <= SCORE_MAX - SCORE_MIN:
+                raise ValueError(
+                    f"margins holds {name!r}: {margin!r}; a dimension and a number from 0 to 4 were expected"
+                )
+        for name, count in self.num_margin_clips.items():
+            if name not in DIMENSIONS or type(count) is not int or count < 0:
+                raise ValueError(f"num_margin_clips holds {name!r}: {count!r}; a dimension and a count were expected")
         numbers = {f"srocc {name}": value for name, value in self.srocc.items()}
         for name in ("vquala_score", "no_video_baseline", "lead", "lead_standard_error"):
             numbers[name] = getattr(self, name)
@@ -149,6 +195,8 @@ class TrainedOn:
     @property
     def standing(self) -> Standing | None:
         """How the model compares with the no-video baseline on clips it had not seen; None where nobody measured it."""
+        if self.has_only_pairs and self.pairs is not None and self.pairs.lead is not None:
+            return standing(self.pairs.lead, self.pairs.lead_standard_error)
         if self.vquala_score is None:
             # `demo` was exported without this score; a fine-tune lacks it where nothing could be ranked.
             judged = self.kind != "procedural" and self.num_held_out > 0
@@ -164,9 +212,16 @@ class TrainedOn:
         """Whether the model clearly beats the no-video baseline; None where nobody measured it."""
         return None if self.standing is None else self.standing == "beats"
 
+    @property
+    def has_only_pairs(self) -> bool:
+        """Whether it learned from pairs alone: then its scores say which clip is better, and not how good one is."""
+        return self.pairs is not None and not self.num_clips
+
     def __str__(self) -> str:
         only = "" if self.dimensions == DIMENSIONS else f" for {', '.join(self.dimensions)} only"
-        return f"{self.num_clips:,} {LABEL_SOURCES[self.kind]}{only}: {self.description}"
+        given = [] if self.has_only_pairs else [f"{self.num_clips:,} {LABEL_SOURCES[self.kind]}"]
+        given += [] if self.pairs is None else [f"{self.pairs.num_pairs:,} {PAIR_SOURCES[self.kind]}"]
+        return f"{' and '.join(given)}{only}: {self.description}"
 
 
 def standing(lead: float, standard_error: float | None) -> Standing:
@@ -216,6 +271,11 @@ class VideoScores:
         """The dimensions whose score means nothing here, each with the reason."""
         return doubts(self.trained_on, unknown_words=self.unknown_words, frame_seconds=self.frame_seconds)
 
+    @property
+    def intervals(self) -> dict[str, Interval | None]:
+        """The 90 % interval of each score, within 1..5; None where the model has none, or the score means nothing."""
+        return intervals(self.scores, self.doubts, self.trained_on.margins)
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON object that the command line prints and the API returns."""
         return {
@@ -225,6 +285,7 @@ class VideoScores:
             "trained_on": str(self.trained_on),
             "beats_baseline": self.trained_on.beats_baseline,
             "scores": dict(self.scores),
+            "intervals": {name: each and list(each) for name, each in self.intervals.items()},
             "not_meaningful": dict(self.doubts),
             "unknown_words": list(self.unknown_words),
             "unread": self.unread,

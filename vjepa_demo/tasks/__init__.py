@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from vjepa_demo.tasks.evaluate import evaluate_model
     from vjepa_demo.tasks.labels import check_labels
     from vjepa_demo.tasks.launch import default_device, from_main_process, training_device
+    from vjepa_demo.tasks.learn import Learner
+    from vjepa_demo.tasks.rate import OpenStudy, find_study, open_study
     from vjepa_demo.tasks.score import Scorer, default_model, find_checkpoint, get_scorer, load_scorer
+    from vjepa_demo.tasks.study import make_study
     from vjepa_demo.tasks.train import fine_tune
     from vjepa_demo.tasks.transfer import (
         extract_videos,
@@ -41,8 +44,11 @@ _HOMES = {
     "dataset": ("make_dataset",),
     "evaluate": ("evaluate_model",),
     "labels": ("check_labels",),
+    "learn": ("Learner",),
     "launch": ("default_device", "from_main_process", "training_device"),
+    "rate": ("OpenStudy", "find_study", "open_study"),
     "score": ("Scorer", "default_model", "find_checkpoint", "get_scorer", "load_scorer"),
+    "study": ("make_study",),
     "train": ("fine_tune",),
     "transfer": (
         "extract_videos",

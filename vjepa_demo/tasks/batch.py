@@ -26,12 +26,13 @@ from vjepa_demo.schema import (
     RowResult,
     TrainedOn,
     VideoRecord,
+    intervals,
     rated,
 )
 from vjepa_demo.tasks.evaluate import judge
 from vjepa_demo.tasks.launch import from_main_process, num_processes, process_index
 from vjepa_demo.tasks.score import Scorer
-from vjepa_demo.tasks.score_file import Parts, ScoreFile, WrittenRows, begin, claimed
+from vjepa_demo.tasks.score_file import Output, Parts, ScoreFile, WrittenRows, begin, claimed
 
 # ---- the run ---------------------------------------------------------------------------------------------------------
 
@@ -68,7 +69,8 @@ def _claimed_batch(
     scorer: Scorer, table: BatchTable, out: Path, resume: bool, should_stop: Callable[[], bool]
 ) -> Iterator[BatchReport]:
     """`run_batch`, while no other run writes `out`."""
-    kept = from_main_process(lambda: begin(table, out, scorer.model_id, resume=resume))
+    output = Output(out, table, scorer.model_id, scorer.trained_on.margins)
+    kept = from_main_process(lambda: begin(output, resume=resume))
     rows = [row for row in table.rows if row.line not in kept]
     if num_processes() == 1:
         results = _score_rows(scorer, rows, should_stop)
@@ -77,13 +79,13 @@ def _claimed_batch(
         for row in rows:
             places.setdefault(row.video, len(places))
         mine = [row for row in rows if places[row.video] % num_processes() == process_index()]
-        parts = Parts(out, table, WrittenRows(table, rows, scorer.model_id))
+        parts = Parts(output, WrittenRows(output, rows))
         own = parts.write(_score_rows(scorer, mine, should_stop))
         if process_index():
             yield from _reports(mine, {}, own)
             return
         results = parts.merge(own)
-    with ScoreFile(out, table, kept.values()) as file:
+    with ScoreFile(output, kept.values()) as file:
         yield from _reports(table.rows, kept, file.written(results, rows))
     if num_processes() > 1:
         parts.remove()
@@ -120,8 +122,18 @@ def _score_rows(scorer: Scorer, rows: Sequence[BatchRow], should_stop: Callable[
             if isinstance(answer, DemoError | str):
                 yield RowResult(row, None, " ".join(str(answer).split()), scorer.model_id)
             else:
-                words, doubts = answer.unknown_words, answer.doubts
-                yield RowResult(row, answer.scores, None, scorer.model_id, words, doubts, answer.notes, answer.sha256)
+                margins = scorer.trained_on.margins
+                yield RowResult(
+                    row=row,
+                    scores=answer.scores,
+                    error=None,
+                    model=scorer.model_id,
+                    unknown_words=answer.unknown_words,
+                    doubts=answer.doubts,
+                    notes=answer.notes,
+                    sha256=answer.sha256,
+                    intervals=intervals(answer.scores, answer.doubts, margins) if margins else {},
+                )
 
 
 # ---- what it says ----------------------------------------------------------------------------------------------------
@@ -169,5 +181,10 @@ def _evaluate(results: Sequence[RowResult], trained_on: TrainedOn) -> Evaluation
     rows = [result.row for result in judged.values()]
     records = rated((VideoRecord(row.name, row.video or Path(), row.prompt, row.labels, row.line), "") for row in rows)
     scored = [judged[record.line] for record in records]
-    scores = [result.scores or {} for result in scored]
-    return judge(scores, records, trained_on, sha256s=[result.sha256 for result in scored])
+    return judge(
+        [result.scores or {} for result in scored],
+        records,
+        trained_on,
+        sha256s=[result.sha256 for result in scored],
+        doubts=[result.doubts for result in scored],
+    )

@@ -35,6 +35,7 @@ class RunState:
         self.epoch = self.best_epoch = 0
         self.best_score = -math.inf
         self.start_score: float | None = None
+        self.outputs: list[Tensor] = []  # after each epoch, for the validation clips (N, 5)
         self._best_weights: dict[str, Tensor] = {}
 
     def begin(self, identity: str, *, resume: bool) -> None:
@@ -68,6 +69,7 @@ class RunState:
         tensors, info = read_tensors(self._file)
         for name in NUMBERS:
             setattr(self, name, info[name])
+        self.outputs = list(tensors.get("outputs", ()))  # older versions did not write them
         self._best_weights = _with_prefix(tensors, "best/")
         put_weights(self._model, _with_prefix(tensors, "now/"), source=self._file)
         moments: dict[int, dict[str, Tensor]] = defaultdict(dict)
@@ -76,10 +78,11 @@ class RunState:
             moments[int(index)][moment] = value
         optimizer.load_state_dict({"state": dict(moments), "param_groups": optimizer.state_dict()["param_groups"]})
 
-    def end_epoch(self, score: float, optimizer: torch.optim.Optimizer) -> bool:
-        """One more epoch is whole, as good as `score` says: write all that the next one depends on, in one file, whole
-        or not at all. Returns whether the epoch is the best so far."""
+    def end_epoch(self, score: float, optimizer: torch.optim.Optimizer, outputs: Tensor) -> bool:
+        """One more epoch is whole, as good as `score` says, with these `outputs` (N, 5): write all that the next one
+        depends on, in one file, whole or not at all. Returns whether the epoch is the best so far."""
         self.epoch += 1
+        self.outputs.append(outputs)
         is_best = score > self.best_score
         now = trained_weights(self._model)
         if is_best:
@@ -88,6 +91,7 @@ class RunState:
         if self._accelerator.is_main_process:
             tensors = {f"now/{name}": value for name, value in now.items()}
             tensors |= {f"best/{name}": value for name, value in self._best_weights.items()}
+            tensors["outputs"] = torch.stack(self.outputs)
             for index, moments in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer/{index}/{name}": torch.as_tensor(value) for name, value in moments.items()}
             write_tensors(self._file, tensors, {name: getattr(self, name) for name in NUMBERS})

@@ -9,6 +9,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast, get_args
 
@@ -16,16 +17,40 @@ from vjepa_demo.config import DIMENSIONS, SCORE_MAX, SCORE_MIN
 from vjepa_demo.data.cells import as_cell, as_written
 from vjepa_demo.data.columns import added_columns
 from vjepa_demo.files import exists, only_process, replacing
-from vjepa_demo.schema import BatchRow, BatchTable, Doubt, RecordError, RowResult, doubts_text, well_formed
+from vjepa_demo.schema import BatchRow, BatchTable, Doubt, RecordError, RowResult, doubts_text, intervals, well_formed
 from vjepa_demo.tasks.batch_table import check_out
 from vjepa_demo.tasks.launch import num_processes, process_index
 
 POLL_SECONDS = 0.2  # between looks at what other processes have written
 
 
-def output_columns(table: BatchTable) -> tuple[str, ...]:
+def output_columns(table: BatchTable, *, intervals: bool = False) -> tuple[str, ...]:
     """The columns of the CSV that `run_batch` writes: the table's, then what `columns.added_columns` names."""
-    return (*table.columns, *added_columns(table.columns))
+    return (*table.columns, *added_columns(table.columns, intervals=intervals))
+
+
+@dataclass(frozen=True)
+class Output:
+    """The CSV at `path` with the rows of `table`, scored by the model whose id is `model`; where it has `margins` (see
+    `TrainedOn`), columns of intervals come last."""
+
+    path: Path
+    table: BatchTable
+    model: str
+    margins: Mapping[str, float]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The header."""
+        return output_columns(self.table, intervals=bool(self.margins))
+
+    def cells(self, result: RowResult) -> tuple[str, ...]:
+        """The row of `result`."""
+        scores = [repr(result.scores[name]) for name in DIMENSIONS] if result.scores else [""] * len(DIMENSIONS)
+        said = (" ".join(result.unknown_words), doubts_text(result.doubts), " ".join(result.notes), result.error or "")
+        ends = [result.intervals.get(name) or ("", "") for name in DIMENSIONS] if self.margins else []
+        numbers = (str(end) for interval in ends for end in interval)
+        return (*result.row.cells.values(), *scores, *said, result.model, *numbers)
 
 
 @contextmanager
@@ -44,40 +69,41 @@ def claimed(out: Path) -> Iterator[None]:
         yield
 
 
-def begin(table: BatchTable, out: Path, model: str, *, resume: bool) -> dict[int, RowResult]:
-    """Make `out`, with the rows that earlier runs scored; returns those by line."""
+def begin(output: Output, *, resume: bool) -> dict[int, RowResult]:
+    """Make the file of `output`, with the rows that earlier runs scored; returns those by line."""
+    out = output.path
     check_out(out, resume=resume)
     with _writable(out):
         parts = [path for path in out.parent.iterdir() if path.name.startswith(_part_name(out, ""))]
         written = [*([out] if exists(out) else []), *parts] if resume else []
         results = (
-            each for path in written for each in WrittenRows(table, table.rows, model).results(path, path.read_bytes())
+            each for path in written for each in WrittenRows(output, output.table.rows).results(path, path.read_bytes())
         )
         kept = {result.row.line: result for result in results if result.scores is not None}  # a row can be in both
-        _write_all(out, table, kept)
+        _write_all(output, kept)
         for path in parts:
             path.unlink()
     return kept
 
 
-def _write_all(out: Path, table: BatchTable, results: Mapping[int, RowResult]) -> None:
-    """`out` anew, with `results` (by line) in the table's order: whole or not at all."""
-    rows = (_as_row(results[row.line]) for row in table.rows if row.line in results)
-    with replacing(out) as partial:
-        partial.write_text(_as_lines([output_columns(table), *rows]), encoding="utf-8", newline="")
+def _write_all(output: Output, results: Mapping[int, RowResult]) -> None:
+    """The file anew, with `results` (by line) in the table's order: whole or not at all."""
+    rows = (output.cells(results[row.line]) for row in output.table.rows if row.line in results)
+    with replacing(output.path) as partial:
+        partial.write_text(_as_lines([output.columns, *rows]), encoding="utf-8", newline="")
 
 
 class ScoreFile:
     """The output while rows are added to it."""
 
-    def __init__(self, out: Path, table: BatchTable, kept: Iterable[RowResult]) -> None:
-        self._out, self._table = out, table
+    def __init__(self, output: Output, kept: Iterable[RowResult]) -> None:
+        self._output = output
         self._results = {result.row.line: result for result in kept}
         self._file: IO[bytes]
 
     def __enter__(self) -> ScoreFile:
-        with _writable(self._out):
-            self._file = self._out.open("ab", buffering=0)
+        with _writable(self._output.path):
+            self._file = self._output.path.open("ab", buffering=0)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -98,27 +124,21 @@ class ScoreFile:
             yield result
         lines = list(self._results)
         if lines != sorted(lines):
-            with _writable(self._out):
-                _write_all(self._out, self._table, self._results)
+            with _writable(self._output.path):
+                _write_all(self._output, self._results)
 
     def _append(self, result: RowResult) -> None:
-        with _writable(self._out):
-            _append(self._file, result)
+        with _writable(self._output.path):
+            _append(self._file, self._output.cells(result))
         self._results[result.row.line] = result
 
 
-def _append(file: IO[bytes], result: RowResult) -> None:
+def _append(file: IO[bytes], cells: Sequence[str]) -> None:
     """One whole line, on the disk."""
-    line = _as_lines([_as_row(result)]).encode()
+    line = _as_lines([cells]).encode()
     while line:
         line = line[file.write(line) :]
     os.fsync(file.fileno())
-
-
-def _as_row(result: RowResult) -> tuple[str, ...]:
-    scores = [repr(result.scores[name]) for name in DIMENSIONS] if result.scores else [""] * len(DIMENSIONS)
-    said = (" ".join(result.unknown_words), doubts_text(result.doubts), " ".join(result.notes), result.error or "")
-    return (*result.row.cells.values(), *scores, *said, result.model)
 
 
 def _as_lines(rows: Iterable[Sequence[str]]) -> str:
@@ -168,8 +188,8 @@ def _read_lines(path: Path, data: bytes) -> list[tuple[int, tuple[str, ...]]]:
 class WrittenRows:
     """Finds the rows of a table in what was written of it, each once."""
 
-    def __init__(self, table: BatchTable, rows: Iterable[BatchRow], model: str) -> None:
-        self._table, self._model = table, model
+    def __init__(self, output: Output, rows: Iterable[BatchRow]) -> None:
+        self._output, self._table, self._model = output, output.table, output.model
         self._rows: dict[tuple[str, ...], deque[BatchRow]] = defaultdict(deque)
         for row in rows:
             self._rows[tuple(row.cells.values())].append(row)
@@ -182,7 +202,11 @@ class WrittenRows:
         """
         whole, columns = _whole(data), output_columns(self._table)
         header, *rows = _read_lines(path, whole) if whole else [(1, columns)]
-        torn_header = not whole and _as_lines([columns]).encode().startswith(data)
+        possible = [output_columns(self._table, intervals=each) for each in (False, True)]
+        torn_header = not whole and any(_as_lines([each]).encode().startswith(data) for each in possible)
+        if header[1] == possible[True]:
+            header = (1, columns)
+            rows = [(line, self.without_intervals(cells)) for line, cells in rows]
         no_notes = (*columns[:-3], *columns[-2:])  # what older versions wrote, the first without `not_meaningful` too
         if header[1] == (*no_notes[:-3], *no_notes[-2:]):
             header = (1, no_notes)
@@ -197,6 +221,10 @@ class WrittenRows:
         for line, cells in rows:
             if cells:
                 yield self.result(f"{path.name}, line {line}", cells)
+
+    def without_intervals(self, cells: tuple[str, ...]) -> tuple[str, ...]:
+        """A row without the cells of intervals at its end, where there are any: they follow from the scores."""
+        return cells[: len(output_columns(self._table))]
 
     def result(self, where: str, cells: Sequence[str]) -> RowResult:
         """The result that is written as `cells`; `where` is what messages call its place.
@@ -230,7 +258,9 @@ class WrittenRows:
         by_name = dict(zip(DIMENSIONS, values, strict=True))
         pairs = (each.partition(": ") for each in doubtful.split("; "))  # as `_as_row` wrote them; else it is no doubt
         doubts = {name: cast(Doubt, why) for name, _, why in pairs if name in DIMENSIONS and why in get_args(Doubt)}
-        return RowResult(row, by_name, None, model, tuple(unknown.split()), doubts, (notes,) if notes else ())
+        said = (notes,) if notes else ()
+        found = intervals(by_name, doubts, self._output.margins) if self._output.margins else {}
+        return RowResult(row, by_name, None, model, tuple(unknown.split()), doubts, said, intervals=found)
 
 
 def _with_doubts(cells: tuple[str, ...]) -> tuple[str, ...]:
@@ -250,10 +280,11 @@ def _part_name(out: Path, index: int | str) -> str:
 class Parts:
     """What each process of an `accelerate launch` has scored, in a file of its own until it is in the output."""
 
-    def __init__(self, out: Path, table: BatchTable, found: WrittenRows) -> None:
+    def __init__(self, output: Output, found: WrittenRows) -> None:
         """`found` finds the rows that are scored now."""
 
-        self._table, self._found = table, found
+        self._output, self._found = output, found
+        out = output.path
         self._paths = [out.with_name(_part_name(out, index)) for index in range(num_processes())]
         self._own = self._paths[process_index()]
         self._offsets = dict.fromkeys(self._paths, 0)
@@ -262,9 +293,9 @@ class Parts:
     def write(self, results: Iterable[RowResult]) -> Iterator[RowResult]:
         """Each of `results` once it is on the disk; an empty line at the end says that no more will come."""
         with _writable(self._own), self._own.open("wb", buffering=0) as file:
-            file.write(_as_lines([output_columns(self._table)]).encode())
+            file.write(_as_lines([self._output.columns]).encode())
             for result in results:
-                _append(file, result)
+                _append(file, self._output.cells(result))
                 yield result
             file.write(b"\r\n")
 
@@ -287,8 +318,8 @@ class Parts:
             for _, cells in _read_lines(path, data):
                 if not cells:
                     self._open.remove(path)
-                elif cells != output_columns(self._table):
-                    yield self._found.result(path.name, cells)
+                elif cells != self._output.columns:
+                    yield self._found.result(path.name, self._found.without_intervals(cells))
             self._offsets[path] += len(data)
 
     def remove(self) -> None:

@@ -12,7 +12,7 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from itertools import chain
@@ -31,8 +31,9 @@ from vjepa_demo.data.split import split_records
 from vjepa_demo.files import exists, only_process, writing
 from vjepa_demo.media.video import load_clip
 from vjepa_demo.model.checkpoint import Checkpoint, bring_encoders, load_base, save_checkpoint
+from vjepa_demo.model.conformal import cross_fitted, margins
 from vjepa_demo.model.features import FeatureCache, feature_cache
-from vjepa_demo.model.losses import mos_loss
+from vjepa_demo.model.losses import mos_loss, pair_loss
 from vjepa_demo.model.metrics import evaluate
 from vjepa_demo.model.randomness import seeded
 from vjepa_demo.model.vjepa import VJEPAModel, inference_dtype, on_scale
@@ -43,6 +44,7 @@ from vjepa_demo.schema import (
     EpochReport,
     Evaluation,
     LabelSource,
+    PairRecord,
     RecordError,
     RecordProblem,
     RecordSet,
@@ -53,11 +55,14 @@ from vjepa_demo.schema import (
     TrainingReport,
     TrainingResult,
     VideoError,
+    VideoRecord,
+    clips_of,
     well_formed,
 )
 from vjepa_demo.tasks.evaluate import label_tensor, metrics_beside_baseline
 from vjepa_demo.tasks.frozen import FrozenFeatures, LoadClip
 from vjepa_demo.tasks.launch import enough_memory, from_main_process, training_device
+from vjepa_demo.tasks.pairs import answer_tensor, differences, judge_pairs, pair_thresholds, pairs_learned, tie_shares
 from vjepa_demo.tasks.run_state import WORK_FOLDER, RunState
 
 MIN_TRAINING_CLIPS = 2
@@ -104,10 +109,12 @@ def fine_tune(
         if base is not None:
             data = replace(data, known_words=base.trained_on.known_words)
         elif missing := [each for each in DIMENSIONS if not any(each in record.labels for record in data.train)]:
-            # A new head answers five times: what no label taught it would be noise that looks like a score.
+            # A new head answers five times: what no label taught it would be noise that looks like a score. Pairs teach
+            # it which clip is better, but not how good one is.
+            but_pairs = " (pairs do not say how good a clip is)" if data.train_pairs else ""
             raise RecordError(
-                f"{name} has no trained head yet, and there is no label for {', '.join(missing)}: label all five "
-                f"dimensions, train its first head (train --bootstrap --model {name}), or start from demo"
+                f"{name} has no trained head yet, and there is no label for {', '.join(missing)}{but_pairs}: label all "
+                f"five dimensions, train its first head (train --bootstrap --model {name}), or start from demo"
             )
         yield from train(
             model, data, config, folder, base=base, resume=resume, should_stop=should_stop, cache=feature_cache()
@@ -117,15 +124,26 @@ def fine_tune(
 def split_for_training(
     records: RecordSet, config: TrainConfig, *, description: str, kind: LabelSource
 ) -> tuple[TrainingData, SplitReport]:
-    """`records` as clips to learn from and clips to validate with, split as `config` says, and a report on that.
+    """`records` as clips and pairs to learn from and to validate with, split as `config` says, and a report on that.
 
     Raises:
         RecordError: if nothing is left to learn from.
     """
-    split = split_records(records.records, validation_fraction=config.validation_fraction, seed=config.seed)
-    label_range = (records.label_range.low, records.label_range.high)
-    data = TrainingData(split.train, split.validation, well_formed(description), kind=kind, label_range=label_range)
-    return data, SplitReport(len(split.train), len(split.validation), split.warnings)
+    split = split_records(
+        records.records, records.pairs, validation_fraction=config.validation_fraction, seed=config.seed
+    )
+    data = TrainingData(
+        train=split.train,
+        validation=split.validation,
+        description=well_formed(description),
+        kind=kind,
+        label_range=(records.label_range.low, records.label_range.high),
+        train_pairs=split.train_pairs,
+        validation_pairs=split.validation_pairs,
+    )
+    return data, SplitReport(
+        len(split.train), len(split.validation), split.warnings, len(split.train_pairs), len(split.validation_pairs)
+    )
 
 
 def train(
@@ -219,11 +237,17 @@ class _Run:
         model.multiply_in(inference_dtype(model.device))
         self.model = model
         self.train, self.validation = list(data.train), list(data.validation)
+        self.train_pairs, self.validation_pairs = list(data.train_pairs), list(data.validation_pairs)
         self.state = RunState(folder, model, self.accelerator)
 
     def begin(self, *, resume: bool) -> None:
         """Make the run's folder, or find the run there that is resumed: of the same model, settings and labels."""
-        rows = [(each.name, each.prompt, sorted(each.labels.items())) for each in (*self.train, *self.validation)]
+        rows: list[Any] = [
+            (each.name, each.prompt, sorted(each.labels.items())) for each in (*self.train, *self.validation)
+        ]
+        if self.train_pairs or self.validation_pairs:
+            pairs = [*self.train_pairs, *self.validation_pairs]
+            rows += [len(self.train_pairs), [(p.a.name, p.b.name, p.prompt, sorted(p.answers.items())) for p in pairs]]
         model = [asdict(self.model_config), self.base and self.base.weights_sha256]
         text = json.dumps([model, asdict(self.config), len(self.train), rows])
         self.state.begin(hashlib.sha256(text.encode()).hexdigest(), resume=resume)
@@ -232,9 +256,10 @@ class _Run:
 
     def encode(self, should_stop: Callable[[], bool]) -> Iterator[EncodingReport]:
         """Each process its share of the clips; rows that fail are left out everywhere, and told."""
-        records = [*self.train, *self.validation]
+        pairs = [*self.train_pairs, *self.validation_pairs]
+        records = clips_of([*self.train, *self.validation], pairs)
         mine = records[self.accelerator.process_index :: self.accelerator.num_processes]
-        problems: list[RecordProblem] = []
+        problems: dict[RecordProblem, Path] = {}  # each with the video that it is about
         recomputed, begin = 0, time.perf_counter()
         for done, record in enumerate(mine, start=1):
             if should_stop():
@@ -242,18 +267,26 @@ class _Run:
             try:
                 recomputed += not self.features.encode(record)
             except VideoError as error:
-                problems.append(RecordProblem(record.line, str(error)))
+                lines = [pair.line for pair in pairs if record.video in (pair.a.video, pair.b.video)]
+                problems |= {RecordProblem(line, str(error)): record.video for line in (record.line, *lines)}
             left = (time.perf_counter() - begin) / done * (len(mine) - done)
             yield EncodingReport(done, len(mine), left, recomputed, tuple(problems))
-        bad = {problem.line for problem in gather_object(problems)}
-        self.train = [record for record in self.train if record.line not in bad]
-        self.validation = [record for record in self.validation if record.line not in bad]
-        if len(self.train) < MIN_TRAINING_CLIPS:
+        bad = set(gather_object(list(problems.values())))
+        self.train, self.validation = (
+            [record for record in part if record.video not in bad] for part in (self.train, self.validation)
+        )
+        self.train_pairs, self.validation_pairs = (
+            [pair for pair in part if not {pair.a.video, pair.b.video} & bad]
+            for part in (self.train_pairs, self.validation_pairs)
+        )
+        if (num_clips := len(clips_of(self.train, self.train_pairs))) < MIN_TRAINING_CLIPS:
             raise RecordError(
-                f"{len(self.train)} clips are left to learn from, {MIN_TRAINING_CLIPS} at least are needed: "
+                f"{num_clips} clips are left to learn from, {MIN_TRAINING_CLIPS} at least are needed: "
                 "mend the rows with problems or add clips"
             )
-        self.features.read_prompts([*self.train, *self.validation])
+        self.judged = clips_of(self.validation, self.validation_pairs)
+        self.tie_shares = tie_shares(self.train_pairs)
+        self.features.read_prompts([*clips_of(self.train, self.train_pairs), *self.judged])
 
     # ---- what learns -------------------------------------------------------------------------------------------------
 
@@ -263,7 +296,9 @@ class _Run:
         groups = [group for group in self.model.get_discriminative_params(self.config.learning_rate) if group["params"]]
         optimizer = torch.optim.AdamW(groups, weight_decay=self.config.weight_decay)
         self.state.restore(optimizer)
-        rows: Any = range(len(self.train))  # indexable and sized: all that a DataLoader asks of a data set
+        rows: Any = range(
+            len(self.train) + len(self.train_pairs)
+        )  # indexable and sized: all that a DataLoader asks of a data set
         generator = torch.Generator()  # its own: from torch's, other threads draw too
         indices = DataLoader(rows, batch_size=self.config.batch_size, shuffle=True, generator=generator)
         self.learner, self.optimizer, self.batches = self.accelerator.prepare(learner, optimizer, indices)
@@ -271,7 +306,7 @@ class _Run:
 
     def start(self) -> Iterator[StartReport]:
         """How good the model is before it learns, where that can be judged."""
-        loss, evaluation = self._validate()
+        loss, evaluation = self._judge(self._outputs(self.judged), range(len(self.validation)), self.validation_pairs)
         if loss is not None and evaluation is not None:
             self.state.start_score = evaluation.vquala_score.value
             yield StartReport(loss, evaluation)
@@ -290,12 +325,14 @@ class _Run:
                 step = state.epoch * steps_per_epoch + index // config.accumulate
                 for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
                     group["lr"] = rate * schedule(step, config.epochs * steps_per_epoch, config.warmup_share)
-                batch = [self.train[row] for row in rows.tolist()]
+                batch = [self.train[row] for row in rows.tolist() if row < len(self.train)]
+                pairs = [self.train_pairs[row - len(self.train)] for row in rows.tolist() if row >= len(self.train)]
+                clips = clips_of(batch, pairs)
                 # Dropout depends on seed, epoch and step alone: a resumed run draws what an uninterrupted one would.
                 with accelerator.accumulate(self.learner):
                     with seeded(config.seed, epoch, index):
-                        predictions = self.learner(*self.features.inputs(batch))  # (B, 5)
-                    loss = mos_loss(predictions, label_tensor(batch).to(predictions.device))
+                        predictions = self.learner(*self.features.inputs(clips))  # (B, 5)
+                    loss = self._loss(predictions[: len(batch)], batch, differences(pairs, clips, predictions), pairs)
                     accelerator.backward(loss)
                     if accelerator.sync_gradients:
                         accelerator.clip_grad_norm_(self.learner.parameters(), config.gradient_clip)
@@ -305,8 +342,11 @@ class _Run:
             mean = float(accelerator.reduce(torch.stack(losses).mean(), reduction="mean"))
             if not math.isfinite(mean):
                 raise RecordError(f"the loss of epoch {epoch} is {mean}: lower the learning rate and train again")
-            validation_loss, evaluation = self._validate()
-            is_best = state.end_epoch(self._rating(epoch, validation_loss, evaluation), self.optimizer)
+            outputs = self._outputs(self.judged)
+            every = range(len(self.validation))
+            validation_loss, evaluation = self._judge(outputs, every, self.validation_pairs)
+            rating = self._rating(epoch, validation_loss, evaluation, every)
+            is_best = state.end_epoch(rating, self.optimizer, outputs)
             seconds = time.perf_counter() - begin
             yield EpochReport(
                 epoch=epoch,
@@ -322,36 +362,81 @@ class _Run:
     # ---- how well it does --------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def _validate(self) -> tuple[float | None, Evaluation | None]:
-        if not self.validation:
-            return None, None
-        outputs, labels = self._outputs(), label_tensor(self.validation)
-        return float(mos_loss(outputs, labels)), evaluate(on_scale(outputs), labels, num_resamples=0)
-
-    @torch.no_grad()
-    def _outputs(self) -> Tensor:
-        """What the head answers for the validation clips (N, 5), on the CPU and not cut to the scale; each process
-        computes its share."""
+    def _outputs(self, clips: Sequence[VideoRecord]) -> Tensor:
+        """What the head answers for `clips` (N, 5), on the CPU and not cut to the scale; each process computes its
+        share."""
         self.learner.eval()
         learner = self.accelerator.unwrap_model(self.learner)
         count, mine = self.accelerator.num_processes, [torch.empty(0, len(DIMENSIONS))]
-        own = self.validation[self.accelerator.process_index :: count]
+        own = clips[self.accelerator.process_index :: count]
         for start in range(0, len(own), self.config.batch_size):
             mine.append(learner(*self.features.inputs(own[start : start + self.config.batch_size])).cpu())
-        outputs = torch.empty(len(self.validation), len(DIMENSIONS))
+        outputs = torch.empty(len(clips), len(DIMENSIONS))
         for index, part in enumerate(gather_object([torch.cat(mine)])):
             outputs[index::count] = part
         return outputs
 
-    def _rating(self, epoch: int, validation_loss: float | None, evaluation: Evaluation | None) -> float:
-        """How good `epoch` is among the others: by the VQualA score; by the loss where no labels can be ranked; the
-        last one where none can be judged."""
-        if validation_loss is None or evaluation is None:
+    def _loss(
+        self, outputs: Tensor, records: Sequence[VideoRecord], apart: Tensor, pairs: Sequence[PairRecord]
+    ) -> Tensor:
+        """The loss of `outputs` (B, 5) for `records` and of `apart` (P, 5) for `pairs`: the mean of both, in which
+        a record weighs as much as a pair."""
+        loss, count = outputs.new_zeros(()), len(records) + len(pairs)
+        if records:
+            loss = loss + len(records) / count * mos_loss(outputs, label_tensor(records).to(outputs.device))
+        if pairs:
+            loss = loss + len(pairs) / count * pair_loss(apart, answer_tensor(pairs), self.tie_shares)
+        return loss
+
+    @torch.no_grad()
+    def _judge(
+        self, outputs: Tensor, rows: Sequence[int], pairs: Sequence[PairRecord]
+    ) -> tuple[float | None, Evaluation | None]:
+        """The loss and the metrics of `outputs` (M, 5) of `self.judged`, for the validation clips at `rows` and for
+        `pairs`; None where there are none."""
+        if not rows and not pairs:
+            return None, None
+        records, scores = [self.validation[row] for row in rows], on_scale(outputs)
+        own = list(rows)
+        loss = self._loss(outputs[own], records, differences(pairs, self.judged, outputs), pairs)
+        evaluation = evaluate(scores[own], label_tensor(records), num_resamples=0)
+        if pairs:
+            evaluation = replace(evaluation, pairs=judge_pairs(pairs, self.judged, scores, with_errors=False))
+        return float(loss), evaluation
+
+    def _rating(self, epoch: int, loss: float | None, evaluation: Evaluation | None, rows: Sequence[int]) -> float:
+        """How good `epoch` is among the others, by what `_judge` says for the validation clips at `rows`.
+
+        That is the VQualA score; of pairs the share of better clips that are told, less the share of those that are not
+        (the mean of the dimensions); and where there are both, the mean of the two. The loss decides where no labels
+        can be ranked, and the last epoch is kept where none can be judged.
+        """
+        if loss is None or evaluation is None:
             return float(epoch)
-        labels = ([record.labels[name] for record in self.validation if name in record.labels] for name in DIMENSIONS)
-        if not any(len(values) >= MIN_JUDGED_CLIPS and len(set(values)) > 1 for values in labels):
-            return -validation_loss
-        return -1.0 if evaluation.vquala_score.value is None else evaluation.vquala_score.value
+        ratings = []
+        records = [self.validation[row] for row in rows]
+        labels = ([record.labels[name] for record in records if name in record.labels] for name in DIMENSIONS)
+        if any(len(values) >= MIN_JUDGED_CLIPS and len(set(values)) > 1 for values in labels):
+            ratings.append(-1.0 if evaluation.vquala_score.value is None else evaluation.vquala_score.value)
+        judged = {} if evaluation.pairs is None else evaluation.pairs.dimensions
+        if told := [each.without_ties.value for each in judged.values() if each.without_ties.value is not None]:
+            ratings.append(2 * sum(told) / len(told) - 1)
+        return sum(ratings) / len(ratings) if ratings else -loss
+
+    def _margins(self) -> tuple[dict[str, float], dict[str, int]]:
+        """What `margins` gives for the validation clips, of scores after an epoch that other clips chose."""
+        records = self.validation
+        scores = [on_scale(outputs[: len(records)]) for outputs in self.state.outputs]
+        if len(scores) < self.state.epoch:  # an older version of this program began the run
+            return {}, {}
+
+        def rate(index: int, rows: Sequence[int]) -> float:
+            left_out = {record.prompt_key for record in records} - {records[row].prompt_key for row in rows}
+            pairs = [pair for pair in self.validation_pairs if pair.prompt_key not in left_out]
+            return self._rating(index + 1, *self._judge(self.state.outputs[index], rows, pairs), rows)
+
+        prompts = [record.prompt for record in records]
+        return margins(cross_fitted(scores, prompts, rate), label_tensor(records))
 
     def finish(self) -> TrainingResult:
         """The best weights in a checkpoint, with their metrics, standard errors and the no-video baseline.
@@ -361,17 +446,22 @@ class _Run:
         """
         self.state.load_best()
         evaluation = None
-        predictions = torch.empty(0, len(DIMENSIONS))
-        if self.validation:
-            predictions = on_scale(self._outputs())  # judged as they will be shown
+        scores = on_scale(self._outputs(self.judged))  # judged as they will be shown
+        predictions = scores[: len(self.validation)]
+        learned = clips_of((), self.train_pairs)
+        thresholds = pair_thresholds(self.train_pairs, learned, on_scale(self._outputs(learned)))
+        if self.judged:
             evaluation = metrics_beside_baseline(predictions, self.validation, self.train)
+        if evaluation is not None and self.validation_pairs:
+            pairs = judge_pairs(self.validation_pairs, self.judged, scores, thresholds=thresholds)
+            evaluation = replace(evaluation, pairs=pairs)
         if self.accelerator.is_main_process:
             if self.base is not None:
                 bring_encoders(self.base, self.folder)
             save_checkpoint(
                 self.model,
                 self.folder,
-                trained_on=self._trained_on(evaluation),
+                trained_on=self._trained_on(evaluation, thresholds),
                 model_config=self.model_config,
                 label_range=self.data.label_range,
             )
@@ -387,14 +477,21 @@ class _Run:
             predictions=tuple(map(tuple, predictions.tolist())),
         )
 
-    def _trained_on(self, evaluation: Evaluation | None) -> TrainedOn:
+    def _trained_on(self, evaluation: Evaluation | None, tie_thresholds: dict[str, float]) -> TrainedOn:
         measured = evaluation.to_dict() if evaluation is not None else {}
         sroccs = {name: metrics["srocc"] for name, metrics in measured.get("dimensions", {}).items()}
-        prompts = {record.prompt_key for record in self.train}
+        learned = clips_of(self.train, self.train_pairs)
+        prompts = {record.prompt_key for record in learned}
+        given: list[Iterable[str]] = [
+            *(each.labels for each in self.train),
+            *(each.answers for each in self.train_pairs),
+        ]
+        named = set(chain.from_iterable(given))
         learned_before = () if self.base is None else self.base.trained_on.digests
+        half_widths, num_margin_clips = self._margins()
         known_words = set(self.data.known_words)
         if known_words:  # else the text encoder knows English
-            prompt_words = ({word.lower() for word in WORD.findall(each.prompt)} for each in self.train)
+            prompt_words = ({word.lower() for word in WORD.findall(each.prompt)} for each in learned)
             words = Counter(chain.from_iterable(prompt_words))
             known_words |= {word for word, num_clips in words.items() if num_clips >= LEARNED_FROM}
         return TrainedOn(
@@ -403,14 +500,19 @@ class _Run:
             description=self.data.description,
             srocc={name: value for name, value in sroccs.items() if value is not None},
             num_held_out=len(self.validation),
+            margins=half_widths,
+            num_margin_clips=num_margin_clips,
             num_shared_prompts=sum(record.prompt_key in prompts for record in self.validation),
-            dimensions=tuple(name for name in DIMENSIONS if any(name in record.labels for record in self.train)),
+            dimensions=tuple(name for name in DIMENSIONS if name in named),
             vquala_score=measured.get("vquala_score"),
             no_video_baseline=measured.get("no_video_baseline"),
-            digests=tuple(sorted({*learned_before, *map(self.features.digest, self.train)})),
+            digests=tuple(sorted({*learned_before, *map(self.features.digest, learned)})),
             known_words=tuple(sorted(known_words)),
             lead=None if evaluation is None else evaluation.lead.value,
             lead_standard_error=None if evaluation is None else evaluation.lead.standard_error,
+            pairs=pairs_learned(
+                len(self.train_pairs), tie_thresholds, None if evaluation is None else evaluation.pairs
+            ),
         )
 
 
