@@ -157,19 +157,6 @@ def test_pairs_have_random_sides_and_a_repeat_turns_them_around(tmp_path):
         assert first == second[::-1]
 
 
-def test_the_next_clip_of_a_thousand_takes_milliseconds(tmp_path):
-    study = study_in(tmp_path, 1000, num_prompts=200)
-    ann = study.join("Ann")
-    for _ in range(20):
-        study.rate(ann, study.upcoming(ann)[0].token, GOOD)
-    times = []
-    for _ in range(20):
-        begin = time.process_time()
-        study.upcoming(ann, count=2)
-        times.append(time.process_time() - begin)
-    assert min(times) < 0.005  # of the processor: others may run beside
-
-
 # ---- answers ---------------------------------------------------------------------------------------------------------
 
 
@@ -395,7 +382,7 @@ def test_a_study_with_a_line_of_another_program_says_so(tmp_path):
     study.join("Ann")
     with (tmp_path / RATINGS_FILE).open("a") as file:
         file.write('{"kind": "rating", "rater": "Nobody"}\n')
-    with pytest.raises(RecordError, match="a line of ratings.jsonl is none of this program's"):
+    with pytest.raises(RecordError, match="none of this program's"):
         study.ratings()
 
 
