@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vjepa_demo.config import DIMENSIONS, LossConfig
-from vjepa_demo.model.losses import mos_loss, pair_loss, ranking_loss, scale_aware_loss, smooth_l1_loss
+from vjepa_demo.model.losses import level_loss, mos_loss, pair_loss, ranking_loss, scale_aware_loss, smooth_l1_loss
 
 NAN = float("nan")
 TERMS = [smooth_l1_loss, ranking_loss, scale_aware_loss]
@@ -330,3 +330,12 @@ def test_far_away_scores_keep_the_loss_finite():
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(differences.grad).all()
+
+
+def test_the_level_is_held_where_it_is_known():
+    middles = torch.tensor([[3.0, 2.0], [4.0, 9.0]], requires_grad=True)
+    loss = level_loss(middles, torch.tensor([[2.0, 2.5], [4.0, NAN]]))
+    loss.backward()
+    assert loss.item() == pytest.approx((1 + 0.25 + 0) / 3)
+    assert middles.grad[1, 1] == 0
+    assert level_loss(middles, torch.full((2, 2), NAN)).item() == 0

@@ -14,7 +14,7 @@ from tables import last
 from vjepa_demo import tasks
 from vjepa_demo.config import DIMENSIONS, TrainConfig
 from vjepa_demo.media.video import load_clip, write_video
-from vjepa_demo.model.checkpoint import load_base, read_checkpoint
+from vjepa_demo.model.checkpoint import load_base, load_checkpoint, read_checkpoint
 from vjepa_demo.schema import (
     EncodingReport,
     EpochReport,
@@ -113,6 +113,25 @@ def test_it_learns_from_pairs_alone(checkpoint_folder, pairs_alone, tmp_path, sc
     assert reports[-1].predictions == ()
     (start,) = [report for report in reports if isinstance(report, StartReport)]
     assert start.validation.pairs.n == 9
+
+
+def test_pairs_alone_leave_the_level_of_scores_where_it_was(checkpoint_folder, clips, pairs_alone, tmp_path):
+    run(checkpoint_folder, pairs_alone, tmp_path, replace(CONFIG, validation_fraction=0.0))
+    before = scorer_of(checkpoint_folder)
+    learned = [clip for group in clips[:5] for clip in group]
+    after = Scorer("mine", load_tuned(checkpoint_folder, tmp_path), before.trained_on)
+    means = [
+        sum(scorer.score(clip.video, clip.prompt).scores["Overall"] for clip in learned) / len(learned)
+        for scorer in (before, after)
+    ]
+    assert means[1] == pytest.approx(means[0], abs=0.25)
+
+
+def load_tuned(base: Path, folder: Path):
+    """The model of the checkpoint in `folder` with the base's encoders, which nobody copied in these tests."""
+    checkpoint = read_checkpoint(folder)
+    encoders = {name: str(base / name) for name in ("video_encoder", "text_encoder")}
+    return load_checkpoint(replace(checkpoint, model=replace(checkpoint.model, **encoders)), device="cpu")
 
 
 def test_labels_and_pairs_are_learned_from_in_one_run(checkpoint_folder, clips, tmp_path):

@@ -158,6 +158,18 @@ def pair_loss(differences: Tensor, answers: Tensor, tie_shares: Tensor, config: 
     return loss
 
 
+def level_loss(middles: Tensor, levels: Tensor) -> Tensor:
+    """The mean squared distance of the `middles` of pairs (P, D) from their `levels` (P, D), a float32 scalar.
+
+    Pairs say nothing of the level of scores, which would wander, up to the end of the scale, where all clips look the
+    same. A middle is the mean of the two predictions of a pair, and its level that mean before training; NaN where
+    labels say how good clips are.
+    """
+    middles, levels, held = _masked(middles, levels)
+    loss, _ = _mean_where(held, (middles - levels) ** 2)
+    return loss
+
+
 def _masked(predictions: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Predictions and labels in float32, a missing label replaced by 0 so that no NaN enters, and which are there."""
     if predictions.ndim != 2 or predictions.shape != labels.shape:

@@ -31,13 +31,20 @@ def tie_shares(pairs: Sequence[PairRecord]) -> Tensor:
 def differences(pairs: Sequence[PairRecord], clips: Sequence[VideoRecord], scores: Tensor) -> Tensor:
     """The score of clip a less that of clip b (P, 5) of each pair; `scores` (N, 5) are those of `clips`, which hold all
     clips of `pairs` (see `clips_of`)."""
-    rows = {(clip.video, clip.prompt): row for row, clip in enumerate(clips)}
-    a, b = ([rows[side.video, side.prompt] for side in sides] for sides in _sides(pairs))
+    a, b = _rows(pairs, clips)
     return scores[a] - scores[b]
 
 
-def _sides(pairs: Sequence[PairRecord]) -> tuple[list[VideoRecord], list[VideoRecord]]:
-    return [pair.a for pair in pairs], [pair.b for pair in pairs]
+def middles(pairs: Sequence[PairRecord], clips: Sequence[VideoRecord], scores: Tensor) -> Tensor:
+    """The mean of the scores of the two clips (P, 5) of each pair; `clips` and `scores` as for `differences`."""
+    a, b = _rows(pairs, clips)
+    return (scores[a] + scores[b]) / 2
+
+
+def _rows(pairs: Sequence[PairRecord], clips: Sequence[VideoRecord]) -> tuple[list[int], list[int]]:
+    """Where the clips a and the clips b of `pairs` stand in `clips`."""
+    rows = {(clip.video, clip.prompt): row for row, clip in enumerate(clips)}
+    return [rows[each.a.video, each.a.prompt] for each in pairs], [rows[each.b.video, each.b.prompt] for each in pairs]
 
 
 def judge_pairs(

@@ -33,7 +33,7 @@ from vjepa_demo.media.video import load_clip
 from vjepa_demo.model.checkpoint import Checkpoint, bring_encoders, load_base, save_checkpoint
 from vjepa_demo.model.conformal import cross_fitted, margins
 from vjepa_demo.model.features import FeatureCache, feature_cache
-from vjepa_demo.model.losses import mos_loss, pair_loss
+from vjepa_demo.model.losses import level_loss, mos_loss, pair_loss
 from vjepa_demo.model.metrics import evaluate
 from vjepa_demo.model.randomness import seeded
 from vjepa_demo.model.vjepa import VJEPAModel, inference_dtype, on_scale
@@ -62,7 +62,15 @@ from vjepa_demo.schema import (
 from vjepa_demo.tasks.evaluate import label_tensor, metrics_beside_baseline
 from vjepa_demo.tasks.frozen import FrozenFeatures, LoadClip
 from vjepa_demo.tasks.launch import enough_memory, from_main_process, training_device
-from vjepa_demo.tasks.pairs import answer_tensor, differences, judge_pairs, pair_thresholds, pairs_learned, tie_shares
+from vjepa_demo.tasks.pairs import (
+    answer_tensor,
+    differences,
+    judge_pairs,
+    middles,
+    pair_thresholds,
+    pairs_learned,
+    tie_shares,
+)
 from vjepa_demo.tasks.run_state import WORK_FOLDER, RunState
 
 MIN_TRAINING_CLIPS = 2
@@ -295,6 +303,9 @@ class _Run:
         learner = _Learner(self.model, self.config)
         groups = [group for group in self.model.get_discriminative_params(self.config.learning_rate) if group["params"]]
         optimizer = torch.optim.AdamW(groups, weight_decay=self.config.weight_decay)
+        self.learner = learner
+        if self.train_pairs:
+            self._hold_levels()
         self.state.restore(optimizer)
         rows: Any = range(
             len(self.train) + len(self.train_pairs)
@@ -303,6 +314,14 @@ class _Run:
         indices = DataLoader(rows, batch_size=self.config.batch_size, shuffle=True, generator=generator)
         self.learner, self.optimizer, self.batches = self.accelerator.prepare(learner, optimizer, indices)
         self.rates = [group["lr"] for group in groups]
+
+    def _hold_levels(self) -> None:
+        """Keep the level (see `level_loss`) of each training pair (P, 5), as the model has it before it learns; NaN in
+        a dimension that has labels, and where the pair has no answer."""
+        clips = clips_of((), self.train_pairs)
+        labelled = ~label_tensor(self.train).isnan().all(dim=0)  # (5,)
+        levels = middles(self.train_pairs, clips, on_scale(self._outputs(clips)))
+        self.levels = levels.masked_fill(labelled | answer_tensor(self.train_pairs).isnan(), math.nan)
 
     def start(self) -> Iterator[StartReport]:
         """How good the model is before it learns, where that can be judged."""
@@ -326,13 +345,17 @@ class _Run:
                 for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
                     group["lr"] = rate * schedule(step, config.epochs * steps_per_epoch, config.warmup_share)
                 batch = [self.train[row] for row in rows.tolist() if row < len(self.train)]
-                pairs = [self.train_pairs[row - len(self.train)] for row in rows.tolist() if row >= len(self.train)]
+                places = [row - len(self.train) for row in rows.tolist() if row >= len(self.train)]
+                pairs = [self.train_pairs[place] for place in places]
                 clips = clips_of(batch, pairs)
                 # Dropout depends on seed, epoch and step alone: a resumed run draws what an uninterrupted one would.
                 with accelerator.accumulate(self.learner):
                     with seeded(config.seed, epoch, index):
                         predictions = self.learner(*self.features.inputs(clips))  # (B, 5)
                     loss = self._loss(predictions[: len(batch)], batch, differences(pairs, clips, predictions), pairs)
+                    if pairs:
+                        drift = level_loss(middles(pairs, clips, predictions), self.levels[places])
+                        loss = loss + len(pairs) / len(rows) * drift
                     accelerator.backward(loss)
                     if accelerator.sync_gradients:
                         accelerator.clip_grad_norm_(self.learner.parameters(), config.gradient_clip)
