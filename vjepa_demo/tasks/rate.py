@@ -87,7 +87,9 @@ class OpenStudy:
         self.study: Study = read_study(self.folder)
         self._clips = {clip.key: clip for clip in self.study.clips}
         self._units: tuple[Unit, ...] = tuple(tuple(sorted(unit)) for unit in self.study.units)
-        self._known = frozenset(self._units)
+        num = min(NUM_WARM_UPS, len(self._units) // 4)
+        chosen = self._random("warm-ups").permutation(len(self._units))[:num]
+        self._practice = [self._units[place] for place in chosen]
         self._log = RatingLog(self.folder)
         self._lock = threading.RLock()
         self._raters: dict[str, _State] = {}
@@ -381,9 +383,7 @@ class OpenStudy:
 
     def _warm_ups(self) -> list[Unit]:
         """What every rater practises on; none where there is little to rate. One that cannot be shown is left out."""
-        num = min(NUM_WARM_UPS, len(self._units) // 4)
-        chosen = self._random("warm-ups").permutation(len(self._units))[:num]
-        return [self._units[place] for place in chosen if self._can_be_shown(self._units[place])]
+        return [unit for unit in self._practice if self._can_be_shown(unit)]
 
     def _next(
         self, state: _State, rounds: Mapping[tuple[Round, Unit], Mapping[str, Given]], choose: Chooser | None
@@ -392,16 +392,18 @@ class OpenStudy:
         for unit in self._warm_ups():
             if ("warm_up", unit) not in rounds:
                 return "warm_up", unit
-        answered = [what for what in rounds if what[0] != "warm_up"]
-        left = [unit for unit in state.order if ("first", unit) not in rounds and self._can_be_shown(unit)]
-        num_repeats = sum(round_ == "repeat" for round_, _ in answered)
-        if len(answered) in state.slots or not left:
-            repeat = self._repeat(answered, rounds, state) if num_repeats < len(state.slots) else None
+        unseen = (unit for unit in state.order if ("first", unit) not in rounds and self._can_be_shown(unit))
+        first = next(unseen, None)  # the others are of interest to a chooser alone
+        num_answered = len(rounds) - sum(("warm_up", unit) in rounds for unit in self._practice)
+        if num_answered in state.slots or first is None:
+            answered = [what for what in rounds if what[0] != "warm_up"]
+            is_due = sum(round_ == "repeat" for round_, _ in answered) < len(state.slots)
+            repeat = self._repeat(answered, rounds, state) if is_due else None
             if repeat is not None:
                 return "repeat", repeat
-        if not left:
+        if first is None:
             return None
-        return "first", (choose(left) if choose else left[0])
+        return "first", (choose([first, *unseen]) if choose else first)
 
     def _repeat(
         self,
@@ -423,7 +425,7 @@ class OpenStudy:
         return early[int(self._random(rater_key(state.name), str(len(answered))).integers(len(early)))]
 
     def _can_be_shown(self, unit: Unit) -> bool:
-        return not any(key in self._skipped for key in unit)
+        return self._skipped.keys().isdisjoint(unit)
 
     def _prompt(self, unit: Unit) -> str:
         return self._clips[unit[0]].prompt
