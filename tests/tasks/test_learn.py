@@ -193,6 +193,9 @@ def test_the_saved_model_scores_as_the_learned_head(learner, checkpoint, clips, 
     assert trained_on.dimensions == DIMENSIONS[:4]
     assert trained_on.srocc["Temporal"] == learned.after.dimensions["Temporal"].srocc.value
     assert trained_on.vquala_score == learned.after.vquala_score.value
+    assert trained_on.num_margin_clips["Temporal"] == COUNT
+    assert 0 < trained_on.margins["Temporal"] < 2
+    assert "Overall" not in trained_on.margins
     assert trained_on.lead == learned.after.lead.value
     assert content_digest(content_sha256(clips[0].video)) in trained_on.digests
     assert (tmp_path / "mine" / "README.md").read_text().count("my own ratings")

@@ -20,6 +20,7 @@ from vjepa_demo.data.hub import Token
 from vjepa_demo.files import content_sha256, new_folder, reading, writing
 from vjepa_demo.media.video import load_clip
 from vjepa_demo.model.checkpoint import bring_encoders, find_checkpoint, load_checkpoint, save_checkpoint
+from vjepa_demo.model.conformal import margins
 from vjepa_demo.model.features import FeatureCache, feature_cache
 from vjepa_demo.model.metrics import evaluate, no_video_baseline
 from vjepa_demo.model.ridge import (
@@ -126,12 +127,11 @@ class Learner:
             RecordError: if fewer than `MIN_RATED_CLIPS` clips are rated and encoded.
         """
         rated = self._rated(rated)
-        inputs, labels, groups = self._inputs(rated), label_tensor(rated).double().numpy(), _groups(rated)
-        prompts = [clip.prompt for clip in rated]
-        baseline = no_video_baseline(prompts, labels)
-        answers = cross_validated(inputs, labels, groups, seed=SEED)
+        labels = label_tensor(rated).double().numpy()
+        baseline = no_video_baseline([clip.prompt for clip in rated], labels)
+        as_it_was = on_scale(torch.from_numpy(self._inputs(rated).outputs))
         after, before = (
-            evaluate(on_scale(torch.from_numpy(each)), labels, baseline=baseline) for each in (answers, inputs.outputs)
+            evaluate(each, labels, baseline=baseline) for each in (self._held_out_scores(rated), as_it_was)
         )
         by_prompt = len({clip.prompt_key for clip in rated}) > 1
         return Learned(len(rated), after, before, by_prompt, dict(ceiling or {}))
@@ -255,6 +255,8 @@ class Learner:
     ) -> TrainedOn:
         """What the checkpoint says of itself. Each clip was held out once, so as many were held out as were learned."""
         before, baseline = self._base.trained_on, after.no_video_baseline
+        # The residuals are of heads that learned from a tenth less: the intervals are rather too wide than too narrow.
+        half_widths, num_margin_clips = margins(self._held_out_scores(rated), label_tensor(rated))
         sroccs = {name: metrics.srocc.value for name, metrics in after.dimensions.items()}
         return TrainedOn(
             kind=kind,
@@ -270,6 +272,8 @@ class Learner:
             known_words=known_words_after(before.known_words, (clip.prompt for clip in rated)),
             lead=after.lead.value,
             lead_standard_error=after.lead.standard_error,
+            margins=half_widths,
+            num_margin_clips=num_margin_clips,
             recipe=f"ridge regression around the head of {self.name}; every clip was held out in one of ten folds",
         )
 
@@ -281,6 +285,11 @@ class Learner:
                 f"{len(usable)} clips are rated and read; the model learns from {MIN_RATED_CLIPS} on: rate more clips"
             )
         return usable
+
+    def _held_out_scores(self, rated: Sequence[VideoRecord]) -> torch.Tensor:
+        """The scores (N, 5) of each of `rated` by a head that learned from clips of other prompts."""
+        labels = label_tensor(rated).double().numpy()
+        return on_scale(torch.from_numpy(cross_validated(self._inputs(rated), labels, _groups(rated), seed=SEED)))
 
     def _inputs(self, clips: Sequence[VideoRecord]) -> HeadInputs:
         known = [self._known[clip.video, clip.prompt_key] for clip in clips]

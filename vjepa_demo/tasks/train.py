@@ -11,7 +11,6 @@ import hashlib
 import json
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
@@ -38,7 +37,6 @@ from vjepa_demo.model.metrics import evaluate
 from vjepa_demo.model.randomness import seeded
 from vjepa_demo.model.vjepa import VJEPAModel, inference_dtype, on_scale
 from vjepa_demo.schema import (
-    WORD,
     CheckpointError,
     EncodingReport,
     EpochReport,
@@ -72,10 +70,9 @@ from vjepa_demo.tasks.pairs import (
     tie_shares,
 )
 from vjepa_demo.tasks.run_state import WORK_FOLDER, RunState
+from vjepa_demo.tasks.words import known_words_after
 
 MIN_TRAINING_CLIPS = 2
-# A word counts as known from so many clips: one clip does not teach it, and a rare one may be a name to keep out.
-LEARNED_FROM = 3
 MIN_JUDGED_CLIPS = 3  # a rank correlation of two clips says nothing
 TOO_LARGE: dict[Scope, str] = {
     "head": "choose a smaller model",
@@ -512,11 +509,6 @@ class _Run:
         named = set(chain.from_iterable(given))
         learned_before = () if self.base is None else self.base.trained_on.digests
         half_widths, num_margin_clips = self._margins()
-        known_words = set(self.data.known_words)
-        if known_words:  # else the text encoder knows English
-            prompt_words = ({word.lower() for word in WORD.findall(each.prompt)} for each in learned)
-            words = Counter(chain.from_iterable(prompt_words))
-            known_words |= {word for word, num_clips in words.items() if num_clips >= LEARNED_FROM}
         return TrainedOn(
             kind=self.data.kind,
             num_clips=len(self.train),
@@ -530,7 +522,7 @@ class _Run:
             vquala_score=measured.get("vquala_score"),
             no_video_baseline=measured.get("no_video_baseline"),
             digests=tuple(sorted({*learned_before, *map(self.features.digest, learned)})),
-            known_words=tuple(sorted(known_words)),
+            known_words=known_words_after(self.data.known_words, (each.prompt for each in learned)),
             lead=None if evaluation is None else evaluation.lead.value,
             lead_standard_error=None if evaluation is None else evaluation.lead.standard_error,
             pairs=pairs_learned(
