@@ -58,7 +58,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--first-calibration-seed", type=int, default=4100, help="of `make-dataset`, for 100 clips each"
     )
-    parser.add_argument("--num-calibration-seeds", type=int, default=8, help="how many such seeds")
+    parser.add_argument("--num-calibration-seeds", type=int, default=10, help="how many such seeds")
     parser.add_argument("--curve", action="store_true", help="print the held-out SROCC of the states that were kept")
     for each in fields(Settings):
         option = f"--{each.name.replace('_', '-')}"
