@@ -4,8 +4,8 @@
 
 For each seed a quarter of the clips, whole prompts, is held out. From the others each strategy takes one clip after
 another; a label is all labels that the table has for the clip. After 20, 50 and 100 labels (as far as there are so
-many) a head learns from them, and is judged on the held-out clips. The program prints the mean SROCC of the dimensions,
-with the standard error over the seeds, and how far it is above random order with the same seed. The seeds share the
+many) a head learns from them, and is judged on the held-out clips. The program prints the mean SROCC of the dimensions
+that have at least five held-out labels, with the standard error over the seeds, and how far it is above random order with the same seed. The seeds share the
 clips: the errors say how much the split matters, not how another set of clips would do.
 """
 
@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 SIZES = (20, 50, 100)
 HELD_OUT = 4  # one of so many parts
+MIN_JUDGED = 5  # held-out labels; the scores of fewer are all cut to one end of the scale now and then
 
 
 def split(clips: Sequence[VideoRecord], seed: int) -> tuple[list[VideoRecord], list[VideoRecord]]:
@@ -54,7 +55,7 @@ def sroccs(learner: Learner, rated: Sequence[VideoRecord], judged: Sequence[Vide
         pairs = [
             (each[name], clip.labels[name]) for each, clip in zip(scores, judged, strict=True) if name in clip.labels
         ]
-        if len(pairs) >= 3:
+        if len(pairs) >= MIN_JUDGED:
             found[name] = float(stats.spearmanr(*zip(*pairs, strict=True)).statistic)
     return found
 

@@ -20,7 +20,18 @@ from vjepa_demo.app.page import build_app
 from vjepa_demo.app.score_tab import ScoreTab
 from vjepa_demo.app.session import ScoreHistory, Session
 from vjepa_demo.config import DIMENSION_MEANINGS, DIMENSIONS
-from vjepa_demo.schema import FirstHead, ModelError, RecordError, TrainedOn, VideoError, VideoScores
+from vjepa_demo.schema import (
+    Estimate,
+    Evaluation,
+    FirstHead,
+    ModelError,
+    PairAccuracy,
+    PairEvaluation,
+    RecordError,
+    TrainedOn,
+    VideoError,
+    VideoScores,
+)
 
 
 def test_the_table_has_score_word_and_meaning_of_each_dimension():
@@ -285,3 +296,14 @@ def test_the_page_is_served_on_a_machine_too_busy_to_answer_within_gradios_time_
     monkeypatch.setattr("gradio.networking.url_ok", lambda _: False)
     with page_of(lambda _: FakeScorer()) as address:
         assert httpx.get(address).is_success
+
+
+def test_the_table_of_metrics_shows_pairs():
+    accuracy = PairAccuracy(12, 4, Estimate(0.75, 0.1), Estimate(0.5, 0.1), Estimate(0.5), Estimate(0.4), Estimate(0.25, 0.1), 0.2)
+    pairs = PairEvaluation(12, {"Overall": accuracy}, Estimate(0.25, 0.1), "training pairs")
+    evaluation = Evaluation(0, {}, Estimate(None), pairs=pairs)
+    shown = render.metrics_table(evaluation, wording.verdict(evaluation))
+    assert shown.count("<table") == 1
+    assert '<tr data-pairs="Overall"><td>Overall</td><td>12</td><td>4</td><td>0.750 ± 0.100</td><td>0.500</td>' in shown
+    assert "On pairs the model beats always guessing the commoner answer" in shown
+    assert "+25.0 ± 10.0 percentage points" in shown

@@ -301,7 +301,9 @@ def push_checkpoint(folder: str | Path, repo_id: str, *, token: Token, private: 
     _check_whole(checkpoint)
     card = model_card(checkpoint.model, checkpoint.trained_on, checkpoint.label_range)
     files: dict[str, Path | bytes] = {CARD_FILE: card.encode(), **_files(checkpoint.folder)}
-    message = f"Upload a checkpoint trained on {checkpoint.trained_on.num_clips:,} clips"
+    learned = checkpoint.trained_on
+    given = clips_and_pairs(learned.num_clips, learned.pairs.num_pairs if learned.pairs else 0)
+    message = f"Upload a checkpoint trained on {given}"
     return upload_files(repo_id, files, token=token, private=private, message=message, is_ours=_travels)
 
 

@@ -29,7 +29,7 @@ from vjepa_demo.schema.labels import (
     rated,
     summarise,
 )
-from vjepa_demo.schema.learning import MIN_RATED_CLIPS, Learned, Strategy, curve_sizes
+from vjepa_demo.schema.learning import DEFAULT_STRATEGY, MIN_RATED_CLIPS, Learned, Strategy, curve_sizes
 from vjepa_demo.schema.pairs import ANSWERS, Answer, PairAccuracy, PairEvaluation, PairsLearned
 from vjepa_demo.schema.reports import (
     CountingReport,

@@ -11,6 +11,7 @@ from vjepa_demo.schema.agreement import Evaluation
 
 MIN_RATED_CLIPS = 10  # a head is learned from so many; the fewest points of its curve
 Strategy = Literal["random", "spread", "disagreement", "both"]
+DEFAULT_STRATEGY: Strategy = "spread"  # docs/which-next.md has the measurement
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ from vjepa_demo.schema import (
     content_digest,
     well_formed,
 )
-from vjepa_demo.schema.learning import MIN_RATED_CLIPS, Learned, Strategy, curve_sizes
+from vjepa_demo.schema.learning import DEFAULT_STRATEGY, MIN_RATED_CLIPS, Learned, Strategy, curve_sizes
 from vjepa_demo.tasks.evaluate import label_tensor
 from vjepa_demo.tasks.frozen import FrozenFeatures, LoadClip
 from vjepa_demo.tasks.launch import enough_memory
@@ -169,7 +169,7 @@ class Learner:
         self,
         candidates: Sequence[VideoRecord],
         rated: Sequence[VideoRecord],
-        strategy: Strategy,
+        strategy: Strategy = DEFAULT_STRATEGY,
         *,
         seed: int = 0,
     ) -> int:
