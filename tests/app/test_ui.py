@@ -12,6 +12,7 @@ import pytest
 from fakes import RESULT, FakeScorer
 from pages import page_of
 
+from vjepa_demo import wording
 from vjepa_demo.app import history, scoring
 from vjepa_demo.app import html as render
 from vjepa_demo.app.about_tab import add_about_tab
@@ -299,7 +300,9 @@ def test_the_page_is_served_on_a_machine_too_busy_to_answer_within_gradios_time_
 
 
 def test_the_table_of_metrics_shows_pairs():
-    accuracy = PairAccuracy(12, 4, Estimate(0.75, 0.1), Estimate(0.5, 0.1), Estimate(0.5), Estimate(0.4), Estimate(0.25, 0.1), 0.2)
+    accuracy = PairAccuracy(
+        12, 4, Estimate(0.75, 0.1), Estimate(0.5, 0.1), Estimate(0.5), Estimate(0.4), Estimate(0.25, 0.1), 0.2
+    )
     pairs = PairEvaluation(12, {"Overall": accuracy}, Estimate(0.25, 0.1), "training pairs")
     evaluation = Evaluation(0, {}, Estimate(None), pairs=pairs)
     shown = render.metrics_table(evaluation, wording.verdict(evaluation))

@@ -43,6 +43,7 @@ from vjepa_demo.media.archive import ArchiveError, extract_zip, is_hidden
 from vjepa_demo.model.card import model_card
 from vjepa_demo.model.vjepa import VJEPAModel
 from vjepa_demo.schema import CheckpointError, FolderError, ModelError, TrainedOn
+from vjepa_demo.wording import clips_and_pairs
 
 FORMAT = "vjepa-demo-checkpoint"
 FORMAT_VERSION = 1
