@@ -2,11 +2,12 @@
 
     python -m benchmarks.which_next --clips FOLDER --table labels.csv [--model demo] [--seeds 10]
 
-For each seed a quarter of the clips, whole prompts, is held out. From the others each strategy takes one clip after
-another; a label is all labels that the table has for the clip. After 20, 50 and 100 labels (as far as there are so
-many) a head learns from them, and is judged on the held-out clips. The program prints the mean SROCC of the dimensions
-that have at least five held-out labels, with the standard error over the seeds, and how far it is above random order with the same seed. The seeds share the
-clips: the errors say how much the split matters, not how another set of clips would do.
+For each seed the clips are dealt into four parts by prompt, and each part is held out once. From the others each
+strategy takes one clip after another; a label is all labels that the table has for the clip. After 20, 50 and 100 labels
+(as far as there are so many) a head learns from them, and scores the held-out clips. All held-out scores together give
+the SROCC of each dimension. The program prints the mean over the dimensions, with the standard error over the seeds, and
+how far it is above random order with the same seed. The seeds share the clips: the errors say how much the order and the
+parts matter, not how another set of clips would do.
 """
 
 # ruff: noqa: E402 (torch comes after wait_passively)
@@ -16,10 +17,11 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from vjepa_demo.config import wait_passively
+from vjepa_demo.config import DIMENSIONS, wait_passively
 
 wait_passively()
 
@@ -35,42 +37,35 @@ from vjepa_demo.tasks.learn import Learner
 logger = logging.getLogger(__name__)
 
 SIZES = (20, 50, 100)
-HELD_OUT = 4  # one of so many parts
-MIN_JUDGED = 5  # held-out labels; the scores of fewer are all cut to one end of the scale now and then
+PARTS = 4
+Scores = list[dict[str, float]]
 
 
-def split(clips: Sequence[VideoRecord], seed: int) -> tuple[list[VideoRecord], list[VideoRecord]]:
-    """The clips to choose from, shuffled, and those to judge with; no prompt is in both."""
-    folds = deal([clip.prompt_key for clip in clips], HELD_OUT, seed=seed)
-    pool = [clip for clip, fold in zip(clips, folds, strict=True) if fold]
-    order = np.random.default_rng(seed).permutation(len(pool))
-    return [pool[place] for place in order], [clip for clip, fold in zip(clips, folds, strict=True) if not fold]
-
-
-def sroccs(learner: Learner, rated: Sequence[VideoRecord], judged: Sequence[VideoRecord]) -> dict[str, float]:
-    """The SROCC of each dimension that `judged` has labels for, of what the model scores without and with `rated`."""
-    scores = learner.scores(rated, judged)
-    found = {}
-    for name in dict.fromkeys(name for clip in judged for name in clip.labels):
-        pairs = [
-            (each[name], clip.labels[name]) for each, clip in zip(scores, judged, strict=True) if name in clip.labels
-        ]
-        if len(pairs) >= MIN_JUDGED:
-            found[name] = float(stats.spearmanr(*zip(*pairs, strict=True)).statistic)
-    return found
+def mean_srocc(scores: Scores, clips: Sequence[VideoRecord]) -> float:
+    """The SROCC of `scores` with the labels of `clips`, averaged over the dimensions that have labels."""
+    sroccs = []
+    for name in dict.fromkeys(name for clip in clips for name in clip.labels):
+        own = ((each, clip) for each, clip in zip(scores, clips, strict=True) if name in clip.labels)
+        labelled = [(each[name], clip.labels[name]) for each, clip in own]
+        sroccs.append(stats.spearmanr(*zip(*labelled, strict=True)).statistic)
+    return float(np.mean(sroccs))
 
 
 def one_run(learner: Learner, clips: Sequence[VideoRecord], strategy: Strategy, seed: int) -> dict[int, float]:
-    """The mean SROCC over the dimensions after each number of labels; 0 is the model as it is."""
-    pool, judged = split(clips, seed)
-    rated: list[VideoRecord] = []
-    found = {0: float(np.mean(list(sroccs(learner, [], judged).values())))}
-    for size in SIZES:
-        while pool and len(rated) < size:
-            rated.append(pool.pop(learner.choose(pool, rated, strategy, seed=seed)))
-        if len(rated) == size:
-            found[size] = float(np.mean(list(sroccs(learner, rated, judged).values())))
-    return found
+    """The mean SROCC after each number of labels that all parts have clips for; 0 is the model as it is."""
+    folds = deal([clip.prompt_key for clip in clips], PARTS, seed=seed)
+    sizes = [0, *(size for size in SIZES if size <= len(clips) - np.bincount(folds).max())]
+    scores: dict[int, Scores] = {size: [{}] * len(clips) for size in sizes}
+    for fold in range(folds.max() + 1):
+        judged = np.flatnonzero(folds == fold).tolist()
+        pool = [clips[row] for row in np.random.default_rng(seed).permutation(np.flatnonzero(folds != fold))]
+        rated: list[VideoRecord] = []
+        for size in sizes:
+            while len(rated) < size:
+                rated.append(pool.pop(learner.choose(pool, rated, strategy, seed=seed)))
+            for row, each in zip(judged, learner.scores(rated, [clips[row] for row in judged]), strict=True):
+                scores[size][row] = each
+    return {size: mean_srocc(each, clips) for size, each in scores.items()}
 
 
 def shown(values: Sequence[float]) -> str:
@@ -83,10 +78,13 @@ def main() -> None:
     parser.add_argument("--clips", type=Path, required=True, help="folder of the videos")
     parser.add_argument("--table", type=Path, required=True, help="table of their labels")
     parser.add_argument("--model", default="demo", help="preset or folder of a checkpoint")
+    parser.add_argument("--dimensions", nargs="+", choices=DIMENSIONS, default=DIMENSIONS, help="labels to use")
     parser.add_argument("--seeds", type=int, default=10)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    clips = read_records(options.table, options.clips).records
+    records = read_records(options.table, options.clips).records
+    kept = [{name: value for name, value in each.labels.items() if name in options.dimensions} for each in records]
+    clips = [replace(clip, labels=labels) for clip, labels in zip(records, kept, strict=True) if labels]
     learner = Learner(options.model)
     for report in learner.encode(clips):
         if report.done % 50 == 0:

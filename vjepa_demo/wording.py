@@ -232,9 +232,9 @@ def interval_note(trained_on: TrainedOn) -> str:
         return "Its scores have no intervals: nobody has measured how far they are from labels that it had not seen."
     sentences = []
     if trained_on.margins:
-        drawn = "drawn " if trained_on.kind == "procedural" else ""
         most = max(counts.get(name, 0) for name in trained_on.margins)
-        sentences.append(f"Its {INTERVALS} hold for {drawn}clips like the {most:,} that they were measured on.")
+        drawn, but = ("drawn ", "; for real footage they are too narrow") if trained_on.kind == "procedural" else ("", "")
+        sentences.append(f"Its {INTERVALS} hold for {drawn}clips like the {most:,} that they were measured on{but}.")
     if missing := [name for name in trained_on.dimensions if name not in trained_on.margins]:
         few = listed([f"{name} ({counts.get(name, 0):,})" for name in missing])
         sentences.append(

@@ -117,9 +117,22 @@ def test_too_few_ratings_are_refused(learner, clips, tmp_path) -> None:
         lambda: learner.agreement([*clips[:9], *unrated]),
         lambda: learner.save(clips[:9], tmp_path / "x", description=""),
     ):
-        with pytest.raises(RecordError, match="9 clips are rated and read; the model learns from 10 on"):
+        with pytest.raises(
+            RecordError, match="9 clips are rated in one dimension and can be read; the model learns from 10 on"
+        ):
             refused()
     assert not (tmp_path / "x").exists()
+
+
+def test_a_dimension_with_few_ratings_is_left_alone(learner, clips) -> None:
+    thin = [replace(clip, labels={"Temporal": clip.labels["Temporal"]}) for clip in clips]
+    thin[:9] = [replace(clip, labels={**clip.labels, "Overall": 1.0}) for clip in thin[:9]]
+    learned = learner.agreement(thin)
+    assert tuple(learned.after.dimensions) == ("Temporal",)
+    as_it_is, after = (learner.scores(rated, clips) for rated in ([], thin))
+    assert [each["Overall"] for each in after] == [each["Overall"] for each in as_it_is]
+    only = [replace(clip, labels={"Overall": 1.0}) for clip in clips[:10]]
+    assert [point.num_clips for point in learner.curve([*thin[9:18], *only])] == [19]
 
 
 def test_a_clip_that_cannot_be_read_is_named_and_left_out(checkpoint, clips, tmp_path) -> None:

@@ -41,13 +41,18 @@ def radar_chart(result: VideoScores) -> go.Figure:
     ]
     outline = _outline(result, labels, LINE, "circle")
     outline.update(name=result.model, fill="toself", fillcolor=FILL, hovertemplate="%{theta}<extra></extra>")
-    reaches = [(label, each) for label, each in zip(labels, result.intervals.values(), strict=True) if each]
+    reaches = [(place, each) for place, each in enumerate(result.intervals.values()) if each]
     whiskers = go.Scatterpolar(
         r=[end for _, (low, high) in reaches for end in (low, high, None)],  # None ends a line
-        theta=[label for label, _ in reaches for _ in range(3)],
+        theta=[labels[place] for place, _ in reaches for _ in range(3)],
         mode="lines+markers",
         line={"color": NEUTRAL, "width": 1.5},
-        marker={"color": NEUTRAL, "size": 9, "symbol": "line-ew-open", "angleref": "previous"},
+        marker={
+            "color": NEUTRAL,
+            "size": 9,
+            "symbol": "line-ew-open",
+            "angle": [360 / len(DIMENSIONS) * place for place, _ in reaches for _ in range(3)],  # across the axis
+        },
         hovertext=[f"90 % interval: {interval_text(each)}" for _, each in reaches for _ in range(3)],
         hoverinfo="text",
         name="90 % intervals",

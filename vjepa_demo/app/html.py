@@ -91,12 +91,12 @@ def score_table(result: VideoScores) -> str:
         if interval := result.intervals[name]:
             low, high = map(_percent, interval)
             whisker = f'<i class="whisker" style="left:{low:.1f}%;width:{high - low:.1f}%"></i>'
-            reach = f'<small title="{INTERVAL_MEANING}">{interval_text(interval)}</small>'
+            reach = f'<small class="reach" title="{INTERVAL_MEANING}">{interval_text(interval)}</small>'
         rows += (
             f"<tr class='{'doubtful' if doubt else 'sure'}'>"
             f"<td>{name}<small>{meaning}</small></td>"
             f'<td class="meter"><div><span style="width:{percent:.1f}%"></span>{whisker}</div></td>'
-            f'<td class="value" data-dimension="{name}">{score:.2f}</td><td class="word">{word}{reach}</td></tr>'
+            f'<td class="value" data-dimension="{name}">{score:.2f}</td><td>{word}{reach}</td></tr>'
         )
     return f'<table class="scores"><tbody>{rows}</tbody></table>'
 

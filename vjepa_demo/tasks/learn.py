@@ -7,6 +7,7 @@ ratings it is given, so a rating that is taken back needs no undoing.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -121,10 +122,11 @@ class Learner:
         """How well the model, once it learned from ratings, agrees with ratings of clips that it had not seen.
 
         Cross-validated: clips are dealt into ten folds by prompt, and each is judged by a head that learned from the
-        others. `ceiling` is passed on.
+        others. A dimension with fewer than `MIN_RATED_CLIPS` ratings is neither learned nor judged. `ceiling` is passed
+        on.
 
         Raises:
-            RecordError: if fewer than `MIN_RATED_CLIPS` clips are rated and encoded.
+            RecordError: if no dimension has ratings of `MIN_RATED_CLIPS` encoded clips.
         """
         rated = self._rated(rated)
         labels = label_tensor(rated).double().numpy()
@@ -139,23 +141,26 @@ class Learner:
     def curve(
         self, rated: Sequence[VideoRecord], ceiling: Mapping[str, float | None] | None = None
     ) -> Iterator[Learned]:
-        """The `agreement` after each of the first `curve_sizes` ratings, the last after all of them; none below ten.
+        """The `agreement` after each of the first `curve_sizes` ratings, the last after all of them; none while
+        no dimension has ten.
 
         A point depends on the ratings until then alone: a curve that was drawn already only gets longer.
         """
         rated = [clip for clip in rated if clip.labels and self.knows(clip)]
         for size in curve_sizes(len(rated)):
-            yield self.agreement(rated[:size], ceiling)
+            if self._learnable(rated[:size]):
+                yield self.agreement(rated[:size], ceiling)
 
     def scores(self, rated: Sequence[VideoRecord], clips: Sequence[VideoRecord]) -> list[dict[str, float]]:
-        """The scores, 1 to 5, that the model gives each of `clips` once it learned from `rated`, however few.
+        """The scores, 1 to 5, that the model gives each of `clips` once it learned from `rated`; as it is in a dimension
+        with fewer than `MIN_RATED_CLIPS` ratings.
 
         Raises:
             RecordError: if one of `clips` was not encoded.
         """
         if unknown := [clip.name for clip in clips if not self.knows(clip)]:
             raise RecordError(f"{unknown[0]} was not read yet: encode the clips first")
-        inputs, rated = self._inputs(clips), [clip for clip in rated if clip.labels and self.knows(clip)]
+        inputs, rated = self._inputs(clips), self._learnable(rated)
         answers = inputs.outputs
         if rated:
             labels = label_tensor(rated).double().numpy()
@@ -189,14 +194,13 @@ class Learner:
         rng = np.random.default_rng((seed, len(rated)))
         if strategy == "random" or not known:
             return int(rng.integers(len(candidates)))
-        rated = [clip for clip in rated if clip.labels and self.knows(clip)]
         inputs = self._inputs([candidates[index] for index in known])
-        before = self._inputs(rated) if rated else inputs[:0]
-        far = distances(inputs.hidden, before.hidden)
-        if strategy == "spread" or len(rated) < MIN_RATED_CLIPS:
+        shown, learned_from = [clip for clip in rated if self.knows(clip)], self._learnable(rated)
+        far = distances(inputs.hidden, self._inputs(shown).hidden if shown else inputs[:0].hidden)
+        if strategy == "spread" or not learned_from:
             return known[int(far.argmax())]
-        labels = label_tensor(rated).double().numpy()
-        unsure = disagreement(inputs, before, labels, _groups(rated), seed=seed + len(rated))
+        labels = label_tensor(learned_from).double().numpy()
+        unsure = disagreement(inputs, self._inputs(learned_from), labels, _groups(learned_from), seed=seed + len(rated))
         if strategy == "both":
             return known[int((unsure.argsort().argsort() + far.argsort().argsort()).argmax())]
         return known[int(unsure.argmax())]
@@ -215,7 +219,7 @@ class Learner:
         it agrees, cross-validated, is in its card and comes back.
 
         Raises:
-            RecordError: if fewer than `MIN_RATED_CLIPS` clips are rated and encoded.
+            RecordError: if no dimension has ratings of `MIN_RATED_CLIPS` encoded clips.
             FolderError: if `folder` holds anything already.
             CheckpointError: if it cannot be written.
         """
@@ -278,13 +282,24 @@ class Learner:
         )
 
     def _rated(self, rated: Sequence[VideoRecord]) -> list[VideoRecord]:
-        """The clips of `rated` that can be learned from, see `agreement` for what is raised."""
-        usable = [clip for clip in rated if clip.labels and self.knows(clip)]
-        if len(usable) < MIN_RATED_CLIPS:
+        """What can be learned from `rated`, see `agreement` for what is raised."""
+        usable = self._learnable(rated)
+        if not usable:
+            counts = Counter(name for clip in rated if self.knows(clip) for name in clip.labels)
             raise RecordError(
-                f"{len(usable)} clips are rated and read; the model learns from {MIN_RATED_CLIPS} on: rate more clips"
+                f"{max(counts.values(), default=0)} clips are rated in one dimension and can be read; the model learns "
+                f"from {MIN_RATED_CLIPS} on: rate more clips"
             )
         return usable
+
+    def _learnable(self, rated: Sequence[VideoRecord]) -> list[VideoRecord]:
+        """The clips of `rated` that were encoded, with the labels of the dimensions that have enough of them."""
+        known = [clip for clip in rated if self.knows(clip)]
+        counts = Counter(name for clip in known for name in clip.labels)
+        kept = [
+            {name: label for name, label in clip.labels.items() if counts[name] >= MIN_RATED_CLIPS} for clip in known
+        ]
+        return [replace(clip, labels=labels) for clip, labels in zip(known, kept, strict=True) if labels]
 
     def _held_out_scores(self, rated: Sequence[VideoRecord]) -> torch.Tensor:
         """The scores (N, 5) of each of `rated` by a head that learned from clips of other prompts."""
