@@ -3,11 +3,11 @@
     python -m benchmarks.which_next --clips FOLDER --table labels.csv [--model demo] [--seeds 10]
 
 For each seed the clips are dealt into four parts by prompt, and each part is held out once. From the others each
-strategy takes one clip after another; a label is all labels that the table has for the clip. After 20, 50 and 100 labels
-(as far as there are so many) a head learns from them, and scores the held-out clips. All held-out scores together give
-the SROCC of each dimension. The program prints the mean over the dimensions, with the standard error over the seeds, and
-how far it is above random order with the same seed. The seeds share the clips: the errors say how much the order and the
-parts matter, not how another set of clips would do.
+strategy takes one clip after another; a label is all labels that the table has for the clip. After 20, 50 and 100
+labels (as far as there are so many) a head learns from them, and scores the held-out clips. All held-out scores
+together give the SROCC of each dimension. The program prints the mean over the dimensions, with the standard error over
+the seeds, and how far it is above random order with the same seed. The seeds share the clips: the errors say how much
+the order and the parts matter, not how another set of clips would do.
 """
 
 # ruff: noqa: E402 (torch comes after wait_passively)
