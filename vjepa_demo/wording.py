@@ -233,8 +233,10 @@ def interval_note(trained_on: TrainedOn) -> str:
     sentences = []
     if trained_on.margins:
         most = max(counts.get(name, 0) for name in trained_on.margins)
-        drawn, but = ("drawn ", "; for real footage they are too narrow") if trained_on.kind == "procedural" else ("", "")
-        sentences.append(f"Its {INTERVALS} hold for {drawn}clips like the {most:,} that they were measured on{but}.")
+        is_drawn = trained_on.kind == "procedural"
+        clips = f"{'drawn ' if is_drawn else ''}clips like the {most:,} that they were measured on"
+        but = "; for real footage they are too narrow" if is_drawn else ""
+        sentences.append(f"Its {INTERVALS} hold for {clips}{but}.")
     if missing := [name for name in trained_on.dimensions if name not in trained_on.margins]:
         few = listed([f"{name} ({counts.get(name, 0):,})" for name in missing])
         sentences.append(

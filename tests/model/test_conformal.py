@@ -168,7 +168,8 @@ def test_it_is_said_for_which_clips_intervals_hold_and_why_there_are_none():
         "Its 90 % intervals hold for clips like the 24 that they were measured on. No interval for Aesthetic (12) and "
         "Overall (0): at least 20 validation clips with a label are needed for one."
     )
-    assert "hold for drawn clips like the 24 that" in wording.interval_note(replace(SURE, kind="procedural"))
+    drawn = wording.interval_note(replace(SURE, kind="procedural"))
+    assert "hold for drawn clips like the 24 that they were measured on; for real footage they are too narrow." in drawn
     assert "no intervals: nobody has measured" in wording.interval_note(RESULT.trained_on)
     assert wording.margins_line(SURE).startswith(
         "90 % intervals: Traditional ± 0.50, Alignment ± 0.70, Temporal ± 0.75. "

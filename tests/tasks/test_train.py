@@ -337,6 +337,46 @@ def kill_at(step: int, last: int) -> bool:
     return False
 
 
+def test_intervals_come_from_the_validation_clips_and_a_resumed_run_gives_the_same(checkpoint_folder, data, tmp_path):
+    """Five videos with five prompts each; one clip has no Temporal label, so that 24 of 25 count there."""
+    validation = [replace(each, prompt=f"{each.prompt} {word}") for each in data.validation for word in "abcde"]
+    validation[0] = replace(validation[0], labels={"Overall": 3.0})
+    several = replace(data, validation=validation)
+    _, result = run(checkpoint_folder, several, tmp_path / "whole")
+    trained_on = read_checkpoint(tmp_path / "whole").trained_on
+    assert trained_on.num_margin_clips == {**dict.fromkeys(DIMENSIONS, 24), "Overall": 25}
+    assert list(trained_on.margins) == list(DIMENSIONS)
+    residuals = [abs(label[3] - shown[3]) for label, shown in zip(result.labels, result.predictions, strict=True)]
+    assert trained_on.margins["Temporal"] >= sorted(residuals[1:])[20], "at least as wide as the best epoch's own"
+    scores = scored_by(tmp_path / "whole", data.validation[0])
+    low, high = scores.intervals["Overall"]
+    assert low <= scores.scores["Overall"] <= high
+    model, _ = load_base(str(checkpoint_folder), device="cpu")
+    steps = iter(range(100))
+    with pytest.raises(Killed):
+        for _ in train(model, several, CONFIG, tmp_path / "killed", should_stop=lambda: kill_at(next(steps), 36 + 7)):
+            pass
+    run(checkpoint_folder, several, tmp_path / "killed", resume=True)
+    assert read_checkpoint(tmp_path / "killed").trained_on == trained_on
+
+
+def scored_by(folder: Path, record: VideoRecord):
+    """The scores that the checkpoint in `folder` gives to `record`."""
+    checkpoint = read_checkpoint(folder)
+    model = load_checkpoint(checkpoint, device="cpu")
+    return Scorer("mine", model, checkpoint.trained_on).score(record.video, record.prompt)
+
+
+def test_with_few_validation_clips_there_are_no_intervals_and_it_says_why(checkpoint_folder, data, tmp_path):
+    run(checkpoint_folder, data, tmp_path)
+    trained_on = read_checkpoint(tmp_path).trained_on
+    assert (trained_on.margins, trained_on.num_margin_clips) == ({}, dict.fromkeys(DIMENSIONS, 5))
+    assert wording.interval_note(trained_on) == (
+        "No interval for Traditional (5), Alignment (5), Aesthetic (5), Temporal (5) and Overall (5): at least 20 "
+        "validation clips with a label are needed for one."
+    )
+
+
 def test_only_the_same_run_can_be_resumed(checkpoint_folder, data, tmp_path):
     model, _ = load_base(str(checkpoint_folder), device="cpu")
     reports = train(model, data, CONFIG, tmp_path)
