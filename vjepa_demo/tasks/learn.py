@@ -152,8 +152,8 @@ class Learner:
                 yield self.agreement(rated[:size], ceiling)
 
     def scores(self, rated: Sequence[VideoRecord], clips: Sequence[VideoRecord]) -> list[dict[str, float]]:
-        """The scores, 1 to 5, that the model gives each of `clips` once it learned from `rated`; those of the model as it
-        is in a dimension with fewer than `MIN_RATED_CLIPS` ratings.
+        """The scores, 1 to 5, that the model gives each of `clips` once it learned from `rated`; those of the model as
+        it is in a dimension with fewer than `MIN_RATED_CLIPS` ratings.
 
         Raises:
             RecordError: if one of `clips` was not encoded.
