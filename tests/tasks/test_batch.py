@@ -746,13 +746,13 @@ import signal, sys
 from vjepa_demo.tasks import score_file
 from vjepa_demo.app import cli
 append, done = score_file._append, []
-def append_or_die(file, result):
-    done.append(result)
+def append_or_die(file, cells):
+    done.append(cells)
     if len(done) == 50:
-        file.write(score_file._as_lines([score_file._as_row(result)]).encode()[:-12])
+        file.write(score_file._as_lines([cells]).encode()[:-12])
         print("half-way", flush=True)
         signal.pause()
-    append(file, result)
+    append(file, cells)
 score_file._append = append_or_die
 cli.main(sys.argv[1:])
 """
