@@ -88,7 +88,7 @@ def fill_in(page: Page, path: Path, prompt: str) -> None:
 
 def wait_for_scores(page: Page) -> None:
     expect(page.locator("#score-table .value")).to_have_count(5)
-    page.locator("#radar .js-plotly-plot .scatterlayer .trace").wait_for()
+    page.locator("#radar .js-plotly-plot .scatterlayer .trace").first.wait_for()
 
 
 class LateAnswer:
