@@ -155,7 +155,7 @@ def test_concurrent_first_calls_load_the_model_once(checkpoint_folder, tmp_path,
     def slow_load(checkpoint, **settings):
         loads.append(checkpoint.folder)
         entered.set()
-        assert go_on.wait(10)
+        assert go_on.wait(300)
         return load_checkpoint(checkpoint, **settings)
 
     monkeypatch.setattr(scorer_module, "load_checkpoint", slow_load)
@@ -163,7 +163,7 @@ def test_concurrent_first_calls_load_the_model_once(checkpoint_folder, tmp_path,
     threads = [threading.Thread(target=lambda: found.append(get_scorer(str(folder), "cpu"))) for _ in range(4)]
     for thread in threads:
         thread.start()
-    assert entered.wait(10)
+    assert entered.wait(300)
     go_on.set()
     for thread in threads:
         thread.join(20)

@@ -57,10 +57,10 @@ def header(title: str, model: str, state: str) -> str:
 
 
 def screen(path: str | Path, label: str, unplayable: str, attributes: str) -> str:
-    """A player. `unplayable`, HTML, is shown in its place where it stands in something with the class "broken"."""
+    """A player. A parent with the class "broken" hides it and shows `unplayable`, HTML, instead."""
     return (
         f'<video src="gradio_api/file={quote(str(path))}" preload="auto" playsinline {attributes} '
-        f'aria-label="{escape(label)}"></video><p class="note unplayable">{unplayable}</p>'
+        f'aria-label="{escape(label)}"></video><p class="note unplayable" role="status">{unplayable}</p>'
     )
 
 
