@@ -61,6 +61,8 @@ NO_ALPHA = "Transparent parts were scored with the pixels below them: this FFmpe
 SHOWN_FRAME = re.compile(r"^\[Parsed_showinfo.*? n: *\d+ pts: *(\S+) .*? sar:(\d+)/(\d+) s:(\d+)x(\d+) ", re.MULTILINE)
 SHOWN_CLOCK = re.compile(r"config in time_base: (\d+/\d+), frame_rate: (\d+)/(\d+)", re.MULTILINE)
 SAID_LENGTH = re.compile(r"Duration: (\d+):(\d+):([\d.]+), start: (-?[\d.]+)")
+SAID_FORMAT = re.compile(r"Input #0, (\S+), from ")
+LISTS_OF_FILES = {"hls", "applehttp", "concat", "dash", "imf", "sdp", "rtsp", "vobsub", "webm_dash_manifest"}  # FFmpeg's
 LOSSLESS = ("-c:v", "ffv1", "-fs", str(MAX_COPY_BYTES))
 UNSTEADY_RATE = 210.0  # above it, FFmpeg takes its guess of a constant frame rate for a clock
 
@@ -190,6 +192,8 @@ def film(path: Path, stream: str, how: Look) -> Film:
         *("-vf", "showinfo=checksum=0", "-f", "null", "-"),
         name=path.name,
     )
+    if said := SAID_FORMAT.search(log):
+        _check_format(path, said[1])
     clock, frames = SHOWN_CLOCK.search(log), SHOWN_FRAME.findall(log)
     if clock is None or not frames:
         raise VideoError(f"{path.name} holds no frames; a video was expected")
@@ -286,9 +290,16 @@ def _abilities(kind: str) -> frozenset[str]:
 
 def probe(path: Path, streams: str, entries: str) -> dict[str, Any]:
     """What ffprobe tells of `entries` of the chosen streams."""
+    entries += ":format=format_name"
     command = ["ffprobe", "-v", "error", "-select_streams", streams, "-show_entries", entries, "-of", "json"]
-    found: dict[str, Any] = json.loads(_run(*command, f"file:{path}", name=path.name)[0])
+    found: dict[str, Any] = json.loads(_run(*command, *source(path), name=path.name)[0])
+    _check_format(path, found["format"]["format_name"])
     return found
+
+
+def _check_format(path: Path, names: str) -> None:
+    if not LISTS_OF_FILES.isdisjoint(names.split(",")):
+        raise VideoError(f"{path.name} cannot be read as a video: it is a playlist of other files ({names})")
 
 
 def _ratio(text: str) -> Fraction:

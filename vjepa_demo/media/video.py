@@ -7,6 +7,8 @@ divided by 255, normalised per channel.
 
 from __future__ import annotations
 
+import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -33,7 +35,7 @@ from vjepa_demo.media.sampling import (
     view_indices,
     view_shape,
 )
-from vjepa_demo.media.shown import MAX_PIXELS, Film, Look, ffmpeg, film, frame_clock, install_line, look
+from vjepa_demo.media.shown import MAX_PIXELS, Film, Look, ffmpeg, film, frame_clock, install_line, look, source
 from vjepa_demo.media.webp import is_webp, webp_film
 from vjepa_demo.media.whole import is_cut_off, signature
 from vjepa_demo.schema import VideoError
@@ -47,6 +49,13 @@ STILL_IMAGE_CODECS = {"png", "mjpeg", "bmp", "webp", "tiff", "gif", "jpeg2000", 
 STILL_IMAGE_BRANDS = {b"avif", b"heic", b"heix", b"mif1"}  # of an ISO base media file: AVIF and HEIF pictures
 MOVING_IMAGE_BRANDS = {b"avis", b"hevc", b"hevx", b"msf1"}  # the same, with a track of frames
 HEAD_BYTES = 512
+ID3_BYTES = 10  # the head of a tag, which FFmpeg skips whatever the file is
+# What FFmpeg takes for a list of other files (HLS, concat, DASH, IMF, VobSub), or what players do, by how it begins.
+PLAYLIST = re.compile(
+    rb"#ext|ffconcat|<\?xml|<!--|<!doctype|<mpd|<compositionplaylist|<smil|<asx|\[playlist|\[reference|# *vobsub",
+    re.IGNORECASE,
+)
+BLANKS = b"\xef\xbb\xbf \t\r\n\x0b\x0c"  # with the byte order mark
 MAX_ASPECT_RATIO = 20.0  # beyond it, a frame resized to the model's height would not fit into memory
 LOST = "FFmpeg cannot seek in it; convert it to MP4 first, or export it again"
 TRUNCATED_BELOW = 0.95  # share of the frames that the header promises
@@ -163,8 +172,7 @@ def _load_copy(path: Path, stream: str, num_frames: int, config: ClipConfig) -> 
     """The clip of a copy of `stream` that can be sought in; None if that cannot be made, or shows other frames."""
     with tempfile.TemporaryDirectory() as folder, suppress(VideoError):
         copy = Path(folder) / "copy.mkv"
-        source = ("-fflags", "+genpts", "-i", f"file:{path}", "-map", stream, "-c", "copy", str(copy))
-        ffmpeg(*source, name=path.name)
+        ffmpeg("-fflags", "+genpts", *source(path), "-map", stream, "-c", "copy", str(copy), name=path.name)
         decoder = open_video(copy)
         if len(decoder) == num_frames:
             return _load(copy, decoder, look(copy, decoder.metadata), config)
@@ -352,13 +360,21 @@ def check_file(path: Path) -> None:
     if is_folder(path):
         raise VideoError(f"{path.name or path} is a folder: name the videos in it")
     if not is_file(path):
-        raise VideoError(f"{path.name}: no such file")
+        if os.path.lexists(path):
+            raise VideoError(f"{path.name} is no file that can be read: a link that leads nowhere, a pipe or a device")
+        raise VideoError(f"{path.name}: no such file; name a video on this machine")
     with reading(path, kind=VideoError), path.open("rb") as file:
         head = file.read(HEAD_BYTES)
+        body = head
+        while body.startswith(b"ID3") and len(body) > ID3_BYTES:
+            size = sum((byte & 0x7F) << 7 * place for place, byte in enumerate(reversed(body[6:ID3_BYTES])))
+            file.seek(size + ID3_BYTES - len(body), os.SEEK_CUR)
+            body = file.read(HEAD_BYTES)
     if not head:
         raise VideoError(f"{path.name} is empty (0 bytes); make or upload it again")
     # Text has no control characters but white space and the escapes of terminal art; raw Y4M video begins like text.
-    if not any(byte < 32 and byte not in b"\t\n\r\x0c\x1b" for byte in head) and not head.startswith(b"YUV4MPEG2"):
+    is_text = not any(byte < 32 and byte not in b"\t\n\r\x0c\x1b" for byte in head)
+    if (is_text and not head.startswith(b"YUV4MPEG2")) or PLAYLIST.match(body.lstrip(BLANKS)):
         raise VideoError(f"{path.name} cannot be read as a video: it is a text file, or a playlist of other files")
     if head[4:8] == b"ftyp" and head[8:12] in STILL_IMAGE_BRANDS:
         box = head[: int.from_bytes(head[:4], "big")]
