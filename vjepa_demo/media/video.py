@@ -35,7 +35,18 @@ from vjepa_demo.media.sampling import (
     view_indices,
     view_shape,
 )
-from vjepa_demo.media.shown import MAX_PIXELS, Film, Look, ffmpeg, film, frame_clock, install_line, look, source
+from vjepa_demo.media.shown import (
+    Film,
+    Look,
+    check_size,
+    describe,
+    ffmpeg,
+    film,
+    frame_clock,
+    install_line,
+    look,
+    source,
+)
 from vjepa_demo.media.webp import is_webp, webp_film
 from vjepa_demo.media.whole import is_cut_off, signature
 from vjepa_demo.schema import VideoError
@@ -56,7 +67,6 @@ PLAYLIST = re.compile(
     re.IGNORECASE,
 )
 BLANKS = b"\xef\xbb\xbf \t\r\n\x0b\x0c"  # with the byte order mark
-MAX_ASPECT_RATIO = 20.0  # beyond it, a frame resized to the model's height would not fit into memory
 LOST = "FFmpeg cannot seek in it; convert it to MP4 first, or export it again"
 TRUNCATED_BELOW = 0.95  # share of the frames that the header promises
 # A browser plays it before it is fetched whole; and with x264's macroblock trees the same frames gave other bytes
@@ -139,8 +149,11 @@ def load_clip(path: str | Path, config: ClipConfig) -> Clip:
             # MPEG streams have no index: a copy in a container that has one shows the same frames, if it has as many.
             # Others hold more than they show, such as what an edit list hides, pictures that refer to frames before a
             # cut, frames of another size: they are decoded from end to end.
-            clip = None if num_frames is None else _load_copy(path, stream, num_frames, config)
-            if clip is not None:
+            if num_frames is None:  # no scan has told how it is shown
+                description = describe(path)
+                stream, how = f"0:{description.stream_index}", look(path, description)
+                stream = how.streams[0] if how.streams else stream
+            elif (clip := _load_copy(path, stream, num_frames, config)) is not None:
                 return clip
             shown = film(path, stream, how)
             if num_frames is None:  # nobody has looked yet
@@ -181,7 +194,7 @@ def _load_copy(path: Path, stream: str, num_frames: int, config: ClipConfig) -> 
 
 def _load_film(shown: Film, config: ClipConfig) -> Clip:
     """The clip of a file whose frames have to be rendered: those that a view looks at, and no others."""
-    _check_size(shown.path, shown.height, round(shown.width * shown.pixel_aspect))
+    check_size(shown.path, shown.height, round(shown.width * shown.pixel_aspect))
     begin, end, num_frames = shown.seconds[0], shown.end_seconds, len(shown.seconds)
     rate = num_frames / (end - begin) if end > begin else WINDOW_FRAMES_PER_SECOND
     are_together = any(view.window is not None for view in config.views)
@@ -426,7 +439,7 @@ def _inspect(path: Path, decoder: VideoDecoder, how: Look) -> _Stream:
             f"{path.name} is a still image, or sound with a cover picture ({metadata.codec}); a video was expected"
         )
     width = max(1, round(width * how.pixel_aspect))  # of square pixels
-    _check_size(path, height, width)
+    check_size(path, height, width)
     # Half a clip must not pass for the whole. MP4, MOV and AVI promise a number of frames and a duration. An edit list
     # hides frames and shortens the duration: so a file is cut off only where both fall short. Matroska, WebM and others
     # promise only the length of the longest stream, which is the video's for certain only where there is no other: a
@@ -446,16 +459,6 @@ def _check_end(path: Path, found: float, promised: float | None) -> None:
         raise _CutOffError(
             f"{path.name} is cut off: {found:.1f} s of the {promised:.1f} s that its header promises are there; "
             "download or export it again"
-        )
-
-
-def _check_size(path: Path, height: int, width: int) -> None:
-    if height * width > MAX_PIXELS:
-        raise VideoError(f"{path.name} is {width} x {height} pixels, larger than 8K: scale it down first")
-    if max(height, width) > MAX_ASPECT_RATIO * min(height, width):
-        raise VideoError(
-            f"{path.name} is {width} x {height} pixels; "
-            f"one side may be {MAX_ASPECT_RATIO:.0f} times the other at most: crop it first"
         )
 
 
