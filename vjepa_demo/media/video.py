@@ -375,7 +375,7 @@ def check_file(path: Path) -> None:
     if not is_file(path):
         if os.path.lexists(path):
             raise VideoError(f"{path.name} is no file that can be read: a link that leads nowhere, a pipe or a device")
-        raise VideoError(f"{path.name}: no such file; name a video on this machine")
+        raise VideoError(f"{path.name}: no such file")
     with reading(path, kind=VideoError), path.open("rb") as file:
         head = file.read(HEAD_BYTES)
         body = head
