@@ -91,7 +91,7 @@ def test_a_copy_holds_the_first_minute(tmp_path):
 
 def test_a_copy_that_takes_too_long_is_given_up(tmp_path, monkeypatch):
     clip = make(tmp_path / "long.avi", "-c:v", "mpeg4", seconds=20)
-    monkeypatch.setattr(preview_module, "MAX_RENDER_SECONDS", 0.02)
+    monkeypatch.setattr(preview_module, "PATIENCE_SECONDS", 0.02)
     with pytest.raises(VideoError, match=r"long\.avi takes FFmpeg longer"):
         write_preview(clip, tmp_path / "preview.mp4")
     assert list(tmp_path.iterdir()) == [clip]

@@ -61,9 +61,7 @@ def _card(clip: Clip, index: int, played: Callable[[str], str], *, is_last: bool
     if clip.path is None:
         shown = '<p class="note">The video is not in the saved file.<br>Drop it in to play it.</p>'
     else:
-        scorable = "" if clip.error else "<br>It can still be scored."
-        unplayable = f"Your browser cannot play this file.{scorable}"
-        shown = screen(played(str(clip.path)), f"{letter}: {clip.name}", unplayable, "muted")
+        shown = screen(played(str(clip.path)), f"{letter}: {clip.name}", "muted", is_scorable=clip.error is None)
     if clip.error is not None:
         state = f'<p class="state error" role="alert">{escape(clip.error)}</p>'
     elif clip.result is None:

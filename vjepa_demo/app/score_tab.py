@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from vjepa_demo.tasks import Scorer
 
 PREVIEWED = "Browsers do not play this format: a small copy of its first minute is shown. Your own file is scored."
-UNPLAYABLE = "Your browser cannot play this file.<br>It can still be scored."
 PLAYER_JS = """
 element.addEventListener('error', (event) => event.target.closest('.screen')?.classList.add('broken'), true);
 """
@@ -219,4 +218,4 @@ def _player(video: str | None, visitor: Session) -> Iterator[str]:
         visitor.make_preview(video)
     shown = visitor.played(video)
     note = "" if shown == video else f'<p role="status">{PREVIEWED}</p>'
-    yield f'<div class="screen">{render.screen(shown, Path(video).name, UNPLAYABLE, "controls loop")}</div>{note}'
+    yield f'<div class="screen">{render.screen(shown, Path(video).name, "controls loop")}</div>{note}'

@@ -118,7 +118,7 @@ def _score_columns(header: Sequence[str]) -> set[int]:
     for end, name in enumerate(header):
         if not re.fullmatch(r"scored_by(_\d+)?", name):
             continue
-        for others in range(4, 0, -1):
+        for others in range(4, 0, -1):  # columns between the scores and this one; older versions wrote fewer
             start = end - len(DIMENSIONS) - others
             names = [re.sub(r"_score(_\d+)?$", "", each) for each in header[max(start, 0) : end - others]]
             if names == list(DIMENSIONS):

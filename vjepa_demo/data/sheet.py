@@ -23,9 +23,8 @@ from vjepa_demo.schema import RecordError, well_formed
 from vjepa_demo.wording import shortened
 
 SEPARATORS = (",", ";", "\t", "|")
-SEPARATOR_LINE = re.compile(
-    r'"?sep=([^"\r\n])"?[,;|]*\r?\n', re.IGNORECASE
-)  # Excel's own, which tells Excel how to read
+# Excel's own first line, which tells Excel how to read the rest.
+SEPARATOR_LINE = re.compile(r'"?sep=([^"\r\n])"?[,;|]*\r?\n', re.IGNORECASE)
 JSON_SUFFIXES, JSON_LINES_SUFFIXES = (".json", ".jsonl", ".ndjson"), (".jsonl", ".ndjson")
 JSON_START = re.compile(r'\s*(\[\s*)?\{\s*"')  # of a JSON file, whatever its name
 MAX_LINES_ABOVE = 10  # lines in which the names of the columns are looked for

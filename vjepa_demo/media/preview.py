@@ -15,15 +15,15 @@ from vjepa_demo.media.webp import is_webp, raw_input, webp_film
 PLAYED = {"h264": "mp4", "vp8": "webm", "vp9": "webm", "av1": "mp4"}
 PLAYED_PIXELS = ("yuv420p", "yuvj420p", "yuva420p")
 MAX_SECONDS = 60
-MAX_RENDER_SECONDS = 30.0  # that FFmpeg may take: a visitor waits
+PATIENCE_SECONDS = 30.0  # that FFmpeg may take: a visitor waits
 MAX_RATE = 50  # of an animated WebP, frames a second
-THREADS = "2"
 LONGEST_EDGE = 640
 # Square pixels, even sizes: what every browser's H.264 decoder takes.
 SHRINK = (
     f"scale='trunc(iw*sar*min(1,{LONGEST_EDGE}/max(iw*sar,ih))/2)*2':"
     f"'trunc(ih*min(1,{LONGEST_EDGE}/max(iw*sar,ih))/2)*2',setsar=1,format=yuv420p"
 )
+LIMITS = ("-threads", "2", "-t", str(MAX_SECONDS))  # of what is read, and of what is written
 PLAYABLE = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "26", "-c:a", "aac", "-movflags", "+faststart")
 
 
@@ -39,10 +39,10 @@ def _plays_in_browsers(path: Path, found: Description) -> bool:
 def write_preview(path: str | Path, preview: Path) -> bool:
     """Write the first minute of a video to `preview`, an .mp4 that every browser plays; whole or not at all.
 
-    Returns whether it was written: of what browsers play themselves nothing is.
+    Returns whether it was written: a video that browsers play needs no copy.
 
     Raises:
-        VideoError: if the file is not a video that can be read, or the copy takes longer than `MAX_RENDER_SECONDS`.
+        VideoError: if the file is not a video that can be read, or the copy takes longer than `PATIENCE_SECONDS`.
     """
     path = Path(path).absolute()
     check_file(path)
@@ -61,14 +61,12 @@ def write_preview(path: str | Path, preview: Path) -> bool:
             return False
         how = look(path, found)
         stream = how.streams[0] if how.streams else f"0:{found.stream_index}"
-        limits = ("-threads", THREADS, "-t", str(MAX_SECONDS))  # of what is read
-        arguments = (*rendering(path, stream, how, (*how.filters, SHRINK), *limits), "-map", "0:a:0?")
+        arguments = (*rendering(path, stream, how, (*how.filters, SHRINK), *LIMITS), "-map", "0:a:0?")
     with replacing(preview) as partial:
-        limits = ("-threads", THREADS, "-t", str(MAX_SECONDS))
         ffmpeg(
-            *(*arguments, *limits, *PLAYABLE, "-f", "mp4", str(partial)),
+            *(*arguments, *LIMITS, *PLAYABLE, "-f", "mp4", str(partial)),
             name=path.name,
-            max_seconds=MAX_RENDER_SECONDS,
+            max_seconds=PATIENCE_SECONDS,
             frames=frames,
         )
     return True
