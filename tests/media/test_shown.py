@@ -92,7 +92,19 @@ def test_a_stream_that_changes_its_size_is_shown_in_its_first(ending, tmp_path):
     (tmp_path / "sizes.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
     ffmpeg("-fflags", "+genpts", "-i", tmp_path / "sizes.ts", "-c", "copy", tmp_path / "sizes.mkv")
     path = tmp_path / f"sizes.{ending}"
-    assert difference(path, lossless(path)) < 3  # the larger frames are shrunk in one step, not in two
+    assert difference(path, lossless(path)) == 0
+
+
+@pytest.mark.parametrize("codec", [("-c:v", "libx264"), X265])
+def test_a_stream_that_changes_its_size_at_a_key_frame_that_can_be_sought_is_shown_in_its_first(codec, tmp_path):
+    """As two streams joined in a time that goes on: torchcodec reads them, and stretches the second in its own way."""
+    for number, size in enumerate(("320x180", "160x90")):
+        picture = ("-f", "lavfi", "-i", f"testsrc2=size={size}:rate=24:duration=1")
+        log = ("log-level=0",) if codec is X265 else ()
+        ffmpeg(*picture, *codec, *log, "-output_ts_offset", number, tmp_path / f"{number}.ts")
+    path = tmp_path / "joined.ts"
+    path.write_bytes(b"".join((tmp_path / f"{number}.ts").read_bytes() for number in (0, 1)))
+    assert difference(path, lossless(path)) == 0
 
 
 def test_rendered_frames_have_the_first_size(tmp_path):

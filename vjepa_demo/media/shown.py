@@ -46,6 +46,7 @@ MP4_BOXES = {b"ftyp", b"moov", b"meta", b"mdat", b"wide", b"free", b"skip", b"uu
 ALPHA_TRACK = b"auxv"  # of an AVIF
 MAX_BOXES = 1000  # of an MP4 file, before its index
 MAX_INDEX_BYTES = 64 * 2**20  # of an MP4 file
+SIZE_UNITS = {"h264": 7, "hevc": 33}  # types of the NAL units that tell the size of frames: parameter sets of sequences
 SKEW = 0.01  # a display matrix that turns by whole right angles has zeros in its corners
 TONE_CURVES = {"smpte2084": "PQ", "arib-std-b67": "HLG"}
 # Of pixels with alpha; that of pal8 is in the palette. A GIF is always bgra.
@@ -194,6 +195,8 @@ def look(path: Path, metadata: VideoStreamMetadata | Description) -> Look:
         aspect = _ratio(stream.get("sample_aspect_ratio", ""))
         is_turned = rotation is not None and round(rotation / 90) % 2 == 1
         found = Look(aspect != 1 or _is_mirrored(stream), pixel_aspect=1 / aspect if is_turned else aspect)
+    if metadata.codec in SIZE_UNITS and _may_change_size(path, metadata.stream_index, SIZE_UNITS[metadata.codec]):
+        found = replace(found, is_odd=True)
     if metadata.color_transfer_characteristic in TONE_CURVES:
         found = _tone_mapped(found, metadata)
     decoder = ALPHA_DECODERS.get(metadata.codec or "") if has_alpha_track else None
@@ -204,6 +207,24 @@ def look(path: Path, metadata: VideoStreamMetadata | Description) -> Look:
         filters = (*found.filters, ON_PAGE)
         found = replace(found, is_odd=True, decoder=decoder, streams=streams, filters=filters)
     return found
+
+
+def _may_change_size(path: Path, stream_index: int, units: int) -> bool:
+    """Whether the NAL units of this type, in a stream that carries them among its frames, are not all the same.
+
+    torchcodec would stretch frames of another size in its own way. An MP4 file keeps such units in its index.
+    """
+    with path.open("rb") as file:
+        if file.read(8)[4:] in MP4_BOXES:
+            return False
+    command = ("ffmpeg", "-nostdin", "-v", "level+error", *source(path), "-map", f"0:{stream_index}", "-c", "copy")
+    only = (f"filter_units=pass_types={units}", "-f", "framehash", "-hash", "md5", "-")
+    try:
+        listed, _ = _run(*command, "-bsf:v", *only, name=path.name)
+    except VideoError:  # without FFmpeg's program, or of a damaged file, nobody knows
+        return False
+    lines = (line.split(",") for line in listed.splitlines() if not line.startswith("#"))
+    return len({cells[5].strip() for cells in lines if len(cells) > 5}) > 1
 
 
 def _alpha_streams(path: Path) -> tuple[str, str] | None:

@@ -172,7 +172,8 @@ def _load(path: Path, decoder: VideoDecoder, how: Look, config: ClipConfig) -> C
         shown = film(path, how.streams[0] if how.streams else f"0:{decoder.metadata.stream_index}", how)
         if len(shown.seconds) == stream.num_frames:  # the scan knows how long the last frame stays
             end = shown.seconds[0] + stream.end_seconds - stream.begin_seconds
-            shown = replace(shown, end_seconds=max(end, shown.seconds[-1]))
+            if end > shown.seconds[-1]:  # else its clock began anew within the file
+                shown = replace(shown, end_seconds=end)
         return _load_film(shown, config)
     if any(view.window is not None for view in config.views):
         looks = _look_together(path, decoder, stream, config)
