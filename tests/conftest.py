@@ -15,8 +15,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["VJEPA_DEMO_BOOTSTRAP"] = "0"  # no training beside the tests where there is a GPU
 # Features are never kept in the real home. All workers share one folder: those of the sample clips are computed once.
-os.environ["VJEPA_DEMO_CACHE"] = os.environ.get("VJEPA_DEMO_TEST_CACHE") or tempfile.mkdtemp(prefix="vjepa-features-")
-os.environ["VJEPA_DEMO_TEST_CACHE"] = os.environ["VJEPA_DEMO_CACHE"]  # what a worker inherits
+if "PYTEST_XDIST_WORKER" not in os.environ:  # a worker inherits what was set here
+    os.environ["VJEPA_DEMO_CACHE"] = tempfile.mkdtemp(prefix="vjepa-demo-features-")
 # Uploads of one test process alone: a server that ends deletes its own, and those of others lie under the same names.
 os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="vjepa-demo-uploads-")
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # as config.wait_passively
@@ -41,7 +41,7 @@ FIRST_BROWSER = ("test_compare_tab", "test_looks", "test_bootstrap", "test_histo
 
 def pytest_unconfigure() -> None:
     is_worker = "PYTEST_XDIST_WORKER" in os.environ
-    for folder in (UPLOADS,) if is_worker else (UPLOADS, FEATURES):
+    for folder in (UPLOADS,) if is_worker else (UPLOADS, FEATURES):  # the workers' shared folder outlives each of them
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -19,13 +19,14 @@ import pytest
 from gradio.components.api_component import Api
 from gradio.state_holder import SessionState
 
+from vjepa_demo import tasks
 from vjepa_demo.app import api_call, api_fields, visitors
 from vjepa_demo.app.api_call import Call
 from vjepa_demo.app.session import Session, add_session
 from vjepa_demo.app.visitors import Visitors
 from vjepa_demo.config import MAX_KEPT_SESSIONS
 from vjepa_demo.media import fetch
-from vjepa_demo.schema import RecordError, to_compare
+from vjepa_demo.schema import RecordError, VideoError, to_compare
 
 UNBOUNDED = 1 << 40
 
@@ -414,7 +415,7 @@ def test_of_buttons_that_are_pressed_at_once_one_run_starts():
     session, pressed = Session(), threading.Barrier(8)
 
     def press(_: int) -> str:
-        pressed.wait(60)
+        pressed.wait(300)
         try:
             with session.batch.run.claimed():
                 return "started"
@@ -452,3 +453,64 @@ def test_the_visitors_own_model_is_loaded_once_by_calls_at_once(monkeypatch, tmp
     assert len(loaded) == 1
     assert session.own_scorer("mine") is loaded[0]
     session.close()
+
+
+# ---- previews --------------------------------------------------------------------------------------------------------
+
+
+def test_of_two_calls_for_one_video_one_makes_the_preview(monkeypatch, tmp_path):
+    made, visitor = [], Session()
+    both = threading.Barrier(2)
+
+    def write(video, preview):
+        made.append(video)
+        preview.write_bytes(b"copy")
+        return True
+
+    def ask():
+        both.wait(300)
+        visitor.make_preview("clip.avi")
+
+    monkeypatch.setattr(tasks, "write_preview", write, raising=False)
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert made == ["clip.avi"]
+    assert Path(visitor.played("clip.avi")).read_bytes() == b"copy"
+    assert visitor.played("other.avi") == "other.avi"
+    visitor.close()
+    assert not Path(visitor.played("clip.avi")).exists()
+
+
+@pytest.mark.parametrize("error", [None, VideoError("broken")])
+def test_of_what_has_no_preview_nothing_is_left(monkeypatch, error):
+    visitor = Session()
+
+    def write(video, preview):
+        if error:
+            raise error
+        return False
+
+    monkeypatch.setattr(tasks, "write_preview", write, raising=False)
+    visitor.make_preview("clip.mp4")
+    assert visitor.played("clip.mp4") == "clip.mp4"
+    assert visitor.downloads == []
+
+
+def test_a_visitor_who_leaves_while_a_preview_is_made_leaves_nothing(monkeypatch):
+    visitor, places = Session(), []
+
+    def write(video, preview):
+        places.append(preview)
+        visitor.close()
+        preview.write_bytes(b"")  # its folder is gone
+        return True
+
+    monkeypatch.setattr(tasks, "write_preview", write, raising=False)
+    with pytest.raises(RecordError, match="the session has ended"):
+        visitor.make_preview("clip.avi")
+    assert not places[0].parent.exists()
+    with pytest.raises(RecordError, match="the session has ended"):
+        visitor.make_preview("another.avi")

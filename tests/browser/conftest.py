@@ -42,7 +42,7 @@ def hold(monkeypatch) -> Callable[[str], tuple[threading.Event, threading.Event]
 
         def held(*arguments: Any, **settings: Any) -> Any:
             has_begun.set()
-            assert may_go_on.wait(60)
+            assert may_go_on.wait(300)
             return task(*arguments, **settings)
 
         monkeypatch.setattr(tasks, name, held, raising=False)

@@ -679,7 +679,7 @@ def test_a_button_that_is_pressed_while_a_large_zip_is_checked_starts_no_second_
     visitor.values |= {visitor.tab.prompt: "a dog"}  # which no check has seen
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(visitor.press, "begin")
-        assert checking.wait(60)
+        assert checking.wait(300)
         with pytest.raises(gr.Error, match="a batch runs already"):
             visitor.press(second)
         may_go_on.set()

@@ -260,7 +260,7 @@ def test_start_while_a_large_zip_is_checked_starts_nothing(visitor, own_labels, 
     checking, may_go_on = hold("check_labels")
     with ThreadPoolExecutor(1) as pool:
         check = pool.submit(visitor.check, *own_labels, "0 to 100")
-        assert checking.wait(60)
+        assert checking.wait(300)
         for _ in range(2):
             with pytest.raises(gr.Error, match="wait until they are checked"):
                 visitor.press("begin")

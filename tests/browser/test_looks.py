@@ -91,7 +91,7 @@ def check_an_empty_batch(page: Page) -> None:
     assert 4.5 <= page.evaluate(CONTRAST) < 10
     (label,), (icon,) = (
         boxes(page, "#batch-videos label[data-testid=block-label]"),
-        boxes(page, "[data-testid=upload-icon] >> nth=0"),
+        boxes(page, "#batch-videos [data-testid=upload-icon]"),
     )
     assert icon["y"] >= label["y"] + label["height"]
     (button,), (hint,) = boxes(page, "#batch-start"), boxes(page, "#batch-hint p")

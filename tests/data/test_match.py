@@ -152,6 +152,15 @@ def test_rows_of_one_file_and_prompt_are_ratings_of_one_clip(table, folder):
     assert (summary.num_rows, summary.num_used, summary.num_clips) == (4, 4, 2)
 
 
+def test_columns_that_could_each_be_the_rater_are_named_and_not_read(table, folder):
+    found = read_records(
+        table("video_name,Prompt,Overall_MOS,worker,worker_id", "a.mp4,p,3,x,1", "a.mp4,p,4,y,2"), folder("a.mp4")
+    )
+    (clip,) = found.records
+    assert clip.labels == {"Overall": 3.5}
+    assert any("“worker” and “worker_id” could each be the rater" in note for note in found.notes)
+
+
 def test_the_names_of_raters_are_kept(table, folder):
     path = table("video,Rater_ID,score,prompt", "a,ann,0,p", "a,bob,100,p", "b,ann,50,q")
     found = read_records(path, folder("a.mp4", "b.mp4"))

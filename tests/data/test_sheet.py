@@ -47,6 +47,46 @@ def test_blanks_around_quotes_belong_to_no_cell(table, separator):
     assert read(table(separator.join(HEADER), line)) == [("a.mp4", "a cat; asleep, | \tor not", "3")]
 
 
+@pytest.mark.parametrize("above", [["My results"], ["# made by a script", "", "# on Monday, at noon"]])
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_a_title_above_the_names_of_the_columns_is_left_out_with_a_note(table, above, separator):
+    rows = [["a.mp4", "a cat", "3"], ["b.mp4", "My results", "4"]]
+    sheet = read_sheet(table(*above, *map(separator.join, [HEADER, *rows])))
+    line = len(above) + 1
+    assert [(line, tuple(HEADER)), (line + 1, tuple(rows[0])), (line + 2, tuple(rows[1]))] == [*sheet.rows]
+    assert sheet.notes == (f"The names of the columns are on line {line}; what stands above is left out.",)
+
+
+def test_json_is_known_by_its_content(table):
+    assert read(table(*map(json.dumps, OBJECTS), name="labels.csv")) == CELLS
+    assert read(table(json.dumps(OBJECTS, indent=1), name="labels.txt")) == CELLS
+
+
+def test_a_cell_that_is_too_long_is_said_to_be(table):
+    with pytest.raises(RecordError, match="line 2 has a cell of more than 131,071 characters: shorten it"):
+        read_sheet(table(",".join(HEADER), f'a.mp4,"{"x" * 200_000}",3'))
+
+
+def test_tabs_and_quotes_that_no_dialect_reads_end_in_a_message(table):
+    with pytest.raises(RecordError, match=r"labels\.csv: the row that begins on line \d"):
+        read_sheet(table("\t".join(HEADER), 'a.mp4\t"a" b\t3', f"b.mp4\t{'x' * 200_000}\t3"))
+
+
+@pytest.mark.parametrize("first", ['sep="', "sep="])
+def test_a_separator_that_can_be_none_is_not_taken(table, first):
+    assert read(table(first, ",".join(HEADER), "a.mp4,p,3")) == [("a.mp4", "p", "3")]
+
+
+def test_jsonl_of_one_line_is_one_row(table):
+    path = table(json.dumps(OBJECTS[0] | {"tags": [{"a": 1}, {"a": 2}]}), name="labels.jsonl")
+    assert [cells[:3] for _, cells in read_sheet(path).rows[1:]] == CELLS[:1]
+
+
+def test_a_video_is_no_table(table):
+    with pytest.raises(RecordError, match=r"clip\.csv holds binary data; a table was expected"):
+        read_sheet(table(name="clip.csv", data=b"\0\0\0\x20ftypisom\xae\xff"))
+
+
 def test_a_quote_in_a_cell_that_is_not_quoted_stays(table):
     assert read(table(",".join(HEADER), 'a, "No" he says,3', 'b,5" high,3'))[0][1] == '"No" he says'
 
@@ -214,6 +254,25 @@ def test_columns_of_parquet_that_hold_no_text_are_left_out_and_named(parquet):
     path = parquet({"video_name": ["a"], "Prompt": ["p"], "Overall_MOS": [3], "bytes": [b"x"], "frames": [[1, 2]]})
     assert read(path) == [("a", "p", "3")]
     assert read_labels(path).notes == ("Columns that hold no text are left out: bytes, frames.",)
+
+
+def test_a_column_of_videos_as_the_hub_keeps_them_names_their_files(table, parquet):
+    videos = [{"bytes": b"content", "path": "clips/a.mp4"}, {"bytes": b"content", "path": "b.mp4"}]
+    path = parquet({"video": videos, "Prompt": ["p", "q"], "Overall_MOS": [3, 4]})
+    expected = [("clips/a.mp4", "p", "3"), ("b.mp4", "q", "4")]
+    assert [cells for _, cells in read_sheet(path).rows[1:]] == expected
+    objects = [
+        {"video": {"path": name}, "Prompt": prompt, "Overall_MOS": int(label)} for name, prompt, label in expected
+    ]
+    assert [cells for _, cells in read_sheet(table(json.dumps(objects), name="l.json")).rows[1:]] == expected
+
+
+@pytest.mark.parametrize("values", [[b"a.mp4"], [["a.mp4"]]])
+def test_a_column_that_is_needed_and_holds_no_text_is_named(parquet, values):
+    with pytest.raises(
+        RecordError, match=r"the column “video_name” holds (binary|list).*; text or numbers were expected"
+    ):
+        read_sheet(parquet({"video_name": values, "Prompt": ["p"], "Overall_MOS": [3]}))
 
 
 def test_many_rows_of_parquet_keep_their_order(parquet):

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from gradio.processing_utils import video_is_playable
 from PIL import Image
+from torchcodec.decoders import VideoDecoder
 
+from vjepa_demo.media import preview as preview_module
 from vjepa_demo.media.preview import LONGEST_EDGE, write_preview
 from vjepa_demo.schema import VideoError
 
@@ -56,6 +58,51 @@ def test_an_animated_webp_is_played_at_its_own_speed(tmp_path):
     shown = probe(preview)
     assert int(shown["nb_read_frames"]) == 12
     assert shown["seconds"] == pytest.approx(1.5, abs=0.01)
+
+
+def test_an_animated_webp_of_uneven_durations_is_played_at_its_own_speed(tmp_path):
+    clip, preview = tmp_path / "moves.webp", tmp_path / "preview.mp4"
+    first, *rest = [Image.new("RGB", (64, 48), (step * 20, 80, 200)) for step in range(12)]
+    first.save(clip, save_all=True, append_images=rest, duration=[100] * 6 + [3000] + [100] * 5, lossless=True)
+    write_preview(clip, preview)
+    assert probe(preview)["seconds"] == pytest.approx(4.1, abs=0.01)
+
+
+def test_a_raw_stream_that_cannot_be_sought_in_has_a_copy(tmp_path):
+    clip, preview = make(tmp_path / "raw.h264", "-c:v", "libx264"), tmp_path / "preview.mp4"
+    assert write_preview(clip, preview)
+    assert int(probe(preview)["nb_read_frames"]) == pytest.approx(10, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("clip.mp4", ("-c:v", "libx264", "-pix_fmt", "yuv420p")), ("clip.webm", ("-c:v", "libvpx-vp9", "-cpu-used", "8"))],
+)
+def test_of_what_browsers_play_no_copy_is_made(tmp_path, name, settings):
+    assert write_preview(make(tmp_path / name, *settings), tmp_path / "preview.mp4") is False
+    assert not (tmp_path / "preview.mp4").exists()
+
+
+def test_a_copy_holds_the_first_minute(tmp_path):
+    clip, preview = make(tmp_path / "long.avi", "-c:v", "mpeg4", seconds=64), tmp_path / "preview.mp4"
+    assert write_preview(clip, preview)
+    assert probe(preview)["seconds"] == pytest.approx(60, abs=0.11)
+
+
+def test_a_copy_that_takes_too_long_is_given_up(tmp_path, monkeypatch):
+    clip = make(tmp_path / "long.avi", "-c:v", "mpeg4", seconds=20)
+    monkeypatch.setattr(preview_module, "PATIENCE_SECONDS", 0.02)
+    with pytest.raises(VideoError, match=r"long\.avi takes FFmpeg longer"):
+        write_preview(clip, tmp_path / "preview.mp4")
+    assert list(tmp_path.iterdir()) == [clip]
+
+
+def test_an_avif_has_a_copy_whose_transparent_pixels_show_a_white_page(tmp_path):
+    clip, preview = tmp_path / "moves.avif", tmp_path / "preview.mp4"
+    first, *rest = [Image.new("RGBA", (64, 48), (step * 20, 80, 200, 0)) for step in range(8)]
+    first.save(clip, save_all=True, append_images=rest, duration=100)
+    assert write_preview(clip, preview)
+    assert VideoDecoder(str(preview))[:].float().mean() > 250
 
 
 def test_a_copy_is_small_even_in_size_and_has_square_pixels(tmp_path):

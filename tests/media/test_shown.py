@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,11 @@ from small_models import ffmpeg
 from torchcodec.decoders import VideoDecoder
 
 from vjepa_demo.config import DEMO_VIEWS, ClipConfig, View
-from vjepa_demo.media import shown
+from vjepa_demo.media import shown, webp
+from vjepa_demo.media.preview import write_preview
 from vjepa_demo.media.video import Clip, load_clip
+from vjepa_demo.media.webp import raw_input, webp_film
+from vjepa_demo.media.whole import is_cut_off
 from vjepa_demo.schema import VideoError
 
 CONFIG = ClipConfig(num_frames=16, crop_size=64, views=DEMO_VIEWS)
@@ -88,7 +92,19 @@ def test_a_stream_that_changes_its_size_is_shown_in_its_first(ending, tmp_path):
     (tmp_path / "sizes.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
     ffmpeg("-fflags", "+genpts", "-i", tmp_path / "sizes.ts", "-c", "copy", tmp_path / "sizes.mkv")
     path = tmp_path / f"sizes.{ending}"
-    assert difference(path, lossless(path)) < 3  # the larger frames are shrunk in one step, not in two
+    assert difference(path, lossless(path)) == 0
+
+
+@pytest.mark.parametrize("codec", [("-c:v", "libx264"), X265])
+def test_a_stream_that_changes_its_size_at_a_key_frame_that_can_be_sought_is_shown_in_its_first(codec, tmp_path):
+    """As two streams joined in a time that goes on: torchcodec reads them, and stretches the second in its own way."""
+    for number, size in enumerate(("320x180", "160x90")):
+        picture = ("-f", "lavfi", "-i", f"testsrc2=size={size}:rate=24:duration=1")
+        log = ("log-level=0",) if codec is X265 else ()
+        ffmpeg(*picture, *codec, *log, "-output_ts_offset", number, tmp_path / f"{number}.ts")
+    path = tmp_path / "joined.ts"
+    path.write_bytes(b"".join((tmp_path / f"{number}.ts").read_bytes() for number in (0, 1)))
+    assert difference(path, lossless(path)) == 0
 
 
 def test_rendered_frames_have_the_first_size(tmp_path):
@@ -100,6 +116,21 @@ def test_rendered_frames_have_the_first_size(tmp_path):
     film.write(wanted, tmp_path / "copy.mkv")
     found, expected = VideoDecoder(str(tmp_path / "copy.mkv"))[:], VideoDecoder(str(lossless(tmp_path / "sizes.ts")))[:]
     assert torch.equal(found, expected[wanted])
+
+
+def test_a_stream_that_changes_the_format_of_its_pixels_is_shown_in_its_first(tmp_path):
+    for pixels in ("yuv420p", "yuv444p"):
+        picture = ("-f", "lavfi", "-i", "testsrc2=size=320x180:rate=24:duration=1")
+        ffmpeg(*picture, "-c:v", "libx264", "-crf", 4, "-pix_fmt", pixels, tmp_path / f"{pixels}.ts")
+    parts = [(tmp_path / f"{pixels}.ts").read_bytes() for pixels in ("yuv420p", "yuv444p")]
+    (tmp_path / "formats.ts").write_bytes(b"".join(parts))
+    ffmpeg("-fflags", "+genpts", "-i", tmp_path / "formats.ts", "-c", "copy", tmp_path / "formats.mkv")
+    film = shown.film(tmp_path / "formats.mkv", "0:v:0", shown.Look())
+    assert not film.is_one_shape
+    first = lossless(tmp_path / "yuv420p.ts")
+    film.write([3, 30, 40], tmp_path / "copy.mkv")
+    found, expected = (VideoDecoder(str(path))[:] for path in (tmp_path / "copy.mkv", first))
+    assert (found.float() - expected[[3, 6, 16]].float()).abs().mean() < 3
 
 
 def test_a_raw_stream_is_scored_as_ffmpeg_shows_it(plain, tmp_path):
@@ -169,6 +200,12 @@ def test_hdr_is_mapped_to_an_ordinary_screen(curve, tmp_path):
     assert difference(path, tone_mapped) == 0
     assert load_clip(path, CONFIG).notes == ()
     assert difference(path, hdr(tmp_path / "sdr.mp4", "bt709")) > 3
+
+
+def test_raw_hdr_is_mapped_like_the_same_stream_in_a_container(tmp_path):
+    path, raw = hdr(tmp_path / "hdr.mp4", "smpte2084"), tmp_path / "hdr.hevc"
+    ffmpeg("-i", path, "-c", "copy", raw)
+    assert difference(raw, path) < 1
 
 
 def test_hdr_that_this_ffmpeg_cannot_map_is_scored_with_a_note(tmp_path, monkeypatch):
@@ -329,3 +366,83 @@ def test_a_missing_program_is_named_with_the_way_to_install_it(plain, tmp_path, 
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(VideoError, match=r"marked\.mp4 takes FFmpeg's program, .* install it"):
         load_clip(path, CONFIG)
+
+
+def bomb(path: Path, width: int, height: int, count: int = 8) -> Path:
+    """An animated WebP whose header promises a large canvas, of which each frame paints one pixel."""
+    frames = [Image.new("RGB", (64, 64), (20 * index, 0, 0)) for index in range(count)]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=100, lossless=True)
+    data = bytearray(path.read_bytes())
+    data[24:27], data[27:30] = (width - 1).to_bytes(3, "little"), (height - 1).to_bytes(3, "little")
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "message"),
+    [(16383, 16383, "16383 x 16383 pixels, larger than 8K"), (4000, 100, "one side may be 20 times the other")],
+)
+@pytest.mark.parametrize("read", [lambda path: load_clip(path, CONFIG), lambda path: write_preview(path, Path("no"))])
+def test_an_animated_webp_is_measured_before_it_is_decoded(read, width, height, message, tmp_path, monkeypatch):
+    path = bomb(tmp_path / "bomb.webp", width, height)
+    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("a picture was made"))
+    with pytest.raises(VideoError, match=message):
+        read(path)
+
+
+def test_an_animated_webp_that_takes_too_long_is_given_up(tmp_path):
+    film = webp_film(bomb(tmp_path / "slow.webp", 64, 64))
+
+    def frames():
+        while True:
+            time.sleep(0.05)
+            yield bytes(64 * 64 * 3)
+
+    with pytest.raises(VideoError, match=r"slow\.webp takes FFmpeg longer"):
+        shown.ffmpeg(
+            *raw_input(64, 64, 25), *("-f", "null", "-"), name=film.path.name, max_seconds=0.5, frames=frames()
+        )
+
+
+def test_frames_of_a_webp_that_take_too_much_space_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(shown, "MAX_COPY_BYTES", 1000)
+    with pytest.raises(VideoError, match=r"moves\.webp take more than .* GiB"):
+        load_clip(bomb(tmp_path / "moves.webp", 64, 64), CONFIG)
+
+
+def test_a_webp_of_countless_frames_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(webp, "MAX_CHUNKS", 5)
+    with pytest.raises(VideoError, match="more than 5 frames"):
+        load_clip(bomb(tmp_path / "many.webp", 64, 64), CONFIG)
+
+
+def test_a_webp_with_a_damaged_frame_says_so(tmp_path):
+    path = bomb(tmp_path / "damaged.webp", 64, 64)
+    data = bytearray(path.read_bytes())
+    data[-40:] = bytes(40)
+    path.write_bytes(data)
+    with pytest.raises(VideoError, match=r"damaged\.webp cannot be read as a video: "):
+        load_clip(path, CONFIG)
+
+
+def test_the_reason_quoted_is_the_fault_that_ffmpeg_found(plain, tmp_path):
+    with pytest.raises(VideoError, match=r"plain\.mp4 cannot be read as a video: \w.*filter") as caught:
+        shown.ffmpeg(*shown.source(plain), "-vf", "nosuchfilter", "-f", "null", "-", name=plain.name)
+    assert "Conversion failed" not in str(caught.value)
+    assert "[error]" not in str(caught.value)
+
+
+PNG_PARTS = b"\x89PNG\r\n\x1a\n" + (bytes(4) + b"free" + bytes(4)) * 500_000
+GIF_PARTS = b"GIF89a\x01\x00\x01\x00\x00\x00\x00" + b"!\xfe\x00" * 2_000_000
+MP4_PARTS = b"\x00\x00\x00\x08wide" * 800_000
+
+
+def test_a_walk_over_countless_empty_parts_is_given_up(tmp_path):
+    (tmp_path / "parts").write_bytes(PNG_PARTS)
+    assert not is_cut_off(tmp_path / "parts", PNG_PARTS[:16])
+    (tmp_path / "parts").write_bytes(GIF_PARTS[:-1])
+    begin = time.process_time()
+    assert not is_cut_off(tmp_path / "parts", GIF_PARTS[:16])
+    (tmp_path / "parts").write_bytes(MP4_PARTS)
+    assert shown._marks(tmp_path / "parts") == (False, False)
+    assert time.process_time() - begin < 3

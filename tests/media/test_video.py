@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from torchcodec.decoders import VideoDecoder
 from vjepa_demo.config import DEMO_VIEWS, ClipConfig, View
 from vjepa_demo.media import video
 from vjepa_demo.media.sampling import frame_times, view_frames, view_indices
+from vjepa_demo.media.shown import Look, film, probe
 from vjepa_demo.media.video import clip_pixels, load_clip, pixel_values, recode, write_video
 from vjepa_demo.schema import VideoError
 
@@ -363,19 +365,35 @@ def test_what_is_no_video_is_refused_with_the_reason(make, name, message, plain,
         load_clip(make(plain, tmp_path / name), CONFIG)
 
 
-@pytest.mark.parametrize(
-    "playlist",
-    [
-        "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:2,\n{path}\n#EXT-X-ENDLIST\n",
-        "ffconcat version 1.0\nfile {path}\n",
-        '<?xml version="1.0"?><MPD type="static"><Period><BaseURL>{path}</BaseURL></Period></MPD>',
-    ],
-)
-def test_a_playlist_does_not_open_other_files_of_the_server(playlist, plain, tmp_path):
-    ffmpeg("-i", plain, "-c", "copy", tmp_path / "private.ts")
-    (tmp_path / "clip.mp4").write_text(playlist.format(path=tmp_path / "private.ts"))
+HLS = "#EXTM3U\n{mark}#EXT-X-TARGETDURATION:9\n#EXTINF:2,\n{path}\n#EXT-X-ENDLIST\n"
+CONCAT = "ffconcat version 1.0\n{mark}file {path}\n"
+DASH = '<?xml version="1.0"?><MPD type="static"><Period><BaseURL>{path}</BaseURL></Period></MPD>{mark}'
+ID3_TAG = b"ID3\x04\x00\x00\x00\x00\x00\x10" + bytes(16)  # FFmpeg skips it before it guesses the format
+
+
+@pytest.mark.parametrize("mark", ["", "#\x01\n"], ids=["text", "control byte"])
+@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b" \r\n", ID3_TAG, 2 * ID3_TAG])
+@pytest.mark.parametrize("playlist", [HLS, CONCAT, DASH], ids=["hls", "concat", "dash"])
+def test_a_playlist_does_not_open_other_files_of_the_server(playlist, before, mark, private, tmp_path):
+    (tmp_path / "clip.mp4").write_bytes(before + playlist.format(path=private, mark=mark).encode())
     with pytest.raises(VideoError, match="a playlist of other files"):
         load_clip(tmp_path / "clip.mp4", CONFIG)
+
+
+@pytest.mark.parametrize("playlist", [HLS, CONCAT], ids=["hls", "concat"])
+def test_a_format_that_names_other_files_is_refused_by_its_name_too(playlist, private, tmp_path):
+    path = tmp_path / "clip.mp4"
+    path.write_text(playlist.format(path=private.name, mark=""))
+    shutil.copy(private, tmp_path)
+    for read in (lambda: probe(path, "v", "stream"), lambda: film(path, "0:v:0", Look())):
+        with pytest.raises(VideoError, match=r"a playlist of other files \((hls|concat)\)"):
+            read()
+
+
+@pytest.fixture(scope="module")
+def private(plain, folder) -> Path:
+    ffmpeg("-i", plain, "-c", "copy", folder / "private.ts")
+    return folder / "private.ts"
 
 
 def test_a_cut_off_webm_is_refused_too(plain, tmp_path):

@@ -133,13 +133,13 @@ def test_threads_that_ask_at_once_compute_once():
     def compute() -> VideoFeatures:
         calls.append(1)
         inside.set()
-        assert go_on.wait(10)
+        assert go_on.wait(300)
         return features()
 
     threads = [threading.Thread(target=cache.get_or_compute, args=(KEY, compute)) for _ in range(4)]
     for thread in threads:
         thread.start()
-    assert inside.wait(10)
+    assert inside.wait(300)
     go_on.set()
     for thread in threads:
         thread.join(10)
@@ -166,16 +166,16 @@ def test_a_look_up_that_finds_nothing_takes_nothing_from_a_thread_that_waits_for
 
     def load_slowly(key: FeatureKey) -> None:
         asked.set()
-        assert go_on.wait(10)
+        assert go_on.wait(300)
 
     monkeypatch.setattr(cache._disk, "load", load_slowly)
     look_up = threading.Thread(target=cache.get, args=(KEY,))
     waiting = threading.Thread(target=cache.get_or_compute, args=(KEY, features))
     look_up.start()
-    assert asked.wait(10)
-    assert cache._lock.let_go.acquire(timeout=10)
+    assert asked.wait(300)
+    assert cache._lock.let_go.acquire(timeout=300)
     waiting.start()
-    assert cache._lock.let_go.acquire(timeout=10)  # it has the same entry, and waits
+    assert cache._lock.let_go.acquire(timeout=300)  # it has the same entry, and waits
     go_on.set()
     for thread in (look_up, waiting):
         thread.join(10)
@@ -444,7 +444,7 @@ def test_processes_that_load_save_and_evict_at_once_spoil_nothing(tmp_path, file
     budget = int(3.5 * file_bytes)
     killed, other = (start_worker(tmp_path, budget, seed) for seed in (0, 1))
     assert killed.stdout.readline() == "ready\n"
-    output = other.communicate(timeout=120)[0]
+    output = other.communicate(timeout=300)[0]
     killed.kill()
     killed.communicate()
     assert other.returncode == 0

@@ -349,7 +349,7 @@ def test_concurrent_first_loads_load_once(base_encoder, text_encoder, tmp_path, 
         return load(cls, *arguments, **settings)
 
     def build() -> VJEPAModel:
-        together.wait(10)
+        together.wait(300)
         return from_config(ModelConfig(*map(str, copies)))
 
     monkeypatch.setattr(encoders, "_load_weights", load_slowly)

@@ -508,7 +508,7 @@ def test_the_longest_cell_that_is_read_can_be_read_again(table, videos, tmp_path
     scored(found, out, resume=True)
     assert out.read_bytes() == whole
     assert read_batch(out, videos).rows[0].cells["note"] == found.rows[0].cells["note"]
-    with pytest.raises(RecordError, match="line 2 has a cell of 131,072 characters; 131,071 at most"):
+    with pytest.raises(RecordError, match="line 2 has a cell of more than 131,071 characters: shorten it"):
         read_batch(table("video,prompt,note", f"0,x,={'n' * MAX_CELL_CHARACTERS}"), videos)
 
 

@@ -24,7 +24,7 @@ from vjepa_demo.app.model_choice import add_model_choice, refusal
 from vjepa_demo.app.scoring import scroll_to
 from vjepa_demo.app.session import NOTHING, Added, Batch, BatchState, Session, Staged
 from vjepa_demo.app.turns import BATCHING, in_turn, others_run
-from vjepa_demo.config import TABLE_SUFFIXES, TEXT_TABLE_SUFFIXES, VIDEO_SUFFIXES
+from vjepa_demo.config import TABLE_SUFFIXES, VIDEO_SUFFIXES
 from vjepa_demo.media.archive import is_hidden
 from vjepa_demo.schema import BatchTable, DemoError, RecordError
 from vjepa_demo.wording import counted, left_out_notes, no_videos_but, verdict
@@ -119,12 +119,14 @@ class BatchTab:
         """The videos of a folder, and its table where it has just one and none was added."""
         files = [file for file in values[self.folder] or [] if not is_hidden(Path(file).name)]
         videos = [file for file in files if file.lower().endswith(VIDEO_SUFFIXES)]
-        found = [file for file in files if file.lower().endswith(TEXT_TABLE_SUFFIXES)]  # a .json may belong to a video
+        tables = tuple(suffix for suffix in TABLE_SUFFIXES if suffix != ".json")  # which may belong to a video
+        found = [file for file in files if file.lower().endswith(tables)]
         skipped = [Path(file).name for file in files if file not in (*videos, *found)]
         with shown_errors():
             if not videos:
                 raise RecordError(f"the folder holds no videos{no_videos_but(skipped)}: add one that does")
-        for note in left_out_notes(skipped):
+        several = [f"The folder holds {counted(len(found), 'table')}: add the one that is meant."] if found[1:] else []
+        for note in (*several, *left_out_notes(skipped)):
             gr.Info(escape(note))
         return {self.videos: videos} | ({self.table: found[0]} if not values[self.table] and len(found) == 1 else {})
 

@@ -17,13 +17,12 @@ Outcome = VideoScores | str  # the scores of a clip, or why there are none
 class Clip:
     """A video on the board. `path` is None where only its scores are known, from a comparison that was opened again.
 
-    `shown` is the file to play in place of `path`, where browsers do not play that. `key` tells the clip from every
-    other one, even of the same file. `model` is the model choice that gave its scores; None where they are from a file.
+    `key` tells it from every other clip, even one of the same file. `model` is the model choice that gave its scores;
+    None where they are from a file.
     """
 
     name: str
     path: Path | None
-    shown: Path | None = None
     sha256: str | None = None
     result: VideoScores | None = None
     error: str | None = None
@@ -83,13 +82,13 @@ class Board:
                 return True
         return False
 
-    def with_clip(self, path: Path, prompt: str = "", *, shown: Path | None = None) -> Board:
+    def with_clip(self, path: Path, prompt: str = "") -> Board:
         """The board with one more clip, at the right. A `prompt` that differs from the shared one gives each its own.
 
         Where each has its own, a clip that comes without a prompt has none: nobody would notice another clip's prompt.
         """
         index = len(self.clips)
-        board = replace(self, clips=(*self.clips, Clip(path.name, path, shown)))._with_own(index, "")
+        board = replace(self, clips=(*self.clips, Clip(path.name, path)))._with_own(index, "")
         if self.each:
             return board._with_own(index, prompt)
         if not prompt or prompt == self.shared:
@@ -139,11 +138,11 @@ class Board:
             own=(*self.own[:index], *self.own[index + 1 :], ""),
         )
 
-    def found(self, path: Path, sha256: str, *, shown: Path | None = None) -> Board | None:
+    def found(self, path: Path, sha256: str) -> Board | None:
         """The board with `path` as the video of an absent clip that has the same content; None if there is none."""
         for index, clip in enumerate(self.clips):
             if clip.path is None and clip.sha256 == sha256:
-                here = replace(clip, path=path, shown=shown)
+                here = replace(clip, path=path)
                 return replace(self, clips=(*self.clips[:index], here, *self.clips[index + 1 :]))
         return None
 

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import re
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
@@ -39,13 +40,14 @@ FILE_NAME_CHARACTERS = 60
 # ---- the clips -------------------------------------------------------------------------------------------------------
 
 
-def stage(board: Board) -> str:
-    """A card for each clip of the board, with its player."""
-    cards = "".join(_card(clip, index, is_last=index == len(board.clips) - 1) for index, clip in enumerate(board.clips))
+def stage(board: Board, played: Callable[[str], str] = str) -> str:
+    """A card for each clip of the board, with its player. `played` gives the file to play for a clip's file."""
+    last = len(board.clips) - 1
+    cards = "".join(_card(clip, index, played, is_last=index == last) for index, clip in enumerate(board.clips))
     return f'<div class="clips" data-count="{len(board.clips)}">{cards}</div>'
 
 
-def _card(clip: Clip, index: int, *, is_last: bool) -> str:
+def _card(clip: Clip, index: int, played: Callable[[str], str], *, is_last: bool) -> str:
     letter, name = COMPARED_LETTERS[index], escape(clip.name)
     buttons = "".join(
         f'<button type="button" data-action="{action}" aria-label="{label}" title="{label}"{" disabled" * is_off}>'
@@ -59,9 +61,7 @@ def _card(clip: Clip, index: int, *, is_last: bool) -> str:
     if clip.path is None:
         shown = '<p class="note">The video is not in the saved file.<br>Drop it in to play it.</p>'
     else:
-        scorable = "" if clip.error else "<br>It can still be scored."
-        unplayable = f"Your browser cannot play this file.{scorable}"
-        shown = screen(clip.shown or clip.path, f"{letter}: {clip.name}", unplayable, "muted")
+        shown = screen(played(str(clip.path)), f"{letter}: {clip.name}", "muted", is_scorable=clip.error is None)
     if clip.error is not None:
         state = f'<p class="state error" role="alert">{escape(clip.error)}</p>'
     elif clip.result is None:

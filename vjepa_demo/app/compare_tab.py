@@ -19,7 +19,16 @@ from vjepa_demo.app import compare_html as fragments
 from vjepa_demo.app import html as render
 from vjepa_demo.app.charts import comparison_chart
 from vjepa_demo.app.compare_board import Board, Outcome, board_of
-from vjepa_demo.app.events import AT_ONCE, PROGRESS, TOLD, Values, add_running, keep_in_step, shown_errors
+from vjepa_demo.app.events import (
+    AT_ONCE,
+    PREVIEWING,
+    PROGRESS,
+    TOLD,
+    Values,
+    add_running,
+    keep_in_step,
+    shown_errors,
+)
 from vjepa_demo.app.model_choice import add_model_choice, refusal
 from vjepa_demo.app.scoring import SCORING, STEPS, example_rows, scroll_to
 from vjepa_demo.config import COMPARED_LETTERS, MAX_COMPARED, MAX_COMPARISON_BYTES, MIN_COMPARED, VIDEO_SUFFIXES
@@ -113,7 +122,7 @@ class CompareTab:
         drawn: Values = {
             self.clips: board.clips,
             self.shared: _prompt(before.shared, board.shared, visible=not board.each),
-            self.stage: fragments.stage(board),
+            self.stage: fragments.stage(board, values[self.session].played),
             self.drop_column: gr.Column(visible=bool(board.absent) or not board.is_full),
         }
         if board.each != before.each:
@@ -154,7 +163,11 @@ class CompareTab:
     # ---- the clips ---------------------------------------------------------------------------------------------------
 
     def _wire_editing(self) -> None:
-        self.drop.upload(self.add_files, {self.drop, *self.inputs}, [self.drop, *self._drawn], **TOLD)
+        dropped = self.drop.upload(
+            self.add_files, {self.drop, *self.inputs}, [self.drop, *self._drawn], trigger_mode="multiple", **TOLD
+        )
+        previewed = dropped.then(self._make_previews, {self.clips, self.session}, **PREVIEWING)
+        previewed.success(self._show_previews, self.inputs, [self.stage], **AT_ONCE)
         acted = self.stage.click(self._act, self.inputs, self._drawn, trigger_mode="multiple", **AT_ONCE)
         acted.then(None, js=TELL_DRAWN, api_visibility="private")
         self.each.input(
@@ -180,7 +193,7 @@ class CompareTab:
         if board.is_full:
             gr.Warning(f"Compare holds {MAX_COMPARED} clips: remove one there first.")
         else:
-            board = board.with_clip(video, prompt, shown=self._shown(values, video))
+            board = board.with_clip(video, prompt)
         return self.draw(values, board) | {self._tabs: gr.Tabs(selected="compare")}
 
     def add_files(self, values: Values) -> Values:
@@ -188,18 +201,28 @@ class CompareTab:
         board = self._board(values)
         left_out = []
         for path in map(Path, values[self.drop] or []):
-            shown = self._shown(values, path)
-            known = board.found(path, content_sha256(path), shown=shown) if board.absent else None
+            known = board.found(path, content_sha256(path)) if board.absent else None
             if known is None and board.is_full:
                 left_out.append(path.name)
             else:
-                board = known or board.with_clip(path, shown=shown)
+                board = known or board.with_clip(path)
         if left_out:
             gr.Warning(f"Compare holds {MAX_COMPARED} clips: {render.escape(listed(left_out))} left out.")
         return self.draw(values, board) | {self.drop: None}
 
-    def _shown(self, values: Values, video: Path) -> Path:
-        return Path(values[self.session].playable(str(video)))
+    def _make_previews(self, values: Values) -> None:
+        with shown_errors():
+            for clip in values[self.clips]:
+                if clip.path is not None:
+                    values[self.session].make_preview(str(clip.path))
+
+    def _show_previews(self, values: Values) -> Values:
+        """The clips that are there now: some may have been moved or removed while their previews were made."""
+        board, visitor = self._board(values), values[self.session]
+        paths = [str(clip.path) for clip in board.clips]
+        if all(visitor.played(path) == path for path in paths):
+            return {self.stage: gr.skip()}
+        return {self.stage: fragments.stage(board, visitor.played)}
 
     def _act(self, event: gr.EventData, values: Values) -> Values:
         """What a button on a clip's card asks for."""

@@ -20,6 +20,9 @@ AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visib
 # For a handler that raises errors or warns: it is queued so that Gradio shows them, but waits for no other.
 TOLD: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
 
+# For previews: few at a time on the whole page, so that scoring has the processor.
+PREVIEWING: dict[str, Any] = {**TOLD, "concurrency_limit": 2, "concurrency_id": "preview"}
+
 PROGRESS = gr.Progress()  # the default value of a parameter, with which Gradio gives a handler its own progress
 
 

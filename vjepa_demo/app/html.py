@@ -70,11 +70,12 @@ def header(title: str, model: str, state: str) -> str:
     )
 
 
-def screen(path: str | Path, label: str, unplayable: str, attributes: str) -> str:
-    """A player. `unplayable`, HTML, is shown in its place where it stands in something with the class "broken"."""
+def screen(path: str | Path, label: str, attributes: str, *, is_scorable: bool = True) -> str:
+    """A player. A parent with the class "broken" hides it and says instead that this browser cannot play the file."""
+    unplayable = f"Your browser cannot play this file.{'<br>It can still be scored.' * is_scorable}"
     return (
         f'<video src="gradio_api/file={quote(str(path))}" preload="auto" playsinline {attributes} '
-        f'aria-label="{escape(label)}"></video><p class="note unplayable">{unplayable}</p>'
+        f'aria-label="{escape(label)}"></video><p class="note unplayable" role="status">{unplayable}</p>'
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,16 @@ import gradio as gr
 
 from vjepa_demo.app import html as render
 from vjepa_demo.app.charts import radar_chart
-from vjepa_demo.app.events import AT_ONCE, PROGRESS, TOLD, Values, add_running, keep_in_step, shown_errors
+from vjepa_demo.app.events import (
+    AT_ONCE,
+    PREVIEWING,
+    PROGRESS,
+    TOLD,
+    Values,
+    add_running,
+    keep_in_step,
+    shown_errors,
+)
 from vjepa_demo.app.history import HISTORY_JS, file_of, panel, scored_clip
 from vjepa_demo.app.model_choice import add_model_choice, refusal
 from vjepa_demo.app.scoring import SCORING, STEPS, example_rows, scroll_to
@@ -24,7 +33,6 @@ if TYPE_CHECKING:
     from vjepa_demo.tasks import Scorer
 
 PREVIEWED = "Browsers do not play this format: a small copy of its first minute is shown. Your own file is scored."
-UNPLAYABLE = "Your browser cannot play this file.<br>It can still be scored."
 PLAYER_JS = """
 element.addEventListener('error', (event) => event.target.closest('.screen')?.classList.add('broken'), true);
 """
@@ -93,9 +101,7 @@ class ScoreTab:
         inputs: set[Any] = {self.video, self.prompt, self.model, self.running}
         changed = [each.change for each in (*inputs, recheck) if each is not None]
         keep_in_step(changed, self.readiness, inputs, [self.button, self.hint])
-        self.video.change(
-            _player, [self.video, self.session], self.player, trigger_mode="always_last", show_progress_on=[], **TOLD
-        )
+        self.video.change(_player, [self.video, self.session], self.player, trigger_mode="always_last", **PREVIEWING)
         example = self.examples.click(
             lambda index: tuple(example_rows()[index][:2]), self.examples, [self.video, self.prompt], **AT_ONCE
         )
@@ -202,11 +208,14 @@ class ScoreTab:
         }
 
 
-def _player(video: str | None, visitor: Session) -> str:
+def _player(video: str | None, visitor: Session) -> Iterator[str]:
     """The video, or what browsers can play in its place."""
     if video is None:
-        return ""
-    shown = visitor.playable(video)
-    note = "" if shown == video else render.hint(PREVIEWED)
-    screen = render.screen(shown, Path(video).name, UNPLAYABLE, "controls loop")
-    return f'<div class="screen">{screen}</div>{note}'
+        yield ""
+        return
+    yield '<div class="screen"><p class="note" role="status">Opening the video</p></div>'
+    with shown_errors():
+        visitor.make_preview(video)
+    shown = visitor.played(video)
+    note = "" if shown == video else f'<p role="status">{PREVIEWED}</p>'
+    yield f'<div class="screen">{render.screen(shown, Path(video).name, "controls loop")}</div>{note}'

@@ -257,6 +257,7 @@ class Session:
         self.fetching = threading.Lock()  # one file is fetched at a time for the visitor's calls of the API
         self.fetched_bytes = 0  # of the files that these calls have fetched and still use
         self._previews: dict[str, str] = {}  # the file to play, by the file that it shows
+        self._previewing = threading.Lock()
         self.history = ScoreHistory()
         self.model = OwnModel()
         self.training = Training(Run(self.closed, "a training runs already: wait until it has ended, or stop it"))
@@ -285,16 +286,33 @@ class Session:
         self.downloads.append(folder)
         return folder / name
 
-    def playable(self, video: str) -> str:
-        """The file to play in the page for `video`: itself, or a small copy where browsers have no decoder for it,
-        made once. A file of which no copy can be made is played itself: scoring explains what is wrong with it."""
-        if video not in self._previews:
-            preview, shown = self.download_path(f"{Path(video).stem}.mp4"), video
-            with suppress(VideoError):
-                if tasks.write_preview(video, preview):
-                    shown = str(preview)
-            self._previews[video] = shown
-        return self._previews[video]
+    def make_preview(self, video: str) -> None:
+        """Make a small copy for the page to play, where browsers have no decoder for `video`. Of a file that cannot be
+        read none is made: scoring explains what is wrong with it.
+
+        Raises:
+            RecordError: if the visitor has left.
+        """
+        with self._previewing, self.deleted_if_closed():
+            if video in self._previews:
+                return
+            self.check_open()
+            self._previews[video] = video
+            preview = self.download_path("preview.mp4")
+            try:
+                with suppress(VideoError):
+                    if tasks.write_preview(video, preview):
+                        self._previews[video] = str(preview)
+            except FileNotFoundError:  # the visitor has left, and all that was theirs is deleted
+                self.check_open()
+                raise
+            if self._previews[video] == video:
+                self.downloads.remove(preview.parent)
+                preview.parent.rmdir()
+
+    def played(self, video: str) -> str:
+        """The file that the page plays for `video`: its preview where one was made, else itself."""
+        return self._previews.get(video, video)
 
     def scorer(self, model: str, load_scorer: Callable[[str], Scorer]) -> Scorer:
         """What `load_scorer` gives for `model`, but for `MINE` this visitor's own scorer.

@@ -32,7 +32,7 @@ COLUMN_NAMES: Mapping[str, tuple[str, ...]] = {
     "split": ("split", "subset", "partition"),
     "rater": tuple(
         f"{who}{ending}"
-        for who in ("rater", "annotator", "worker", "participant", "observer", "subject", "user", "evaluator")
+        for who in ("rater", "annotator", "worker", "participant", "observer", "evaluator")
         for ending in ("", "id", "name")
     ),
     **{name: _label_column_names(name) for name in DIMENSIONS},
@@ -76,9 +76,10 @@ def find_columns(name: str, header: Sequence[str], required: Collection[str]) ->
         others = [index for index, each in names.items() if each in OTHER_NAMES.get(field, ())]
         chosen = first or candidates or others
         if len(chosen) > 1:
-            columns = listed([f"“{header[index]}”" for index in chosen])
-            needed = field in ("video", "prompt") or "labels" in required
-            (problems if needed else notes).append(f"The columns {columns} could each be the {field}: keep one")
+            columns = list(dict.fromkeys(f"“{header[index]}”" for index in chosen))
+            several = f"columns {listed(columns)}" if len(columns) > 1 else f"{len(chosen)} columns {columns[0]}"
+            needed = field in ("video", "prompt") or ("labels" in required and field != "rater")
+            (problems if needed else notes).append(f"The {several} could each be the {field}: keep one")
         elif chosen:
             found[field] = chosen[0]
         elif field in required:
@@ -119,12 +120,7 @@ def _score_columns(header: Sequence[str]) -> set[int]:
     for end, name in enumerate(header):
         if not re.fullmatch(r"scored_by(_\d+)?", name):
             continue
-        for others in (
-            4,
-            3,
-            2,
-            1,
-        ):  # columns between the scores and this one: older versions wrote fewer
+        for others in range(4, 0, -1):  # columns between the scores and this one; older versions wrote fewer
             start = end - len(DIMENSIONS) - others
             names = [re.sub(r"_score(_\d+)?$", "", each) for each in header[max(start, 0) : end - others]]
             if names == list(DIMENSIONS):

@@ -10,8 +10,8 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,16 @@ from vjepa_demo.schema import RecordError, well_formed
 from vjepa_demo.wording import shortened
 
 SEPARATORS = (",", ";", "\t", "|")
-SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[,;|]*\r?\n', re.IGNORECASE)  # Excel's own, which tells Excel how to read
+# Excel's own first line, which tells Excel how to read the rest.
+SEPARATOR_LINE = re.compile(r'"?sep=([^"\r\n])"?[,;|]*\r?\n', re.IGNORECASE)
 JSON_SUFFIXES, JSON_LINES_SUFFIXES = (".json", ".jsonl", ".ndjson"), (".jsonl", ".ndjson")
+JSON_START = re.compile(r'\s*(\[\s*)?\{\s*"')  # of a JSON file, whatever its name
+MAX_LINES_ABOVE = 10  # lines in which the names of the columns are looked for
 PARQUET_BATCH_BYTES = 2**28
+BINARY = "holds binary data; a table was expected, such as a CSV"
+LONG_CELL = (
+    f"has a cell of more than {MAX_CELL_CHARACTERS:,} characters: shorten it, or look for a quote that is not closed"
+)
 # What parsers of strangers' files raise where a file is damaged, besides errors of their own.
 DAMAGED: tuple[type[Exception], ...] = (
     *(ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError, SyntaxError, TypeError),
@@ -66,13 +73,29 @@ def read_sheet(path: Path) -> Sheet:
         sheet = _parquet(path, data)
     elif data.startswith(b"\xd0\xcf\x11\xe0"):
         raise RecordError(f"{path.name} is an old or encrypted workbook; save it as .xlsx without a password")
-    elif path.suffix.lower() in JSON_SUFFIXES:
-        sheet = _json(path, _decoded(path, data))
     else:
-        sheet = Sheet(_text_rows(path, _decoded(path, data)), is_named=False)
+        text = _decoded(path, data)
+        is_json = path.suffix.lower() in JSON_SUFFIXES or JSON_START.match(text)
+        sheet = _json(path, text) if is_json else Sheet(_text_rows(path, text), is_named=False)
+    if not sheet.is_named:
+        sheet = _from_header(sheet)
     if len(sheet.rows) < 2:
         raise RecordError(f"{path.name} holds no rows; a header and at least one row were expected")
     return sheet
+
+
+def _from_header(sheet: Sheet) -> Sheet:
+    """`sheet` without the title or comments that stand above the names of its columns."""
+    known = [num_known(cells) for _, cells in sheet.rows[:MAX_LINES_ABOVE]]
+    header = next((index for index, number in enumerate(known) if number > 1), 0)
+    if header == 0 or known[0]:
+        return sheet
+    rows, width = sheet.rows[header:], len(sheet.rows[header][1])
+    if any(len(cells) > width for _, cells in rows):
+        return sheet
+    rows = tuple((line, (*cells, *[""] * (width - len(cells)))) for line, cells in rows)
+    above = f"The names of the columns are on line {rows[0][0]}; what stands above is left out."
+    return replace(sheet, rows=rows, notes=(*sheet.notes, above))
 
 
 class _Collector:
@@ -92,10 +115,7 @@ class _Collector:
             cells = tuple(as_written(cell).strip() for cell in row)
             longest = max(map(len, cells), default=0)
             if longest > MAX_CELL_CHARACTERS:
-                raise RecordError(
-                    f"{self._name}: the row that begins on line {line} has a cell of {longest:,} characters; "
-                    f"{MAX_CELL_CHARACTERS:,} at most: shorten it, or look for a quote that is not closed"
-                )
+                raise RecordError(f"{self._name}: the row that begins on line {line} {LONG_CELL}")
             self._cells += max(len(cells), 1)
             self._characters += sum(map(len, cells))
             if self._cells > MAX_TABLE_CELLS or self._characters > MAX_TABLE_BYTES:
@@ -114,6 +134,8 @@ class _Collector:
 def _decoded(path: Path, data: bytes) -> str:
     """The file's text; no encoding but UTF-8 and UTF-16 is guessed."""
     encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    if encoding != "utf-16" and b"\0" in data:
+        raise RecordError(f"{path.name} {BINARY}")
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
@@ -123,7 +145,7 @@ def _decoded(path: Path, data: bytes) -> str:
             "save the table as “CSV UTF-8” and upload it again"
         ) from error
     if "\0" in text:
-        raise RecordError(f"{path.name} holds binary data; a table was expected, such as a CSV")
+        raise RecordError(f"{path.name} {BINARY}")
     return text
 
 
@@ -149,10 +171,14 @@ def _text_rows(path: Path, text: str) -> tuple[Row, ...]:
             return _Collector(path).rows(reader)
         except csv.Error as error:
             failures.append((reader.line, error))
-    unquoted = _Lines(text, first, delimiter=separator, quoting=csv.QUOTE_NONE)
-    if separator in "|\t" and len({len(cells) for _, cells in unquoted if any(cells)}) == 1:
-        return _Collector(path).rows(_Lines(text, first, delimiter=separator, quoting=csv.QUOTE_NONE))
+    if separator in "|\t":
+        with suppress(csv.Error):
+            rows = _Collector(path).rows(_Lines(text, first, delimiter=separator, quoting=csv.QUOTE_NONE))
+            if len({len(cells) for _, cells in rows}) == 1:
+                return rows
     line, failure = failures[0]
+    if "field limit" in str(failure):
+        raise RecordError(f"{path.name}: the row that begins on line {line} {LONG_CELL}") from failure
     raise RecordError(
         f"{path.name}: the row that begins on line {line} cannot be read ({failure}); "
         "a cell that begins with a quote must end with one, and quotes inside are doubled"
@@ -180,8 +206,8 @@ def _find_separator(text: str) -> str:
     """
     lines = [line for line in text[:MAX_CELL_CHARACTERS].splitlines() if line.strip()][:100] or [""]
 
-    def known(separator: str) -> tuple[int, int]:
-        header = next(csv.reader(lines[:1], delimiter=separator), [])
+    def known(separator: str, line: str = lines[0]) -> tuple[int, int]:
+        header = next(csv.reader([line], delimiter=separator), [])
         return num_known(header), len(header)
 
     def even(separator: str) -> tuple[int, int, int]:
@@ -192,6 +218,9 @@ def _find_separator(text: str) -> str:
     best = max(SEPARATORS, key=known)
     if known(best)[0]:
         return best
+    below = [(known(separator, line)[0], separator) for line in lines[1:MAX_LINES_ABOVE] for separator in SEPARATORS]
+    if below and max(below)[0] > 1:  # the names stand below a title
+        return max(below)[1]
     return " " if known(" ")[0] > 1 else max(SEPARATORS, key=even)
 
 
@@ -212,7 +241,8 @@ def _json(path: Path, text: str) -> Sheet:
             raise RecordError(f"{path.name} is no JSON ({error}); write the file anew") from error
         objects = list(_json_lines(path, text))
     else:
-        objects = [(number, each) for number, each in enumerate(_objects(path, whole), start=1)]
+        is_row = isinstance(whole, dict) and path.suffix.lower() in JSON_LINES_SUFFIXES
+        objects = list(enumerate([whole] if is_row else _objects(path, whole), start=1))
     header = list(dict.fromkeys(key for _, each in objects for key in each))
     rows = ((line, map(_as_cell, map(each.get, header))) for line, each in objects)
     return Sheet(_Collector(path).rows(chain([(1, map(_as_cell, header))], rows)), is_named=True)
@@ -264,6 +294,8 @@ def _as_cell(value: Any) -> str:
     """`value` as a CSV would have it; nothing for None and for what is not a number."""
     if value is None or value != value:
         return ""
+    if isinstance(value, dict) and isinstance(value.get("path"), str):  # as data sets of the Hub name a video
+        value = value["path"]
     text = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict | list) else str(value)
     return well_formed(text.replace("\0", "\ufffd"))
 
@@ -284,7 +316,7 @@ def _workbook(path: Path, data: bytes) -> Sheet:
     if "xl/workbook.xml" not in entries:
         raise RecordError(f"{path.name} is a workbook or an archive, not text; save the sheet as “CSV UTF-8”")
     # No more comes out than the zip declares: zipfile reads no further. Pictures are not read at all.
-    if sum(size for name, size in entries.items() if name.endswith((".xml", ".rels"))) > MAX_TABLE_BYTES:
+    if sum(size for name, size in entries.items() if not name.startswith("xl/media/")) > MAX_TABLE_BYTES:
         raise RecordError(
             f"{path.name} unpacks to more than {MAX_TABLE_BYTES / 2**20:.0f} MiB; save the sheet as “CSV UTF-8”"
         )
@@ -316,7 +348,11 @@ def _workbook(path: Path, data: bytes) -> Sheet:
 
 
 def _parquet(path: Path, data: bytes) -> Sheet:
-    """The columns of a Parquet file that hold texts, numbers, or dates; others, such as videos, are left out."""
+    """The columns of a Parquet file that hold texts, numbers, dates, or the paths of videos; others are left out.
+
+    Raises:
+        RecordError: for one that is left out although its name says that it is needed.
+    """
     try:
         import pyarrow
         from pyarrow import parquet
@@ -326,14 +362,28 @@ def _parquet(path: Path, data: bytes) -> Sheet:
         file = parquet.ParquetFile(pyarrow.BufferReader(data))
         types = {field.name: field.type for field in file.schema_arrow}
         is_left_out = (pyarrow.types.is_nested, pyarrow.types.is_binary, pyarrow.types.is_large_binary)
-        left_out = [name for name, kind in types.items() if any(holds(kind) for holds in is_left_out)]
+        has_path = {
+            name
+            for name, kind in types.items()
+            if pyarrow.types.is_struct(kind) and "path" in {kind.field(index).name for index in range(kind.num_fields)}
+        }
+        left_out = [
+            name for name, kind in types.items() if name not in has_path and any(holds(kind) for holds in is_left_out)
+        ]
+        if needed := next((name for name in left_out if num_known([name])), None):
+            raise RecordError(
+                f"{path.name}: the column “{needed}” holds {types[needed]}; text or numbers were expected"
+            )
         kept = [name for name in types if name not in left_out]
         if file.metadata.num_rows * len(kept) > MAX_TABLE_CELLS:
             raise RecordError(f"{path.name} holds more than {MAX_TABLE_CELLS:,} cells; split it")
         groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
         unpacked = max((group.total_byte_size for group in groups), default=0)
         # A value that is stored once may stand in each row: no row is larger than all that its group stores.
-        batches = file.iter_batches(max(1, min(1024, PARQUET_BATCH_BYTES // max(unpacked, 1))), columns=kept)
+        batches = file.iter_batches(
+            max(1, min(1024, PARQUET_BATCH_BYTES // max(unpacked, 1))),
+            columns=[f"{name}.path" if name in has_path else name for name in kept],
+        )
         rows = (row for batch in batches for row in zip(*(each.to_pylist() for each in batch.columns), strict=True))
         lines = enumerate((map(_as_cell, row) for row in rows), start=1)
         found = _Collector(path).rows(chain([(1, map(_as_cell, kept))], lines))

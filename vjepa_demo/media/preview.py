@@ -2,67 +2,71 @@
 
 from __future__ import annotations
 
-import tempfile
+from bisect import bisect_right
 from pathlib import Path
 
 from vjepa_demo.files import replacing
-from vjepa_demo.media.shown import Look, ffmpeg, look, probe, source
-from vjepa_demo.media.video import check_file, open_video
-from vjepa_demo.media.webp import is_webp, webp_film
+from vjepa_demo.media.sampling import TIME_TOLERANCE_SECONDS
+from vjepa_demo.media.shown import Description, describe, ffmpeg, look, rendering
+from vjepa_demo.media.video import MOVING_IMAGE_BRANDS, STILL_IMAGE_BRANDS, check_file
+from vjepa_demo.media.webp import is_webp, raw_input, webp_film
 
 # What Chromium, Firefox and Safari decode: 8 bits a sample, in these containers as FFmpeg names them.
 PLAYED = {"h264": "mp4", "vp8": "webm", "vp9": "webm", "av1": "mp4"}
 PLAYED_PIXELS = ("yuv420p", "yuvj420p", "yuva420p")
 MAX_SECONDS = 60
-MAX_FRAMES = 1500  # of an animated WebP
+PATIENCE_SECONDS = 30.0  # that FFmpeg may take: a visitor waits
+MAX_RATE = 50  # of an animated WebP, frames a second
 LONGEST_EDGE = 640
 # Square pixels, even sizes: what every browser's H.264 decoder takes.
 SHRINK = (
     f"scale='trunc(iw*sar*min(1,{LONGEST_EDGE}/max(iw*sar,ih))/2)*2':"
     f"'trunc(ih*min(1,{LONGEST_EDGE}/max(iw*sar,ih))/2)*2',setsar=1,format=yuv420p"
 )
+LIMITS = ("-threads", "2", "-t", str(MAX_SECONDS))  # of what is read, and of what is written
 PLAYABLE = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "26", "-c:a", "aac", "-movflags", "+faststart")
 
 
-def _plays_in_browsers(path: Path) -> bool:
+def _plays_in_browsers(path: Path, found: Description) -> bool:
     """Whether every browser plays a video: by what the file holds, not by its name."""
-    if is_webp(path):  # FFmpeg reads no animated one
+    with path.open("rb") as file:
+        head = file.read(12)
+    if head[4:8] == b"ftyp" and head[8:] in STILL_IMAGE_BRANDS | MOVING_IMAGE_BRANDS:  # an <img>, not a <video>
         return False
-    found = probe(path, "v:0", "stream=codec_name,pix_fmt:format=format_name")
-    (stream, *_) = found["streams"] or [{}]
-    container = PLAYED.get(stream.get("codec_name"), "none")
-    return container in found["format"]["format_name"].split(",") and stream.get("pix_fmt") in PLAYED_PIXELS
+    return PLAYED.get(found.codec or "", "none") in found.container and found.pixel_format in PLAYED_PIXELS
 
 
 def write_preview(path: str | Path, preview: Path) -> bool:
     """Write the first minute of a video to `preview`, an .mp4 that every browser plays; whole or not at all.
 
-    Returns whether it was written: of what browsers play themselves nothing is.
+    Returns whether it was written: a video that browsers play needs no copy.
 
     Raises:
-        VideoError: if the file is not a video that can be read.
+        VideoError: if the file is not a video that can be read, or the copy takes longer than `PATIENCE_SECONDS`.
     """
     path = Path(path).absolute()
     check_file(path)
-    if _plays_in_browsers(path):
-        return False
-    with tempfile.TemporaryDirectory() as folder, replacing(preview) as partial:
-        how, stream, read = Look(), "0:v:0", source(path)
-        if is_webp(path):
-            film, frames = webp_film(path), Path(folder) / "frames.mkv"
-            film.write(range(min(len(film.seconds), MAX_FRAMES)), frames)
-            read = ("-r", f"{film.rate:g}", *source(frames))
-        else:
-            metadata = open_video(path).metadata
-            how = look(path, metadata)
-            stream = how.streams[0] if how.streams else f"0:{metadata.stream_index}"
-            if how.decoder:
-                read = ("-c:v", how.decoder, *read)
-        alpha = f"[{how.streams[1]}]alphamerge," if how.streams else ""
-        filters = ",".join((*how.filters, SHRINK))
+    if is_webp(path):  # FFmpeg reads no animated one
+        film = webp_film(path)
+        shrink = min(1.0, LONGEST_EDGE / max(film.height, film.width))
+        width, height = (max(2, round(edge * shrink)) for edge in (film.width, film.height))
+        rate = film.frames_per_second(MAX_RATE)
+        count = max(1, round(min(film.end_seconds, MAX_SECONDS) * rate))
+        shown = [bisect_right(film.seconds, index / rate + TIME_TOLERANCE_SECONDS) - 1 for index in range(count)]
+        arguments = (*raw_input(width, height, rate), "-vf", SHRINK)
+        frames = film.pixels(shown, (width, height))
+    else:
+        found, frames = describe(path), None
+        if _plays_in_browsers(path, found):
+            return False
+        how = look(path, found)
+        stream = how.streams[0] if how.streams else f"0:{found.stream_index}"
+        arguments = (*rendering(path, stream, how, (*how.filters, SHRINK), *LIMITS), "-map", "0:a:0?")
+    with replacing(preview) as partial:
         ffmpeg(
-            *(*read, "-filter_complex", f"[{stream}]{alpha}{filters}[shown]", "-map", "[shown]", "-map", "0:a:0?"),
-            *("-t", str(MAX_SECONDS), *PLAYABLE, "-f", "mp4", str(partial)),
+            *(*arguments, *LIMITS, *PLAYABLE, "-f", "mp4", str(partial)),
             name=path.name,
+            max_seconds=PATIENCE_SECONDS,
+            frames=frames,
         )
     return True

@@ -9,11 +9,14 @@ some of these frames as a lossless copy, that is decoded like any other video.
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
 import struct
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
@@ -32,6 +35,7 @@ FFMPEG_INSTALL = {
     "Windows": "conda install -c conda-forge ffmpeg",
 }
 MAX_PIXELS = 8192 * 4320  # of a frame: FFmpeg holds a few of them at once
+MAX_ASPECT_RATIO = 20.0  # beyond it, a frame resized to the model's height would not fit into memory
 MAX_COPY_BYTES = 8 * 2**30  # of the lossless copy of the frames that a model looks at
 MAX_RENDER_SECONDS = 1800.0  # that one pass of FFmpeg over a file may take
 MATROSKA, MATROSKA_CLUSTER = b"\x1a\x45\xdf\xa3", b"\x1f\x43\xb6\x75"
@@ -40,7 +44,9 @@ MATROSKA_DISPLAY_WIDTH = b"\x54\xb0"
 MATROSKA_HEAD_BYTES = 2**16  # before the first cluster of frames the tracks are described
 MP4_BOXES = {b"ftyp", b"moov", b"meta", b"mdat", b"wide", b"free", b"skip", b"uuid", b"pnot", b"styp", b"sidx"}
 ALPHA_TRACK = b"auxv"  # of an AVIF
+MAX_BOXES = 1000  # of an MP4 file, before its index
 MAX_INDEX_BYTES = 64 * 2**20  # of an MP4 file
+SIZE_UNITS = {"h264": 7, "hevc": 33}  # types of the NAL units that tell the size of frames: parameter sets of sequences
 SKEW = 0.01  # a display matrix that turns by whole right angles has zeros in its corners
 TONE_CURVES = {"smpte2084": "PQ", "arib-std-b67": "HLG"}
 # Of pixels with alpha; that of pal8 is in the palette. A GIF is always bgra.
@@ -58,9 +64,14 @@ NO_TONE_MAPPING = (
     "Aesthetic may be off by a point."
 )
 NO_ALPHA = "Transparent parts were scored with the pixels below them: this FFmpeg has no libvpx decoder."
-SHOWN_FRAME = re.compile(r"^\[Parsed_showinfo.*? n: *\d+ pts: *(\S+) .*? sar:(\d+)/(\d+) s:(\d+)x(\d+) ", re.MULTILINE)
+SHOWN_FRAME = re.compile(
+    r"^\[Parsed_showinfo.*? n: *\d+ pts: *(\S+) .*? fmt:(\S+) .*?sar:(\d+)/(\d+) s:(\d+)x(\d+) ", re.MULTILINE
+)
 SHOWN_CLOCK = re.compile(r"config in time_base: (\d+/\d+), frame_rate: (\d+)/(\d+)", re.MULTILINE)
+FAULT = re.compile(r"^(?:\[[^]]* @ \w+\] )?\[(error|fatal)\] (.+)", re.MULTILINE)
 SAID_LENGTH = re.compile(r"Duration: (\d+):(\d+):([\d.]+), start: (-?[\d.]+)")
+SAID_FORMAT = re.compile(r"Input #0, (\S+), from ")
+LISTS_OF_FILES = {"hls", "applehttp", "concat", "dash", "imf", "sdp", "vobsub"}  # names of FFmpeg's
 LOSSLESS = ("-c:v", "ffv1", "-fs", str(MAX_COPY_BYTES))
 UNSTEADY_RATE = 210.0  # above it, FFmpeg takes its guess of a constant frame rate for a clock
 
@@ -81,12 +92,28 @@ class Look:
 
 
 @dataclass(frozen=True)
+class Description:
+    """What ffprobe says of a video stream: as much of torchcodec's metadata as `look` asks for."""
+
+    stream_index: int
+    codec: str | None
+    pixel_format: str | None
+    pixel_aspect_ratio: Fraction
+    rotation: float | None
+    color_primaries: str | None
+    color_space: str | None
+    color_transfer_characteristic: str | None
+    container: tuple[str, ...]  # the names that FFmpeg has for it
+
+
+@dataclass(frozen=True)
 class Film:
     """A file as it is shown: frame i from `seconds[i]` on, the last one until `end_seconds`.
 
     `rate` is the constant frame rate at which FFmpeg would write it. A frame is `height` x `width` pixels, of which
     each is `pixel_aspect` times as wide as high. `stream` is FFmpeg's name of the stream. The header promises
-    `promised_seconds`, where it speaks of this stream for certain.
+    `promised_seconds`, where it speaks of this stream for certain. `is_one_shape`: neither the size of the frames nor
+    the format of their pixels changes.
     """
 
     path: Path
@@ -97,7 +124,7 @@ class Film:
     height: int
     width: int
     pixel_aspect: Fraction = Fraction(1)
-    is_one_size: bool = True
+    is_one_shape: bool = True
     look: Look = Look()
     promised_seconds: float | None = None
 
@@ -107,27 +134,54 @@ class Film:
         Raises:
             VideoError: if FFmpeg cannot write them, or they take too much space.
         """
-        # Frames are chosen by number, and before they are filtered. Where the size changes, all become as large as the
-        # first; FFmpeg must not begin a new chain of filters then, which would count from 0 again.
-        keep_chain = [] if self.is_one_size else ["-reinit_filter", "0"]
-        one_size = [] if self.is_one_size else [f"scale={self.width}:{self.height}"]
+        # Frames are chosen by number, and before they are filtered. Where the size or the format changes, all
+        # become as the first; FFmpeg must not begin a new chain of filters then, which would count from 0 again.
+        keep_chain = () if self.is_one_shape else ("-reinit_filter", "0")
+        one_size = [] if self.is_one_shape else [f"scale={self.width}:{self.height}"]
         square = [] if self.pixel_aspect == 1 else ["scale=iw*sar:ih", "setsar=1"]
         filters = [*one_size, f"select='{_chosen(indices)}'", *self.look.filters, *square, "setpts=N/(25*TB)"]
-        decoder = ["-c:v", self.look.decoder] if self.look.decoder else []
-        alpha = f"[{self.look.streams[1]}]alphamerge," if self.look.streams else ""
         ffmpeg(
-            *(*keep_chain, *decoder, *source(self.path), "-filter_complex"),
-            *(f"[{self.stream}]{alpha}{','.join(filters)}[shown]", "-map", "[shown]"),
+            *rendering(self.path, self.stream, self.look, filters, *keep_chain),
             *("-r", "25", "-frames:v", str(len(indices)), *LOSSLESS, str(copy)),
             name=self.path.name,
         )
+        self.check_copy(copy)
+
+    def check_copy(self, copy: Path) -> None:
+        """Refuse a copy that FFmpeg had to end early."""
         if copy.stat().st_size >= MAX_COPY_BYTES:
             raise VideoError(
                 f"the frames of {self.path.name} take more than {MAX_COPY_BYTES // 2**30} GiB: scale it down first"
             )
 
 
-def look(path: Path, metadata: VideoStreamMetadata) -> Look:
+def describe(path: Path) -> Description:
+    """The video stream that a player shows, by the file's header alone: the first, but a cover picture only if there
+    is no other.
+
+    Raises:
+        VideoError: if there is none, or FFmpeg's programs are not installed.
+    """
+    found = probe(path, "v", "stream")
+    streams = sorted(found["streams"], key=lambda stream: stream.get("disposition", {}).get("attached_pic", 0))
+    if not streams:
+        raise VideoError(f"{path.name} has no video stream (is it audio only?); a video was expected")
+    stream = streams[0]
+    turns = [side_data["rotation"] for side_data in stream.get("side_data_list", ()) if "rotation" in side_data]
+    return Description(
+        stream_index=stream["index"],
+        codec=stream.get("codec_name"),
+        pixel_format=stream.get("pix_fmt"),
+        pixel_aspect_ratio=_ratio(stream.get("sample_aspect_ratio", "")),
+        rotation=float(turns[0]) if turns else None,
+        color_primaries=stream.get("color_primaries"),
+        color_space=stream.get("color_space"),
+        color_transfer_characteristic=stream.get("color_transfer"),
+        container=tuple(found["format"]["format_name"].split(",")),
+    )
+
+
+def look(path: Path, metadata: VideoStreamMetadata | Description) -> Look:
     """How the stream that `metadata` describes is shown.
 
     Raises:
@@ -141,6 +195,8 @@ def look(path: Path, metadata: VideoStreamMetadata) -> Look:
         aspect = _ratio(stream.get("sample_aspect_ratio", ""))
         is_turned = rotation is not None and round(rotation / 90) % 2 == 1
         found = Look(aspect != 1 or _is_mirrored(stream), pixel_aspect=1 / aspect if is_turned else aspect)
+    if metadata.codec in SIZE_UNITS and _may_change_size(path, metadata.stream_index, SIZE_UNITS[metadata.codec]):
+        found = replace(found, is_odd=True)
     if metadata.color_transfer_characteristic in TONE_CURVES:
         found = _tone_mapped(found, metadata)
     decoder = ALPHA_DECODERS.get(metadata.codec or "") if has_alpha_track else None
@@ -153,6 +209,24 @@ def look(path: Path, metadata: VideoStreamMetadata) -> Look:
     return found
 
 
+def _may_change_size(path: Path, stream_index: int, units: int) -> bool:
+    """Whether the NAL units of this type, in a stream that carries them among its frames, are not all the same.
+
+    torchcodec would stretch frames of another size in its own way. An MP4 file keeps such units in its index.
+    """
+    with path.open("rb") as file:
+        if file.read(8)[4:] in MP4_BOXES:
+            return False
+    command = ("ffmpeg", "-nostdin", "-v", "level+error", *source(path), "-map", f"0:{stream_index}", "-c", "copy")
+    only = (f"filter_units=pass_types={units}", "-f", "framehash", "-hash", "md5", "-")
+    try:
+        listed, _ = _run(*command, "-bsf:v", *only, name=path.name)
+    except VideoError:  # without FFmpeg's program, or of a damaged file, nobody knows
+        return False
+    lines = (line.split(",") for line in listed.splitlines() if not line.startswith("#"))
+    return len({cells[5].strip() for cells in lines if len(cells) > 5}) > 1
+
+
 def _alpha_streams(path: Path) -> tuple[str, str] | None:
     """The first coloured and the first grey video stream: an AVIF keeps its alpha in one of its own."""
     streams = {
@@ -162,7 +236,7 @@ def _alpha_streams(path: Path) -> tuple[str, str] | None:
     return (streams[False], streams[True]) if len(streams) == 2 else None
 
 
-def _tone_mapped(found: Look, metadata: VideoStreamMetadata) -> Look:
+def _tone_mapped(found: Look, metadata: VideoStreamMetadata | Description) -> Look:
     """`found` with the filters that map HDR to SDR; with a note where this FFmpeg has none."""
     curve = metadata.color_transfer_characteristic or ""
     if not {"zscale", "tonemap"} <= _abilities("-filters"):
@@ -190,13 +264,15 @@ def film(path: Path, stream: str, how: Look) -> Film:
         *("-vf", "showinfo=checksum=0", "-f", "null", "-"),
         name=path.name,
     )
+    if said := SAID_FORMAT.search(log):
+        _check_format(path, said[1])
     clock, frames = SHOWN_CLOCK.search(log), SHOWN_FRAME.findall(log)
     if clock is None or not frames:
         raise VideoError(f"{path.name} holds no frames; a video was expected")
     tick, rate = Fraction(clock[1]), int(clock[2]) / max(int(clock[3]), 1) or 25.0
     has_times = all(pts != "NOPTS" for pts, *_ in frames)
     seconds = [float(int(pts) * tick) if has_times else index / rate for index, (pts, *_) in enumerate(frames)]
-    _, *aspect, width, height = frames[0]
+    _, _, *aspect, width, height = frames[0]
     return Film(
         path=path,
         stream=stream,
@@ -206,7 +282,7 @@ def film(path: Path, stream: str, how: Look) -> Film:
         height=int(height),
         width=int(width),
         pixel_aspect=_ratio(":".join(aspect)),
-        is_one_size=len({frame[3:] for frame in frames}) == 1,
+        is_one_shape=len({(fmt, *shape) for _, fmt, _, _, *shape in frames}) == 1,
         look=how,
         promised_seconds=_promised(log.partition("Stream mapping:")[0]),
     )
@@ -236,37 +312,86 @@ def frame_clock(path: Path, stream_index: int) -> tuple[list[float], float]:
     return sorted(float(packet["pts_time"]) for packet in packets), float(mean if rate > UNSTEADY_RATE else rate)
 
 
-def _run(*command: str, name: str) -> tuple[str, str]:
+def _run(
+    *command: str, name: str, max_seconds: float = MAX_RENDER_SECONDS, stdin: int = subprocess.DEVNULL
+) -> tuple[str, str]:
     """What one of FFmpeg's programs wrote to its output, and what it said; `name` is the video's, for errors."""
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=MAX_RENDER_SECONDS)
+        done = subprocess.run(command, stdin=stdin, capture_output=True, timeout=max_seconds)
     except OSError as error:
         raise VideoError(
             f"{name} takes FFmpeg's program, which is missing or does not start; install it: {install_line()} ({error})"
         ) from error
     except subprocess.TimeoutExpired as error:
         raise VideoError(
-            f"{name} takes FFmpeg longer than {MAX_RENDER_SECONDS / 60:.0f} minutes: make it shorter or smaller"
+            f"{name} takes FFmpeg longer than {max_seconds / 60:g} minutes: make it shorter or smaller"
         ) from error
     said = done.stderr.decode(errors="replace")
     if done.returncode:
-        reason = said.strip().splitlines()[-1] if said.strip() else f"exit status {done.returncode}"
+        faults = dict(FAULT.findall(said))  # the last of each level; a fatal one only says what came of it
+        last = said.strip().rpartition("\n")[2] or f"exit status {done.returncode}"
+        reason = faults.get("error") or faults.get("fatal") or last
         raise VideoError(f"{name} cannot be read as a video: {reason}; it is damaged, incomplete, or not a video file")
     return done.stdout.decode(errors="replace"), said
 
 
-def ffmpeg(*arguments: str, name: str) -> str:
+def ffmpeg(
+    *arguments: str, name: str, max_seconds: float = MAX_RENDER_SECONDS, frames: Iterable[bytes] | None = None
+) -> str:
     """What FFmpeg says of a run with `arguments`; `name` is the video's, for errors.
+
+    It reads `frames` as its input "pipe:0". They are made while it runs, in another thread, within `max_seconds`.
 
     Raises:
         VideoError: if FFmpeg is not installed, fails, or takes too long.
     """
-    return _run("ffmpeg", "-hide_banner", "-nostdin", "-nostats", "-v", "info", "-y", *arguments, name=name)[1]
+    command = ("ffmpeg", "-hide_banner", "-nostdin", "-nostats", "-v", "level+info", "-y", *arguments)
+    if frames is None:
+        return _run(*command, name=name, max_seconds=max_seconds)[1]
+    read, write = os.pipe()
+    with ThreadPoolExecutor(1) as pool:
+        feeding = pool.submit(_feed, write, frames)
+        try:
+            return _run(*command, name=name, max_seconds=max_seconds, stdin=read)[1]
+        finally:
+            os.close(read)  # if FFmpeg ended early, the thread ends at its next frame
+            feeding.result()  # why frames are missing says more than what FFmpeg makes of it
+
+
+def _feed(write: int, frames: Iterable[bytes]) -> None:
+    with suppress(BrokenPipeError), os.fdopen(write, "wb", buffering=0) as pipe:
+        for frame in frames:
+            rest = memoryview(frame)
+            while rest:
+                rest = rest[pipe.write(rest) :]
+
+
+def rendering(path: Path, stream: str, how: Look, filters: Iterable[str], *options: str) -> tuple[str, ...]:
+    """FFmpeg's arguments that read a file with `options`, and filter `stream` as `how` takes it."""
+    decoder = ("-c:v", how.decoder) if how.decoder else ()
+    alpha = f"[{how.streams[1]}]alphamerge," if how.streams else ""
+    graph = f"[{stream}]{alpha}{','.join(filters)}[shown]"
+    return (*options, *decoder, *source(path), "-filter_complex", graph, "-map", "[shown]")
 
 
 def source(path: Path) -> tuple[str, ...]:
     """A file as FFmpeg's input: whatever its name looks like, and without a look at any file that it names."""
     return "-protocol_whitelist", "file", "-max_pixels", str(MAX_PIXELS), "-i", f"file:{path}"
+
+
+def check_size(path: Path, height: int, width: int) -> None:
+    """Refuse a video whose frames, of square pixels, are too large or too narrow.
+
+    Raises:
+        VideoError: if a frame has more than MAX_PIXELS, or one side is MAX_ASPECT_RATIO times the other.
+    """
+    if height * width > MAX_PIXELS:
+        raise VideoError(f"{path.name} is {width} x {height} pixels, larger than 8K: scale it down first")
+    if max(height, width) > MAX_ASPECT_RATIO * min(height, width):
+        raise VideoError(
+            f"{path.name} is {width} x {height} pixels; "
+            f"one side may be {MAX_ASPECT_RATIO:.0f} times the other at most: crop it first"
+        )
 
 
 def install_line() -> str:
@@ -286,9 +411,16 @@ def _abilities(kind: str) -> frozenset[str]:
 
 def probe(path: Path, streams: str, entries: str) -> dict[str, Any]:
     """What ffprobe tells of `entries` of the chosen streams."""
-    command = ["ffprobe", "-v", "error", "-select_streams", streams, "-show_entries", entries, "-of", "json"]
-    found: dict[str, Any] = json.loads(_run(*command, f"file:{path}", name=path.name)[0])
+    entries += ":format=format_name"
+    command = ["ffprobe", "-v", "level+error", "-select_streams", streams, "-show_entries", entries, "-of", "json"]
+    found: dict[str, Any] = json.loads(_run(*command, *source(path), name=path.name)[0])
+    _check_format(path, found["format"]["format_name"])
     return found
+
+
+def _check_format(path: Path, names: str) -> None:
+    if not LISTS_OF_FILES.isdisjoint(names.split(",")):
+        raise VideoError(f"{path.name} cannot be read as a video: it is a playlist of other files ({names})")
 
 
 def _ratio(text: str) -> Fraction:
@@ -327,7 +459,10 @@ def _marks(path: Path) -> tuple[bool, bool]:
             tracks = head.partition(MATROSKA_CLUSTER)[0]
             return MATROSKA_ALPHA in tracks, MATROSKA_DISPLAY_WIDTH in tracks
         place = 0
-        while len(box := head[:16] if place == 0 else _read_at(file, place, 16)) >= 8 and box[4:8] in MP4_BOXES:
+        for _ in range(MAX_BOXES):
+            box = head[:16] if place == 0 else _read_at(file, place, 16)
+            if len(box) < 8 or box[4:8] not in MP4_BOXES:
+                break
             size = int.from_bytes(box[:4], "big")
             if size == 1:
                 size = int.from_bytes(box[8:16], "big")

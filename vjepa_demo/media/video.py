@@ -7,6 +7,8 @@ divided by 255, normalised per channel.
 
 from __future__ import annotations
 
+import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -33,7 +35,18 @@ from vjepa_demo.media.sampling import (
     view_indices,
     view_shape,
 )
-from vjepa_demo.media.shown import MAX_PIXELS, Film, Look, ffmpeg, film, frame_clock, install_line, look
+from vjepa_demo.media.shown import (
+    Film,
+    Look,
+    check_size,
+    describe,
+    ffmpeg,
+    film,
+    frame_clock,
+    install_line,
+    look,
+    source,
+)
 from vjepa_demo.media.webp import is_webp, webp_film
 from vjepa_demo.media.whole import is_cut_off, signature
 from vjepa_demo.schema import VideoError
@@ -47,7 +60,13 @@ STILL_IMAGE_CODECS = {"png", "mjpeg", "bmp", "webp", "tiff", "gif", "jpeg2000", 
 STILL_IMAGE_BRANDS = {b"avif", b"heic", b"heix", b"mif1"}  # of an ISO base media file: AVIF and HEIF pictures
 MOVING_IMAGE_BRANDS = {b"avis", b"hevc", b"hevx", b"msf1"}  # the same, with a track of frames
 HEAD_BYTES = 512
-MAX_ASPECT_RATIO = 20.0  # beyond it, a frame resized to the model's height would not fit into memory
+ID3_BYTES = 10  # the head of a tag, which FFmpeg skips whatever the file is
+# What FFmpeg takes for a list of other files (HLS, concat, DASH, IMF, VobSub), or what players do, by how it begins.
+PLAYLIST = re.compile(
+    rb"#ext|ffconcat|<\?xml|<!--|<!doctype|<mpd|<compositionplaylist|<smil|<asx|\[playlist|\[reference|# *vobsub",
+    re.IGNORECASE,
+)
+BLANKS = b"\xef\xbb\xbf \t\r\n\x0b\x0c"  # with the byte order mark
 LOST = "FFmpeg cannot seek in it; convert it to MP4 first, or export it again"
 TRUNCATED_BELOW = 0.95  # share of the frames that the header promises
 # A browser plays it before it is fetched whole; and with x264's macroblock trees the same frames gave other bytes
@@ -130,8 +149,11 @@ def load_clip(path: str | Path, config: ClipConfig) -> Clip:
             # MPEG streams have no index: a copy in a container that has one shows the same frames, if it has as many.
             # Others hold more than they show, such as what an edit list hides, pictures that refer to frames before a
             # cut, frames of another size: they are decoded from end to end.
-            clip = None if num_frames is None else _load_copy(path, stream, num_frames, config)
-            if clip is not None:
+            if num_frames is None:  # no scan has told how it is shown
+                description = describe(path)
+                stream, how = f"0:{description.stream_index}", look(path, description)
+                stream = how.streams[0] if how.streams else stream
+            elif (clip := _load_copy(path, stream, num_frames, config)) is not None:
                 return clip
             shown = film(path, stream, how)
             if num_frames is None:  # nobody has looked yet
@@ -150,7 +172,8 @@ def _load(path: Path, decoder: VideoDecoder, how: Look, config: ClipConfig) -> C
         shown = film(path, how.streams[0] if how.streams else f"0:{decoder.metadata.stream_index}", how)
         if len(shown.seconds) == stream.num_frames:  # the scan knows how long the last frame stays
             end = shown.seconds[0] + stream.end_seconds - stream.begin_seconds
-            shown = replace(shown, end_seconds=max(end, shown.seconds[-1]))
+            if end > shown.seconds[-1]:  # else its clock began anew within the file
+                shown = replace(shown, end_seconds=end)
         return _load_film(shown, config)
     if any(view.window is not None for view in config.views):
         looks = _look_together(path, decoder, stream, config)
@@ -163,8 +186,7 @@ def _load_copy(path: Path, stream: str, num_frames: int, config: ClipConfig) -> 
     """The clip of a copy of `stream` that can be sought in; None if that cannot be made, or shows other frames."""
     with tempfile.TemporaryDirectory() as folder, suppress(VideoError):
         copy = Path(folder) / "copy.mkv"
-        source = ("-fflags", "+genpts", "-i", f"file:{path}", "-map", stream, "-c", "copy", str(copy))
-        ffmpeg(*source, name=path.name)
+        ffmpeg("-fflags", "+genpts", *source(path), "-map", stream, "-c", "copy", str(copy), name=path.name)
         decoder = open_video(copy)
         if len(decoder) == num_frames:
             return _load(copy, decoder, look(copy, decoder.metadata), config)
@@ -173,7 +195,7 @@ def _load_copy(path: Path, stream: str, num_frames: int, config: ClipConfig) -> 
 
 def _load_film(shown: Film, config: ClipConfig) -> Clip:
     """The clip of a file whose frames have to be rendered: those that a view looks at, and no others."""
-    _check_size(shown.path, shown.height, round(shown.width * shown.pixel_aspect))
+    check_size(shown.path, shown.height, round(shown.width * shown.pixel_aspect))
     begin, end, num_frames = shown.seconds[0], shown.end_seconds, len(shown.seconds)
     rate = num_frames / (end - begin) if end > begin else WINDOW_FRAMES_PER_SECOND
     are_together = any(view.window is not None for view in config.views)
@@ -352,13 +374,21 @@ def check_file(path: Path) -> None:
     if is_folder(path):
         raise VideoError(f"{path.name or path} is a folder: name the videos in it")
     if not is_file(path):
+        if os.path.lexists(path):
+            raise VideoError(f"{path.name} is no file that can be read: a link that leads nowhere, a pipe or a device")
         raise VideoError(f"{path.name}: no such file")
     with reading(path, kind=VideoError), path.open("rb") as file:
         head = file.read(HEAD_BYTES)
+        body = head
+        while body.startswith(b"ID3") and len(body) > ID3_BYTES:
+            size = sum((byte & 0x7F) << 7 * place for place, byte in enumerate(reversed(body[6:ID3_BYTES])))
+            file.seek(size + ID3_BYTES - len(body), os.SEEK_CUR)
+            body = file.read(HEAD_BYTES)
     if not head:
         raise VideoError(f"{path.name} is empty (0 bytes); make or upload it again")
     # Text has no control characters but white space and the escapes of terminal art; raw Y4M video begins like text.
-    if not any(byte < 32 and byte not in b"\t\n\r\x0c\x1b" for byte in head) and not head.startswith(b"YUV4MPEG2"):
+    is_text = not any(byte < 32 and byte not in b"\t\n\r\x0c\x1b" for byte in head)
+    if (is_text and not head.startswith(b"YUV4MPEG2")) or PLAYLIST.match(body.lstrip(BLANKS)):
         raise VideoError(f"{path.name} cannot be read as a video: it is a text file, or a playlist of other files")
     if head[4:8] == b"ftyp" and head[8:12] in STILL_IMAGE_BRANDS:
         box = head[: int.from_bytes(head[:4], "big")]
@@ -410,7 +440,7 @@ def _inspect(path: Path, decoder: VideoDecoder, how: Look) -> _Stream:
             f"{path.name} is a still image, or sound with a cover picture ({metadata.codec}); a video was expected"
         )
     width = max(1, round(width * how.pixel_aspect))  # of square pixels
-    _check_size(path, height, width)
+    check_size(path, height, width)
     # Half a clip must not pass for the whole. MP4, MOV and AVI promise a number of frames and a duration. An edit list
     # hides frames and shortens the duration: so a file is cut off only where both fall short. Matroska, WebM and others
     # promise only the length of the longest stream, which is the video's for certain only where there is no other: a
@@ -430,16 +460,6 @@ def _check_end(path: Path, found: float, promised: float | None) -> None:
         raise _CutOffError(
             f"{path.name} is cut off: {found:.1f} s of the {promised:.1f} s that its header promises are there; "
             "download or export it again"
-        )
-
-
-def _check_size(path: Path, height: int, width: int) -> None:
-    if height * width > MAX_PIXELS:
-        raise VideoError(f"{path.name} is {width} x {height} pixels, larger than 8K: scale it down first")
-    if max(height, width) > MAX_ASPECT_RATIO * min(height, width):
-        raise VideoError(
-            f"{path.name} is {width} x {height} pixels; "
-            f"one side may be {MAX_ASPECT_RATIO:.0f} times the other at most: crop it first"
         )
 
 
