@@ -63,8 +63,7 @@ class ScoringReport(TimedReport):
 
 @dataclass(frozen=True)
 class SplitReport:
-    """How many clips and pairs a model will learn from and be validated with. `warnings` are sentences for the person.
-    """
+    """How many clips and pairs a model will learn from and be validated with. `warnings` are sentences for the person."""
 
     num_train: int
     num_validation: int
