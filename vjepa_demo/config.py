@@ -44,6 +44,7 @@ FEATURE_CACHE_BYTES = 256 * 2**20  # memory for the features and frames of the l
 DECODE_AHEAD = 2  # clips that are decoded while another one is encoded
 CACHE_VARIABLE, CACHE_GB_VARIABLE = "VJEPA_DEMO_CACHE", "VJEPA_DEMO_CACHE_GB"  # environment variables
 CHECKPOINTS_VARIABLE, DATASETS_VARIABLE = "VJEPA_DEMO_CHECKPOINTS", "VJEPA_DEMO_DATASETS"
+STUDIES_VARIABLE = "VJEPA_DEMO_STUDIES"
 GIGABYTE = 10**9
 MAX_CACHE_BYTES, CACHE_SHARE = 20 * GIGABYTE, 0.2  # default disk budget: 20 GB, or this share of the free disk
 MAX_UPLOAD_BYTES = 2 * 2**30
@@ -400,6 +401,11 @@ def checkpoint_folder() -> Path | None:
 def dataset_folder() -> Path | None:
     """The folder of data sets that the command line fetched: $VJEPA_DEMO_DATASETS, or one in the user's cache."""
     return _folder(DATASETS_VARIABLE, "datasets")
+
+
+def studies_folder() -> Path | None:
+    """The folder of the studies that people rate on the page: $VJEPA_DEMO_STUDIES, or one in the user's cache."""
+    return _folder(STUDIES_VARIABLE, "studies")
 
 
 def feature_cache_folder() -> Path | None:

@@ -18,6 +18,7 @@ from vjepa_demo.config import (
 from vjepa_demo.schema import (
     CLEAR_STANDARD_ERRORS,
     Comparison,
+    CopyingReport,
     CountingReport,
     Doubt,
     DrawingReport,
@@ -379,16 +380,18 @@ def _compared(score: Estimate, baseline: Estimate, lead: Estimate) -> str:
 
 def gain(result: TrainingResult) -> str:
     """What the training changed; empty where nothing can be said."""
-    score = result.evaluation.vquala_score if result.evaluation else Estimate(None)
-    if result.start_score is None or score.value is None:
+    if result.evaluation is None or result.evaluation.gain is None:
         return ""
-    change = score.value - result.start_score
-    if change <= 0:
-        return f"Training did not help on these clips: the VQualA score was {result.start_score:.3f} before."
-    may_be_chance = score.standard_error is not None and change < score.standard_error
+    change, before = result.evaluation.gain.vquala_score, result.evaluation.gain.before.vquala_score
+    if change.value is None or before.value is None:
+        share = _share_told(result.evaluation.gain.before)
+        return "" if share is None else f"Before training it told {share:.1%} of the better clips of pairs."
+    if change.value <= 0:
+        return f"Training did not help on these clips: the VQualA score was {before.value:.3f} before."
+    is_clear = standing(change.value, change.standard_error) == "beats"
+    unclear = f", which is not larger than {CLEAR_STANDARD_ERRORS:g} of its standard errors"
     return (
-        f"Before training the VQualA score was {result.start_score:.3f}: it rose by {change:.3f}"
-        f"{', less than its standard error' if may_be_chance else ''}. "
+        f"Before training the VQualA score was {before.value:.3f}: it rose by {change}{'' if is_clear else unclear}. "
         "These clips also chose the best epoch, which flatters the score a little."
     )
 
@@ -457,6 +460,7 @@ def rating_notes(
 VERBS: dict[type[CountingReport], str] = {
     FetchingReport: "Fetched",
     OpeningReport: "Opened",
+    CopyingReport: "Copied",
     DrawingReport: "Drawn",
     EncodingReport: "Encoded",
     ScoringReport: "Scored",
@@ -486,9 +490,15 @@ def progress_line(report: CountingReport | SplitReport | StartReport | EpochRepo
 def _judged(validation: Evaluation) -> str:
     """The numbers by which an epoch is judged: of clips with labels, of pairs, or of both."""
     score = f", VQualA score {validation.vquala_score}" if validation.n or validation.pairs is None else ""
-    shares = [each.without_ties.value for each in validation.pairs.dimensions.values()] if validation.pairs else []
-    told = [share for share in shares if share is not None]
-    return score + (f", {sum(told) / len(told):.1%} of the better clips of pairs told" if told else "")
+    share = _share_told(validation)
+    return score + ("" if share is None else f", {share:.1%} of the better clips of pairs told")
+
+
+def _share_told(evaluation: Evaluation) -> float | None:
+    """The share of better clips of pairs that are told, the mean of the dimensions; None where there are none."""
+    judged = {} if evaluation.pairs is None else evaluation.pairs.dimensions
+    told = [each.without_ties.value for each in judged.values() if each.without_ties.value is not None]
+    return sum(told) / len(told) if told else None
 
 
 def encoding_notes(report: EncodingReport) -> list[str]:

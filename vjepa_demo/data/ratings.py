@@ -20,9 +20,14 @@ from vjepa_demo.schema import BusyError, RecordError, VideoRecord
 from vjepa_demo.schema.rating import ClipScore, Rating, Study, StudyClip
 
 STUDY_FILE, RATINGS_FILE, LOCK_FILE = "study.json", "ratings.jsonl", "ratings.lock"
-CLIPS_FOLDER = "clips"
+CLIPS_FOLDER, PREVIEWS_FOLDER = "clips", "previews"
 LOCK_SECONDS = 10.0  # a write takes milliseconds
 MAX_STUDY_BYTES = 64 * 2**20
+
+
+def preview_path(key: str) -> str:
+    """Where, in the folder of a study, a copy of the clip `key` is that browsers play; only where they need one."""
+    return f"{PREVIEWS_FOLDER}/{key}.mp4"
 
 
 def write_study(folder: Path, study: Study) -> None:

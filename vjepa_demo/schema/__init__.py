@@ -2,7 +2,7 @@
 
 # ruff: noqa: F401 - imported for those who import from here
 
-from vjepa_demo.schema.agreement import METRICS, Coverage, DimensionMetrics, Evaluation
+from vjepa_demo.schema.agreement import METRICS, Coverage, DimensionMetrics, Evaluation, Gain
 from vjepa_demo.schema.batch import BatchReport, BatchRow, BatchSummary, BatchTable, GroupScores, RowResult
 from vjepa_demo.schema.errors import (
     BusyError,
@@ -32,6 +32,7 @@ from vjepa_demo.schema.labels import (
 from vjepa_demo.schema.learning import DEFAULT_STRATEGY, MIN_RATED_CLIPS, Learned, Strategy, curve_sizes
 from vjepa_demo.schema.pairs import ANSWERS, Answer, PairAccuracy, PairEvaluation, PairsLearned
 from vjepa_demo.schema.reports import (
+    CopyingReport,
     CountingReport,
     DrawingReport,
     EncodingReport,

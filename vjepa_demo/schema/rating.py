@@ -13,6 +13,8 @@ from vjepa_demo.schema.errors import RecordError
 from vjepa_demo.schema.text import well_formed
 
 StudyKind = Literal["clips", "pairs"]
+# "random" is each rater's own order; "chosen" shows next what would teach a model most, see `tasks.learn`.
+StudyOrder = Literal["random", "chosen"]
 # "warm_up" does not count; "repeat" is the second time that a rater sees the same, which measures self-agreement.
 Round = Literal["warm_up", "first", "repeat"]
 Given = int | str | None  # 1 to 5 of a clip; "a", "b" or "same" of a pair; None for "cannot judge"
@@ -49,7 +51,8 @@ class Study:
 
     `id` cannot be guessed and is the study's link. Of kind "clips" each clip gets a score from 1 to 5 for each of
     `dimensions`; of kind "pairs" each of `pairs` (keys of two clips of one prompt) gets an answer. `seed` decides the
-    orders of the raters.
+    random orders of the raters. `owner_sha256` is the digest of the secret with which its owner on the page is known;
+    a study of the command line has none.
     """
 
     id: str
@@ -59,12 +62,16 @@ class Study:
     clips: tuple[StudyClip, ...]
     pairs: tuple[tuple[str, str], ...] = ()
     seed: int = 0
+    order: StudyOrder = "random"
+    owner_sha256: str = ""
 
     def __post_init__(self) -> None:
         """Raises ValueError for what this program cannot have written: the fields come from a file."""
         keys = [clip.key for clip in self.clips]
         if self.kind not in get_args(StudyKind):
             raise ValueError(f"kind is {self.kind!r}; one of {', '.join(get_args(StudyKind))} was expected")
+        if self.order not in get_args(StudyOrder):
+            raise ValueError(f"order is {self.order!r}; one of {', '.join(get_args(StudyOrder))} was expected")
         if not self.dimensions or not set(self.dimensions) <= set(DIMENSIONS):
             raise ValueError(f"dimensions are {self.dimensions!r}; some of {', '.join(DIMENSIONS)} were expected")
         if not keys or len(set(keys)) < len(keys):
@@ -75,6 +82,8 @@ class Study:
             raise ValueError("pairs: at least one was expected")
         if type(self.seed) is not int or not isinstance(self.id, str) or not self.id:
             raise ValueError("seed and id: a whole number and a text were expected")
+        if not isinstance(self.owner_sha256, str):
+            raise ValueError("owner_sha256: a text was expected")
 
     @property
     def units(self) -> tuple[tuple[str, ...], ...]:

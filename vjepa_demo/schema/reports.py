@@ -46,6 +46,10 @@ class OpeningReport(CountingReport):
     """Videos opened so far, to see whether they can be read."""
 
 
+class CopyingReport(CountingReport):
+    """Clips copied into a study so far, each with a preview where browsers need one."""
+
+
 @dataclass(frozen=True)
 class TimedReport(CountingReport):
     """How much of a step is done, and how long the rest will take."""
@@ -105,16 +109,16 @@ class EpochReport:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """Where the best weights are, how well they did, and each validation clip's label and score (N, 5).
+    """Where the best weights are, how well they did, and the `validation` clips with their labels and scores (N, 5).
 
-    `start_score` is the VQualA score before training; None where there was no trained head, or no validation clip.
+    `labels` are NaN where there is none. The `gain` of `evaluation` is what training changed.
     """
 
     folder: Path
     epochs: int
     best_epoch: int
     evaluation: Evaluation | None
-    start_score: float | None
+    validation: tuple[VideoRecord, ...]
     labels: tuple[tuple[float, ...], ...]
     predictions: tuple[tuple[float, ...], ...]
 

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from vjepa_demo.tasks.learn import Learner
     from vjepa_demo.tasks.rate import OpenStudy, find_study, open_study
     from vjepa_demo.tasks.score import Scorer, default_model, find_checkpoint, get_scorer, load_scorer
+    from vjepa_demo.tasks.studies import check_unplayable, delete_study, keep_study, linked_study, owned_study
     from vjepa_demo.tasks.study import make_study
+    from vjepa_demo.tasks.study_learner import StudyLearner
     from vjepa_demo.tasks.train import fine_tune
     from vjepa_demo.tasks.transfer import (
         extract_videos,
@@ -48,7 +50,9 @@ _HOMES = {
     "learn": ("Learner",),
     "rate": ("OpenStudy", "find_study", "open_study"),
     "score": ("Scorer", "default_model", "find_checkpoint", "get_scorer", "load_scorer"),
+    "studies": ("check_unplayable", "delete_study", "keep_study", "linked_study", "owned_study"),
     "study": ("make_study",),
+    "study_learner": ("StudyLearner",),
     "train": ("fine_tune",),
     "transfer": (
         "extract_videos",

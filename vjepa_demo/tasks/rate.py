@@ -26,6 +26,7 @@ from vjepa_demo.data.ratings import (
     STUDY_FILE,
     LineWriter,
     RatingLog,
+    preview_path,
     read_study,
     write_mean_scores,
     write_pairs,
@@ -33,7 +34,7 @@ from vjepa_demo.data.ratings import (
 )
 from vjepa_demo.data.records import LABELS_FILE
 from vjepa_demo.files import new_folder, writing
-from vjepa_demo.schema import RecordError, well_formed
+from vjepa_demo.schema import RecordError, VideoRecord, well_formed
 from vjepa_demo.schema.rating import (
     Given,
     Rater,
@@ -214,6 +215,15 @@ class OpenStudy:
             raise RecordError(f"the study has no clip {key[:40]!r}")
         return self.folder / self._clips[key].video
 
+    def played_file(self, key: str) -> Path:
+        """What a browser plays for the clip `key`: a copy where browsers have no decoder for the clip itself.
+
+        Raises:
+            RecordError: if the study has no such clip.
+        """
+        file, preview = self.clip_file(key), self.folder / preview_path(key)
+        return preview if preview.exists() else file
+
     # ---- the owner ---------------------------------------------------------------------------------------------------
 
     def skip_clip(self, key: str, reason: str) -> None:
@@ -235,6 +245,27 @@ class OpenStudy:
             self._update()
             ratings = [rating for state in self._raters.values() for rating in state.rounds.values()]
             return tuple(sorted(ratings, key=lambda rating: rating.at))
+
+    def rated_clips(self) -> list[VideoRecord]:
+        """The clips that have labels, in the order in which they were first rated, to learn from: their videos are
+        those of the study, their labels the scores of `statistics`, without the raters' biases.
+
+        A study of pairs has none.
+        """
+        ratings = [rating for rating in self.ratings() if rating.round != "warm_up"]
+        if self.study.kind == "pairs":
+            return []
+        found = by_clip({name: dimension_ratings(ratings, name) for name in self.study.dimensions})
+        labels: dict[str, dict[str, float]] = {rating.clips[0]: {} for rating in ratings}
+        for name in self.study.dimensions:
+            for key, score in found[name].items():
+                labels[key][name] = score.mos
+        return [self.record(key, each) for key, each in labels.items() if each]
+
+    def record(self, key: str, labels: dict[str, float] | None = None) -> VideoRecord:
+        """The clip `key` with `labels`, as what learns takes it."""
+        clip = self._clips[key]
+        return VideoRecord(clip.name, self.clip_file(key), clip.prompt, labels or {}, line=0)
 
     def statistics(self) -> StudyStatistics:
         """What all ratings say; a number that is undefined is None and says why."""

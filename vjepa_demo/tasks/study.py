@@ -5,25 +5,29 @@ from __future__ import annotations
 import secrets
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from vjepa_demo.config import DIMENSIONS, VIDEO_SUFFIXES
 from vjepa_demo.data.cells import path_parts
-from vjepa_demo.data.ratings import CLIPS_FOLDER, write_study
+from vjepa_demo.data.ratings import CLIPS_FOLDER, PREVIEWS_FOLDER, preview_path, write_study
 from vjepa_demo.files import content_sha256, new_folder, reading, writing
+from vjepa_demo.media.preview import write_preview
 from vjepa_demo.schema import (
     BatchTable,
+    CopyingReport,
     LabelRange,
     OpeningReport,
     RecordError,
     RecordSet,
+    VideoError,
     VideoRecord,
     prompt_key,
 )
-from vjepa_demo.schema.rating import Study, StudyClip, StudyKind, StudyMade
+from vjepa_demo.schema.rating import Study, StudyClip, StudyKind, StudyMade, StudyOrder
 from vjepa_demo.tasks.labels import check_videos
 from vjepa_demo.wording import counted, some_of
 
@@ -39,9 +43,12 @@ def make_study(
     kind: StudyKind = "clips",
     dimensions: Sequence[str] = DIMENSIONS,
     seed: int = 0,
-) -> Iterator[OpeningReport | StudyMade]:
+    order: StudyOrder = "random",
+    study_id: str | None = None,
+    owner_sha256: str = "",
+) -> Iterator[OpeningReport | CopyingReport | StudyMade]:
     """Copy the videos of `table` into the new or empty `folder` and write its study.json: a report a video that is
-    opened, and last the `StudyMade`.
+    opened and one that is copied, and last the `StudyMade`. `study_id`, the link, is by default a new one.
 
     A row whose video is missing or cannot be read, and one that has the content and the prompt of an earlier row, is
     left out, with a note. Of kind "pairs", all pairs of clips of one prompt are asked for; where a prompt has more than
@@ -67,8 +74,8 @@ def make_study(
             yield report
     with writing(Path(folder), advice="its disk must have room for the clips"), new_folder(folder) as new:
         (new / CLIPS_FOLDER).mkdir()
-        clips, copies = _copied(readable, {line: row.generator for line, row in usable.items()}, new)
-        if copies:
+        clips = yield from _copied(readable, {line: row.generator for line, row in usable.items()}, new)
+        if copies := len(readable) - len(clips):
             notes.append(f"Left out {counted(copies, 'row')} with the video and the prompt of another row.")
         if not clips:
             raise RecordError(f"no clip can be rated: {some_of(notes) or 'there are no rows'}")
@@ -76,13 +83,15 @@ def make_study(
         if kind == "pairs" and not pairs:
             raise RecordError("pairs are made of two clips of one prompt, and no prompt has two clips here")
         study = Study(
-            id=secrets.token_urlsafe(16),
+            id=study_id or secrets.token_urlsafe(16),
             title=" ".join(title.split())[:MAX_TITLE_CHARACTERS] or table.name,
             kind=kind,
             dimensions=chosen,
             clips=clips,
             pairs=pairs,
             seed=seed,
+            order=order,
+            owner_sha256=owner_sha256,
         )
         write_study(new, study)
     yield StudyMade(study, str(folder), (*table.notes, *notes))
@@ -90,11 +99,12 @@ def make_study(
 
 def _copied(
     records: Sequence[VideoRecord], generators: dict[int, str | None], folder: Path
-) -> tuple[tuple[StudyClip, ...], int]:
-    """The clips of `records`, their videos copied into `folder`; and how many records were the same as another."""
+) -> Generator[CopyingReport, None, tuple[StudyClip, ...]]:
+    """A report each of `records`; returns their clips, copied into `folder`, without those that are there already."""
     clips: dict[tuple[str, str], StudyClip] = {}
     names: dict[str, str] = {}  # the content of each name
-    for record in records:
+    for done, record in enumerate(records, start=1):
+        yield CopyingReport(done, len(records))
         with reading(record.video):
             sha256 = content_sha256(record.video)
         if (sha256, record.prompt_key) in clips:
@@ -103,13 +113,16 @@ def _copied(
         suffix = record.video.suffix.lower()
         video = f"{CLIPS_FOLDER}/{key}{suffix}"
         shutil.copyfile(record.video, folder / video)
+        with suppress(VideoError):  # it takes too long to make: a rater whose browser has no decoder cannot judge
+            (folder / PREVIEWS_FOLDER).mkdir(exist_ok=True)
+            write_preview(record.video, folder / preview_path(key))
         name = "/".join(path_parts(record.name)) or record.video.name
         if not name.lower().endswith(VIDEO_SUFFIXES):
             name += suffix
         if names.setdefault(name, sha256) != sha256:
             name = f"{key}/{name}"
         clips[sha256, record.prompt_key] = StudyClip(key, video, record.prompt, name, sha256, generators[record.line])
-    return tuple(clips.values()), len(records) - len(clips)
+    return tuple(clips.values())
 
 
 def _pairs(clips: Sequence[StudyClip], seed: int) -> tuple[tuple[str, str], ...]:

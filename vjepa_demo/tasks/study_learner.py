@@ -1,0 +1,68 @@
+"""What the ratings of a study teach a model, while people rate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from vjepa_demo.schema import EncodingReport, LabelSource
+from vjepa_demo.schema.learning import Learned
+from vjepa_demo.tasks.learn import Learner
+from vjepa_demo.tasks.rate import OpenStudy, Unit
+from vjepa_demo.wording import counted, listed
+
+PEOPLE: LabelSource = "human"
+
+
+class StudyLearner:
+    """A model that learns from what all raters of `study` have answered so far. Safe for many threads.
+
+    It learns from scores; a study of pairs is for `train`.
+
+    Raises:
+        ModelError, CheckpointError: as `Learner`.
+    """
+
+    def __init__(self, study: OpenStudy, name: str = "demo", *, device: str | None = None) -> None:
+        self.study = study
+        self._learner = Learner(name, device=device)
+        self._records = {clip.key: study.record(clip.key) for clip in study.study.clips}
+
+    def encode(self) -> Iterator[EncodingReport]:
+        """A report a clip of the study: nothing is learned from a clip that was not encoded. Closing ends it."""
+        return self._learner.encode(list(self._records.values()))
+
+    def choose(self, left: Sequence[Unit]) -> Unit:
+        """Which of the clips that are `left` to a rater would teach most; the first until one of them is encoded."""
+        keys = [unit[0] for unit in left]
+        candidates = [self._records[key] for key in keys]
+        if not any(map(self._learner.knows, candidates)):
+            return left[0]
+        seen = [record for key, record in self._records.items() if key not in set(keys)]
+        return left[self._learner.choose(candidates, seen)]
+
+    def curve(self) -> tuple[Learned, ...]:
+        """How well the model agrees with the raters after each of several numbers of rated clips; the last is after
+        all of them. Nothing until ten clips have scores in one dimension.
+
+        The ceiling is what the raters have in common with each other or, where there is one, with themselves.
+        """
+        found = self.study.statistics().dimensions
+        ceiling = {
+            name: (each.reliability if len(each.raters) > 1 else each.self_correlation).value
+            for name, each in found.items()
+        }
+        return tuple(self._learner.curve(self.study.rated_clips(), ceiling))
+
+    def save(self, folder: str | Path) -> Learned:
+        """Write what all ratings teach into a checkpoint in the new or empty `folder`; how well it agrees comes back.
+
+        Raises:
+            RecordError, FolderError, CheckpointError: as `Learner.save`.
+        """
+        rated = self.study.rated_clips()
+        raters = sorted({rating.rater for rating in self.study.ratings()})
+        who = listed(raters) if len(raters) <= 3 else counted(len(raters), "rater")
+        title = self.study.study.title
+        description = f"the ratings of {counted(len(rated), 'clip')} in “{title}” by {who}"
+        return self._learner.save(rated, folder, description=description, kind=PEOPLE)
