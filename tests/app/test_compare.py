@@ -579,6 +579,21 @@ def test_the_csv_has_a_row_a_clip_and_no_formula():
         assert {name: float(row[f"{name}_difference"]) for name in DIMENSIONS} == differences
 
 
+def test_the_csv_has_the_ends_of_each_interval_of_a_model_that_has_some():
+    sure = replace(FIRST.trained_on, margins={"Alignment": 1.0, "Temporal": 0.75})
+    comparison = Comparison((replace(FIRST, trained_on=sure), replace(THIRD, trained_on=sure, frame_seconds=(0.0,))))
+    first, third = csv.DictReader(io.StringIO(compare_render.as_csv(comparison), newline=""))
+    assert [first["Alignment_low"], first["Alignment_high"]] == ["1.5", "3.5"]
+    assert [first["Temporal_low"], first["Temporal_high"]] == ["3.75", "5.0"]
+    assert [third["Alignment_low"], third["Alignment_high"]] == ["1.0", "2.0"]
+    assert [third["Temporal_low"], third["Temporal_high"]] == ["", ""]  # one frame says nothing of time
+    assert {row[f"Overall_{end}"] for row in (first, third) for end in ("low", "high")} == {""}
+    assert list(first)[-11:-9] == ["not_meaningful", "Traditional_low"]
+    assert not any(
+        name.endswith(("_low", "_high")) for name in compare_render.as_csv(COMPARISON).splitlines()[0].split(",")
+    )
+
+
 def test_a_file_is_named_after_the_clips_and_safe():
     one, other = replace(FIRST, video="/x/my clip: 1.mp4"), replace(SECOND, video="../b?.mp4")
     assert compare_render.file_name(Comparison((one, other))) == "comparison-my-clip-1-b"

@@ -555,6 +555,20 @@ def test_the_tile_of_a_dimension_that_means_nothing_in_some_rows_is_grey_and_say
     assert re.findall(r'class="value doubtful" data-dimension="(\w+)"', table) == list(DOUBTFUL)
 
 
+def test_a_score_of_a_row_tells_its_interval_where_there_is_one():
+    row = BatchRow(2, {}, "clip.mp4", "a cat", Path("clip.mp4"), {})
+    reach = {"Overall": (2.0, 4.0), "Temporal": None}
+    table = batch_render.rows([RowResult(row, dict.fromkeys(DIMENSIONS, 3.0), None, "demo", intervals=reach)], "latest")
+    assert re.findall(r'data-dimension="(\w+)" title="90 % interval: [^"]*: (.*?)">3.00', table) == [
+        ("Overall", "2.00 to 4.00")
+    ]
+    scorer = HeldBack()
+    assert "intervals" not in batch_render.means([RowResult(row, dict.fromkeys(DIMENSIONS, 3.0), None, "demo")], scorer)
+    scorer.trained_on = TrainedOn("human", 80, "mine", margins={"Overall": 1.0}, num_margin_clips={"Overall": 20})
+    means = batch_render.means([RowResult(row, dict.fromkeys(DIMENSIONS, 3.0), None, "demo")], scorer)
+    assert "90 % intervals hold for clips like the 20 that they were measured on." in means
+
+
 GENERATORS = tuple(
     GroupScores(name, 3, 0, dict.fromkeys(DIMENSIONS, mean), dict.fromkeys(DIMENSIONS, 0.1))
     for name, mean in (("Sora", 4.0), ("Wan", 3.0))

@@ -18,7 +18,7 @@ from vjepa_demo.app import html as render
 from vjepa_demo.app.session import BatchOrder
 from vjepa_demo.config import DIMENSIONS, SCORE_MAX, SCORE_MIN
 from vjepa_demo.schema import BatchReport, BatchSummary, BatchTable, GroupScores, RowResult, TrainedOn
-from vjepa_demo.wording import batch_notes, counted
+from vjepa_demo.wording import batch_notes, counted, interval_note
 
 if TYPE_CHECKING:
     from vjepa_demo.tasks import Scorer
@@ -92,12 +92,13 @@ def _errors(errors: int) -> str:
 
 
 def means(results: Sequence[RowResult], scorer: Scorer, errors: Mapping[str, float | None] | None = None) -> str:
-    """The mean of each dimension over the rows with scores, with its standard error where one is given; the model, and
-    how far to trust it."""
+    """The mean of each dimension over the rows with scores, with its standard error where one is given; the model, how
+    far to trust it, and for which content the intervals of the rows hold."""
     scores = [result.scores for result in results if result.scores is not None]
     doubtful = Counter(name for result in results for name in result.doubts)
     num_doubtful = {name: doubtful[name] for name in DIMENSIONS if name in doubtful}
-    heading = render.heading("", scorer.name, scorer.trained_on, batch_notes(num_doubtful, len(scores)))
+    trained_on = scorer.trained_on
+    heading = render.heading("", scorer.name, trained_on, batch_notes(num_doubtful, len(scores)))
     if not scores:
         return heading
     tiles = ""
@@ -112,7 +113,9 @@ def means(results: Sequence[RowResult], scorer: Scorer, errors: Mapping[str, flo
             f"<b>{mean:.2f}</b> <small>{beside}</small>"
             f'<div class="bar-line"><span style="width:{percent:.1f}%"></span></div></div>'
         )
-    return f'<p class="strip-title">Mean of {counted(len(scores), "clip")}</p><div class="tiles">{tiles}</div>{heading}'
+    intervals = f'<p class="strip-title">{escape(interval_note(trained_on))}</p>' if trained_on.margins else ""
+    title = f'<p class="strip-title">Mean of {counted(len(scores), "clip")}</p>'
+    return f'{title}<div class="tiles">{tiles}</div>{heading}{intervals}'
 
 
 def rows(results: Sequence[RowResult], order: BatchOrder) -> str:
@@ -145,8 +148,8 @@ def _row(result: RowResult) -> str:
         cells = f'<td class="row-failed" colspan="{len(DIMENSIONS)}">{escape(result.error or "")}</td>'
     else:
         cells = "".join(
-            f'<td class="value{" doubtful" if name in result.doubts else ""}" data-dimension="{name}">'
-            f"{result.scores[name]:.2f}</td>"
+            f'<td class="value{" doubtful" if name in result.doubts else ""}" data-dimension="{name}"'
+            f"{render.interval_title(result.intervals.get(name))}>{result.scores[name]:.2f}</td>"
             for name in DIMENSIONS
         )
     return f'<tr data-line="{row.line}"><td class="row-line">{row.line}</td>{clip}{cells}</tr>'

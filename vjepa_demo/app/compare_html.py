@@ -13,11 +13,11 @@ from pathlib import Path
 
 from vjepa_demo.app.charts import CLIP_COLOURS, without_tags
 from vjepa_demo.app.compare_board import Board, Clip
-from vjepa_demo.app.html import INTERVAL_MEANING, STEP_NAMES, heading, in_words, marked_prompt, screen
+from vjepa_demo.app.html import STEP_NAMES, heading, in_words, interval_title, marked_prompt, screen
 from vjepa_demo.config import COMPARED_LETTERS, DIMENSIONS
 from vjepa_demo.data.cells import as_text
 from vjepa_demo.schema import Comparison
-from vjepa_demo.wording import comparison_notes, interval_note, interval_text, listed, notes, trust
+from vjepa_demo.wording import comparison_notes, interval_note, listed, notes, trust
 
 HOW_TO = (
     '<b>Which version is better, and in what?</b><br><ol class="steps"><li>Drop in two to four clips.</li>'
@@ -130,10 +130,9 @@ def table(board: Board, comparison: Comparison) -> str:
         rows += f'<tr class="{kind}"><th scope="row">{name}{doubt}</th>'
         for index, (result, differences) in enumerate(shown):
             is_best = index in comparison.best[name]
-            interval = result.intervals[name]
-            reach = f' title="{INTERVAL_MEANING}: {interval_text(interval)}"' if interval else ""
             rows += (
-                f'<td class="{"best" * is_best}" data-dimension="{name}"{reach}><span class="value">'
+                f'<td class="{"best" * is_best}" data-dimension="{name}"'
+                f'{interval_title(result.intervals[name])}><span class="value">'
                 f"{result.scores[name]:.2f}</span>{star * is_best}"
                 f'<small class="difference">{signed(differences[name]) if index else ""}</small></td>'
             )
@@ -204,13 +203,16 @@ def file_name(comparison: Comparison) -> str:
 
 
 def as_csv(comparison: Comparison) -> str:
-    """A row a clip: video, prompt, model, its scores, their differences to the first clip, and the dimensions whose
-    score means nothing. No cell is a formula."""
+    """A row a clip: video, prompt, model, its scores, their differences to the first clip, the dimensions whose score
+    means nothing, and, where the model has intervals, their two ends, named as in a batch. No cell is a formula."""
     columns = ["video", "prompt", "model", *DIMENSIONS, *(f"{name}_difference" for name in DIMENSIONS)]
+    has_intervals = bool(comparison.trained_on.margins)
+    ends = [f"{name}_{end}" for name in DIMENSIONS for end in ("low", "high")] if has_intervals else []
     written = io.StringIO()
     rows = csv.writer(written)  # RFC 4180
-    rows.writerow([*columns, "not_meaningful"])
+    rows.writerow([*columns, "not_meaningful", *ends])
     for result, differences in zip(comparison.results, comparison.differences, strict=True):
         texts = map(as_text, (Path(result.video).name, result.prompt, result.model))
-        rows.writerow([*texts, *result.scores.values(), *differences.values(), ", ".join(result.doubts)])
+        reaches = [end for each in result.intervals.values() for end in each or ("", "")] if has_intervals else []
+        rows.writerow([*texts, *result.scores.values(), *differences.values(), ", ".join(result.doubts), *reaches])
     return written.getvalue()

@@ -16,6 +16,7 @@ from vjepa_demo.config import DIMENSION_MEANINGS, INTERVAL_LEVEL, SCORE_MAX, SCO
 from vjepa_demo.schema import (
     Estimate,
     Evaluation,
+    Interval,
     PairEvaluation,
     RecordSet,
     RecordSummary,
@@ -100,6 +101,11 @@ def score_table(result: VideoScores) -> str:
             f'<td class="value" data-dimension="{name}">{score:.2f}</td><td>{word}{reach}</td></tr>'
         )
     return f'<table class="scores"><tbody>{rows}</tbody></table>'
+
+
+def interval_title(interval: Interval | None) -> str:
+    """The attribute that shows the interval of a score when the mouse is on it; nothing where there is none."""
+    return f' title="{INTERVAL_MEANING}: {interval_text(interval)}"' if interval else ""
 
 
 def _percent(score: float) -> float:
