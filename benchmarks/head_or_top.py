@@ -40,7 +40,8 @@ def main() -> None:
         scores = {}
         for scope in ("head", "top"):
             result, seconds = trained(records, TrainConfig(scope=scope, seed=seed, validation_fraction=0.4))
-            scores["demo"], scores[scope] = result.start_score, result.evaluation.vquala_score.value
+            scores["demo"] = result.evaluation.gain.before.vquala_score.value
+            scores[scope] = result.evaluation.vquala_score.value
             message = f"seed {seed} {scope}: VQualA {scores[scope]:.3f}, best of epoch {result.best_epoch}"
             print(f"{message}, {seconds:.1f} s", flush=True)
         rows.append(scores)

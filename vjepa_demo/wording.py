@@ -406,8 +406,8 @@ def meaning(result: TrainingResult) -> str:
 # ---- labels ----------------------------------------------------------------------------------------------------------
 
 
-def summary_line(summary: RecordSummary) -> str:
-    """What will be used of a labelled table, in numbers."""
+def summary_line(summary: RecordSummary, *, are_videos_there: bool = True) -> str:
+    """What will be used of a labelled table, in numbers; or what can be, once its videos are there."""
     labels = ", ".join(f"{each.dimension} {each.num_labels:,}" for each in summary.dimensions) or "none"
     answers = ", ".join(
         f"{name} {sum(each.values()):,} ({each['same']:,} same)" for name, each in summary.answers.items()
@@ -415,7 +415,8 @@ def summary_line(summary: RecordSummary) -> str:
     given = [f"labels from {summary.label_range}: {labels}"] if summary.dimensions or not answers else []
     given += [f"pairs: {answers}"] if answers else []
     return (
-        f"{summary.num_used:,} of {counted(summary.num_rows, 'row')} will be used: "
+        f"{summary.num_used:,} of {counted(summary.num_rows, 'row')} "
+        f"{'will be used' if are_videos_there else 'can be used, once their videos are there'}: "
         f"{counted(summary.num_videos, 'video')}, {counted(summary.num_prompts, 'prompt')}; {'; '.join(given)}."
     )
 

@@ -82,9 +82,7 @@ def test_a_leaderboard_grows_with_its_generators():
 def test_predictions_are_shown_against_the_labels_of_each_dimension_that_has_some():
     unknown = float("nan")
     labels = ((1.0, unknown, unknown, unknown, 2.0), (3.0, unknown, unknown, unknown, unknown))
-    result = TrainingResult(
-        Path("run"), 1, 1, None, None, labels, ((1.5, 2.0, 2.0, 2.0, 2.5), (3.5, 2.0, 2.0, 2.0, 4.0))
-    )
+    result = TrainingResult(Path("run"), 1, 1, None, (), labels, ((1.5, 2.0, 2.0, 2.0, 2.5), (3.5, 2.0, 2.0, 2.0, 4.0)))
     _, traditional, _, overall = prediction_scatter(result).data
     assert (traditional.name, traditional.x, traditional.y) == ("Traditional", (1.0, 3.0), (1.5, 3.5))
     assert (overall.name, overall.x, overall.y) == ("Overall", (2.0,), (2.5,))

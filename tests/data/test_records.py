@@ -9,8 +9,16 @@ from hub_server import Repo
 from tables import HEADER, last, messages, record
 
 from vjepa_demo.config import DIMENSIONS
-from vjepa_demo.data.records import read_hub_records, read_records, write_labels
-from vjepa_demo.schema import FetchingReport, LabelRange, RecordError, RecordSet, VideoRecord, summarise
+from vjepa_demo.data.records import read_hub_records, read_records, read_rows, write_labels, write_predictions
+from vjepa_demo.schema import (
+    FetchingReport,
+    LabelRange,
+    RecordError,
+    RecordSet,
+    TrainingResult,
+    VideoRecord,
+    summarise,
+)
 from vjepa_demo.wording import summary_line
 
 # ---- data sets on the Hub --------------------------------------------------------------------------------------------
@@ -175,3 +183,57 @@ def test_a_summary_of_nothing_is_zeros():
     summary = summarise(RecordSet((), (), LabelRange(), 3))
     assert (summary.num_used, summary.dimensions) == (0, ())
     assert summary_line(summary).startswith("0 of 3 rows will be used")
+
+
+# ---- before the videos are there -------------------------------------------------------------------------------------
+
+
+def test_a_table_is_checked_before_any_video_is_there(table, folder):
+    rows = ["clips/a.mp4,p,10,ann", "clips/a.mp4,p,30,bob", "b.mp4,q,90,ann", "c.mp4,r,ninety,ann", ",s,50,ann"]
+    path = table("video,prompt,Temporal,rater", *rows)
+    found = read_rows(path)
+    assert [(each.name, str(each.video), each.labels) for each in found.records] == [
+        ("clips/a.mp4", "clips/a.mp4", {"Temporal": 1.8}),
+        ("b.mp4", "b.mp4", {"Temporal": 4.6}),
+    ]
+    assert sorted(messages(found)) == [5, 6]
+    there = read_records(path, folder("clips/a.mp4", "b.mp4", "c.mp4"))
+    assert (found.problems, found.notes, found.label_range) == (there.problems, there.notes, there.label_range)
+    assert summarise(found) == summarise(there)
+    assert summary_line(summarise(found), are_videos_there=False) == (
+        "3 of 5 rows can be used, once their videos are there: 2 videos, 2 prompts; labels from 0 to 100: Temporal 2."
+    )
+    with pytest.raises(RecordError, match="labels.csv and labels.csv are of one kind"):
+        read_rows([path, path])
+
+
+def test_a_table_of_pairs_is_checked_before_any_video_is_there(table):
+    found = read_rows(
+        table("video_a,video_b,prompt,Overall", "1.mp4,2.mp4,p,a", "1.mp4,1.mp4,p,b", "1.mp4,3.mp4,p,best")
+    )
+    assert [(pair.a.name, pair.b.name, pair.answers) for pair in found.pairs] == [("1.mp4", "2.mp4", {"Overall": "a"})]
+    assert sorted(messages(found)) == [3, 4]
+    assert "name the same video" in messages(found)[3][0]
+    assert "a, b or same was expected" in messages(found)[4][0]
+
+
+# ---- predictions -----------------------------------------------------------------------------------------------------
+
+
+def test_predictions_are_written_beside_the_labels_of_the_dimensions_that_have_some(tmp_path):
+    unknown = float("nan")
+    records = (
+        VideoRecord("a.mp4", tmp_path / "a.mp4", 'a "red" ball, rolling', {"Temporal": 2.5, "Overall": 3.0}, 2),
+        VideoRecord("=b.mp4", tmp_path / "b.mp4", "+1", {"Overall": 4.0}, 3),
+    )
+    labels = ((unknown, unknown, unknown, 2.5, 3.0), (unknown, unknown, unknown, unknown, 4.0))
+    predictions = ((1.0, 1.1, 1.2, 2.25, 3.5), (2.0, 2.1, 2.2, 2.3, 3.75))
+    result = TrainingResult(tmp_path, 1, 1, None, records, labels, predictions)
+    write_predictions(tmp_path / "out.csv", result)
+    with (tmp_path / "out.csv").open(newline="") as file:
+        assert list(csv.reader(file)) == [
+            ["video_name", "Prompt", "Temporal_MOS", "Temporal_predicted", "Overall_MOS", "Overall_predicted"],
+            ["a.mp4", 'a "red" ball, rolling', "2.5", "2.25", "3.0", "3.5"],
+            ["'=b.mp4", "'+1", "", "2.3", "4.0", "3.75"],
+        ]
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]

@@ -44,6 +44,47 @@ def simulated(num_clips: int = 60, *, noise: float = 0.5, seed: int = 0) -> tupl
     return labels + generator.normal(0, noise, labels.shape), labels
 
 
+# ---- what training changed --------------------------------------------------------------------------------------------
+
+
+def test_the_gain_is_the_difference_on_the_same_clips():
+    after, labels = simulated(noise=0.3)
+    before, _ = simulated(noise=1.5, seed=0)
+    labels[::7, 3] = NAN
+    evaluation = evaluate(after, labels, before=before)
+    gain, alone = evaluation.gain, evaluate(before, labels)
+    assert gain.before == alone
+    for name, metrics in evaluation.dimensions.items():
+        assert gain.srocc[name].value == metrics.srocc.value - alone.dimensions[name].srocc.value > 0
+    assert gain.vquala_score.value == evaluation.vquala_score.value - alone.vquala_score.value
+    assert dataclasses.replace(evaluation, gain=None) == evaluate(after, labels)
+    assert evaluation.to_dict()["gain"]["dimensions"]["Temporal"] == {
+        "srocc_before": alone.dimensions["Temporal"].srocc.value,
+        "srocc_gain": gain.srocc["Temporal"].value,
+        "standard_error": gain.srocc["Temporal"].standard_error,
+    }
+    assert "gain" not in evaluate(after, labels).to_dict()
+
+
+def test_the_error_of_a_gain_is_that_of_the_difference_pair_by_pair():
+    """Nearly the same predictions: their own errors are large, that of their difference is not."""
+    predictions, labels = simulated(noise=1.0)
+    nudged = predictions + np.random.default_rng(3).normal(0, 0.01, predictions.shape)
+    gain = evaluate(predictions, labels, before=nudged).gain
+    assert gain.srocc["Overall"].standard_error < 0.1 * gain.before.dimensions["Overall"].srocc.standard_error
+    same = evaluate(predictions, labels, before=predictions).gain
+    assert same.vquala_score == Estimate(0.0, 0.0)
+
+
+def test_a_gain_is_undefined_where_a_score_is():
+    predictions, labels = simulated()
+    constant = np.full_like(predictions, 3.0)
+    gain = evaluate(predictions, labels, before=constant).gain
+    assert gain.srocc["Overall"] == gain.vquala_score == Estimate(None)
+    with pytest.raises(ValueError, match="labelled before are not finite"):
+        evaluate(predictions, labels, before=np.full_like(predictions, NAN))
+
+
 # ---- values ----------------------------------------------------------------------------------------------------------
 
 
@@ -168,6 +209,7 @@ def test_nothing_labelled_is_an_empty_evaluation():
         "num_learned": 0,
         "num_left_out": 0,
         "num_unknown": 0,
+        "coverage": {},
     }
 
 
@@ -501,7 +543,7 @@ def test_the_json_of_an_evaluation():
     printed = json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))
     assert list(printed) == [
         *("n", "dimensions", "vquala_score", "no_video_baseline", "beats_baseline"),
-        *("num_learned", "num_left_out", "num_unknown"),
+        *("num_learned", "num_left_out", "num_unknown", "coverage"),
     ]
     assert printed["n"] == 200
     assert list(printed["dimensions"]) == list(DIMENSIONS)

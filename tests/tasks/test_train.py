@@ -222,21 +222,32 @@ def test_what_training_changed_is_told(checkpoint_folder, data, tmp_path):
     reports = list(train(model, data, replace(CONFIG, epochs=30, learning_rate=5e-3), tmp_path, base=base))
     (start,) = (report for report in reports if isinstance(report, StartReport))
     result = reports[-1]
-    assert result.start_score == start.validation.vquala_score.value
-    assert wording.gain(result).startswith(f"Before training the VQualA score was {result.start_score:.3f}: it rose by")
-    worse = replace(result, start_score=1.0)
-    assert wording.gain(worse) == "Training did not help on these clips: the VQualA score was 1.000 before."
-    assert wording.gain(replace(result, start_score=None)) == ""
-    unsure = replace(result, evaluation=replace(result.evaluation, vquala_score=Estimate(0.8, 0.1)))
-    assert "it rose by 0.050, less than its standard error. These" in wording.gain(replace(unsure, start_score=0.75))
-    assert "it rose by 0.200. These clips also chose the best epoch" in wording.gain(replace(unsure, start_score=0.6))
+    gain = result.evaluation.gain
+    assert {name: each.srocc.value for name, each in gain.before.dimensions.items()} == {
+        name: each.srocc.value for name, each in start.validation.dimensions.items()
+    }
+    for name, metrics in result.evaluation.dimensions.items():
+        assert gain.srocc[name].value == metrics.srocc.value - start.validation.dimensions[name].srocc.value
+        assert 0 < gain.srocc[name].standard_error < 1
+    assert gain.vquala_score.value == result.evaluation.vquala_score.value - start.validation.vquala_score.value
+    assert [record.name for record in result.validation] == [record.name for record in data.validation]
+
+    def told(change: Estimate) -> str:
+        evaluation = replace(result.evaluation, gain=replace(gain, vquala_score=change))
+        return wording.gain(replace(result, evaluation=evaluation))
+
+    before = f"Before training the VQualA score was {gain.before.vquala_score.value:.3f}: it rose by "
+    assert told(Estimate(0.2, 0.05)).startswith(f"{before}0.200 ± 0.050. These clips also chose the best epoch")
+    assert told(Estimate(0.05, 0.1)).startswith(f"{before}0.050 ± 0.100, which is not larger than 2 of its standard")
+    assert told(Estimate(-0.1, 0.1)).startswith("Training did not help on these clips: the VQualA score was ")
+    assert wording.gain(replace(result, evaluation=replace(result.evaluation, gain=None))) == ""
 
 
 def test_a_new_head_has_no_score_before_training(checkpoint_folder, data, tmp_path):
     model, _ = load_base(str(checkpoint_folder), device="cpu")
     reports = list(train(model, data, CONFIG, tmp_path))
     assert not any(isinstance(report, StartReport) for report in reports)
-    assert reports[-1].start_score is None
+    assert reports[-1].evaluation.gain is None
 
 
 def test_a_head_trained_on_trained_upper_layers_keeps_them(checkpoint_folder, data, tmp_path):

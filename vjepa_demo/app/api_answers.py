@@ -102,6 +102,13 @@ PAIRS = an_object(
     num_left_out=said(COUNT, "all of those, or 0 where too few others are left to judge by"),
     num_unknown=said(COUNT, "given pairs with a clip that was deleted meanwhile, which are left out"),
 )
+GAIN = an_object(
+    dimensions=said(an_object(), "dimension: srocc_before, srocc_gain, standard_error of the gain"),
+    vquala_score_before=NUMBER,
+    vquala_score_gain=NUMBER,
+    standard_error=said(NUMBER, "of vquala_score_gain"),
+    pairs_before=said(PAIRS, "only where there are pairs"),
+)
 EVALUATION = an_object(
     n=said(COUNT, "clips"),
     dimensions=said(an_object(), "dimension: srocc, plcc, krocc, rmse"),
@@ -113,6 +120,7 @@ EVALUATION = an_object(
     coverage=said(an_object(), "dimension: n, and the share of labels that the intervals held"),
     num_unknown=said(COUNT, "given clips that were deleted meanwhile, which are left out"),
     pairs=said(PAIRS, "only where there are pairs; n above may then be 0"),
+    gain=said(GAIN, "what training changed; only after the training of a model that could score before"),
 )
 BATCHED = an_object(
     done=COUNT,

@@ -14,6 +14,7 @@ from vjepa_demo.schema import (
     CountingReport,
     EncodingReport,
     EpochReport,
+    Estimate,
     Evaluation,
     PairEvaluation,
     RecordSet,
@@ -88,13 +89,19 @@ def summary_lines(summary: BatchSummary) -> list[str]:
 
 
 def metric_lines(evaluation: Evaluation) -> list[str]:
-    """A table of metrics with standard errors, the baseline's beside them, another of pairs, and a verdict."""
+    """A table of metrics with standard errors, the baseline's beside them, another of pairs, and a verdict; after a
+    training also the SROCC before it, and the gain."""
     if evaluation.pairs is not None and not evaluation.n:
         return [*pair_lines(evaluation.pairs), wording.verdict(evaluation)]
-    baseline = evaluation.no_video_baseline
-    lines = [f"{'':<12}{'n':>6}  {'SROCC':<16}{'PLCC':<16}{'KROCC':<16}{'RMSE':<16}no-video SROCC"]
+    baseline, gain = evaluation.no_video_baseline, evaluation.gain
+    changed = "" if gain is None else f"{'before':<11}{'gain':<16}"
+    lines = [f"{'':<12}{'n':>6}  {'SROCC':<16}{changed}{'PLCC':<16}{'KROCC':<16}{'RMSE':<16}no-video SROCC"]
     for name, metrics in evaluation.dimensions.items():
-        numbers = "".join(f"{value!s:<16}" for value in (metrics.srocc, metrics.plcc, metrics.krocc, metrics.rmse))
+        numbers = f"{metrics.srocc!s:<16}"
+        if gain is not None:
+            before = Estimate(gain.before.dimensions[name].srocc.value)
+            numbers += f"{before!s:<11}{gain.srocc[name]!s:<16}"
+        numbers += "".join(f"{value!s:<16}" for value in (metrics.plcc, metrics.krocc, metrics.rmse))
         without = "" if baseline is None else str(baseline.dimensions[name].srocc)
         lines.append(f"{name:<12}{metrics.n:>6}  {numbers}{without}")
     pairs = [] if evaluation.pairs is None else ["", *pair_lines(evaluation.pairs)]

@@ -9,12 +9,21 @@ from vjepa_demo.schema import RecordError
 
 SAMPLE = ASSETS / "sample"
 SAMPLE_TABLE = SAMPLE / "labels.csv"
+TEMPLATES = ASSETS / "templates"
 RANGES = {"detect it": None, **{f"{low} to {high}": (low, high) for low, high in LABEL_RANGES}}
 
 
 def add_table_file(label: str, elem_id: str) -> gr.File:
     """A field for one table, in any format that is read."""
     return gr.File(label=label, file_types=list(TABLE_SUFFIXES), height=150, elem_id=elem_id)
+
+
+def add_templates() -> None:
+    """Buttons that download an empty-to-be-filled table: the right header, and two rows as examples."""
+    with gr.Row(elem_id="templates"):
+        for kind in ("labels", "pairs"):
+            path = str(TEMPLATES / f"{kind}.csv")
+            gr.DownloadButton(f"Template: {kind}", path, size="sm", variant="secondary", elem_id=f"template-{kind}")
 
 
 def add_video_files(elem_id: str) -> gr.File:

@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from vjepa_demo import tasks
+from vjepa_demo.app import finetune_html as fragments
 from vjepa_demo.app import html as render
 from vjepa_demo.app.charts import label_histograms, prediction_scatter, training_curves
 from vjepa_demo.app.checkpoint_panel import add_loader, add_push, add_sign_in, add_use
@@ -20,10 +21,11 @@ from vjepa_demo.app.data_inputs import (
     SAMPLE_TABLE,
     add_label_range,
     add_table_file,
+    add_templates,
     add_video_files,
     train_config,
 )
-from vjepa_demo.app.events import AT_ONCE, PROGRESS, TOLD, Values, shown_errors
+from vjepa_demo.app.events import AT_ONCE, PREVIEWING, PROGRESS, TOLD, Values, shown_errors
 from vjepa_demo.app.session import Checked, Session
 from vjepa_demo.app.turns import TRAININGS
 from vjepa_demo.config import VISITOR_DATASET_BYTES, Scope, TrainConfig, model_presets
@@ -33,12 +35,22 @@ from vjepa_demo.schema import (
     LabelSource,
     RecordError,
     RecordSet,
+    RecordSummary,
     SplitReport,
     StartReport,
     TrainingResult,
     summarise,
 )
-from vjepa_demo.wording import caution, clips_and_pairs, counted, encoding_notes, meaning, progress_line
+from vjepa_demo.wording import (
+    caution,
+    clips_and_pairs,
+    counted,
+    encoding_notes,
+    meaning,
+    progress_line,
+    shortened,
+    some_of,
+)
 
 Point = tuple[int, float | None, float | None, float | None]  # epoch, loss, validation loss, VQualA score
 SCOPES: list[tuple[str, Scope]] = [
@@ -51,6 +63,7 @@ LABELLERS: list[tuple[str, LabelSource]] = [
     ("a program", "procedural"),
 ]
 EXTRACTED, FETCHED = "videos", "hub"  # in the session's folder: what came out of a zip, and from the Hub
+MEND = "Correct the table and add it again, or use the sample data set."
 WAITING = "Waiting for its turn: one model learns at a time"
 TRAINING: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "training", "api_visibility": "private"}
 CHECKING: dict[str, Any] = {"concurrency_limit": 2, "api_visibility": "private"}
@@ -66,6 +79,7 @@ class FinetuneTab:
             with gr.Column(scale=2, min_width=320):
                 add_sign_in()
                 self.labels = add_table_file("Labels (CSV, Excel, JSON, Parquet)", "labels")
+                add_templates()
                 self.videos = add_video_files("label-videos")
                 with gr.Row(equal_height=True):
                     self.hub_name = gr.Textbox(
@@ -109,10 +123,14 @@ class FinetuneTab:
                 self.curves = gr.Plot(visible=False, container=False, elem_id="curves")
                 with gr.Column(visible=False, elem_id="train-results") as self.panel:
                     self.metrics = gr.HTML(elem_id="metrics")
-                    self.scatter = gr.Plot(container=False, elem_id="scatter")
                     with gr.Row():
                         self.use = gr.Button("Score with it", variant="primary", elem_id="use-button")
                         self.download = gr.DownloadButton("Download the checkpoint", elem_id="download-button")
+                    self.scatter = gr.Plot(container=False, elem_id="scatter")
+                    self.worst = gr.HTML(js_on_load=fragments.WORST_JS, apply_default_css=False, elem_id="worst")
+                    self.predictions = gr.DownloadButton(
+                        "Validation predictions (CSV)", size="sm", elem_id="predictions-button"
+                    )
                     self.pushed = add_push(self.session)
         self._wire_check()
         self._wire_training()
@@ -138,17 +156,35 @@ class FinetuneTab:
         checked = Checked(labels or "", tuple(videos), label_range)
         if visitor.training.records is not None and visitor.training.checked == checked:
             return gr.skip()
-        if not labels or not videos:
-            with shown_errors(), visitor.checks.turn():
-                _forget(visitor)
-            missing = "the labels" if videos else "the videos" if labels else "labels and videos"
-            return {
-                self.check: render.EMPTY_TRAINING,
-                self.histograms: gr.Plot(visible=False),
-                **self._ready(False, f"Add {missing}, or use the sample data set."),
-                **self._labeller(visitor, "undeclared"),
-            }
-        return self._checked(visitor, checked, Path(labels).name, progress)
+        if labels and videos:
+            return self._checked(visitor, checked, Path(labels).name, progress)
+        with shown_errors(), visitor.checks.turn():
+            _forget(visitor)
+        shown = self._labeller(visitor, "undeclared")
+        if labels:
+            return shown | self._table_checked(labels, RANGES[label_range] if label_range else None)
+        missing = "the labels" if videos else "labels and videos"
+        ready = self._ready(False, f"Add {missing}, or use the sample data set.")
+        return shown | {self.check: render.EMPTY_TRAINING, self.histograms: gr.Plot(visible=False)} | ready
+
+    def _table_checked(self, labels: str, label_range: tuple[float, float] | None) -> Values:
+        """What can be used of a table before its videos are there, or why nothing can."""
+        hidden = {self.histograms: gr.Plot(visible=False)}
+        try:
+            records = tasks.read_rows(labels, label_range=label_range)
+        except RecordError as error:
+            return hidden | {self.check: fragments.refusal(str(error)), **self._ready(False, MEND)}
+        report = {self.check: render.check_report(summarise(records), records, are_videos_there=False)}
+        if not records.clips:
+            return hidden | report | self._ready(False, MEND)
+        names = dict.fromkeys(clip.name for clip in records.clips)
+        needed = some_of([shortened(name) for name in names])
+        return hidden | report | self._histograms(summarise(records)) | self._ready(False, f"Add the videos: {needed}.")
+
+    def _histograms(self, summary: RecordSummary) -> Values:
+        """How the labels are spread; pairs have none."""
+        plot = gr.Plot(label_histograms(summary), visible=True) if summary.dimensions else gr.Plot(visible=False)
+        return {self.histograms: plot}
 
     def check_sample(self, values: Values, progress: gr.Progress = PROGRESS) -> Values:
         """The sample data set is what will be trained on; a program gave its labels."""
@@ -181,11 +217,8 @@ class FinetuneTab:
         shown = {self.check: render.check_report(summary, records)} | labeller
         if not records.clips:
             return shown | {self.histograms: gr.Plot(visible=False), **self._ready(False, "No row can be used.")}
-        histograms = gr.Plot(visible=False)  # pairs have none
-        if summary.dimensions:
-            histograms = gr.Plot(label_histograms(summary), visible=True)
         ready = self._ready(True, f"{clips_and_pairs(summary.num_clips, summary.num_pairs)} will be used.")
-        return shown | {self.histograms: histograms, **ready}
+        return shown | self._histograms(summary) | ready
 
     def _labeller(self, visitor: Session, kind: LabelSource) -> Values:
         """The sample data set says by itself who gave its labels; of other data the visitor says so."""
@@ -204,7 +237,10 @@ class FinetuneTab:
         training = started.success(
             self.train,
             {session, *settings},
-            [self.status, self.curves, self.panel, self.metrics, self.scatter, self.download],
+            [
+                *(self.status, self.curves, self.panel, self.metrics, self.scatter),
+                *(self.download, self.worst, self.predictions),
+            ],
             show_progress="hidden",
             **TRAINING,
         )
@@ -212,6 +248,7 @@ class FinetuneTab:
         for event in (training.success, failed.then):
             event(self.ended, {session}, [self.start, self.stop, self.curves], **AT_ONCE)
         self.stop.click(self.stop_run, {session}, self.stop, **AT_ONCE)
+        self.worst.play(self.play_worst, session, self.worst, **PREVIEWING)
 
     def begin(self, values: Values) -> Values:
         """A run on what was checked waits for its turn."""
@@ -296,6 +333,9 @@ class FinetuneTab:
     def _finished(self, visitor: Session, result: TrainingResult) -> Values:
         archive = visitor.end_run(result.folder)
         tasks.zip_checkpoint(result.folder, archive)
+        predictions = archive.with_name("validation-predictions.csv")  # goes where the archive goes
+        tasks.write_predictions(predictions, result)
+        visitor.training.worst = result.worst_clips(fragments.WORST_CLIPS)
         text = f"Done: the best of {counted(result.epochs, 'epoch')} was number {result.best_epoch}."
         trained_on = tasks.find_checkpoint(str(result.folder)).trained_on
         said = [meaning(result)]
@@ -305,10 +345,22 @@ class FinetuneTab:
         return {
             self.status: render.status(text, 1.0, None),
             self.panel: gr.Column(visible=True),
-            self.metrics: render.metrics_table(result.evaluation, " ".join(said)),
+            self.metrics: fragments.results(result.evaluation, " ".join(said)),
             self.scatter: gr.Plot(visible=False) if scatter is None else gr.Plot(scatter, visible=True),
             self.download: gr.DownloadButton(value=str(archive)),
+            self.worst: fragments.worst(visitor.training.worst),
+            self.predictions: gr.DownloadButton(value=str(predictions), visible=bool(result.validation)),
         }
+
+    def play_worst(self, event: gr.EventData, visitor: Session) -> str:
+        """The clips predicted worst, with the player of the one whose button was pressed, or with none."""
+        clips = visitor.training.worst
+        if not event.open or not 0 <= event.clip < len(clips):
+            return fragments.worst(clips)
+        record = clips[event.clip].record
+        with shown_errors():
+            player = fragments.player(visitor.served(str(record.video)), record.name)
+        return fragments.worst(clips, opened=event.clip, player=player)
 
 
 # ---- of one visitor --------------------------------------------------------------------------------------------------

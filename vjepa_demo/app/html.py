@@ -230,14 +230,15 @@ def _pairs(values: Mapping[str, str]) -> str:
 # ---- fine-tuning -----------------------------------------------------------------------------------------------------
 
 
-def check_report(summary: RecordSummary, records: RecordSet) -> str:
+def check_report(summary: RecordSummary, records: RecordSet, *, are_videos_there: bool = True) -> str:
     """What will be used of a labelled table, what was guessed, and each row that will not be used."""
+    sentence = summary_line(summary, are_videos_there=are_videos_there)
     notes = "".join(f"<p>{escape(note)}</p>" for note in records.notes)
     unused = ""
     if records.problems:
         title = f"<p><b>{counted(len(records.problems), 'row')} will not be used</b> (line, reason)</p>"
         unused = title + problem_table([(problem.line, problem.message) for problem in records.problems])
-    return f'<div class="about-scores"><p><b>{escape(summary_line(summary))}</b></p>{notes}{unused}</div>'
+    return f'<div class="about-scores"><p><b>{escape(sentence)}</b></p>{notes}{unused}</div>'
 
 
 def problem_table(problems: Sequence[tuple[int, str]]) -> str:

@@ -26,6 +26,7 @@ from vjepa_demo.schema import (
     BatchTable,
     LabelSource,
     ModelError,
+    PredictedClip,
     RecordError,
     RecordSet,
     RowResult,
@@ -162,7 +163,8 @@ class Training:
 
     `checked` is what `records` were read from, `fetched` the data set of the Hub whose files the session has. `kind` is
     "procedural" for the sample data set; of other data the visitor says who gave the labels when the training starts.
-    `points` are what the curves of the last run show: epoch, loss, validation loss, VQualA score.
+    `points` are what the curves of the last run show: epoch, loss, validation loss, VQualA score. `worst` are the
+    clips that the last run predicted worst.
     """
 
     run: Run
@@ -173,6 +175,7 @@ class Training:
     kind: LabelSource = "undeclared"
     num_runs: int = 0
     points: list[tuple[int, float | None, float | None, float | None]] = field(default_factory=list)
+    worst: tuple[PredictedClip, ...] = ()
 
 
 @dataclass(eq=False)
@@ -313,6 +316,25 @@ class Session:
     def played(self, video: str) -> str:
         """The file that the page plays for `video`: its preview where one was made, else itself."""
         return self._previews.get(video, video)
+
+    def served(self, video: str) -> str:
+        """A file that the page can play for `video`, wherever that lies: its preview where one is needed, itself among
+        the uploads, else a copy, because Gradio serves no other folder.
+
+        Raises:
+            RecordError: if `video` is no longer there, or the visitor has left.
+        """
+        self.make_preview(video)
+        with self._previewing, self.deleted_if_closed():
+            if self._previews[video] == video and not Path(video).is_relative_to(get_upload_folder()):
+                self.check_open()
+                copy = self.download_path(Path(video).name)
+                try:
+                    shutil.copyfile(video, copy)
+                except OSError as error:
+                    raise RecordError(f"{Path(video).name} cannot be played: it is no longer on this server") from error
+                self._previews[video] = str(copy)
+        return self._previews[video]
 
     def scorer(self, model: str, load_scorer: Callable[[str], Scorer]) -> Scorer:
         """What `load_scorer` gives for `model`, but for `MINE` this visitor's own scorer.

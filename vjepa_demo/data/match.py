@@ -69,15 +69,23 @@ def match_videos(
     """
     tables = [table] if isinstance(table, AnyTable) else list(table)
     files, where = _list_sources(videos, [name for each in tables for name in _names(each)], extract_to)
-    found = [match_files(each, files, where) for each in tables]
-    if len(found) == 1:
-        return found[0]
+    return _joined([match_files(each, files, where) for each in tables], tables, names)
+
+
+def name_videos(tables: Sequence[AnyTable], *, names: Sequence[str] = ()) -> RecordSet:
+    """The rows of `tables` before any video is there: each record's video is the path that its row writes.
+
+    As in `match_videos`, several tables become one set.
+    """
+    return _joined([_records(each, {name: Path(name) for name in _names(each)}) for each in tables], tables, names)
+
+
+def _joined(sets: Sequence[RecordSet], tables: Sequence[AnyTable], names: Sequence[str]) -> RecordSet:
+    """The clips and pairs of all `sets`, each of one of `tables`; where there are several, their problems and notes
+    begin with the name of the table."""
+    if len(sets) == 1:
+        return sets[0]
     label_range = next((each.label_range for each in tables if isinstance(each, LabelTable)), LabelRange())
-    return _joined(found, names, label_range)
-
-
-def _joined(sets: Sequence[RecordSet], names: Sequence[str], label_range: LabelRange) -> RecordSet:
-    """The clips and pairs of all `sets`, and their problems and notes, each with the name of its table before it."""
     problems = [
         RecordProblem(problem.line, f"{name}: {problem.message}")
         for name, each in zip(names, sets, strict=True)
@@ -151,7 +159,11 @@ def match_files(table: AnyTable, files: Iterable[tuple[str, Path]], where: str) 
     Rows of labels of one file and prompt are ratings of one clip, and averaged. `where` is what messages call the
     source.
     """
-    found = _find(_names(table), files, where)
+    return _records(table, _find(_names(table), files, where))
+
+
+def _records(table: AnyTable, found: Mapping[str, Path | str]) -> RecordSet:
+    """The rows of `table` whose videos were `found`, by name; a text says why one was not."""
     if isinstance(table, PairTable):
         return _pairs(table, found)
     rows: list[tuple[VideoRecord, str]] = []

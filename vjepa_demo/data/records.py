@@ -11,12 +11,12 @@ import pandas as pd
 from vjepa_demo.config import DATASET_MAX_BYTES, DIMENSIONS, MAX_TABLE_BYTES, VIDEO_SUFFIXES
 from vjepa_demo.data.cells import as_text
 from vjepa_demo.data.hub import Token, fetch_files, list_dataset, parse_repo
-from vjepa_demo.data.match import ARCHIVE_SUFFIXES, match_files, match_videos
+from vjepa_demo.data.match import ARCHIVE_SUFFIXES, match_files, match_videos, name_videos
 from vjepa_demo.data.pairs import PairTable, read_pairs
 from vjepa_demo.data.table import LabelTable, read_labels
 from vjepa_demo.files import replacing
 from vjepa_demo.media.archive import is_hidden
-from vjepa_demo.schema import FetchingReport, RecordError, RecordSet, VideoRecord
+from vjepa_demo.schema import FetchingReport, RecordError, RecordSet, TrainingResult, VideoRecord
 from vjepa_demo.wording import listed, shortened, some_of
 
 # Of the data sets on the Hub: a .txt or .json in one is seldom its table, and Parquet only where there is no text.
@@ -39,14 +39,35 @@ def read_records(
     Raises:
         RecordError: if a table, or what should hold the videos, cannot be used at all, or if two are of one kind.
     """
+    tables, names = _read_tables(labels, label_range)
+    return match_videos(tables, videos, extract_to=extract_to, names=names)
+
+
+def read_rows(
+    labels: str | Path | Sequence[str | Path], *, label_range: tuple[float, float] | None = None
+) -> RecordSet:
+    """As `read_records`, before any video is there: each record's video is the path that its row writes.
+
+    Raises:
+        RecordError: if a table cannot be used at all, or if two are of one kind.
+    """
+    tables, names = _read_tables(labels, label_range)
+    return name_videos(tables, names=names)
+
+
+def _read_tables(
+    labels: str | Path | Sequence[str | Path], label_range: tuple[float, float] | None
+) -> tuple[list[LabelTable | PairTable], list[str]]:
+    """The tables and their names."""
     paths = [labels] if isinstance(labels, str | Path) else list(labels)
     tables = [_read_either(path, label_range) for path in paths]
+    names = [Path(path).name for path in paths]
     if len({type(table) for table in tables}) != len(tables):
         raise RecordError(
-            f"{listed([Path(path).name for path in paths])} are of one kind; at most one table of labels and one of "
-            "pairs are used together: put the rows of one kind into one table"
+            f"{listed(names)} are of one kind; at most one table of labels and one of pairs are used together: put the "
+            "rows of one kind into one table"
         )
-    return match_videos(tables, videos, extract_to=extract_to, names=[Path(path).name for path in paths])
+    return tables, names
 
 
 def _read_either(path: str | Path, label_range: tuple[float, float] | None) -> LabelTable | PairTable:
@@ -120,5 +141,26 @@ def write_labels(path: str | Path, records: Iterable[VideoRecord]) -> None:
     )
     if any(record.split for record in records):
         table["split"] = [record.split for record in records]
+    _write(path, table)
+
+
+def write_predictions(path: str | Path, result: TrainingResult) -> None:
+    """Write the validation clips of `result` as a CSV, whole or not at all: `video_name`, `Prompt`, and for each
+    dimension with labels `<dimension>_MOS` and `<dimension>_predicted`, all from 1 to 5.
+
+    Cells that a spreadsheet would run as a formula are made harmless as in `write_labels`.
+    """
+    columns: dict[str, list[str] | list[float] | list[float | None]] = {
+        "video_name": [as_text(record.name) for record in result.validation],
+        "Prompt": [as_text(record.prompt) for record in result.validation],
+    }
+    for index, name in enumerate(DIMENSIONS):
+        if any(name in record.labels for record in result.validation):
+            columns[f"{name}_MOS"] = [record.labels.get(name) for record in result.validation]
+            columns[f"{name}_predicted"] = [scores[index] for scores in result.predictions]
+    _write(Path(path), pd.DataFrame(columns))
+
+
+def _write(path: Path, table: pd.DataFrame) -> None:
     with replacing(path) as partial:
         table.to_csv(partial, index=False, lineterminator="\r\n")  # RFC 4180; with "\n" a "\r" is not quoted

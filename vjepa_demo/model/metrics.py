@@ -20,14 +20,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from vjepa_demo.config import DIMENSIONS
-from vjepa_demo.schema import METRICS, UNDEFINED, DimensionMetrics, Estimate, Evaluation, prompt_key
+from vjepa_demo.schema import METRICS, UNDEFINED, DimensionMetrics, Estimate, Evaluation, Gain, prompt_key
 
 Array = NDArray[np.float64]
 Resamples = dict[str, dict[str, Array]]  # dimension -> metric -> its value in each resample (R,)
@@ -52,16 +51,20 @@ def evaluate(
     labels: ArrayLike,
     *,
     baseline: ArrayLike | None = None,
+    before: ArrayLike | None = None,
     num_resamples: int = BOOTSTRAP_RESAMPLES,
     seed: int = 0,
 ) -> Evaluation:
     """The metrics of `predictions` (N, 5) against `labels` (N, 5), and beside them those of `baseline` (N, 5).
+
+    With `before` (N, 5), what the model predicted before it was trained, the evaluation has a `Gain`.
 
     Args:
         predictions: in MOS, finite wherever there is a label.
         labels: in MOS, NaN where there is none.
         baseline: what `no_video_baseline` predicts for these clips; a dimension in which it has no prediction (NaN)
             for some labelled clip is undefined for the baseline.
+        before: in MOS, finite wherever there is a label.
         num_resamples: of the bootstrap; 0 gives no standard errors and takes milliseconds.
         seed: of the bootstrap. The same rows in the same order give the same errors.
 
@@ -69,25 +72,46 @@ def evaluate(
         ValueError: for other shapes, an infinite label, or a prediction that is not finite where there is a label.
     """
     labels = _check_labels(labels)
-    predictions = _check_shape("predictions", predictions, labels)
-    wrong = ~np.isfinite(predictions) & ~np.isnan(labels)
-    if wrong.any():
-        raise ValueError(f"{wrong.sum()} of {(~np.isnan(labels)).sum()} labelled predictions are not finite")
+    given = {"predictions": predictions, "baseline": baseline, "before": before}
+    tables = {name: _check_shape(name, each, labels) for name, each in given.items() if each is not None}
+    for name in tables.keys() - {"baseline"}:
+        wrong = ~np.isfinite(tables[name]) & ~np.isnan(labels)
+        if wrong.any():
+            raise ValueError(f"{wrong.sum()} of {(~np.isnan(labels)).sum()} labelled {name} are not finite")
     kept = np.flatnonzero(~np.isnan(labels).all(axis=1))
-    tables = [predictions[kept]]
-    if baseline is not None:
-        tables.append(_check_shape("baseline", baseline, labels)[kept])
+    tables = {name: each[kept] for name, each in tables.items()}
     most = max(MIN_RESAMPLES, MAX_NUMBERS // max(len(kept), 1))
-    resamples = _resampled_tables(tables, labels[kept], min(num_resamples, most), seed)
-    (score, evaluation), *others = map(partial(_evaluate, labels=labels[kept]), tables, resamples)
-    for baseline_score, baseline_evaluation in others:
-        model, other = evaluation.vquala_score.value, baseline_evaluation.vquala_score.value
-        if model is None or other is None or other < 0:  # then the lead is over chance, which is 0
-            lead = evaluation.vquala_score
-        else:
-            lead = Estimate(model - other, standard_error_of(score - baseline_score))
-        evaluation = replace(evaluation, no_video_baseline=baseline_evaluation, lead=lead)
+    resamples = _resampled_tables(list(tables.values()), labels[kept], min(num_resamples, most), seed)
+    resampled = dict(zip(tables, resamples, strict=True))
+    judged = {name: _evaluate(each, resampled[name], labels[kept]) for name, each in tables.items()}
+    score, evaluation = judged["predictions"]
+    if baseline is not None:
+        baseline_score, other = judged["baseline"]
+        lead = evaluation.vquala_score  # over chance, which is 0
+        if other.vquala_score.value is not None and other.vquala_score.value >= 0:
+            lead = _difference(lead, other.vquala_score, score, baseline_score)
+        evaluation = replace(evaluation, no_video_baseline=other, lead=lead)
+    if before is not None:
+        score_before, other = judged["before"]
+        sroccs = {
+            name: _difference(
+                each.srocc,
+                other.dimensions[name].srocc,
+                resampled["predictions"][name]["srocc"],
+                resampled["before"][name]["srocc"],
+            )
+            for name, each in evaluation.dimensions.items()
+        }
+        vquala_score = _difference(evaluation.vquala_score, other.vquala_score, score, score_before)
+        evaluation = replace(evaluation, gain=Gain(other, sroccs, vquala_score))
     return evaluation
+
+
+def _difference(one: Estimate, other: Estimate, resampled: Array, other_resampled: Array) -> Estimate:
+    """`one` less `other`, with the error of the difference over their resamples (R,); undefined where either is."""
+    if one.value is None or other.value is None:
+        return UNDEFINED
+    return Estimate(one.value - other.value, standard_error_of(resampled - other_resampled))
 
 
 def _evaluate(predictions: Array, resampled: Resamples, labels: Array) -> tuple[Array, Evaluation]:

@@ -40,6 +40,7 @@ from vjepa_demo.schema.reports import (
     FetchingReport,
     FirstHead,
     OpeningReport,
+    PredictedClip,
     RunPhase,
     ScoringReport,
     SplitReport,

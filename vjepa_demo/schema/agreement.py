@@ -38,6 +38,36 @@ class Coverage:
 
 
 @dataclass(frozen=True)
+class Gain:
+    """What training changed: `before` are the metrics of the model as it was, on the same clips.
+
+    `srocc` (by dimension) and `vquala_score` are those after training less those before, undefined where either is.
+    Their standard errors come from the same resamples of the clips for both.
+    """
+
+    before: Evaluation
+    srocc: Mapping[str, Estimate]
+    vquala_score: Estimate
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object that stands under "gain" in that of an `Evaluation`."""
+        return {
+            "dimensions": {
+                name: {
+                    "srocc_before": self.before.dimensions[name].srocc.value,
+                    "srocc_gain": each.value,
+                    "standard_error": each.standard_error,
+                }
+                for name, each in self.srocc.items()
+            },
+            "vquala_score_before": self.before.vquala_score.value,
+            "vquala_score_gain": self.vquala_score.value,
+            "standard_error": self.vquala_score.standard_error,
+            **({} if self.before.pairs is None else {"pairs_before": self.before.pairs.to_dict()}),
+        }
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Agreement over the `n` clips that have any label.
 
@@ -47,7 +77,8 @@ class Evaluation:
     learned from `num_learned` of the clips that were given; `num_left_out`, all of those or none, are not among `n`.
     Nor are `num_unknown` clips that were deleted meanwhile: nobody can tell whether the model learned from them.
     `coverage` holds the dimensions in which the model gave intervals, made to hold a share of `INTERVAL_LEVEL`.
-    `pairs` is the accuracy on pairs of clips, where there are some; `n` may then be 0.
+    `pairs` is the accuracy on pairs of clips, where there are some; `n` may then be 0. `gain` is there after the
+    training of a model that could score before.
     """
 
     n: int
@@ -60,6 +91,7 @@ class Evaluation:
     num_unknown: int = 0
     pairs: PairEvaluation | None = None
     coverage: Mapping[str, Coverage] = field(default_factory=dict)
+    gain: Gain | None = None
 
     @property
     def beats_baseline(self) -> bool | None:
@@ -88,4 +120,5 @@ class Evaluation:
             "num_unknown": self.num_unknown,
             "coverage": {name: {"n": each.n, "share": each.share.value} for name, each in self.coverage.items()},
             **({} if self.pairs is None else {"pairs": self.pairs.to_dict()}),
+            **({} if self.gain is None else {"gain": self.gain.to_dict()}),
         }

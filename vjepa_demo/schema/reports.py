@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from vjepa_demo.config import BOOTSTRAP_MODEL, SCORE_MAX, SCORE_MIN
+from vjepa_demo.config import BOOTSTRAP_MODEL, DIMENSIONS, SCORE_MAX, SCORE_MIN
 from vjepa_demo.schema.agreement import Evaluation
 from vjepa_demo.schema.labels import PairRecord, RecordProblem, VideoRecord
 from vjepa_demo.schema.scores import LabelSource
@@ -67,7 +69,7 @@ class ScoringReport(TimedReport):
 
 @dataclass(frozen=True)
 class SplitReport:
-    """How many clips and pairs a model will learn from and be validated with. `warnings` are sentences for the person."""
+    """How many clips and pairs a model learns from and is validated with. `warnings` are sentences for the person."""
 
     num_train: int
     num_validation: int
@@ -108,6 +110,16 @@ class EpochReport:
 
 
 @dataclass(frozen=True)
+class PredictedClip:
+    """A validation clip with its score (1 to 5) in each dimension that has a label, and the `error`: the root mean
+    square of score less label over these dimensions."""
+
+    record: VideoRecord
+    scores: Mapping[str, float]
+    error: float
+
+
+@dataclass(frozen=True)
 class TrainingResult:
     """Where the best weights are, how well they did, and the `validation` clips with their labels and scores (N, 5).
 
@@ -121,6 +133,16 @@ class TrainingResult:
     validation: tuple[VideoRecord, ...]
     labels: tuple[tuple[float, ...], ...]
     predictions: tuple[tuple[float, ...], ...]
+
+    def worst_clips(self, most: int) -> tuple[PredictedClip, ...]:
+        """At most `most` of the validation clips, those with the largest errors, the worst first."""
+        clips = []
+        for record, predicted in zip(self.validation, self.predictions, strict=True):
+            shown = dict(zip(DIMENSIONS, predicted, strict=True))
+            scores = {name: shown[name] for name in DIMENSIONS if name in record.labels}
+            squares = [(score - record.labels[name]) ** 2 for name, score in scores.items()]
+            clips.append(PredictedClip(record, scores, math.sqrt(statistics.fmean(squares))))
+        return tuple(sorted(clips, key=lambda clip: -clip.error)[:most])
 
 
 TrainingReport = SplitReport | EncodingReport | StartReport | EpochReport | TrainingResult

@@ -155,13 +155,18 @@ def _coverage(
 
 
 def metrics_beside_baseline(
-    predictions: Tensor, validation: Sequence[VideoRecord], train: Sequence[VideoRecord]
+    predictions: Tensor,
+    validation: Sequence[VideoRecord],
+    train: Sequence[VideoRecord],
+    *,
+    before: Tensor | None = None,
 ) -> Evaluation:
-    """Metrics of `predictions` (N, 5) with standard errors, beside what prompts alone would have given."""
+    """Metrics of `predictions` (N, 5) with standard errors, beside what prompts alone would have given, and with a
+    `Gain` where the predictions `before` training (N, 5) are known."""
     labels, train_labels = label_tensor(validation), label_tensor(train)
     prompts, train_prompts = ([record.prompt for record in records] for records in (validation, train))
     baseline = no_video_baseline(prompts, labels, train_prompts=train_prompts, train_labels=train_labels)
-    return measure(predictions, labels, baseline=baseline)
+    return measure(predictions, labels, baseline=baseline, before=before)
 
 
 def score_tensor(scores: Sequence[Mapping[str, float]]) -> Tensor:

@@ -19,7 +19,7 @@ from vjepa_demo.model.vjepa import VJEPAModel
 from vjepa_demo.schema import CheckpointError, RecordError
 
 WORK_FOLDER = ".training"  # inside the checkpoint's folder, until the run is over
-NUMBERS = ("epoch", "best_epoch", "best_score", "start_score")
+NUMBERS = ("epoch", "best_epoch", "best_score")
 
 
 class RunState:
@@ -34,7 +34,7 @@ class RunState:
         self._file = self._work / "training_state.safetensors"
         self.epoch = self.best_epoch = 0
         self.best_score = -math.inf
-        self.start_score: float | None = None
+        self.start: Tensor | None = None  # what `outputs` were before training, where the model could score
         self.outputs: list[Tensor] = []  # after each epoch, for the validation clips (N, 5)
         self._best_weights: dict[str, Tensor] = {}
 
@@ -70,6 +70,7 @@ class RunState:
         for name in NUMBERS:
             setattr(self, name, info[name])
         self.outputs = list(tensors.get("outputs", ()))  # older versions did not write them
+        self.start = tensors.get("start")
         self._best_weights = _with_prefix(tensors, "best/")
         put_weights(self._model, _with_prefix(tensors, "now/"), source=self._file)
         moments: dict[int, dict[str, Tensor]] = defaultdict(dict)
@@ -92,6 +93,7 @@ class RunState:
             tensors = {f"now/{name}": value for name, value in now.items()}
             tensors |= {f"best/{name}": value for name, value in self._best_weights.items()}
             tensors["outputs"] = torch.stack(self.outputs)
+            tensors |= {} if self.start is None else {"start": self.start}
             for index, moments in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer/{index}/{name}": torch.as_tensor(value) for name, value in moments.items()}
             write_tensors(self._file, tensors, {name: getattr(self, name) for name in NUMBERS})

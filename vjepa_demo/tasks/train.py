@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from itertools import chain
@@ -322,9 +322,10 @@ class _Run:
 
     def start(self) -> Iterator[StartReport]:
         """How good the model is before it learns, where that can be judged."""
-        loss, evaluation = self._judge(self._outputs(self.judged), range(len(self.validation)), self.validation_pairs)
+        outputs = self._outputs(self.judged)
+        loss, evaluation = self._judge(outputs, range(len(self.validation)), self.validation_pairs)
         if loss is not None and evaluation is not None:
-            self.state.start_score = evaluation.vquala_score.value
+            self.state.start = outputs
             yield StartReport(loss, evaluation)
 
     def epochs(self, should_stop: Callable[[], bool]) -> Iterator[EpochReport]:
@@ -465,16 +466,11 @@ class _Run:
             RecordError: if not a single epoch was completed.
         """
         self.state.load_best()
-        evaluation = None
         scores = on_scale(self._outputs(self.judged))  # judged as they will be shown
         predictions = scores[: len(self.validation)]
         learned = clips_of((), self.train_pairs)
         thresholds = pair_thresholds(self.train_pairs, learned, on_scale(self._outputs(learned)))
-        if self.judged:
-            evaluation = metrics_beside_baseline(predictions, self.validation, self.train)
-        if evaluation is not None and self.validation_pairs:
-            pairs = judge_pairs(self.validation_pairs, self.judged, scores, thresholds=thresholds)
-            evaluation = replace(evaluation, pairs=pairs)
+        evaluation = self._evaluation(scores, thresholds) if self.judged else None
         if self.accelerator.is_main_process:
             if self.base is not None:
                 bring_encoders(self.base, self.folder)
@@ -492,10 +488,27 @@ class _Run:
             epochs=self.state.epoch,
             best_epoch=self.state.best_epoch,
             evaluation=evaluation,
-            start_score=self.state.start_score,
+            validation=tuple(self.validation),
             labels=tuple(map(tuple, label_tensor(self.validation).tolist())),
             predictions=tuple(map(tuple, predictions.tolist())),
         )
+
+    def _evaluation(self, scores: Tensor, thresholds: Mapping[str, float]) -> Evaluation:
+        """How well `scores` (M, 5) of `self.judged` agree with labels and pairs, and what training changed."""
+        count, start = len(self.validation), self.state.start
+        before = None if start is None else on_scale(start)
+        evaluation = metrics_beside_baseline(
+            scores[:count], self.validation, self.train, before=None if before is None else before[:count]
+        )
+        if not self.validation_pairs:
+            return evaluation
+        judged = judge_pairs(self.validation_pairs, self.judged, scores, thresholds=thresholds)
+        evaluation = replace(evaluation, pairs=judged)
+        if before is None or evaluation.gain is None:
+            return evaluation
+        pairs_before = judge_pairs(self.validation_pairs, self.judged, before)
+        gain = replace(evaluation.gain, before=replace(evaluation.gain.before, pairs=pairs_before))
+        return replace(evaluation, gain=gain)
 
     def _trained_on(self, evaluation: Evaluation | None, tie_thresholds: dict[str, float]) -> TrainedOn:
         measured = evaluation.to_dict() if evaluation is not None else {}
