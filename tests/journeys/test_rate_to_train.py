@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,10 @@ def rated(run, greys, tmp_path) -> Path:
         rater = study.join(name)
         while items := study.upcoming(rater, count=1):
             study.rate(rater, items[0].token, {"Overall": brightness(study, items[0].clips[0]) + bias})
+    said = run("rate", "stats", folder).stdout
+    assert "24 clips, 2 raters, 54 answers" in said
+    raters = re.findall(r"^  (Ann|Bob) +24 +(\S+) +- +\S+ +(\S+)$", said, re.MULTILINE)  # bias, and to themselves
+    assert raters == [("Ann", "0.50", "0.00"), ("Bob", "-0.50", "0.00")]
     done = run("rate", "export", folder, "--out", tmp_path / "tables", "--with-videos")
     assert done.returncode == 0, done.stderr
     return tmp_path / "tables"
@@ -101,6 +106,8 @@ def test_pairs_of_a_study_teach_a_model_alone_and_beside_labels(run, greys, rate
         study.rate(rater, items[0].token, {"Overall": "a" if a > b else "b"})
     assert run("rate", "export", folder, "--out", out, "--with-videos").returncode == 0
     answers = rows(out / "pairs.csv")
+    said = run("rate", "stats", folder).stdout
+    assert re.search(rf"^  Ann +{len(answers)} +0.00 +0.\d\d +1.00 +-$", said, re.MULTILINE)
     assert {row["Overall"] for row in answers} == {"a", "b"}
     assert all((row["video_a"][3] > row["video_b"][3]) == (row["Overall"] == "a") for row in answers)
 

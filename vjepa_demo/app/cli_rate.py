@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,8 +136,7 @@ def _clip_lines(name: str, found: DimensionRatings) -> Iterator[str]:
     yield f"  {'rater':<20}{'ratings':>8}{'bias':>7}{'inconsistency':>15}{'self':>7}{'difference':>12}"
     for each in found.raters:
         numbers = (each.bias, each.inconsistency, each.self_correlation, each.self_difference)
-        cells = "".join(f"{_short(number):>{width}}" for number, width in zip(numbers, (7, 15, 7, 12), strict=True))
-        yield f"  {wording.shortened(each.rater, 19):<20}{each.num_ratings:>8}{cells}"
+        yield _rater_line(each.rater, each.num_ratings, numbers, widths=(7, 15, 7, 12))
     whys = {number.why for each in found.raters for number in (each.bias, each.inconsistency, each.self_correlation)}
     yield from (f"  -: {why}" for why in sorted(whys - {""}))
 
@@ -149,9 +148,11 @@ def _pair_lines(name: str, found: PairRatings) -> Iterator[str]:
     yield f"  {'rater':<20}{'answers':>8}{'same':>7}{'left':>7}{'self':>7}{'others':>8}"
     for each in found.raters:
         numbers = (each.same_share, each.left_share, each.self_agreement, each.agreement)
-        cells = "".join(f"{_short(number):>{width}}" for number, width in zip(numbers, (7, 7, 7, 8), strict=True))
-        yield f"  {wording.shortened(each.rater, 19):<20}{each.num_answers:>8}{cells}"
+        yield _rater_line(each.rater, each.num_answers, numbers, widths=(7, 7, 7, 8))
 
 
-def _short(number: Statistic) -> str:
-    return "-" if number.value is None else f"{number.value:.2f}"
+def _rater_line(rater: str, num_answers: int, numbers: Sequence[Statistic], *, widths: Sequence[int]) -> str:
+    """A row of the table of raters; a dash stands for a number that is undefined."""
+    texts = ("-" if number.value is None else f"{number.value:.2f}" for number in numbers)
+    cells = "".join(f"{text:>{width}}" for text, width in zip(texts, widths, strict=True))
+    return f"  {wording.shortened(rater, 19):<20}{num_answers:>8}{cells}"
