@@ -12,6 +12,7 @@ from plotly.subplots import make_subplots
 
 from vjepa_demo.config import ACR_WORDS, COMPARED_LETTERS, DIMENSIONS, SCORE_MAX, SCORE_MIN
 from vjepa_demo.schema import GroupScores, RecordSummary, TrainingResult, VideoScores
+from vjepa_demo.schema.learning import Learned
 from vjepa_demo.wording import interval_text
 
 LINE, FILL = "#f97316", "rgba(249, 115, 22, 0.25)"
@@ -28,6 +29,7 @@ WORDS_ANGLE = 90 - 36  # degrees from the right, counter-clockwise
 CHART_HEIGHT = 420
 NOT_MEANINGFUL = '<i style="font-size: 9px">not meaningful</i>'  # beside the chart on a phone there is little room
 LEADERBOARD_ROW = 34  # pixels
+STANDARDS = (("before", NEUTRAL, "dash"), ("no_video", "#cc79a7", "dot"), ("ceiling", "#009e73", "dashdot"))
 MOST_LABELLED = 30  # dots that have their number beside them
 NAME_CHARACTERS = 28  # of a video in a legend, of a generator beside its dot
 
@@ -177,6 +179,63 @@ def prediction_scatter(result: TrainingResult) -> go.Figure | None:
     figure.update_yaxes(range=[SCORE_MIN - 0.1, SCORE_MAX + 0.1], dtick=1)
     figure.update_yaxes(title_text="prediction", row=1, col=1)
     return _plain(figure, height=280)
+
+
+def agreement_curves(points: Sequence[Learned]) -> go.Figure:
+    """How well a model that learns agrees with the raters, over the number of rated clips: a panel a dimension.
+
+    The band is one standard error. Straight lines are the model as it was, what prompts alone tell, and the ceiling,
+    all after the last of `points`.
+    """
+    last = points[-1].to_dict()["dimensions"]
+    names = [name for name in DIMENSIONS if name in last]
+    columns = min(2, len(names))
+    num_rows = -(-len(names) // columns)
+    figure = make_subplots(num_rows, columns, subplot_titles=names, shared_yaxes=True, vertical_spacing=0.3 / num_rows)
+    for place, name in enumerate(names):
+        where = {"row": place // columns + 1, "col": place % columns + 1}
+        curve = [(point.num_clips, found) for point in points if (found := point.to_dict()["dimensions"].get(name))]
+        told = [(number, found["after"], found["after_standard_error"] or 0.0) for number, found in curve]
+        told = [each for each in told if each[1] is not None]
+        numbers = [number for number, _, _ in told]
+        band = [value + error for _, value, error in told] + [value - error for _, value, error in reversed(told)]
+        figure.add_trace(
+            go.Scatter(
+                x=[*numbers, *reversed(numbers)],
+                y=band,
+                fill="toself",
+                fillcolor=FILL,
+                line={"width": 0},
+                mode="lines",
+                hoverinfo="skip",
+                showlegend=False,
+            ),
+            **where,
+        )
+        values = [value for _, value, _ in told]
+        look = {"mode": "lines+markers", "line": {"color": LINE, "width": 2.5}, "legendgroup": "learned"}
+        figure.add_trace(
+            go.Scatter(x=numbers, y=values, name="learned", showlegend=not place, **look),
+            **where,
+        )
+        ends = [points[0].num_clips, points[-1].num_clips]
+        for kind, colour, dash in STANDARDS:
+            value = last[name][kind]
+            line = go.Scatter(
+                x=ends if ends[0] < ends[1] else [ends[0] - 1, ends[0] + 1],
+                y=[value, value],
+                name=kind.replace("_", " "),
+                legendgroup=kind,
+                showlegend=not place,
+                mode="lines",
+                line={"color": colour, "dash": dash},
+            )
+            figure.add_trace(line, **where)
+    figure.update_xaxes(dtick=max(1, round((points[-1].num_clips - points[0].num_clips) / 5)))
+    figure.update_xaxes(title_text="rated clips", row=num_rows)
+    figure.update_yaxes(title_text="SROCC", col=1)
+    figure.update_layout(legend={"orientation": "h", "y": -0.35 / num_rows})
+    return _plain(figure, height=120 + 170 * num_rows, showlegend=True)
 
 
 def leaderboard_chart(groups: Sequence[GroupScores]) -> go.Figure:

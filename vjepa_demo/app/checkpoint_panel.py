@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,20 +45,20 @@ def add_sign_in() -> None:
         gr.HTML(render.hint("To push a checkpoint to the Hub, sign in before you begin: signing in reloads the page."))
 
 
-def add_push(session: gr.State) -> gr.HTML:
+def add_push(session: gr.State, elem_id: str = "push") -> gr.HTML:
     """Fields that upload the visitor's checkpoint to the Hub; returns the line that says where it went."""
-    with gr.Accordion("Push to the Hub", open=False, elem_id="push"):
-        repo_id = gr.Textbox(label="Repository", placeholder="owner/name", max_length=200, elem_id="push-repo")
-        private = gr.Checkbox(True, label="Private", elem_id="push-private")
+    with gr.Accordion("Push to the Hub", open=False, elem_id=elem_id):
+        repo_id = gr.Textbox(label="Repository", placeholder="owner/name", max_length=200, elem_id=f"{elem_id}-repo")
+        private = gr.Checkbox(True, label="Private", elem_id=f"{elem_id}-private")
         token = gr.Textbox(
             label="Write token, if you are not signed in" if can_sign_in() else "Write token",
             info="A token with write access, from huggingface.co/settings/tokens. It is used once and not kept.",
             type="password",
             max_length=200,
-            elem_id="push-token",
+            elem_id=f"{elem_id}-token",
         )
-        button = gr.Button("Push", elem_id="push-button")
-        answer = gr.HTML(elem_id="pushed")
+        button = gr.Button("Push", elem_id=f"{elem_id}-button")
+        answer = gr.HTML(elem_id=f"{elem_id}ed")
 
     def push(values: Values, signed_in: gr.OAuthToken | None = None) -> Values:
         """A link to the uploaded checkpoint, and an empty field for the token."""
@@ -108,9 +109,9 @@ def add_loader(session: gr.State, model: gr.Dropdown, tabs: gr.Tabs) -> None:
     )
 
 
-def add_use(session: gr.State, button: gr.Button, model: gr.Dropdown, tabs: gr.Tabs) -> None:
-    """`button` chooses the checkpoint that this visitor trained, in the Score tab, and shows that tab."""
-    button.click(lambda visitor: _chosen(visitor, use_trained(visitor))[:2], session, [model, tabs], **LOADING)
+def add_use(session: gr.State, event: Callable[..., Any], model: gr.Dropdown, tabs: gr.Tabs) -> None:
+    """At `event` the checkpoint that this visitor trained is chosen in the Score tab, and that tab shown."""
+    event(lambda visitor: _chosen(visitor, use_trained(visitor))[:2], session, [model, tabs], **LOADING)
 
 
 def _chosen(session: Session, scorer: Scorer) -> tuple[gr.Dropdown, gr.Tabs, str]:

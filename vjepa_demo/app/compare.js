@@ -1,14 +1,8 @@
-// Plays, pauses and seeks all clips of the Compare tab together, and saves what is shown. The body of a function that
-// Gradio calls once: `element` holds the cards, `trigger` tells the server which of their buttons was pressed, `watch`
-// calls back when the cards have changed. The control below the cards is a component of its own, so that drawing the
-// cards anew leaves it alone.
+// Plays, pauses and seeks all clips of the Compare tab together, and saves what is shown. Follows together.js in the
+// body of a function that Gradio calls once: `element` holds the cards, `trigger` tells the server which of their
+// buttons was pressed, `watch` calls back when the cards have changed. The control below the cards is a component of its
+// own, so that drawing the cards anew leaves it alone.
 
-const SEEK_APART = 0.25; // seconds: clips farther apart are put together by a jump, closer ones by their speed
-const IN_STEP = 1 / 60; // seconds: half a frame of most videos
-const AT_END = 0.05; // seconds
-
-let playing = false;
-let at = 0; // seconds: where all clips are, or where they ended
 let heard = null; // the letter of the clip whose sound is on
 let known = new Set(); // the keys of the clips that were here when the cards last changed
 const asked = []; // what was pressed on cards and the server does not know yet
@@ -16,92 +10,11 @@ let isAsking = false;
 
 const control = (name) => document.querySelector(`#compare-player [data-control=${name}]`);
 const videos = () => [...element.querySelectorAll("video")];
-const isPlayable = (video) =>
-  !video.error && video.readyState > 0 && video.videoWidth > 0 && Number.isFinite(video.duration);
-const clips = () => videos().filter(isPlayable);
-const longest = () => clips().reduce((best, video) => (best && best.duration >= video.duration ? best : video), null);
-const duration = () => longest()?.duration ?? 0;
 const letter = (video) => video.closest(".clip").dataset.letter;
 const isLooping = () => control("loop").getAttribute("aria-pressed") === "true";
-const isWaiting = (video) => video.seeking || (video.readyState < 3 && video.currentTime < video.duration - 0.1);
 const isSettled = (video) => Boolean(video.error) || video.readyState > 0;
 const isVisible = () => element.getClientRects().length > 0; // not while another tab is open
-const isPast = (video) => at >= video.duration - AT_END && video !== longest();
-
-// ---- playing together ------------------------------------------------------------------------------------------------
-
-function put(video) {
-  const target = Math.min(at, video.duration);
-  if (!video.seeking && Math.abs(video.currentTime - target) > 1e-3) video.currentTime = target;
-}
-
-function seek(seconds) {
-  at = Math.min(Math.max(seconds, 0), duration());
-  clips().forEach(put);
-  paint();
-}
-
-function play() {
-  if (!clips().length) return;
-  if (at >= duration() - AT_END) seek(0);
-  playing = true;
-  requestAnimationFrame(keepTogether);
-  paint();
-}
-
-function pause() {
-  playing = false;
-  for (const video of clips()) {
-    video.pause();
-    video.playbackRate = 1;
-    put(video);
-  }
-  paint();
-}
-
-function resume(video) {
-  // Refused where the browser wants a click first, or where the card is gone: the next frame asks again, or nobody does.
-  if (video.paused) video.play().catch(() => {});
-}
-
-function end() {
-  if (isLooping()) return seek(0);
-  at = duration();
-  pause();
-}
-
-// Once a frame: the longest clip is the clock; the others follow it, and all wait for one that has nothing to show.
-function keepTogether() {
-  if (!playing) return;
-  if (!isVisible()) return pause();
-  const clock = longest();
-  if (!clock) return pause();
-  if (!clock.seeking) at = clock.currentTime;
-  if (clock.ended) end();
-  if (!playing) return; // to play a clip that has ended would begin it again
-  const going = clips().filter((video) => !isPast(video));
-  const waiting = going.some(isWaiting);
-  for (const video of clips()) {
-    if (!going.includes(video)) stopAtEnd(video);
-    else if (waiting && !isWaiting(video)) video.pause();
-    else resume(video);
-    if (!waiting && going.includes(video)) keepInStep(video);
-  }
-  paint();
-  requestAnimationFrame(keepTogether);
-}
-
-function stopAtEnd(video) {
-  video.pause();
-  put(video);
-}
-
-function keepInStep(video) {
-  const ahead = video.currentTime - at;
-  if (Math.abs(ahead) > SEEK_APART) put(video);
-  else if (Math.abs(ahead) > IN_STEP) video.playbackRate = 1 - Math.max(-0.2, Math.min(0.2, 2 * ahead));
-  else video.playbackRate = 1;
-}
+const player = playTogether({ videos, isVisible, isLooping, changed: paint });
 
 // ---- what is shown ---------------------------------------------------------------------------------------------------
 
@@ -117,39 +30,41 @@ function paint() {
     video.closest(".screen").classList.toggle("broken", Boolean(isBroken));
     video.muted = letter(video) !== heard;
   }
-  const none = !clips().length;
+  const none = !player.clips().length;
   for (const each of bar.querySelectorAll("button, input")) each.disabled = none;
-  bar.classList.toggle("playing", playing);
-  control("play").setAttribute("aria-label", playing ? "Pause all clips" : "Play all clips");
+  bar.classList.toggle("playing", player.playing);
+  control("play").setAttribute("aria-label", player.playing ? "Pause all clips" : "Play all clips");
   const time = control("seek");
-  time.max = duration() || 1;
+  const { at } = player;
+  const end = player.duration();
+  time.max = end || 1;
   time.value = at;
-  time.setAttribute("aria-valuetext", `${at.toFixed(1)} of ${duration().toFixed(1)} seconds`);
-  time.style.setProperty("--done", `${(100 * at) / (duration() || 1)}%`);
-  bar.querySelector(".time").textContent = `${clock(at)} / ${clock(duration())}`;
+  time.setAttribute("aria-valuetext", `${at.toFixed(1)} of ${end.toFixed(1)} seconds`);
+  time.style.setProperty("--done", `${(100 * at) / (end || 1)}%`);
+  bar.querySelector(".time").textContent = `${clock(at)} / ${clock(end)}`;
   control("sound").textContent = heard ? `Sound of ${heard}` : "Muted";
 }
 
 function nextSound() {
-  const letters = [null, ...clips().map(letter)];
+  const letters = [null, ...player.clips().map(letter)];
   heard = letters[(letters.indexOf(heard) + 1) % letters.length] ?? null;
 }
 
 function cardsChanged() {
-  if (!clips().length && playing) pause();
+  if (!player.clips().length && player.playing) player.pause();
   const keys = [...element.querySelectorAll(".clip")].map((card) => card.dataset.key);
-  if (!keys.some((key) => known.has(key))) at = 0;
+  if (!keys.some((key) => known.has(key))) player.at = 0;
   known = new Set(keys);
   // A clip that is loading may be the longest.
-  if (videos().every(isSettled)) at = Math.min(at, duration());
-  if (heard && !clips().map(letter).includes(heard)) heard = null;
+  if (videos().every(isSettled)) player.at = Math.min(player.at, player.duration());
+  if (heard && !player.clips().map(letter).includes(heard)) heard = null;
   paint();
 }
 
 // ---- what is pressed -------------------------------------------------------------------------------------------------
 
 const PRESSED = {
-  play: () => (playing ? pause() : play()),
+  play: () => (player.playing ? player.pause() : player.play()),
   loop: () => control("loop").setAttribute("aria-pressed", String(!isLooping())),
   sound: nextSound,
 };
@@ -182,14 +97,14 @@ document.addEventListener("click", (event) => {
   const exported = event.target.closest?.("#compare-exports [data-export]");
   if (exported) EXPORTS[exported.dataset.export](exported.closest(".exports").dataset);
 });
-document.addEventListener("visibilitychange", () => document.hidden && playing && pause());
+document.addEventListener("visibilitychange", () => document.hidden && player.playing && player.pause());
 document.addEventListener("input", (event) => {
-  if (event.target.closest?.("#compare-player [data-control=seek]")) seek(Number(event.target.value));
+  if (event.target.closest?.("#compare-player [data-control=seek]")) player.seek(Number(event.target.value));
 });
 
 // Events of a video do not bubble, but they can be captured on their way down.
-element.addEventListener("loadedmetadata", (event) => (put(event.target), cardsChanged()), true);
-element.addEventListener("seeked", (event) => playing || put(event.target), true); // it was dragged on meanwhile
+element.addEventListener("loadedmetadata", (event) => (player.put(event.target), cardsChanged()), true);
+element.addEventListener("seeked", (event) => player.playing || player.put(event.target), true); // it was dragged on meanwhile
 for (const name of ["error", "emptied"]) element.addEventListener(name, cardsChanged, true);
 watch("value", cardsChanged);
 

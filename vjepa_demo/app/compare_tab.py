@@ -39,7 +39,7 @@ from vjepa_demo.wording import listed
 if TYPE_CHECKING:
     from vjepa_demo.tasks import Scorer
 
-JS = Path(__file__).with_name("compare.js")
+JS = "".join(Path(__file__).with_name(name).read_text("utf-8") for name in ("together.js", "compare.js"))
 # The next click on a card waits for this event: it then acts on what the click before it left.
 TELL_DRAWN = "() => { document.dispatchEvent(new Event('compare-drawn')) }"
 
@@ -59,7 +59,7 @@ class CompareTab:
         with gr.Row(elem_id="compare-row"):
             self.stage = gr.HTML(
                 fragments.stage(Board()),
-                js_on_load=JS.read_text("utf-8"),
+                js_on_load=JS,
                 apply_default_css=False,
                 elem_id="compare-stage",
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,9 @@ from vjepa_demo.app import html as render
 from vjepa_demo.app.charts import label_histograms, prediction_scatter, training_curves
 from vjepa_demo.app.checkpoint_panel import add_loader, add_push, add_sign_in, add_use
 from vjepa_demo.app.data_inputs import (
+    OTHER_TASTE,
     RANGES,
     SAMPLE,
-    SAMPLE_TABLE,
     add_label_range,
     add_table_file,
     add_templates,
@@ -63,6 +64,10 @@ LABELLERS: list[tuple[str, LabelSource]] = [
     ("a program", "procedural"),
 ]
 EXTRACTED, FETCHED = "videos", "hub"  # in the session's folder: what came out of a zip, and from the Hub
+SAMPLE_NOTE = (
+    "A program computed these labels, as if for somebody to whom the opposite of what demo learned is beautiful: see "
+    "how far training follows."
+)
 MEND = "Correct the table and add it again, or use the sample data set."
 WAITING = "Waiting for its turn: one model learns at a time"
 TRAINING: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "training", "api_visibility": "private"}
@@ -134,7 +139,7 @@ class FinetuneTab:
                     self.pushed = add_push(self.session)
         self._wire_check()
         self._wire_training()
-        add_use(session, self.use, model, tabs)
+        add_use(session, self.use.click, model, tabs)
 
     # ---- what will be used -------------------------------------------------------------------------------------------
 
@@ -188,8 +193,9 @@ class FinetuneTab:
 
     def check_sample(self, values: Values, progress: gr.Progress = PROGRESS) -> Values:
         """The sample data set is what will be trained on; a program gave its labels."""
-        sample = Checked(str(SAMPLE_TABLE), (str(SAMPLE),))
-        return self._checked(values[self.session], sample, "the sample data set", progress, kind="procedural")
+        sample = Checked(str(OTHER_TASTE), (str(SAMPLE),))
+        name = "the sample data set, with labels of another taste"
+        return self._checked(values[self.session], sample, name, progress, kind="procedural", notes=(SAMPLE_NOTE,))
 
     def check_hub(self, values: Values, progress: gr.Progress = PROGRESS) -> Values:
         """A public data set of the Hub is what will be trained on."""
@@ -204,6 +210,7 @@ class FinetuneTab:
         progress: gr.Progress,
         *,
         kind: LabelSource = "undeclared",
+        notes: tuple[str, ...] = (),
     ) -> Values:
         """Read, match and open all of it, and show what will be used and what will not."""
         training = visitor.training
@@ -214,7 +221,8 @@ class FinetuneTab:
             training.records, training.checked = records if records.clips else None, checked
             training.description, labeller = description, self._labeller(visitor, kind)
         summary = summarise(records)
-        shown = {self.check: render.check_report(summary, records)} | labeller
+        told = replace(records, notes=(*notes, *records.notes))
+        shown = {self.check: render.check_report(summary, told)} | labeller
         if not records.clips:
             return shown | {self.histograms: gr.Plot(visible=False), **self._ready(False, "No row can be used.")}
         ready = self._ready(True, f"{clips_and_pairs(summary.num_clips, summary.num_pairs)} will be used.")

@@ -20,6 +20,8 @@ from vjepa_demo.app.finetune_tab import FinetuneTab
 from vjepa_demo.app.first_head import add_first_head
 from vjepa_demo.app.history import to_compare
 from vjepa_demo.app.model_choice import follow
+from vjepa_demo.app.rate_calls import serve_clips
+from vjepa_demo.app.rate_tab import RateTab
 from vjepa_demo.app.score_tab import ScoreTab
 from vjepa_demo.app.session import add_session
 from vjepa_demo.config import ASSETS, MAX_UPLOAD_BYTES, MAX_WAITING
@@ -61,6 +63,8 @@ def build_app(
                 compare = CompareTab(load_scorer, default_model, session, tabs=tabs)
             with gr.Tab("Batch", id="batch"):
                 batch = BatchTab(load_scorer, default_model, session)
+            with gr.Tab("Rate", id="rate"):
+                RateTab(session, score.model, tabs, app)
             with gr.Tab("Fine-tune", id="finetune"):
                 FinetuneTab(session, default_model, score.model, tabs)
             with gr.Tab("About", id="about") as about:
@@ -110,4 +114,5 @@ def launch(app: gr.Blocks, **settings: Any) -> None:
         mcp_server=importlib.util.find_spec("mcp") is not None,  # with the extra gradio[mcp]; else the page alone
         **settings,
     )
+    serve_clips(app.app)
     logger.info("the page is on %s", app.local_url)

@@ -57,8 +57,8 @@ def keep_study(
             size += video.stat().st_size
     if size > VISITOR_DATASET_BYTES:
         raise RecordError(
-            f"the clips have {size / 2**30:.1f} GB; a study may have {VISITOR_DATASET_BYTES / 2**30:.0f} GB: leave some "
-            "out"
+            f"the clips have {size / 2**30:.1f} GB; a study may have {VISITOR_DATASET_BYTES / 2**30:.0f} GB: leave "
+            "some out"
         )
     held = sum(file.stat().st_size for file in root.rglob("*") if file.is_file())
     if held + size > MAX_BYTES or shutil.disk_usage(root).free - size < MIN_FREE_BYTES:

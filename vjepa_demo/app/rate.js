@@ -1,0 +1,390 @@
+// Shows one clip, or pair of clips, after another to a rater, and sends each answer. Follows together.js in the body of a
+// function that Gradio calls once: `element` holds the stage, `server` has the functions of rate_calls.py, `trigger`
+// tells the owner's page that answers came in, `watch` calls back when another study was put on the stage.
+//
+// The next clips are loaded while one is judged, so that an answer changes the clip at once. What the server has not
+// acknowledged yet is kept in the browser and sent again: after a lost connection, and after a reload.
+
+const STORE = "vjepa-demo-studies";
+const RETRY_MILLISECONDS = 2000;
+const LEARN_FROM = 10; // judged clips
+const LEARN_EVERY = 5;
+
+let study = null; // what the server says of it
+let who = {}; // name and secret of the rater, secret of the owner
+let current = null; // the item that is judged
+let ahead = []; // items that come next
+let unsent = []; // answers that the server has not acknowledged
+let given = {}; // the answer so far
+let order = []; // its dimensions, in the order in which they were answered
+let row = 0; // the dimension that the next key is for
+let shownAt = 0; // milliseconds
+let isSending = false;
+let isPaused = false;
+let isComplete = false;
+let generation = 0; // another study on the stage makes late answers to the last one void
+
+const find = (selector) => element.querySelector(selector);
+const isVisible = () => element.getClientRects().length > 0; // not while another tab is open
+const isPairs = () => study.kind === "pairs";
+const screenOf = (item) => item && find(`.screen-of[data-token="${item.token}"]`);
+const videosOf = (item) => [...(screenOf(item)?.querySelectorAll("video") ?? [])];
+const player = playTogether({ videos: () => videosOf(current), isVisible, isLooping: () => true, changed: () => {} });
+
+// ---- what the browser keeps ------------------------------------------------------------------------------------------
+
+let memory = null; // where the browser keeps nothing for this page
+
+function kept() {
+  if (memory) return memory;
+  try {
+    return JSON.parse(localStorage.getItem(STORE)) ?? {};
+  } catch {
+    return {};
+  }
+}
+
+function keep(changes) {
+  const all = { ...kept(), current: study.id };
+  all[study.id] = { ...all[study.id], ...changes };
+  try {
+    localStorage.setItem(STORE, JSON.stringify(all));
+  } catch {
+    memory = all;
+  }
+}
+
+// ---- the study -------------------------------------------------------------------------------------------------------
+
+async function ask(name, what) {
+  const answer = await server[name]({ study: study.id, ...what });
+  if (!answer || typeof answer !== "object" || answer.detail) throw new Error("no answer");
+  return answer;
+}
+
+const asRater = (what) => ({ name: who.name, secret: who.secret, ...what });
+
+function say(text) {
+  find(".say").textContent = text ?? "";
+}
+
+function show(part) {
+  for (const each of ["join", "bench", "done"]) find(`.${each}`).hidden = each !== part;
+}
+
+// Another study is on the stage, or the page has loaded: that of the link, or the one that was rated last.
+async function begin() {
+  const { study: fromServer, ...mine } = find(".rating").dataset;
+  const id = fromServer || new URLSearchParams(location.search).get("study") || kept().current;
+  generation += 1;
+  const now = generation;
+  player.pause();
+  [current, ahead, unsent, isPaused, isComplete] = [null, [], [], false, false];
+  if (!id) return;
+  study = { id };
+  who = { ...kept()[id], ...mine };
+  unsent = who.unsent ?? [];
+  try {
+    const opened = await ask("open_study", {});
+    if (now !== generation) return;
+    if (opened.error) return ended(opened.error);
+    study = opened;
+    find(".rows").innerHTML = opened.rows;
+    find(".about").innerHTML = opened.about;
+    if (fromServer) keep({ name: mine.name, secret: mine.secret, owner: mine.owner });
+    if (!who.secret) return show("join");
+    const state = await ask("rater_state", asRater({}));
+    if (now !== generation) return;
+    if (state.error) return show("join"), say(state.error);
+    keep({});
+    take(state);
+    flush();
+  } catch {
+    say("The server cannot be reached. It is tried again.");
+    setTimeout(() => now === generation && begin(), RETRY_MILLISECONDS);
+  }
+}
+
+function ended(reason) {
+  find(".rating").classList.remove("open");
+  show(null);
+  // A study of an earlier visit that is gone is nothing to tell; a link that leads nowhere is.
+  say(new URLSearchParams(location.search).has("study") || find(".rating").dataset.study ? reason : "");
+}
+
+async function join(name) {
+  try {
+    const joined = await ask("join_study", { name });
+    if (joined.error) return say(joined.error);
+    who = { ...who, name: joined.name, secret: joined.secret, unsent: [] };
+    keep({ name: joined.name, secret: joined.secret, unsent: [] });
+    say("");
+    take(joined);
+  } catch {
+    say("The server cannot be reached: try again.");
+  }
+}
+
+// ---- items -----------------------------------------------------------------------------------------------------------
+
+// What the server says: what comes next, and how far the rater is.
+function take(state) {
+  const answered = new Set(unsent.map((answer) => answer.token));
+  const items = state.items.filter((item) => !answered.has(item.token));
+  find(".progress p").textContent = state.text;
+  find(".progress span").style.width = `${(100 * state.done) / Math.max(state.total, 1)}%`;
+  isComplete = !items.length && !current;
+  ahead = items.filter((item) => item.token !== current?.token).slice(0, 2);
+  if (!current && items.length) next();
+  else if (isComplete && !unsent.length) finish(state);
+  else load();
+}
+
+// The item that comes next is judged now; none may be known yet.
+function next() {
+  current = ahead.shift() ?? null;
+  const draft = current && kept()[study.id]?.draft;
+  given = draft?.token === current?.token && current ? draft.given : {};
+  order = Object.keys(given);
+  row = firstOpen();
+  shownAt = performance.now();
+  show("bench");
+  load();
+  paint();
+  start();
+}
+
+function finish(state) {
+  player.pause();
+  show("done");
+  find(".done p").textContent = state.thanks;
+  if (state.done) find(".done [data-do=back]").hidden = false;
+}
+
+// A screen for the current item and those that come next; that of the current one is seen.
+function load() {
+  const wanted = [current, ...ahead].filter(Boolean);
+  for (const screen of element.querySelectorAll(".screen-of"))
+    if (!wanted.some((item) => item.token === screen.dataset.token)) screen.remove();
+  for (const item of wanted) if (!screenOf(item)) find(".screens").append(screenFor(item));
+  for (const screen of element.querySelectorAll(".screen-of"))
+    screen.classList.toggle("seen", screen.dataset.token === current?.token);
+}
+
+function screenFor(item) {
+  const screen = Object.assign(document.createElement("div"), { className: "screen-of" });
+  screen.dataset.token = item.token;
+  item.clips.forEach((key, side) => {
+    const frame = document.createElement("div");
+    frame.className = "screen";
+    const name = item.clips.length > 1 ? ["Left clip", "Right clip"][side] : "Clip";
+    const video = Object.assign(document.createElement("video"), { preload: "auto", muted: true, playsInline: true });
+    video.setAttribute("aria-label", name);
+    video.dataset.key = key;
+    video.src = `study-clips/${encodeURIComponent(study.id)}/${encodeURIComponent(key)}`;
+    const note = Object.assign(document.createElement("p"), { className: "note unplayable" });
+    note.textContent = "Your browser cannot play this clip. Press 0: cannot judge.";
+    frame.append(video, note);
+    screen.append(frame);
+  });
+  return screen;
+}
+
+// Play once all clips of the item have something to show.
+function start() {
+  const videos = videosOf(current);
+  if (isPaused || !videos.length || !videos.every((video) => video.error || video.readyState >= 2)) return;
+  player.seek(0);
+  player.play();
+}
+
+async function unplayable(video) {
+  const { token } = video.closest(".screen-of").dataset;
+  video.closest(".screen").classList.add("broken");
+  const now = generation;
+  const state = await ask("clip_unplayable", asRater({ key: video.dataset.key })).catch(() => null);
+  if (!state || state.error || now !== generation || !state.skipped) return;
+  say("A clip could not be shown. It is left out for all raters.");
+  ahead = ahead.filter((item) => item.token !== token);
+  if (current?.token === token) current = null;
+  take(state);
+}
+
+// ---- answers ---------------------------------------------------------------------------------------------------------
+
+const firstOpen = () => Math.max(study.dimensions.findIndex((name) => !(name in given)), 0);
+const isFull = () => study.dimensions.every((name) => name in given);
+
+function set(value, at = row) {
+  const name = study.dimensions[at];
+  given[name] = value;
+  order = [...order.filter((each) => each !== name), name];
+  row = isFull() ? at : firstOpen();
+  keep({ draft: { token: current.token, given } });
+  if (study.dimensions.length === 1) submit();
+  else paint();
+}
+
+function submit() {
+  if (!current || !isFull()) return;
+  const seconds = (performance.now() - shownAt) / 1000;
+  unsent.push({ token: current.token, given, seconds });
+  keep({ unsent, draft: null });
+  say("");
+  next();
+  flush();
+}
+
+async function flush() {
+  if (isSending) return;
+  isSending = true;
+  const now = generation;
+  while (unsent.length && now === generation) {
+    let state;
+    try {
+      state = await ask("rate_item", asRater(unsent[0]));
+    } catch {
+      if (now !== generation) break;
+      say("The server cannot be reached. Your answers are kept here and sent again.");
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MILLISECONDS));
+      continue;
+    }
+    if (now !== generation) break;
+    unsent.shift();
+    keep({ unsent });
+    say(state.error);
+    if (state.error) {
+      // What was refused is not asked for again; what can still be answered comes from the server.
+      const fresh = await ask("rater_state", asRater({})).catch(() => null);
+      if (fresh && !fresh.error && now === generation) take(fresh);
+      continue;
+    }
+    take(state);
+    const isDue = state.judged >= LEARN_FROM && (state.judged - LEARN_FROM) % LEARN_EVERY === 0;
+    if (who.owner && (isDue || isComplete)) trigger("judged");
+  }
+  isSending = false;
+  if (unsent.length && now !== generation) flush();
+}
+
+// The last score of this item is taken back, or where there is none, the answer to the item before.
+async function back() {
+  if (current && order.length) {
+    const name = order.pop();
+    delete given[name];
+    row = study.dimensions.indexOf(name);
+    keep({ draft: { token: current.token, given } });
+    return paint();
+  }
+  if (unsent.length || isSending) return; // it is on its way: in a moment it can be undone
+  const state = await ask("undo_rating", asRater({})).catch(() => null);
+  if (!state) return say("The server cannot be reached: try again.");
+  say(state.error);
+  if (state.error || !state.undone) return;
+  ahead = [state.undone, current, ...ahead].filter(Boolean);
+  current = null;
+  keep({ draft: { token: state.undone.token, given: {} } });
+  next();
+  take(state);
+}
+
+function pause() {
+  isPaused = !isPaused;
+  if (isPaused) player.pause();
+  else start();
+  paint();
+}
+
+// ---- what is shown ---------------------------------------------------------------------------------------------------
+
+function paint() {
+  const bench = find(".bench");
+  bench.classList.toggle("waiting", !current);
+  bench.classList.toggle("resting", isPaused);
+  bench.classList.toggle("two", isPairs());
+  find(".prompt").textContent = current ? `“${current.prompt}”` : "";
+  find(".practice").hidden = !current?.is_warm_up;
+  element.querySelectorAll(".question").forEach((line, at) => {
+    line.classList.toggle("active", at === row && study.dimensions.length > 1);
+    const value = given[study.dimensions[at]];
+    for (const button of line.querySelectorAll("button"))
+      button.setAttribute("aria-pressed", String(value !== undefined && button.dataset.value === String(value)));
+  });
+  const control = (name) => find(`.actions [data-do=${name}]`);
+  control("next").hidden = study.dimensions.length === 1;
+  control("next").disabled = !current || !isFull();
+  control("pause").firstChild.textContent = isPaused ? "Go on " : "Pause ";
+}
+
+// ---- what is pressed -------------------------------------------------------------------------------------------------
+
+const asValue = (text) => (text === "null" ? null : isPairs() ? text : Number(text));
+
+const DONE = {
+  back,
+  replay: () => (player.seek(0), player.play()),
+  none: () => current && set(null),
+  pause,
+  next: submit,
+};
+
+const PAIR_KEYS = { 1: "a", 2: "same", 3: "b", ArrowLeft: "a", ArrowDown: "same", ArrowRight: "b" };
+
+// What a key does; nothing where it is none of ours.
+function meant(key) {
+  if (isPaused) return key === "p" ? pause : null;
+  if (key === "Backspace") return back;
+  if (!current) return null;
+  if (key === "0") return DONE.none;
+  if (isPairs() && key in PAIR_KEYS) return () => set(PAIR_KEYS[key]);
+  if (!isPairs() && /^[1-5]$/.test(key)) return () => set(Number(key));
+  if (key === "ArrowUp" || key === "ArrowDown") {
+    const step = key === "ArrowUp" ? -1 : 1;
+    return () => ((row = Math.min(Math.max(row + step, 0), study.dimensions.length - 1)), paint());
+  }
+  return { Enter: submit, r: DONE.replay, p: pause }[key] ?? null;
+}
+
+document.addEventListener("keydown", (event) => {
+  if (!isVisible() || !study || (find(".bench").hidden && find(".done").hidden)) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+  if (event.target.closest?.("input, textarea, select, [contenteditable=true], [role=listbox]")) return;
+  const isOurs = element.contains(event.target);
+  if (event.key === "Enter" && event.target.closest?.("button, a") && !isOurs) return;
+  const does = meant(event.key.length === 1 ? event.key.toLowerCase() : event.key);
+  if (!does) return;
+  event.preventDefault(); // Enter would also press the button that has the focus
+  does();
+});
+
+element.addEventListener("click", (event) => {
+  const button = event.target.closest("button");
+  if (event.target.closest("video") && current) DONE.replay();
+  if (!button || button.closest(".join")) return;
+  button.blur(); // the keys are for the stage
+  if (button.dataset.do) return DONE[button.dataset.do]();
+  const lines = [...element.querySelectorAll(".question")];
+  if (current && !isPaused) set(asValue(button.dataset.value), lines.indexOf(button.closest(".question")));
+});
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest?.(".study-link [data-copy]");
+  if (!button) return;
+  await navigator.clipboard.writeText(button.closest("p").querySelector("a").href);
+  button.textContent = "Copied";
+});
+
+element.addEventListener("submit", (event) => {
+  event.preventDefault();
+  join(find(".join input").value);
+});
+
+// Events of a video do not bubble, but they can be captured on their way down.
+element.addEventListener("loadeddata", (event) => videosOf(current).includes(event.target) && start(), true);
+element.addEventListener("error", (event) => event.target.matches?.("video") && unplayable(event.target), true);
+// The stage was hidden, by another tab of the page or of the browser, and is seen again.
+new IntersectionObserver((seen) => seen.some((each) => each.isIntersecting) && current && start()).observe(element);
+document.addEventListener("visibilitychange", () => !document.hidden && isVisible() && current && start());
+
+watch("value", begin);
+begin();

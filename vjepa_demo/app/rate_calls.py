@@ -1,0 +1,174 @@
+"""What the browser of a rater asks the server for: the functions behind rate.js, and the clips of a study.
+
+They run outside Gradio's queue, so that an answer never waits for scoring, and know no session: who calls has the link
+of a study and the secret of a rater. Each takes one JSON object and gives one; what went wrong is its "error".
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, HTTPException
+from fastapi.responses import FileResponse
+
+from vjepa_demo import tasks
+from vjepa_demo.app import rate_html as fragments
+from vjepa_demo.schema import DemoError, RecordError
+from vjepa_demo.schema.rating import Rater, RatingItem
+
+if TYPE_CHECKING:
+    from vjepa_demo.tasks import OpenStudy, StudyLearner
+
+Asked = dict[str, Any]
+CLIPS_ADDRESS = "/study-clips/{study_id}/{key}"
+NUM_UPCOMING = 3  # items: the one that is judged when the answer arrives, and two that are loaded ahead
+MAX_LEARNERS = 8  # that a process keeps; each has a model and the features of a study's clips
+
+_learners: OrderedDict[str, StudyLearner] = OrderedDict()  # by the link of their study, the last used last
+_learners_lock = threading.Lock()
+
+
+def learner_of(study: OpenStudy) -> StudyLearner:
+    """What learns from `study`, with the clips that it has encoded so far: one for all who rate or own it."""
+    with _learners_lock:
+        learner = _learners.get(study.study.id)
+        if learner is None or learner.study is not study:
+            learner = tasks.StudyLearner(study)
+        _learners[study.study.id] = learner
+        _learners.move_to_end(study.study.id)
+        while len(_learners) > MAX_LEARNERS:
+            _learners.popitem(last=False)
+        return learner
+
+
+# ---- the functions ---------------------------------------------------------------------------------------------------
+
+
+def _answered(does: Callable[[OpenStudy, Asked], Asked]) -> Callable[[Asked], Asked]:
+    """`does` with the study that is asked for; an error is an answer too."""
+
+    @functools.wraps(does)
+    def answer(asked: Asked) -> Asked:
+        try:
+            return does(tasks.linked_study(_text(asked, "study")), asked)
+        except DemoError as error:
+            return {"error": fragments.sentence(str(error))}
+
+    del answer.__wrapped__  # Gradio looks at the signature
+    answer.__annotations__ = {}
+    return answer
+
+
+@_answered
+def open_study(study: OpenStudy, asked: Asked) -> Asked:
+    """What is rated, for who has the link: no names of files, nothing of what made them."""
+    about = study.study
+    return {
+        "id": about.id,
+        "kind": about.kind,
+        "dimensions": list(about.dimensions),
+        "about": fragments.invitation(about),
+        "rows": fragments.rows(about),
+    }
+
+
+@_answered
+def join_study(study: OpenStudy, asked: Asked) -> Asked:
+    """A new rater; the secret comes back this once."""
+    rater = study.join(_text(asked, "name"))
+    return {"name": rater.name, "secret": rater.secret, **_state(study, rater)}
+
+
+@_answered
+def rater_state(study: OpenStudy, asked: Asked) -> Asked:
+    """What the rater is shown next, and how far they are."""
+    return _state(study, _rater(asked))
+
+
+@_answered
+def rate_item(study: OpenStudy, asked: Asked) -> Asked:
+    """Record an answer; when this returns, it is on the disk."""
+    rater, given, seconds = _rater(asked), asked.get("given"), asked.get("seconds")
+    if given is not None and not isinstance(given, Mapping):
+        raise RecordError("the answer is not an object of dimensions")
+    is_time = isinstance(seconds, int | float) and 0 <= seconds < 1e6
+    study.rate(rater, _text(asked, "token"), given, seconds=seconds if is_time else None)
+    return _state(study, rater)
+
+
+@_answered
+def undo_rating(study: OpenStudy, asked: Asked) -> Asked:
+    """Take the last answer back; "undone" is its item."""
+    rater = _rater(asked)
+    item = study.undo(rater)
+    return {"undone": None if item is None else _item(item), **_state(study, rater)}
+
+
+@_answered
+def clip_unplayable(study: OpenStudy, asked: Asked) -> Asked:
+    """A browser could not play a clip; "skipped" says whether it is left out from now on."""
+    rater = _rater(asked)
+    study.progress(rater)  # only who rates may ask for that
+    return {"skipped": tasks.check_unplayable(study, _text(asked, "key")), **_state(study, rater)}
+
+
+RATER_CALLS = [open_study, join_study, rater_state, rate_item, undo_rating, clip_unplayable]
+
+
+def _state(study: OpenStudy, rater: Rater) -> Asked:
+    """What comes next, in the study's order, and how far the rater is."""
+    choose = None
+    if study.study.order == "chosen":
+        with _learners_lock:  # the owner's page makes it; until then the order is random
+            learner = _learners.get(study.study.id)
+        choose = None if learner is None else learner.choose
+    items, progress = study.upcoming(rater, count=NUM_UPCOMING, choose=choose), study.progress(rater)
+    return {
+        "items": [_item(item) for item in items],
+        "done": progress.done,
+        "total": progress.total,
+        "judged": progress.num_judged,
+        "text": fragments.progress_text(progress),
+        "thanks": fragments.thanks(progress),
+    }
+
+
+def _item(item: RatingItem) -> Asked:
+    return {"token": item.token, "clips": list(item.clips), "prompt": item.prompt, "is_warm_up": item.is_warm_up}
+
+
+def _rater(asked: Asked) -> Rater:
+    return Rater(_text(asked, "name"), _text(asked, "secret"))
+
+
+def _text(asked: Asked, name: str) -> str:
+    value = asked.get(name) if isinstance(asked, Mapping) else None
+    if not isinstance(value, str):
+        raise RecordError(f"{name} is missing: reload the page")
+    return value
+
+
+# ---- the clips -------------------------------------------------------------------------------------------------------
+
+
+def serve_clips(server: FastAPI) -> None:
+    """Make `server` send the clips of a study to who has its link; a clip is known by its random key."""
+
+    def send_clip(study_id: str, key: str) -> FileResponse:
+        try:
+            file: Path = tasks.linked_study(study_id).played_file(key)
+        except DemoError as error:
+            raise HTTPException(404, str(error)) from error
+        if not file.is_file():
+            raise HTTPException(404, "the video of this clip is gone")
+        # The name on the disk is random; browsers may keep the file for as long as they rate.
+        return FileResponse(file, headers={"Cache-Control": "private, max-age=3600"})
+
+    server.add_api_route(CLIPS_ADDRESS, send_clip, methods=["GET"], include_in_schema=False)
+    # Gradio's own routes end with one that takes every address.
+    server.router.routes.insert(0, server.router.routes.pop())

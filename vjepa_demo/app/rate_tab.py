@@ -1,0 +1,364 @@
+"""The Rate tab: clips in, rated one by one by keyboard, a model that learns meanwhile, labels and the model out.
+
+What a rater sees and presses is rate.js with the functions of rate_calls.py. This file has what its owner does: make a
+study, see how well the raters and the model agree, use the model, take the labels along. A study outlives the session:
+the owner's browser keeps its key, and a reload shows it again.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from vjepa_demo import tasks
+from vjepa_demo.app import html as render
+from vjepa_demo.app import rate_html as fragments
+from vjepa_demo.app.charts import agreement_curves
+from vjepa_demo.app.checkpoint_panel import add_push, add_use
+from vjepa_demo.app.data_inputs import add_table_file, add_video_files
+from vjepa_demo.app.events import AT_ONCE, PROGRESS, TOLD, Values, keep_in_step, shown_errors
+from vjepa_demo.app.rate_calls import RATER_CALLS, learner_of
+from vjepa_demo.app.session import Session
+from vjepa_demo.app.turns import in_turn
+from vjepa_demo.config import DIMENSIONS
+from vjepa_demo.schema import BatchTable, RecordError
+from vjepa_demo.schema.learning import MIN_RATED_CLIPS
+from vjepa_demo.schema.rating import StudyKind, StudyOrder
+from vjepa_demo.wording import left_out_notes, progress_line
+
+if TYPE_CHECKING:
+    from vjepa_demo.tasks import OpenStudy
+
+JS = "".join(Path(__file__).with_name(name).read_text("utf-8") for name in ("together.js", "rate.js"))
+# The key of the study that this browser owns, of the page's link or the last one; "" where it owns none.
+OWNED = """() => {
+  let kept = {};
+  try { kept = JSON.parse(localStorage.getItem("vjepa-demo-studies")) ?? {}; } catch {}
+  const study = new URLSearchParams(location.search).get("study") ?? kept.current;
+  const owner = kept[study]?.owner;
+  return owner ? JSON.stringify({ study, owner }) : "";
+}"""
+FORGET = """() => {
+  let kept = {};
+  try { kept = JSON.parse(localStorage.getItem("vjepa-demo-studies")) ?? {}; } catch {}
+  delete kept.current;
+  try { localStorage.setItem("vjepa-demo-studies", JSON.stringify(kept)); } catch {}
+  const address = new URL(location);
+  address.searchParams.delete("study");
+  history.replaceState(null, "", address);
+}"""
+ASKED: list[tuple[str, str]] = [
+    ("Five scores for each clip", "five"),
+    ("Overall alone: one key a clip", "overall"),
+    ("A/B: which of two clips is better, in each dimension", "pairs"),
+    ("A/B: which is better overall", "pairs-overall"),
+]
+ORDERS: list[tuple[str, StudyOrder]] = [
+    ("the clip that teaches most: for your own model", "chosen"),
+    ("random for each rater: for scores to publish", "random"),
+]
+OWNER_NAME = "owner"  # of a rater who gave none
+STUDYING: dict[str, Any] = {"concurrency_limit": 2, "concurrency_id": "studies", "api_visibility": "private"}
+LEARNING: dict[str, Any] = {"concurrency_limit": 2, "concurrency_id": "learning", "api_visibility": "private"}
+HINT = "Add clips, and a table or the prompt that all were made from."
+
+
+class RateTab:
+    """The components of the tab, and what its events do. A handler returns new values of what it changes."""
+
+    def __init__(self, session: gr.State, model: gr.Dropdown, tabs: gr.Tabs, app: gr.Blocks) -> None:
+        """Fill the current tab, one of `tabs` with the id "rate"; `model` is the Score tab's choice."""
+        self.session, self._tabs = session, tabs
+        self.key = gr.Textbox(visible="hidden", elem_id="rate-key")  # JSON: the study that is owned, and its secret
+        with gr.Row(equal_height=False, elem_id="rate-setup") as self.setup:
+            with gr.Column(scale=2, min_width=320):
+                self.videos = add_video_files("rate-videos")
+                self.table = add_table_file("Table of videos and prompts (CSV, Excel, JSON, Parquet)", "rate-table")
+                self.prompt = gr.Textbox(
+                    label="or one prompt for all videos",
+                    placeholder="The text the videos were made from",
+                    lines=2,
+                    elem_id="rate-prompt",
+                )
+                self.asked = gr.Radio(ASKED, value="five", label="What to judge", elem_id="rate-asked")
+                with gr.Accordion("Settings", open=False):
+                    self.order = gr.Radio(ORDERS, value="chosen", label="Which clip is next", elem_id="rate-order")
+                    self.title = gr.Textbox(label="Title, for raters", max_length=200, elem_id="rate-title")
+                    self.name = gr.Textbox(
+                        label="Your name as a rater", placeholder=OWNER_NAME, max_length=60, elem_id="rate-name"
+                    )
+                with gr.Row():
+                    self.start = gr.Button("Start rating", variant="primary", interactive=False, elem_id="rate-start")
+                    self.batch = gr.Button("Rate what is in Batch", elem_id="rate-batch")
+                self.hint = gr.HTML(render.hint(HINT), elem_id="rate-hint")
+            with gr.Column(scale=3, min_width=320):
+                gr.HTML(fragments.HOW_TO)
+        self.stage = gr.HTML(
+            fragments.stage(),
+            js_on_load=JS,
+            server_functions=RATER_CALLS,
+            apply_default_css=False,
+            elem_id="rate-stage",
+        )
+        with gr.Column(visible=False, elem_id="rate-owner") as self.owner, gr.Row(equal_height=False):
+            with gr.Column(scale=3, min_width=320):
+                self.reading = gr.HTML(elem_id="rate-reading")
+                self.agreement = gr.HTML(elem_id="rate-agreement")
+                self.curve = gr.Plot(visible=False, container=False, elem_id="rate-curve")
+                with gr.Row():
+                    self.learn = gr.Button("Learn from the ratings", interactive=False, elem_id="rate-learn")
+                    self.use = gr.Button("Use it in Score", variant="primary", elem_id="rate-use")
+                with gr.Column(visible=False, elem_id="rate-model") as self.made:
+                    self.download = gr.DownloadButton("Download the model", size="sm", elem_id="rate-download")
+                    self.pushed = add_push(session, "rate-push")
+            with gr.Column(scale=2, min_width=320):
+                self.link = gr.HTML(elem_id="rate-link")
+                self.statistics = gr.HTML(elem_id="rate-statistics")
+                with gr.Row():
+                    self.tables = gr.Button("Ratings as tables", size="sm", elem_id="rate-tables")
+                    self.data_set = gr.Button("Ratings and clips", size="sm", elem_id="rate-data-set")
+                self.exported = gr.File(label="Ratings", visible=False, interactive=False, elem_id="rate-exported")
+                with gr.Row():
+                    self.end = gr.Button("End the study", size="sm", elem_id="rate-end")
+                    self.delete = gr.Button("Delete it", size="sm", variant="stop", elem_id="rate-delete")
+                    self.new = gr.Button("New study", size="sm", elem_id="rate-new")
+        self._panel = [self.owner, self.setup, self.link, self.statistics, self.end, self.agreement, self.curve]
+        self._wire_setup(app)
+        self._wire_owner(model)
+
+    # ---- a new study -------------------------------------------------------------------------------------------------
+
+    def _wire_setup(self, app: gr.Blocks) -> None:
+        session = self.session
+        fields = {session, self.videos, self.table, self.prompt}
+        changes = [self.videos.change, self.table.change, self.prompt.input]
+        keep_in_step(changes, self.readiness, fields, [self.start, self.hint])
+        settings = {*fields, self.asked, self.order, self.title, self.name}
+        shown = [self.stage, self.key, self.hint]
+        look: dict[str, Any] = {"show_progress_on": self.hint, **STUDYING}
+        self.start.click(self.make, settings, shown, **look)
+        self.batch.click(self.make_of_batch, settings, shown, **look)
+        # What this browser owns is shown again after a reload.
+        opened = app.load(None, js=OWNED, outputs=self.key, api_visibility="private")
+        for event in (opened.then, self.key.change):
+            event(self.open, {session, self.key}, self._panel, **AT_ONCE)
+        app.load(self.to_front, outputs=self._tabs, **AT_ONCE)
+
+    def to_front(self, request: gr.Request) -> gr.Tabs | dict[str, Any]:
+        """Who comes by the link of a study comes to rate."""
+        return gr.Tabs(selected="rate") if "study" in request.query_params else gr.skip()
+
+    def readiness(self, values: Values) -> Values:
+        """Whether a study can be made of what was added, and what is missing."""
+        words = bool(values[self.table] or (values[self.prompt] or "").strip())
+        missing = HINT if not (values[self.videos] or words) else "" if words else "Add a table, or type the prompt."
+        if words and not values[self.videos]:
+            missing = "Add the videos."
+        return {self.start: gr.Button(interactive=not missing), self.hint: render.hint(missing)}
+
+    def make(self, values: Values, progress: gr.Progress = PROGRESS) -> Values:
+        """A study of what was added, with its owner as the first rater."""
+        with tempfile.TemporaryDirectory() as unpacked, shown_errors():
+            return self._made(values, self._table(values, Path(unpacked)), progress)
+
+    def make_of_batch(self, values: Values, progress: gr.Progress = PROGRESS) -> Values:
+        """A study of the clips in the Batch tab."""
+        batches = values[self.session].batch
+        table = batches.staged.table or (batches.last and batches.last.table)
+        with shown_errors():
+            if table is None:
+                raise RecordError("nothing is in the Batch tab: add videos there, or here")
+            return self._made(values, table, progress)
+
+    def _table(self, values: Values, unpacked: Path) -> BatchTable:
+        """The clips that were added, those of zips unpacked into the folder `unpacked`."""
+        paths = []
+        skipped: list[str] = []
+        for number, path in enumerate(map(Path, values[self.videos] or [])):
+            if path.suffix.lower() == ".zip":
+                folder = unpacked / str(number) / path.stem
+                skipped += tasks.extract_videos(path, folder, wanted=None).skipped
+                path = folder
+            paths.append(path)
+        if not paths:
+            raise RecordError("the videos are missing: add them")
+        prompt = (values[self.prompt] or "").strip()
+        for note in left_out_notes(skipped):
+            gr.Info(escape(note))
+        if values[self.table]:
+            return tasks.read_batch(values[self.table], paths, prompt=prompt or None)
+        return tasks.batch_of_files(paths, prompt)
+
+    def _made(self, values: Values, table: BatchTable, progress: gr.Progress) -> Values:
+        visitor: Session = values[self.session]
+        asked = values[self.asked] or "five"
+        kind: StudyKind = "pairs" if asked.startswith("pairs") else "clips"
+        reports = tasks.keep_study(
+            table,
+            title=values[self.title] or "",
+            kind=kind,
+            dimensions=("Overall",) if asked.endswith("overall") else DIMENSIONS,
+            order=values[self.order] or "chosen",
+        )
+        with closing(reports):
+            for report in reports:
+                visitor.check_open()
+                if not isinstance(report, tuple):
+                    progress((report.done, report.total), desc=progress_line(report))
+                    continue
+                made, owner = report
+                for note in made.notes:
+                    gr.Info(escape(note))
+                study = made.study.id
+                rater = tasks.owned_study(study, owner).join((values[self.name] or "").strip() or OWNER_NAME)
+                return {
+                    self.stage: fragments.stage(study, name=rater.name, secret=rater.secret, owner=owner),
+                    self.key: json.dumps({"study": study, "owner": owner}),
+                    self.hint: "",
+                }
+        raise AssertionError("a study is made or refused")
+
+    # ---- of the owner ------------------------------------------------------------------------------------------------
+
+    def _wire_owner(self, model: gr.Dropdown) -> None:
+        mine = {self.session, self.key}
+        told: dict[str, Any] = {"show_progress": "hidden", **LEARNING}
+        read = self.key.change(self.encode, mine, [self.reading, self.learn], trigger_mode="multiple", **told)
+        judged = self.stage.judged
+        for event in (judged, read.success, self.learn.click):
+            event(
+                self.show_learned,
+                mine,
+                [self.agreement, self.curve, self.statistics],
+                trigger_mode="always_last",
+                **told,
+            )
+        used = self.use.click(self.save, mine, [self.made, self.download, self.pushed], **LEARNING)
+        add_use(self.session, used.success, model, self._tabs)
+        for button, videos in ((self.tables, False), (self.data_set, True)):
+            button.click(
+                lambda values, videos=videos: self.export(values, videos=videos), mine, self.exported, **STUDYING
+            )
+        self.end.click(self.end_or_reopen, mine, [self.link, self.end], **TOLD)
+        sure = "() => confirm('Delete this study, with its clips and all ratings?') || (() => { throw 'kept'; })()"
+        asked = self.delete.click(None, js=sure, api_visibility="private")
+        deleted = asked.success(self.delete_study, mine, self.key, **TOLD)
+        for event in (deleted.success, self.new.click):
+            cleared = event(None, js=FORGET, api_visibility="private")
+            cleared.success(
+                lambda: {self.key: "", self.stage: fragments.stage()}, outputs=[self.key, self.stage], **AT_ONCE
+            )
+
+    def _study(self, values: Values) -> OpenStudy:
+        """The study that the browser has the key of.
+
+        Raises:
+            RecordError: if it has none, or the study is gone.
+        """
+        try:
+            key = json.loads(values[self.key] or "")
+            return tasks.owned_study(str(key["study"]), str(key["owner"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise RecordError("no study is open: make one first") from error
+
+    def open(self, values: Values) -> Values:
+        """The owner's panel for the study of the key; the fields for a new one where there is none."""
+        try:
+            study = self._study(values)
+        except RecordError:
+            return {self.owner: gr.Column(visible=False), self.setup: gr.Row(visible=True)}
+        found = study.statistics()
+        return {
+            self.owner: gr.Column(visible=True),
+            self.setup: gr.Row(visible=False),
+            self.link: fragments.link(study.study, ended=found.ended),
+            self.statistics: fragments.statistics(found),
+            self.end: gr.Button("Reopen the study" if found.ended else "End the study"),
+            self.agreement: fragments.agreement((), len(study.rated_clips())),
+            self.curve: gr.Plot(visible=False),
+        }
+
+    def encode(self, values: Values) -> Iterator[Values]:
+        """Read the clips, so that the model can learn from them; scoring has its turns in between."""
+        visitor: Session = values[self.session]
+        if not values[self.key]:
+            return
+        with shown_errors():
+            study = self._study(values)
+            if study.study.kind == "pairs":
+                yield {self.reading: render.hint(fragments.PAIRS_LEARN), self.learn: gr.Button(interactive=False)}
+                return
+            yield {self.reading: render.status("Loading the model that learns", None, None)}
+            problems: tuple[Any, ...] = ()
+            with closing(in_turn(learner_of(study).encode())) as reports:
+                for report in reports:
+                    visitor.check_open()
+                    problems = report.problems
+                    share = report.done / report.total
+                    yield {self.reading: render.status(progress_line(report), share, report.seconds_left)}
+            left_out = "".join(f"<p>{escape(problem.message)}</p>" for problem in problems)
+            yield {self.reading: left_out, self.learn: gr.Button(interactive=True)}
+
+    def show_learned(self, values: Values) -> Values:
+        """How well the model agrees by now, and what the raters say."""
+        with shown_errors():
+            study = self._study(values)
+            shown: Values = {self.statistics: fragments.statistics(study.statistics())}
+            if study.study.kind == "pairs":
+                return shown
+            num_rated = len(study.rated_clips())
+            points = learner_of(study).curve() if num_rated >= MIN_RATED_CLIPS else ()
+            curve = gr.Plot(agreement_curves(points), visible=True) if points else gr.Plot(visible=False)
+            return shown | {self.agreement: fragments.agreement(points, num_rated), self.curve: curve}
+
+    def save(self, values: Values) -> Values:
+        """What all ratings teach becomes the visitor's own model."""
+        visitor: Session = values[self.session]
+        with shown_errors(), visitor.deleted_if_closed(), visitor.training.run.claimed():
+            try:
+                folder = visitor.new_run()
+                learner_of(self._study(values)).save(folder)
+                archive = visitor.end_run(folder)
+                tasks.zip_checkpoint(folder, archive)
+            finally:
+                visitor.training.run.release()
+        return {
+            self.made: gr.Column(visible=True),
+            self.download: gr.DownloadButton(value=str(archive)),
+            self.pushed: "",
+        }
+
+    def export(self, values: Values, *, videos: bool) -> gr.File:
+        """The tables, and with `videos` the clips too, as one zip."""
+        visitor: Session = values[self.session]
+        with shown_errors(), visitor.deleted_if_closed(), tempfile.TemporaryDirectory() as folder:
+            study = self._study(values)
+            study.export(Path(folder) / "ratings", videos=videos)
+            archive = visitor.download_path("ratings.zip")
+            shutil.make_archive(str(archive.with_suffix("")), "zip", Path(folder) / "ratings")
+        return gr.File(str(archive), visible=True)
+
+    def end_or_reopen(self, values: Values) -> Values:
+        """No more answers, or answers again."""
+        with shown_errors():
+            study = self._study(values)
+            ended = not study.statistics().ended
+            study.end(ended=ended)
+        return {
+            self.link: fragments.link(study.study, ended=ended),
+            self.end: gr.Button("Reopen the study" if ended else "End the study"),
+        }
+
+    def delete_study(self, values: Values) -> str:
+        """The study is gone, with its clips and ratings."""
+        with shown_errors():
+            tasks.delete_study(self._study(values))
+        return ""
