@@ -233,6 +233,7 @@ def agreement_curves(points: Sequence[Learned]) -> go.Figure:
             figure.add_trace(line, **where)
     figure.update_xaxes(dtick=max(1, round((points[-1].num_clips - points[0].num_clips) / 5)))
     figure.update_xaxes(title_text="rated clips", row=num_rows)
+    figure.update_yaxes(matches="y")
     figure.update_yaxes(title_text="SROCC", col=1)
     figure.update_layout(legend={"orientation": "h", "y": -0.35 / num_rows})
     return _plain(figure, height=120 + 170 * num_rows, showlegend=True)

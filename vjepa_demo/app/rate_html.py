@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from urllib.parse import quote
 
+from vjepa_demo.app.html import SHOWN_PROBLEMS
 from vjepa_demo.config import ACR_WORDS, DIMENSION_MEANINGS, DIMENSIONS, SCORE_MIN
 from vjepa_demo.schema.learning import MIN_RATED_CLIPS, Learned
 from vjepa_demo.schema.rating import RatingProgress, Statistic, Study, StudyStatistics
@@ -56,9 +57,8 @@ def stage(study_id: str = "", *, name: str = "", secret: str = "", owner: str = 
 def rows(study: Study) -> str:
     """A row of buttons for each dimension that is asked about."""
     pairs = study.kind == "pairs"
-    choices = (
-        SIDES if pairs else [(f"{SCORE_MIN + at:g}", word, f"{SCORE_MIN + at:g}") for at, word in enumerate(ACR_WORDS)]
-    )
+    scores = [(f"{SCORE_MIN + at:g}", word, f"{SCORE_MIN + at:g}") for at, word in enumerate(ACR_WORDS)]
+    choices = SIDES if pairs else scores
     lines = ""
     for name in study.dimensions:
         buttons = "".join(
@@ -71,7 +71,7 @@ def rows(study: Study) -> str:
             f'aria-label="{name}: cannot judge" title="Cannot judge">–</button>'
         )
         lines += (
-            f'<div class="row" role="group" aria-label="{name}"><p><b>{name}</b> <small>{DIMENSION_MEANINGS[name]}'
+            f'<div class="question" role="group" aria-label="{name}"><p><b>{name}</b> <small>{DIMENSION_MEANINGS[name]}'
             f'</small></p><div class="choices">{buttons}{none}</div></div>'
         )
     return lines
@@ -87,8 +87,8 @@ def invitation(study: Study) -> str:
     )
     more = "" if len(study.dimensions) == 1 else " Press Enter for the next."
     return (
-        f"<h3>{escape(study.title)}</h3><p>{what} to judge. {how}{more} Press 0 if you cannot judge, Backspace to undo, "
-        "R to see it again. You can stop at any time and go on later in this browser.</p>"
+        f"<h3>{escape(study.title)}</h3><p>{what} to judge. {how}{more} Press 0 if you cannot judge, Backspace to "
+        "undo, R to see it again. You can stop at any time and go on later in this browser.</p>"
     )
 
 
@@ -124,6 +124,14 @@ def link(study: Study, *, ended: bool) -> str:
         f'<a href="{address}" target="_blank" rel="noopener">Link for raters</a> '
         '<button type="button" data-copy>Copy</button></p></div>'
     )
+
+
+def left_out(notes: Sequence[str]) -> str:
+    """What of the table and the videos is not in a study that was just made."""
+    lines = "".join(f"<p>{escape(note)}</p>" for note in notes[:SHOWN_PROBLEMS])
+    more = f"<p>... and {len(notes) - SHOWN_PROBLEMS:,} more</p>" if len(notes) > SHOWN_PROBLEMS else ""
+    title = f"<summary>{counted(len(notes), 'note')} on what was added</summary>"
+    return f'<details class="about-scores">{title}{lines}{more}</details>' if notes else ""
 
 
 def agreement(points: tuple[Learned, ...], num_rated: int) -> str:
@@ -169,20 +177,20 @@ def _error(value: float | None) -> str:
 
 
 def statistics(found: StudyStatistics) -> str:
-    """Who rated how much, and how far the raters agree with themselves and each other; then what the owner must know."""
+    """Who rated how much, how far the raters agree with themselves and each other, what the owner must know."""
     notes = "".join(f"<p>{escape(note)}</p>" for note in found.notes)
     answers, raters = counted(found.num_answers, "answer"), counted(found.num_raters, "rater")
     body = ""
     for name, of_clips in found.dimensions.items():
-        lines = [
-            (each.rater, each.num_ratings, each.bias, each.self_correlation, each.self_difference)
+        lines: list[tuple[object, ...]] = [
+            (each.rater, each.num_ratings, *map(_statistic, (each.bias, each.self_correlation, each.self_difference)))
             for each in of_clips.raters
         ]
         agree = (("with themselves", of_clips.self_correlation), ("with each other", of_clips.reliability))
         body += _raters(name, ("ratings", "bias", "self", "difference"), lines, dict(agree))
     for name, of_pairs in found.pairs.items():
-        answers_of = [
-            (each.rater, each.num_answers, each.same_share, each.self_agreement, each.agreement)
+        answers_of: list[tuple[object, ...]] = [
+            (each.rater, each.num_answers, *map(_statistic, (each.same_share, each.self_agreement, each.agreement)))
             for each in of_pairs.raters
         ]
         agree = (("with themselves", of_pairs.self_agreement), ("with each other", of_pairs.agreement))
@@ -191,17 +199,11 @@ def statistics(found: StudyStatistics) -> str:
     return f'<div class="about-scores"><p><b>{answers} by {raters}</b></p>{notes}{folded}</div>'
 
 
-def _raters(
-    name: str,
-    heads: tuple[str, ...],
-    lines: list[tuple[str, int, Statistic, Statistic, Statistic]],
-    agree: Mapping[str, Statistic],
-) -> str:
+def _raters(name: str, heads: tuple[str, ...], lines: list[tuple[object, ...]], agree: Mapping[str, Statistic]) -> str:
     head = "".join(f"<th>{each}</th>" for each in (escape(name), *heads))
-    rows = "".join(
-        f"<tr><td>{escape(rater)}</td><td>{count}</td>{''.join(f'<td>{_statistic(each)}</td>' for each in numbers)}</tr>"
-        for rater, count, *numbers in lines
-    )
+    rows = ""
+    for rater, *numbers in lines:
+        rows += f"<tr><td>{escape(str(rater))}</td>{''.join(f'<td>{each}</td>' for each in numbers)}</tr>"
     told = " · ".join(f"{what} {_statistic(number)}" for what, number in agree.items())
     return (
         f'<div class="wide"><table class="scores metrics"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'

@@ -81,7 +81,7 @@ class RateTab:
         with gr.Row(equal_height=False, elem_id="rate-setup") as self.setup:
             with gr.Column(scale=2, min_width=320):
                 self.videos = add_video_files("rate-videos")
-                self.table = add_table_file("Table of videos and prompts (CSV, Excel, JSON, Parquet)", "rate-table")
+                self.table = add_table_file("Table of videos (CSV, Excel, JSON, Parquet)", "rate-table")
                 self.prompt = gr.Textbox(
                     label="or one prompt for all videos",
                     placeholder="The text the videos were made from",
@@ -114,13 +114,14 @@ class RateTab:
                 self.agreement = gr.HTML(elem_id="rate-agreement")
                 self.curve = gr.Plot(visible=False, container=False, elem_id="rate-curve")
                 with gr.Row():
-                    self.learn = gr.Button("Learn from the ratings", interactive=False, elem_id="rate-learn")
-                    self.use = gr.Button("Use it in Score", variant="primary", elem_id="rate-use")
+                    self.learn = gr.Button("Learn again", interactive=False, elem_id="rate-learn")
+                    self.use = gr.Button("Use it in Score", variant="primary", interactive=False, elem_id="rate-use")
                 with gr.Column(visible=False, elem_id="rate-model") as self.made:
                     self.download = gr.DownloadButton("Download the model", size="sm", elem_id="rate-download")
                     self.pushed = add_push(session, "rate-push")
             with gr.Column(scale=2, min_width=320):
                 self.link = gr.HTML(elem_id="rate-link")
+                self.left_out = gr.HTML(elem_id="rate-left-out")
                 self.statistics = gr.HTML(elem_id="rate-statistics")
                 with gr.Row():
                     self.tables = gr.Button("Ratings as tables", size="sm", elem_id="rate-tables")
@@ -141,8 +142,8 @@ class RateTab:
         fields = {session, self.videos, self.table, self.prompt}
         changes = [self.videos.change, self.table.change, self.prompt.input]
         keep_in_step(changes, self.readiness, fields, [self.start, self.hint])
-        settings = {*fields, self.asked, self.order, self.title, self.name}
-        shown = [self.stage, self.key, self.hint]
+        settings: set[Any] = {*fields, self.asked, self.order, self.title, self.name}
+        shown = [self.stage, self.key, self.hint, self.left_out]
         look: dict[str, Any] = {"show_progress_on": self.hint, **STUDYING}
         self.start.click(self.make, settings, shown, **look)
         self.batch.click(self.make_of_batch, settings, shown, **look)
@@ -215,21 +216,20 @@ class RateTab:
                     progress((report.done, report.total), desc=progress_line(report))
                     continue
                 made, owner = report
-                for note in made.notes:
-                    gr.Info(escape(note))
                 study = made.study.id
                 rater = tasks.owned_study(study, owner).join((values[self.name] or "").strip() or OWNER_NAME)
                 return {
                     self.stage: fragments.stage(study, name=rater.name, secret=rater.secret, owner=owner),
                     self.key: json.dumps({"study": study, "owner": owner}),
                     self.hint: "",
+                    self.left_out: fragments.left_out(made.notes),
                 }
         raise AssertionError("a study is made or refused")
 
     # ---- of the owner ------------------------------------------------------------------------------------------------
 
     def _wire_owner(self, model: gr.Dropdown) -> None:
-        mine = {self.session, self.key}
+        mine: set[Any] = {self.session, self.key}
         told: dict[str, Any] = {"show_progress": "hidden", **LEARNING}
         read = self.key.change(self.encode, mine, [self.reading, self.learn], trigger_mode="multiple", **told)
         judged = self.stage.judged
@@ -237,7 +237,7 @@ class RateTab:
             event(
                 self.show_learned,
                 mine,
-                [self.agreement, self.curve, self.statistics],
+                [self.agreement, self.curve, self.statistics, self.use],
                 trigger_mode="always_last",
                 **told,
             )
@@ -253,9 +253,7 @@ class RateTab:
         deleted = asked.success(self.delete_study, mine, self.key, **TOLD)
         for event in (deleted.success, self.new.click):
             cleared = event(None, js=FORGET, api_visibility="private")
-            cleared.success(
-                lambda: {self.key: "", self.stage: fragments.stage()}, outputs=[self.key, self.stage], **AT_ONCE
-            )
+            cleared.success(lambda: ("", fragments.stage()), outputs=[self.key, self.stage], **AT_ONCE)
 
     def _study(self, values: Values) -> OpenStudy:
         """The study that the browser has the key of.
@@ -290,6 +288,7 @@ class RateTab:
         """Read the clips, so that the model can learn from them; scoring has its turns in between."""
         visitor: Session = values[self.session]
         if not values[self.key]:
+            yield {self.reading: ""}
             return
         with shown_errors():
             study = self._study(values)
@@ -309,6 +308,8 @@ class RateTab:
 
     def show_learned(self, values: Values) -> Values:
         """How well the model agrees by now, and what the raters say."""
+        if not values[self.key]:
+            return {self.use: gr.Button(interactive=False)}
         with shown_errors():
             study = self._study(values)
             shown: Values = {self.statistics: fragments.statistics(study.statistics())}
@@ -317,7 +318,11 @@ class RateTab:
             num_rated = len(study.rated_clips())
             points = learner_of(study).curve() if num_rated >= MIN_RATED_CLIPS else ()
             curve = gr.Plot(agreement_curves(points), visible=True) if points else gr.Plot(visible=False)
-            return shown | {self.agreement: fragments.agreement(points, num_rated), self.curve: curve}
+            return shown | {
+                self.agreement: fragments.agreement(points, num_rated),
+                self.curve: curve,
+                self.use: gr.Button(interactive=bool(points)),
+            }
 
     def save(self, values: Values) -> Values:
         """What all ratings teach becomes the visitor's own model."""

@@ -10,7 +10,7 @@ import hmac
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def keep_study(
     kind: StudyKind = "clips",
     dimensions: Sequence[str] = DIMENSIONS,
     order: StudyOrder = "random",
-) -> Iterator[OpeningReport | CopyingReport | tuple[StudyMade, str]]:
+) -> Generator[OpeningReport | CopyingReport | tuple[StudyMade, str], None, None]:
     """`make_study` in the folder of the page's studies: last come the study and the secret of its owner.
 
     On the way studies go that nobody answered for `KEEP_DAYS`.

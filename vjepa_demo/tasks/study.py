@@ -84,7 +84,8 @@ def make_study(
             raise RecordError("pairs are made of two clips of one prompt, and no prompt has two clips here")
         study = Study(
             id=study_id or secrets.token_urlsafe(16),
-            title=" ".join(title.split())[:MAX_TITLE_CHARACTERS] or table.name,
+            # The name of the table may tell raters what made the clips.
+            title=" ".join(title.split())[:MAX_TITLE_CHARACTERS] or counted(len(clips), "clip"),
             kind=kind,
             dimensions=chosen,
             clips=clips,
