@@ -10,7 +10,7 @@ from vjepa_demo.app.html import SHOWN_PROBLEMS
 from vjepa_demo.config import ACR_WORDS, DIMENSION_MEANINGS, DIMENSIONS, SCORE_MIN
 from vjepa_demo.schema.learning import MIN_RATED_CLIPS, Learned
 from vjepa_demo.schema.rating import RatingProgress, Statistic, Study, StudyStatistics
-from vjepa_demo.wording import counted, time_left
+from vjepa_demo.wording import counted, listed, time_left
 
 HOW_TO = (
     '<div class="empty"><div><b>Your own eyes in the model, in ten minutes.</b><br><ol class="steps">'
@@ -160,11 +160,13 @@ def agreement(points: tuple[Learned, ...], num_rated: int) -> str:
             ("ceiling", "How well the ratings agree with themselves: more cannot be reached"),
         )
     )
+    names = points[-1].not_gained
+    kept = f" No gain in {listed(names)}: there only the level is learned, the order stays." if names else ""
     others = "clips of other prompts" if last["by_prompt"] else "the other clips"
     return (
         f'<div class="wide"><table class="scores metrics"><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table>'
         f"</div><p class='note'>Rank correlation (SROCC) with the ratings, of {counted(last['num_clips'], 'clip')}. "
-        f"Each clip is judged by a model that learned from {others} alone.</p>"
+        f"Each clip is judged by a model that learned from {others} alone.{kept}</p>"
     )
 
 

@@ -98,10 +98,12 @@ def fit(
     *,
     seed: int = 0,
     strengths: NDArray[np.int64] | None = None,
+    level_only: Sequence[int] = (),
 ) -> Correction:
     """The correction that `labels` (N, D), NaN where there is none, call for; none in a dimension with fewer than two.
 
-    `strengths` (D,) are indices into `STRENGTHS`, by default what `choose_strengths` makes of the other arguments.
+    `strengths` (D,) are indices into `STRENGTHS`, by default what `choose_strengths` makes of the other arguments. In
+    the dimensions `level_only` all answers are shifted alike, so that their order stays.
     """
     weights = np.zeros((inputs.hidden.shape[1], labels.shape[1]))
     shift = np.zeros(labels.shape[1])
@@ -113,6 +115,9 @@ def fit(
         picked = np.arange(len(columns))
         weights[:, columns] = paths[strengths[columns], :, picked].T
         shift[columns] = shifts[strengths[columns], picked]
+        for column in set(columns).intersection(level_only):
+            weights[:, column] = 0
+            shift[column] = (labels[rows, column] - known.outputs[:, column]).mean()
     return Correction(weights, shift)
 
 
@@ -138,8 +143,11 @@ def choose_strengths(inputs: HeadInputs, labels: Array, groups: Sequence[str], *
     return chosen
 
 
-def cross_validated(inputs: HeadInputs, labels: Array, groups: Sequence[str], *, seed: int = 0) -> Array:
-    """For each clip the answers (N, D), not cut to 1..5, of a head that learned from clips of other groups alone.
+def cross_validated(
+    inputs: HeadInputs, labels: Array, groups: Sequence[str], *, seed: int = 0, level_only: Sequence[int] = ()
+) -> Array:
+    """For each clip the answers (N, D), not cut to 1..5, of a head that learned from clips of other groups alone;
+    `level_only` is as for `fit`.
 
     Raises:
         ValueError: if there is one group only.
@@ -149,7 +157,8 @@ def cross_validated(inputs: HeadInputs, labels: Array, groups: Sequence[str], *,
     for fold in range(folds.max() + 1):
         held_out = folds == fold
         rest = np.flatnonzero(~held_out)
-        correction = fit(inputs[rest], labels[rest], [groups[row] for row in rest.tolist()], seed=seed)
+        own = [groups[row] for row in rest.tolist()]
+        correction = fit(inputs[rest], labels[rest], own, seed=seed, level_only=level_only)
         predictions[held_out] = correction(inputs[held_out])
     return predictions
 

@@ -30,6 +30,16 @@ class Learned:
     by_prompt: bool = True
     ceiling: Mapping[str, float | None] = field(default_factory=dict)
 
+    @property
+    def not_gained(self) -> tuple[str, ...]:
+        """The dimensions in which what was learned does not agree better than the model as it was."""
+        return tuple(
+            name
+            for name, metrics in self.after.dimensions.items()
+            if (after := metrics.srocc.value) is None
+            or ((before := self.before.dimensions[name].srocc.value) is not None and after <= before)
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of one point of the curve: for each rated dimension its rank correlations and their errors.
 

@@ -218,6 +218,9 @@ class Learner:
         """Write what all of `rated` teach into a checkpoint in the new or empty `folder`, whole or not at all; how well
         it agrees, cross-validated, is in its card and comes back.
 
+        In a dimension where learning brought no gain (`Learned.not_gained`) only the level of the answers is learned:
+        they keep the order that the model as it was gives them.
+
         Raises:
             RecordError: if no dimension has ratings of `MIN_RATED_CLIPS` encoded clips.
             FolderError: if `folder` holds anything already.
@@ -229,8 +232,15 @@ class Learner:
         for clip in rated:
             with reading(clip.video):
                 digests.add(content_digest(content_sha256(clip.video)))
-        labels = label_tensor(rated).double().numpy()
-        correction = fit(self._inputs(rated), labels, _groups(rated), seed=SEED)
+        labels, inputs = label_tensor(rated).double().numpy(), self._inputs(rated)
+        level_only = [DIMENSIONS.index(name) for name in learned.not_gained]
+        correction = fit(inputs, labels, _groups(rated), seed=SEED, level_only=level_only)
+        held_out = self._held_out_scores(rated, level_only)
+        half_widths = margins(held_out, label_tensor(rated))
+        # The folds shift a level each by its own amount, which would look as if the order had changed.
+        held_out[:, level_only] = on_scale(torch.from_numpy(correction(inputs)))[:, level_only]
+        baseline = no_video_baseline([clip.prompt for clip in rated], labels)
+        learned = replace(learned, after=evaluate(held_out, labels, baseline=baseline))
         # Encoders that nobody changed are shared with the model that encodes; changed weights are saved, so in float32.
         only_head = all(name.startswith("head.") for name in self._model.changed)
         dtype = self._model.dtype if only_head else torch.float32
@@ -244,7 +254,7 @@ class Learner:
             save_checkpoint(
                 model,
                 partial,
-                trained_on=self._trained_on(rated, digests, learned.after, description, kind),
+                trained_on=self._trained_on(rated, digests, learned.after, half_widths, description, kind),
                 model_config=replace(self._base.model, head_hidden=width),
             )
         return learned
@@ -254,13 +264,12 @@ class Learner:
         rated: Sequence[VideoRecord],
         digests: set[str],
         after: Evaluation,
+        half_widths: tuple[dict[str, float], dict[str, int]],
         description: str,
         kind: LabelSource,
     ) -> TrainedOn:
         """What the checkpoint says of itself. Each clip was held out once, so as many were held out as were learned."""
         before, baseline = self._base.trained_on, after.no_video_baseline
-        # The residuals are of heads that learned from a tenth less: the intervals are rather too wide than too narrow.
-        half_widths, num_margin_clips = margins(self._held_out_scores(rated), label_tensor(rated))
         sroccs = {name: metrics.srocc.value for name, metrics in after.dimensions.items()}
         return TrainedOn(
             kind=kind,
@@ -276,8 +285,9 @@ class Learner:
             known_words=known_words_after(before.known_words, (clip.prompt for clip in rated)),
             lead=after.lead.value,
             lead_standard_error=after.lead.standard_error,
-            margins=half_widths,
-            num_margin_clips=num_margin_clips,
+            # The residuals are of heads that learned from a tenth less: intervals are too wide rather than too narrow.
+            margins=half_widths[0],
+            num_margin_clips=half_widths[1],
             recipe=f"ridge regression around the head of {self.name}; every clip was held out in one of ten folds",
         )
 
@@ -301,10 +311,11 @@ class Learner:
         ]
         return [replace(clip, labels=labels) for clip, labels in zip(known, kept, strict=True) if labels]
 
-    def _held_out_scores(self, rated: Sequence[VideoRecord]) -> torch.Tensor:
+    def _held_out_scores(self, rated: Sequence[VideoRecord], level_only: Sequence[int] = ()) -> torch.Tensor:
         """The scores (N, 5) of each of `rated` by a head that learned from clips of other prompts."""
-        labels = label_tensor(rated).double().numpy()
-        return on_scale(torch.from_numpy(cross_validated(self._inputs(rated), labels, _groups(rated), seed=SEED)))
+        labels, inputs = label_tensor(rated).double().numpy(), self._inputs(rated)
+        scores = cross_validated(inputs, labels, _groups(rated), seed=SEED, level_only=level_only)
+        return on_scale(torch.from_numpy(scores))
 
     def _inputs(self, clips: Sequence[VideoRecord]) -> HeadInputs:
         known = [self._known[clip.video, clip.prompt_key] for clip in clips]
