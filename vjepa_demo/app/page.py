@@ -14,6 +14,7 @@ from vjepa_demo.app import html as render
 from vjepa_demo.app.about_tab import add_about_tab
 from vjepa_demo.app.api import add_api
 from vjepa_demo.app.batch_tab import BatchTab
+from vjepa_demo.app.checkpoint_panel import LOADING
 from vjepa_demo.app.compare_tab import CompareTab
 from vjepa_demo.app.events import TOLD, Values, shown_errors
 from vjepa_demo.app.finetune_tab import FinetuneTab
@@ -64,13 +65,17 @@ def build_app(
             with gr.Tab("Batch", id="batch"):
                 batch = BatchTab(load_scorer, default_model, session)
             with gr.Tab("Rate", id="rate"):
-                RateTab(session, score.model, tabs, app)
+                rate = RateTab(session, score.model, tabs, app)
             with gr.Tab("Fine-tune", id="finetune"):
-                FinetuneTab(session, default_model, score.model, tabs)
+                finetune = FinetuneTab(session, default_model, score.model, tabs)
             with gr.Tab("About", id="about") as about:
                 add_about_tab(about)
         for other in (compare.model, batch.model):
             follow(score.model, other, session)
+
+        rate.to_finetune.click(
+            rate.hand_over, {session, rate.key}, [finetune.labels, finetune.videos, finetune.labeller, tabs], **LOADING
+        )
 
         def send(values: Values, key: str | None) -> Values:
             with shown_errors():

@@ -54,6 +54,18 @@ function keep(changes) {
   }
 }
 
+function forget() {
+  const { current: _, ...rest } = kept();
+  try {
+    localStorage.setItem(STORE, JSON.stringify(rest));
+  } catch {
+    memory = rest;
+  }
+  const address = new URL(location);
+  address.searchParams.delete("study");
+  history.replaceState(null, "", address);
+}
+
 // ---- the study -------------------------------------------------------------------------------------------------------
 
 async function ask(name, what) {
@@ -70,6 +82,7 @@ function say(text) {
 
 function show(part) {
   for (const each of ["join", "bench", "done"]) find(`.${each}`).hidden = each !== part;
+  for (const button of element.querySelectorAll("[data-do=leave]")) button.hidden = Boolean(who.owner);
 }
 
 // Another study is on the stage, or the page has loaded: that of the link, or the one that was rated last.
@@ -152,6 +165,16 @@ function next() {
   load();
   paint();
   start();
+}
+
+// The stage is free for a study of one's own; the link leads back to this one.
+function leave() {
+  forget();
+  generation += 1;
+  study = current = null;
+  player.pause();
+  show(null);
+  say("");
 }
 
 function finish(state) {
@@ -326,6 +349,7 @@ const DONE = {
   none: () => current && set(null),
   pause,
   next: submit,
+  leave,
 };
 
 const PAIR_KEYS = { 1: "a", 2: "same", 3: "b", ArrowLeft: "a", ArrowDown: "same", ArrowRight: "b" };
@@ -360,7 +384,7 @@ document.addEventListener("keydown", (event) => {
 element.addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (event.target.closest("video") && current) DONE.replay();
-  if (!button || button.closest(".join")) return;
+  if (!button || (!button.dataset.do && !button.dataset.value)) return;
   button.blur(); // the keys are for the stage
   if (button.dataset.do) return DONE[button.dataset.do]();
   const lines = [...element.querySelectorAll(".question")];

@@ -25,9 +25,7 @@ KEYS = (
     ("pause", "Pause", "P"),
     ("next", "Next", "⏎"),
 )
-PAIRS_LEARN = (
-    "Pairs teach a model in the Fine-tune tab: take “Ratings and clips” there, pairs.csv as the labels and its videos."
-)
+LEAVE = '<button type="button" class="quiet" data-do="leave">Rate clips of your own</button>'
 SIDES = (("a", "Left", "1 ←"), ("same", "Same", "2 ↓"), ("b", "Right", "3 →"))
 
 
@@ -44,13 +42,14 @@ def stage(study_id: str = "", *, name: str = "", secret: str = "", owner: str = 
     return (
         f'<div class="rating"{data}><p class="say" role="status" aria-live="polite"></p>'
         '<form class="join" hidden><div class="about"></div><label>Your name<input name="name" maxlength="60" '
-        'autocomplete="nickname" required></label><button>Start rating</button></form>'
+        'autocomplete="nickname" required></label><button>Start rating</button>'
+        f"{LEAVE}</form>"
         '<div class="bench" hidden><div class="screens"></div><div class="desk">'
         '<p class="practice" hidden>Practice: this answer does not count.</p><p class="prompt"></p>'
         f'<div class="rows"></div><div class="actions">{buttons}</div>'
         '<div class="progress"><div class="bar-line"><span></span></div><p></p></div></div></div>'
         '<div class="done" hidden><p></p><button type="button" data-do="back" hidden>Undo the last answer</button>'
-        "</div></div>"
+        f"{LEAVE}</div></div>"
     )
 
 

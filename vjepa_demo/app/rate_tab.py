@@ -109,7 +109,7 @@ class RateTab:
             elem_id="rate-stage",
         )
         with gr.Column(visible=False, elem_id="rate-owner") as self.owner, gr.Row(equal_height=False):
-            with gr.Column(scale=3, min_width=320):
+            with gr.Column(scale=3, min_width=320) as self.learning:
                 self.reading = gr.HTML(elem_id="rate-reading")
                 self.agreement = gr.HTML(elem_id="rate-agreement")
                 self.curve = gr.Plot(visible=False, container=False, elem_id="rate-curve")
@@ -123,6 +123,7 @@ class RateTab:
                 self.link = gr.HTML(elem_id="rate-link")
                 self.left_out = gr.HTML(elem_id="rate-left-out")
                 self.statistics = gr.HTML(elem_id="rate-statistics")
+                self.to_finetune = gr.Button("Take them to Fine-tune", size="sm", elem_id="rate-to-finetune")
                 with gr.Row():
                     self.tables = gr.Button("Ratings as tables", size="sm", elem_id="rate-tables")
                     self.data_set = gr.Button("Ratings and clips", size="sm", elem_id="rate-data-set")
@@ -131,7 +132,16 @@ class RateTab:
                     self.end = gr.Button("End the study", size="sm", elem_id="rate-end")
                     self.delete = gr.Button("Delete it", size="sm", variant="stop", elem_id="rate-delete")
                     self.new = gr.Button("New study", size="sm", elem_id="rate-new")
-        self._panel = [self.owner, self.setup, self.link, self.statistics, self.end, self.agreement, self.curve]
+        self._panel = [
+            self.owner,
+            self.setup,
+            self.learning,
+            self.link,
+            self.statistics,
+            self.end,
+            self.agreement,
+            self.curve,
+        ]
         self._wire_setup(app)
         self._wire_owner(model)
 
@@ -280,6 +290,7 @@ class RateTab:
             self.link: fragments.link(study.study, ended=found.ended),
             self.statistics: fragments.statistics(found),
             self.end: gr.Button("Reopen the study" if found.ended else "End the study"),
+            self.learning: gr.Column(visible=study.study.kind == "clips"),
             self.agreement: fragments.agreement((), len(study.rated_clips())),
             self.curve: gr.Plot(visible=False),
         }
@@ -292,8 +303,8 @@ class RateTab:
             return
         with shown_errors():
             study = self._study(values)
-            if study.study.kind == "pairs":
-                yield {self.reading: render.hint(fragments.PAIRS_LEARN), self.learn: gr.Button(interactive=False)}
+            if study.study.kind == "pairs":  # which the Fine-tune tab learns from
+                yield {self.reading: ""}
                 return
             yield {self.reading: render.status("Loading the model that learns", None, None)}
             problems: tuple[Any, ...] = ()
@@ -350,6 +361,15 @@ class RateTab:
             archive = visitor.download_path("ratings.zip")
             shutil.make_archive(str(archive.with_suffix("")), "zip", Path(folder) / "ratings")
         return gr.File(str(archive), visible=True)
+
+    def hand_over(self, values: Values) -> tuple[str, list[str], str, gr.Tabs]:
+        """The labels or pairs, their videos and who gave them, for the Fine-tune tab, which comes to the front."""
+        visitor: Session = values[self.session]
+        with shown_errors(), visitor.deleted_if_closed():
+            folder = visitor.download_path("ratings")
+            table, *_ = self._study(values).export(folder, videos=True)
+            videos = [str(path) for path in sorted(folder.rglob("*")) if path.parent != folder and path.is_file()]
+        return str(table), videos, "human", gr.Tabs(selected="finetune")
 
     def end_or_reopen(self, values: Values) -> Values:
         """No more answers, or answers again."""
