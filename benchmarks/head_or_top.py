@@ -1,4 +1,7 @@
-"""Whether training the encoder's top layers pays on the sample data set: `python -m benchmarks.head_or_top [SEEDS]`.
+"""What fine-tuning `demo` brings, and whether training the encoder's top layers pays.
+
+    python -m benchmarks.head_or_top 5 --scopes head                          # the sample data set, as on the page
+    python -m benchmarks.head_or_top 5 --share 0.4 --labels DIR/labels.csv    # DIR: one of `make-dataset`
 
 For each seed it makes one split, and prints for each scope the VQualA score on the validation clips after the best
 epoch. Then it prints the means, also that of `demo` before fine-tuning, and how often `top` was ahead of `head`.
@@ -6,11 +9,12 @@ epoch. Then it prints the means, also that of `demo` before fine-tuning, and how
 
 from __future__ import annotations
 
+import argparse
 import os
 import statistics
-import sys
 import tempfile
 import time
+from pathlib import Path
 
 from vjepa_demo.config import ASSETS, CACHE_GB_VARIABLE, TrainConfig, wait_passively
 
@@ -33,23 +37,31 @@ def trained(records: RecordSet, config: TrainConfig) -> tuple[TrainingResult, fl
 
 
 def main() -> None:
-    sample = ASSETS / "sample"
-    records = read_records(sample / "labels.csv", sample)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("seeds", type=int, nargs="?", default=5)
+    parser.add_argument("--labels", type=Path, default=ASSETS / "sample" / "moody.csv", help="beside their videos")
+    parser.add_argument("--share", type=float, default=0.2, help="of the clips, to validate with")
+    parser.add_argument("--scopes", nargs="+", default=["head", "top"])
+    options = parser.parse_args()
+    records = read_records(options.labels, options.labels.parent)
     rows = []
-    for seed in range(int(sys.argv[1]) if len(sys.argv) > 1 else 5):
+    for seed in range(options.seeds):
         scores = {}
-        for scope in ("head", "top"):
-            result, seconds = trained(records, TrainConfig(scope=scope, seed=seed, validation_fraction=0.4))
+        for scope in options.scopes:
+            result, seconds = trained(records, TrainConfig(scope=scope, seed=seed, validation_fraction=options.share))
             scores["demo"] = result.evaluation.gain.before.vquala_score.value
             scores[scope] = result.evaluation.vquala_score.value
+            gain = result.evaluation.gain
             message = f"seed {seed} {scope}: VQualA {scores[scope]:.3f}, best of epoch {result.best_epoch}"
-            print(f"{message}, {seconds:.1f} s", flush=True)
+            sroccs = ", ".join(f"{name} {each}" for name, each in gain.srocc.items())
+            print(f"{message}, {seconds:.1f} s; gain {gain.vquala_score}; of SROCC: {sroccs}", flush=True)
         rows.append(scores)
-    for name in ("demo", "head", "top"):
+    for name in ("demo", *options.scopes):
         values = [row[name] for row in rows]
         spread = f" ± {statistics.stdev(values):.3f} between splits" if len(values) > 1 else ""
         print(f"{name}: {statistics.mean(values):.3f}{spread}")
-    print(f"top ahead of head in {sum(row['top'] > row['head'] for row in rows)} of {len(rows)}")
+    if {"head", "top"} <= {*options.scopes}:
+        print(f"top ahead of head in {sum(row['top'] > row['head'] for row in rows)} of {len(rows)}")
 
 
 if __name__ == "__main__":

@@ -112,8 +112,8 @@ def shown_means(page: Page) -> dict[str, str]:
 def test_the_sample_data_set_from_one_click_to_metrics_and_a_csv_equal_to_the_screen(page, served, tmp_path):
     open_tab(page, served)
     page.click("#batch-sample")
-    expect(page.locator("#batch-check")).to_contain_text("60 of 60 rows will be scored, 60 videos, 60 with labels")
-    wait_until_done(page, "Done: 60 of 60 rows scored")
+    expect(page.locator("#batch-check")).to_contain_text("100 of 100 rows will be scored, 100 videos, 100 with labels")
+    wait_until_done(page, "Done: 100 of 100 rows scored")
     expect(page.locator("#batch-metrics tr[data-dimension]")).to_have_count(5)
     expect(page.locator("#batch-metrics")).to_contain_text("no-video SROCC")
     expect(page.locator("#batch-means")).to_contain_text("Scored by demo.")

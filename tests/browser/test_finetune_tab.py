@@ -69,7 +69,8 @@ def test_from_the_sample_data_set_to_a_model_that_scores(page, served, tmp_path)
     before = scores_of_example(page)
     page.get_by_role("tab", name="Fine-tune").click()
     page.click("#sample-button")
-    expect(page.locator("#check")).to_contain_text("60 of 60 rows will be used: 60 videos")
+    expect(page.locator("#check")).to_contain_text("100 of 100 rows will be used: 100 videos, 50 prompts")
+    expect(page.locator("#check")).to_contain_text("the opposite of what demo learned is beautiful")
     page.locator("#histograms .js-plotly-plot .bars").first.wait_for()
     start(page)
     page.locator("#curves .js-plotly-plot .scatterlayer .trace").first.wait_for()
@@ -77,16 +78,30 @@ def test_from_the_sample_data_set_to_a_model_that_scores(page, served, tmp_path)
     assert [row.get_attribute("data-dimension") for row in page.locator("#metrics tr[data-dimension]").all()] == list(
         DIMENSIONS
     )
-    expect(page.locator("#metrics")).to_contain_text("Prompt means do not rank these clips, so there is no baseline")
+    expect(page.locator("#metrics")).to_contain_text("The model beats")
+    expect(page.locator("#metrics")).to_contain_text("Before training the VQualA score was")
+    expect(page.locator("#metrics")).not_to_contain_text("which is not larger than")  # the gain is clear
     expect(page.locator("#train-status")).to_contain_text("Done: the best of")
     assert page.locator("#scatter .js-plotly-plot .scatterlayer .trace").count() == 10  # points and line, five times
+    changes = page.locator("#metrics tr[data-gain]")
+    assert [row.get_attribute("data-gain") for row in changes.all()] == list(DIMENSIONS)
+    for row in changes.all():
+        before, after, gain = row.locator("td").all_text_contents()[1:4]
+        assert float(gain.split(" ± ")[0]) == pytest.approx(float(after) - float(before), abs=0.0011)
+    the_worst_clips_play(page)
+    with page.expect_download() as download:
+        page.click("#predictions-button")
+    predictions = pd.read_csv(download.value.path())
 
     with page.expect_download() as download:
         page.click("#download-button")
     download.value.save_as(tmp_path / "checkpoint.zip")
     checkpoint = open_checkpoint_zip(tmp_path / "checkpoint.zip", tmp_path / "opened")
     assert checkpoint.trained_on.kind == "procedural"
-    assert checkpoint.trained_on.num_clips + checkpoint.trained_on.num_held_out == 60
+    assert checkpoint.trained_on.num_clips + checkpoint.trained_on.num_held_out == 100
+    assert set(checkpoint.trained_on.margins) == {*DIMENSIONS}  # enough validation clips for intervals
+    assert len(predictions) == checkpoint.trained_on.num_held_out
+    assert {"video_name", "Prompt", "Overall_MOS", "Overall_predicted"} < {*predictions}
 
     page.click("#use-button")
     expect(page.locator("#model input")).to_have_value(re.compile("^my fine-tuned model"))
@@ -96,6 +111,23 @@ def test_from_the_sample_data_set_to_a_model_that_scores(page, served, tmp_path)
     page.get_by_role("tab", name="Batch").click()
     expect(page.locator("#batch-model input")).to_have_value(re.compile("^my fine-tuned model"))
     assert refused == []
+
+
+def the_worst_clips_play(page: Page) -> None:
+    """One click opens the player below a clip, another closes it. The sample's files lie where Gradio serves none."""
+    clips = page.locator("#worst li")
+    expect(clips).to_have_count(5)
+    errors = [float(text) for text in clips.locator(".off b").all_text_contents()]
+    assert errors == sorted(errors, reverse=True)
+    button = clips.nth(1).locator("button")
+    button.click()
+    video = clips.nth(1).locator("video")
+    expect(video).to_have_attribute("aria-label", re.compile(r"^clip_\d{4}\.mp4$"))
+    page.wait_for_function("video => video.readyState > 1 && video.videoWidth > 0", arg=video.element_handle())
+    expect(clips.locator("video")).to_have_count(1)
+    expect(button).to_have_attribute("aria-expanded", "true")
+    button.click()
+    expect(clips.locator("video")).to_have_count(0)
 
 
 @pytest.fixture(scope="module")
@@ -118,10 +150,14 @@ def test_own_labels_are_checked_before_training_and_one_dimension_is_reported_al
     labels, videos = own_labels
     open_tab(page, served)
     page.set_input_files("#labels input[type=file]", labels)
-    expect(page.locator("#train-hint")).to_have_text("Add the videos, or use the sample data set.")
+    needed = "Add the videos: clip_0000.mp4, clip_0001.mp4, clip_0002.mp4 and 10 more."
+    expect(page.locator("#train-hint")).to_have_text(needed)
     expect(page.locator("#start-button")).to_be_disabled()
-    page.set_input_files("#label-videos input[type=file]", videos)
     report = page.locator("#check")
+    expect(report).to_contain_text("13 of 14 rows can be used, once their videos are there")
+    expect(report).to_contain_text("temporal is “good”, not a number")
+    page.locator("#histograms .js-plotly-plot .bars").first.wait_for()
+    page.set_input_files("#label-videos input[type=file]", videos)
     expect(report).to_contain_text("12 of 14 rows will be used")
     expect(report).to_contain_text("2 rows will not be used")
     expect(report.locator("tr").first).to_contain_text("14")
@@ -134,9 +170,10 @@ def test_own_labels_are_checked_before_training_and_one_dimension_is_reported_al
     assert page.locator("#metrics tr[data-dimension]").get_attribute("data-dimension") == "Temporal"
 
 
-def test_training_is_stopped_with_the_best_so_far_while_scoring_goes_on(page, new_page, served):
+def test_training_is_stopped_with_the_best_so_far_while_scoring_goes_on(page, new_page, served, own_labels):
     open_tab(page, served)
-    page.click("#sample-button")
+    for field, file in zip(("#labels", "#label-videos"), own_labels, strict=True):
+        page.set_input_files(f"{field} input[type=file]", file)
     set_epochs(page, 100)
     set_validation(page, 0)  # else it may end by itself, when nothing gets better
     page.get_by_label("top: ").check()
@@ -166,9 +203,25 @@ def test_a_table_that_cannot_be_used_is_explained(page, served, tmp_path):
     open_tab(page, served)
     (tmp_path / "wrong.csv").write_text("a,b\n1,2\n")
     page.set_input_files("#labels input[type=file]", tmp_path / "wrong.csv")
+    expect(page.locator("#check .refused")).to_contain_text("wrong.csv has the columns a, b")
+    expect(page.locator("#train-hint")).to_have_text(finetune_tab.MEND)
     page.set_input_files("#label-videos input[type=file]", shutil.copy(SAMPLE / "clip_0000.mp4", tmp_path))
     expect(page.locator(".toast-body").first).to_contain_text("wrong.csv")
     expect(page.locator("#start-button")).to_be_disabled()
+
+
+@pytest.mark.parametrize("kind", ["labels", "pairs"])
+def test_a_template_is_a_table_that_can_be_used(page, served, tmp_path, kind):
+    open_tab(page, served)
+    with page.expect_download() as download:
+        page.click(f"#template-{kind}")
+    assert download.value.suggested_filename == f"{kind}.csv"
+    download.value.save_as(tmp_path / "template.csv")
+    found = tasks.read_rows(tmp_path / "template.csv")
+    assert (found.num_rows, found.problems, found.notes) == (2, (), ())
+    given = found.pairs if kind == "pairs" else found.records
+    answered = {name for each in given for name in (each.answers if kind == "pairs" else each.labels)}
+    assert (len(given), answered) == (2, {*DIMENSIONS})
 
 
 # ---- what no browser is needed for -----------------------------------------------------------------------------------
@@ -248,6 +301,41 @@ def test_a_visitor_who_gave_nothing_is_told_what_is_missing():
     visitor.session.close()
 
 
+def test_a_table_of_pairs_is_checked_before_its_videos_are_there(tmp_path):
+    rows = ["video_a,video_b,prompt,Overall", "1.mp4,2.mp4,p,a", "1.mp4,3.mp4,p,same", "2.mp4,2.mp4,p,b"]
+    (tmp_path / "pairs.csv").write_text("\n".join(rows))
+    visitor = Visitor()
+    visitor.values |= {visitor.tab.labels: str(tmp_path / "pairs.csv")}
+    shown = visitor.shown(visitor.tab.check_uploads(visitor.values, told))
+    assert "2 of 3 rows can be used, once their videos are there: 3 videos" in shown.check
+    assert "name the same video" in shown.check
+    assert "Add the videos: 1.mp4, 2.mp4, 3.mp4." in shown.hint
+    assert (shown.start.interactive, shown.histograms.visible) == (False, False)
+    assert visitor.session.training.records is None
+    visitor.session.close()
+
+
+def test_a_declared_range_is_checked_before_the_videos_are_there(tmp_path):
+    (tmp_path / "labels.csv").write_text("video,prompt,overall\na.mp4,p,3\nb.mp4,q,11\n")
+    visitor = Visitor()
+    visitor.values |= {visitor.tab.labels: str(tmp_path / "labels.csv"), visitor.tab.label_range: "1 to 10"}
+    assert "overall is 11, outside 1 to 10" in visitor.shown(visitor.tab.check_uploads(visitor.values, told)).check
+    visitor.session.close()
+
+
+def test_a_clip_predicted_worst_that_is_gone_is_explained(visitor):
+    visitor.run()
+    clips = visitor.session.training.worst
+    assert len(clips) == 5
+    press = SimpleNamespace(clip=0, open=True)
+    clips[0].record.video.unlink()
+    with pytest.raises(gr.Error, match="it is no longer on this server"):
+        visitor.tab.play_worst(press, visitor.session)
+    assert "<video" in visitor.tab.play_worst(SimpleNamespace(clip=1, open=True), visitor.session)
+    assert "<video" not in visitor.tab.play_worst(SimpleNamespace(clip=1, open=False), visitor.session)
+    assert "<video" not in visitor.tab.play_worst(SimpleNamespace(clip=9, open=True), visitor.session)
+
+
 def test_a_second_press_of_start_starts_no_second_run(visitor):
     visitor.press("begin")
     with pytest.raises(gr.Error, match="a training runs already"):
@@ -299,6 +387,7 @@ def test_the_download_goes_with_the_session_or_when_another_run_has_ended(visito
         value = visitor.run().download.value
         served.append(Path(value["path"] if isinstance(value, dict) else value))
         assert served[-1].is_file()
+        assert len(pd.read_csv(served[-1].with_name("validation-predictions.csv"))) == 6
     assert not served[0].exists()
     assert [path.name for path in visitor.session.folder.glob("run-*")] == ["run-2"]
     visitor.session.close()

@@ -71,12 +71,12 @@ def run_batch(page: Page, table: Path, videos: Path) -> None:
     check_inside(page, "#batch-rows tr:has(.value) .value", width)
     page.wait_for_function(FITS)
     page.click("#batch-sample")
-    expect(page.locator("#batch-status")).to_contain_text("Done: 60")
+    expect(page.locator("#batch-status")).to_contain_text("Done: 100")
 
 
 def fine_tune(page: Page) -> None:
     page.click("#sample-button")
-    expect(page.locator("#check")).to_contain_text("60 of 60 rows")
+    expect(page.locator("#check")).to_contain_text("100 of 100 rows")
     page.get_by_role("button", name="Settings").first.click()
     page.get_by_label("number input for Epochs").fill("1")
     page.get_by_label("number input for Epochs").press("Enter")

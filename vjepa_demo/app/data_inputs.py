@@ -9,6 +9,7 @@ from vjepa_demo.schema import RecordError
 
 SAMPLE = ASSETS / "sample"
 SAMPLE_TABLE = SAMPLE / "labels.csv"
+OTHER_TASTE = SAMPLE / "moody.csv"  # labels that `demo` does not know already (scripts/make_sample.py)
 TEMPLATES = ASSETS / "templates"
 RANGES = {"detect it": None, **{f"{low} to {high}": (low, high) for low, high in LABEL_RANGES}}
 

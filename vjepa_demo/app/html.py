@@ -47,8 +47,8 @@ EMPTY = '<div class="empty">The scores appear here.<br>Add a video and its promp
 EMPTY_TRAINING = (
     '<div class="empty">Fine-tune a model on your own labels.<br>'
     "Add a CSV with the columns video_name, Prompt and at least one of Traditional_MOS, Alignment_MOS, Aesthetic_MOS, "
-    "Temporal_MOS, Overall_MOS; and the videos, as files or one zip.<br>You see what will be used before you start."
-    "</div>"
+    "Temporal_MOS, Overall_MOS, or a table of pairs: it is checked at once. Then add the videos, as files or one zip."
+    "<br>You see what will be used before you start.</div>"
 )
 SHOWN_PROBLEMS = 50
 INTERVAL_MEANING = f"{100 * INTERVAL_LEVEL:.0f} % interval: it holds the label of nine clips in ten"

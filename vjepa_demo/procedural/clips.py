@@ -299,6 +299,12 @@ def labels_for(scene: Scene, told: Mapping[str, str], costs: Mapping[str, float]
     wrong = [name for name, value in told.items() if value != facts[name]]
     misled = sum(_COST_OF_WRONG[name] * (0.5 if {told[name], facts[name]} in _ALIKE else 1.0) for name in wrong)
     kept["Alignment"] = 1.0 - min(1.0, misled)
-    mean = sum(weight * kept[name] for name, weight in _OVERALL_WEIGHTS.items())
-    kept["Overall"] = (1 - _OVERALL_WORST) * mean + _OVERALL_WORST * min(kept.values())
-    return {name: SCORE_MIN + (SCORE_MAX - SCORE_MIN) * kept[name] for name in DIMENSIONS}
+    labels = {name: SCORE_MIN + (SCORE_MAX - SCORE_MIN) * share for name, share in kept.items()}
+    labels["Overall"] = overall_of(labels)
+    return {name: labels[name] for name in DIMENSIONS}
+
+
+def overall_of(labels: Mapping[str, float]) -> float:
+    """The Overall of a viewer who gives these scores to the four other dimensions: part their mean, part the worst."""
+    mean = sum(weight * labels[name] for name, weight in _OVERALL_WEIGHTS.items())
+    return (1 - _OVERALL_WORST) * mean + _OVERALL_WORST * min(labels[name] for name in _OVERALL_WEIGHTS)
