@@ -82,7 +82,10 @@ def fine_tune(page: Page) -> None:
     page.get_by_label("number input for Epochs").press("Enter")
     expect(page.locator("#start-button")).to_be_enabled()
     page.click("#start-button")
-    expect(page.locator("#metrics tr[data-dimension]")).to_have_count(5)
+    expect(page.locator("#metrics tr[data-gain]")).to_have_count(5)
+    width = page.viewport_size["width"]
+    check_inside(page, "#metrics tr[data-gain] td:nth-child(4)", width)
+    check_inside(page, "#worst .off", width)
 
 
 def check_an_empty_batch(page: Page) -> None:

@@ -42,14 +42,16 @@ def results(evaluation: Evaluation | None, sentence: str) -> str:
 
 def _change_table(evaluation: Evaluation, gain: Gain) -> str:
     """A row a dimension: its SROCC before and after training, the gain with its standard error, and both as marks on a
-    line from 0 to 1."""
+    line that ends at 1 and begins at 0, or at -1 where any is below 0."""
     head = "".join(f"<th>{name}</th>" for name in ("", "before", "after", "gain", ""))
     rows = ""
+    numbers = [each.srocc.value for one in (evaluation, gain.before) for each in one.dimensions.values()]
+    low = -1.0 if min(value for value in (*numbers, 0.0) if value is not None) < 0 else 0.0
     for name, metrics in evaluation.dimensions.items():
         before, after = gain.before.dimensions[name].srocc, metrics.srocc
         values = (Estimate(before.value), Estimate(after.value), _signed(gain.srocc[name]))
         cells = "".join(f"<td>{value}</td>" for value in (name, *values))
-        rows += f'<tr data-gain="{name}">{cells}<td class="change">{_change(before.value, after.value)}</td></tr>'
+        rows += f'<tr data-gain="{name}">{cells}<td class="change">{_change(before.value, after.value, low)}</td></tr>'
     clips = counted(evaluation.n, "validation clip")
     return (
         f'<p class="strip-title">Rank correlation (SROCC) with the labels of {clips} (± standard error)</p>'
@@ -62,11 +64,11 @@ def _signed(gain: Estimate) -> str:
     return str(gain) if gain.value is None else f"{'+' * (gain.value >= 0)}{gain}"
 
 
-def _change(before: float | None, after: float | None) -> str:
-    """A line from 0 to 1 with a ring for `before`, a dot for `after`, and the way between them; below 0 counts as 0."""
+def _change(before: float | None, after: float | None, low: float) -> str:
+    """A line from `low` to 1 with a ring for `before`, a dot for `after`, and the way between them."""
     if before is None or after is None:
         return ""
-    start, end = (100 * min(1.0, max(0.0, value)) for value in (before, after))
+    start, end = (100 * (value - low) / (1 - low) for value in (before, after))
     way = f"left:{min(start, end):.1f}%;width:{abs(end - start):.1f}%"
     return (
         f'<div><span class="{"rose" if end >= start else "fell"}" style="{way}"></span>'
