@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -215,10 +216,20 @@ def test_too_little_memory_is_one_line(run, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_is_explained_in_words(command):
-    (subcommands,) = (action for action in parser()._actions if hasattr(action, "choices") and action.choices)
-    for action in subcommands.choices[command]._actions:
-        words = re.sub(r"\(.*?\)|default:.*", "", action.help or "").split()
-        assert len(words) >= (2 if action.dest == "help" else 3), action.dest
+    commands = subcommands(parser())[command]
+    for each in (commands, *subcommands(commands).values()):
+        for action in each._actions:
+            words = re.sub(r"\(.*?\)|default:.*", "", action.help or "").split()
+            assert len(words) >= (2 if action.dest == "help" else 3), f"{each.prog} {action.dest}"
+
+
+def subcommands(of: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    return {
+        name: each
+        for action in of._actions
+        if isinstance(action.choices, dict)
+        for name, each in action.choices.items()
+    }
 
 
 def test_compare_says_how_many_videos_and_that_prompts_may_be_repeated(capsys):

@@ -249,11 +249,12 @@ class _Endpoints:
     def check_labels(self, labels: Given, videos: Given, label_range: str, request: gr.Request) -> Json | str:
         """Say which rows of a table of labels or pairs (CSV, TSV, XLSX, JSON, JSONL or Parquet) fine_tune or evaluate
         would use, and which not and why; each video is opened, nothing is learned. Rows of one video and prompt are
-        ratings of one clip, and averaged.
+        ratings of one clip, and averaged. A table of labels has video_name, Prompt, and some of Traditional_MOS ..
+        Overall_MOS. A table of pairs has video_a, video_b, prompt, and some of Traditional .. Overall with a, b or
+        same.
 
         Args:
-            labels: A table: video_name, Prompt, and some of Traditional_MOS .. Overall_MOS; at most 64 MiB. Or a table
-                of pairs: video_a, video_b, prompt, and some of Traditional .. Overall with a, b or same. Or both.
+            labels: A table of labels, or of pairs, or both; at most 64 MiB each.
             videos: The videos that the table names, as files or as one zip.
             label_range: The range the labels were given in, such as 0 to 100; mapped to 1..5.
 
@@ -307,6 +308,8 @@ class _Endpoints:
             last {"phase": "done", "epochs", "best_epoch"
             "evaluation": {"n", "dimensions": {dimension: {"srocc", "plcc", "krocc", "rmse"}}, "vquala_score"
             "no_video_baseline", "beats_baseline"
+            "gain": if the model could score before {"dimensions": {dimension: {"srocc_before", "srocc_gain"
+            "standard_error"}}, "vquala_score_before", "vquala_score_gain", "standard_error"}
             "pairs": where there are some {"dimensions": {dimension: {"without_ties", "guess_without_ties", "with_ties"
             "guess_with_ties"}}, "lead"}} or null without validation clips
             "meaning": what that says in plain words, "warnings", "problems": [{"line", "message"}]

@@ -19,7 +19,8 @@ from vjepa_demo.schema.rating import DimensionRatings, PairRatings, Statistic, S
 def add_rate(commands: Any) -> None:
     """Add `rate new | export | stats` to the commands of the command line."""
     rate = commands.add_parser("rate", help="make a study that people rate, and use what they answered")
-    steps = rate.add_subparsers(title="steps", dest="step", required=True, metavar="STEP")
+    meaning = "make a study, export its tables, or show what they say"
+    steps = rate.add_subparsers(title="steps", dest="step", required=True, metavar="STEP", help=meaning)
 
     new = steps.add_parser("new", help="make a study: a folder with the clips and what is asked about them")
     new.add_argument(
