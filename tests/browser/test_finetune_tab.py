@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import unquote
 
 import gradio as gr
 import pandas as pd
@@ -331,7 +332,13 @@ def test_a_clip_predicted_worst_that_is_gone_is_explained(visitor):
     clips[0].record.video.unlink()
     with pytest.raises(gr.Error, match="it is no longer on this server"):
         visitor.tab.play_worst(press, visitor.session)
-    assert "<video" in visitor.tab.play_worst(SimpleNamespace(clip=1, open=True), visitor.session)
+    opened = visitor.tab.play_worst(SimpleNamespace(clip=1, open=True), visitor.session)
+    (copy,) = (Path(unquote(path)) for path in re.findall(r'src="gradio_api/file=(.*?)"', opened))
+    assert copy.read_bytes() == clips[1].record.video.read_bytes()
+    kept = list(visitor.session.downloads)
+    assert visitor.tab.play_worst(SimpleNamespace(clip=1, open=True), visitor.session) == opened
+    assert visitor.session.downloads == kept  # it is copied once, and goes with the session
+    assert copy.parent in kept
     assert "<video" not in visitor.tab.play_worst(SimpleNamespace(clip=1, open=False), visitor.session)
     assert "<video" not in visitor.tab.play_worst(SimpleNamespace(clip=9, open=True), visitor.session)
 
