@@ -19,6 +19,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # a worker inherits what was set he
     os.environ["VJEPA_DEMO_CACHE"] = tempfile.mkdtemp(prefix="vjepa-demo-features-")
 # Uploads of one test process alone: a server that ends deletes its own, and those of others lie under the same names.
 os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="vjepa-demo-uploads-")
+os.environ["VJEPA_DEMO_STUDIES"] = tempfile.mkdtemp(prefix="vjepa-demo-studies-")
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # as config.wait_passively
 os.environ["OMP_NUM_THREADS"] = "1"  # small models: several workers share the cores, more threads only wait
 
@@ -35,13 +36,15 @@ from vjepa_demo.app.cli import main
 from vjepa_demo.config import View
 
 SLOW_FOLDERS = ("app", "journeys", "scripts", "tasks")
-FEATURES, UPLOADS = (Path(os.environ[name]) for name in ("VJEPA_DEMO_CACHE", "GRADIO_TEMP_DIR"))
+FEATURES, UPLOADS, STUDIES = (
+    Path(os.environ[name]) for name in ("VJEPA_DEMO_CACHE", "GRADIO_TEMP_DIR", "VJEPA_DEMO_STUDIES")
+)
 FIRST_BROWSER = ("test_compare_tab", "test_looks", "test_bootstrap", "test_history")  # half of the browser's time
 
 
 def pytest_unconfigure() -> None:
     is_worker = "PYTEST_XDIST_WORKER" in os.environ
-    for folder in (UPLOADS,) if is_worker else (UPLOADS, FEATURES):  # the workers' shared folder outlives each of them
+    for folder in (UPLOADS, STUDIES) if is_worker else (UPLOADS, STUDIES, FEATURES):  # the workers' shared folder outlives each of them
         shutil.rmtree(folder, ignore_errors=True)
 
 

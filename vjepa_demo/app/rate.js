@@ -106,7 +106,7 @@ async function begin() {
     find(".about").innerHTML = opened.about;
     if (fromServer) keep({ name: mine.name, secret: mine.secret, owner: mine.owner });
     if (!who.secret) return show("join");
-    const state = await ask("rater_state", asRater({}));
+    const state = await ask("rater_state", asRater({ showing: who.showing }));
     if (now !== generation) return;
     if (state.error) return show("join"), say(state.error);
     keep({});
@@ -161,6 +161,7 @@ function next() {
   order = Object.keys(given);
   row = firstOpen();
   shownAt = performance.now();
+  keep({ showing: current?.token });
   show("bench");
   load();
   paint();
@@ -265,7 +266,7 @@ async function flush() {
   while (unsent.length && now === generation) {
     let state;
     try {
-      state = await ask("rate_item", asRater(unsent[0]));
+      state = await ask("rate_item", asRater({ ...unsent[0], showing: current?.token }));
     } catch {
       if (now !== generation) break;
       say("The server cannot be reached. Your answers are kept here and sent again.");

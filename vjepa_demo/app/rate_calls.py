@@ -87,7 +87,7 @@ def join_study(study: OpenStudy, asked: Asked) -> Asked:
 @_answered
 def rater_state(study: OpenStudy, asked: Asked) -> Asked:
     """What the rater is shown next, and how far they are."""
-    return _state(study, _rater(asked))
+    return _state(study, _rater(asked), asked)
 
 
 @_answered
@@ -98,7 +98,7 @@ def rate_item(study: OpenStudy, asked: Asked) -> Asked:
         raise RecordError("the answer is not an object of dimensions")
     is_time = isinstance(seconds, int | float) and 0 <= seconds < 1e6
     study.rate(rater, _text(asked, "token"), given, seconds=seconds if is_time else None)
-    return _state(study, rater)
+    return _state(study, rater, asked)
 
 
 @_answered
@@ -120,14 +120,18 @@ def clip_unplayable(study: OpenStudy, asked: Asked) -> Asked:
 RATER_CALLS = [open_study, join_study, rater_state, rate_item, undo_rating, clip_unplayable]
 
 
-def _state(study: OpenStudy, rater: Rater) -> Asked:
-    """What comes next, in the study's order, and how far the rater is."""
+def _state(study: OpenStudy, rater: Rater, asked: Asked | None = None) -> Asked:
+    """What comes next, in the study's order, and how far the rater is. What `asked` says is "showing" comes first."""
     choose = None
     if study.study.order == "chosen":
         with _learners_lock:  # the owner's page makes it; until then the order is random
             learner = _learners.get(study.study.id)
         choose = None if learner is None else learner.choose
-    items, progress = study.upcoming(rater, count=NUM_UPCOMING, choose=choose), study.progress(rater)
+    showing = (asked or {}).get("showing")
+    items = study.upcoming(
+        rater, count=NUM_UPCOMING, choose=choose, showing=showing if isinstance(showing, str) else None
+    )
+    progress = study.progress(rater)
     return {
         "items": [_item(item) for item in items],
         "done": progress.done,

@@ -118,12 +118,14 @@ class OpenStudy:
             writer.append({"kind": "join", "rater": shown, "secret_sha256": digest, "at": time.time()})
         return Rater(shown, secret)
 
-    def upcoming(self, rater: Rater, *, count: int = 2, choose: Chooser | None = None) -> tuple[RatingItem, ...]:
+    def upcoming(
+        self, rater: Rater, *, count: int = 2, choose: Chooser | None = None, showing: str | None = None
+    ) -> tuple[RatingItem, ...]:
         """What `rater` is shown next, and after that, so that it can be loaded ahead; at most `count`, none at the end.
 
         First come warm-ups, then all clips (or pairs) in an order of the rater's own, among them some a second time,
-        far from the first (ITU-T P.910). What `choose` says comes before the random order. Clips that cannot be shown
-        are left out.
+        far from the first (ITU-T P.910). What `choose` says comes before the random order. The item `showing`, a token,
+        is the first while it has no answer. Clips that cannot be shown are left out.
 
         Raises:
             RecordError: if the study does not know `rater`.
@@ -133,6 +135,10 @@ class OpenStudy:
             state = self._state(rater)
             rounds = {what: rating.given for what, rating in state.rounds.items()}
             items: list[RatingItem] = []
+            shown = state.tokens.get(showing or "")
+            if shown is not None and shown not in rounds and self._can_be_shown(shown[1]):
+                rounds[shown] = dict.fromkeys(self.study.dimensions, 0)
+                items.append(self._item(state, shown))
             while len(items) < count and (what := self._next(state, rounds, choose)):
                 rounds[what] = dict.fromkeys(self.study.dimensions, 0)  # as if it were answered
                 items.append(self._item(state, what))

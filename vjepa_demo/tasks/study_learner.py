@@ -63,6 +63,5 @@ class StudyLearner:
         rated = self.study.rated_clips()
         raters = sorted({rating.rater for rating in self.study.ratings()})
         who = listed(raters) if len(raters) <= 3 else counted(len(raters), "rater")
-        title = self.study.study.title
-        description = f"the ratings of {counted(len(rated), 'clip')} in “{title}” by {who}"
+        description = f"“{self.study.study.title}”, rated by {who}"
         return self._learner.save(rated, folder, description=description, kind=PEOPLE)
