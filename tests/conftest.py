@@ -200,6 +200,7 @@ def new_page(browser, shared_context) -> Iterator[Callable[..., Page]]:
 
     yield new_page
     for page in pages:
+        page.evaluate("() => { try { localStorage.clear(); } catch {} }")  # about:blank has none
         page.close()
         if page.context is not shared_context:
             page.context.close()

@@ -27,6 +27,7 @@ from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from pages import PROMPT, ROOT, free_port, serving
 
+from vjepa_demo import tasks
 from vjepa_demo.app import api
 from vjepa_demo.app.page import build_app, launch
 from vjepa_demo.config import ASSETS, DIMENSIONS
@@ -35,7 +36,7 @@ from vjepa_demo.schema import Comparison, EncodingReport, ModelError, VideoError
 
 SAMPLE = ASSETS / "sample"
 EXAMPLES = [ASSETS / "examples" / f"{name}.mp4" for name in ("clean", "blurred", "unsteady")]
-ENDPOINTS = ["/score", "/compare", "/batch", "/check_labels", "/fine_tune", "/evaluate"]
+ENDPOINTS = ["/score", "/compare", "/batch", "/check_labels", "/fine_tune", "/evaluate", "/rate_stats", "/rate_export"]
 MANUAL = (ROOT / "docs" / "api.md").read_text(encoding="utf-8").split("\n## Web API\n")[1].split("\n## ")[0]
 QUICK_HEARTBEAT = {"GRADIO_IS_E2E_TEST": "1"}  # Gradio looks four times a second whether a client has left
 REFUSED = "not enabled verbose error reporting"  # all that Gradio says of a path that nobody uploaded
@@ -594,3 +595,36 @@ def test_the_agents_configuration_works(server):
     failed, text = call_tool(server, "score", video=url, prompt="a red ball on grass")
     assert not failed
     assert json.loads(text)["video"] == "clean.mp4"
+
+
+# ---- rating ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_owner_of_a_study_gets_its_statistics_and_tables(server, client, clips, tmp_path, monkeypatch):
+    with zipfile.ZipFile(clips) as archive:
+        archive.extractall(tmp_path)
+    table = tasks.batch_of_files(sorted((tmp_path / "clips").iterdir())[:4], "a ball")
+    *_, (made, owner) = tasks.keep_study(table, dimensions=("Overall",))
+    link = f"http://somewhere/?study={made.study.id}"
+    assert "nobody has rated anything" in call(server, "rate_export", study=link, owner=owner)[1]["error"]
+    study = tasks.linked_study(made.study.id)
+    rater = study.join("Ann")
+    while items := study.upcoming(rater, count=1):
+        study.rate(rater, items[0].token, {"Overall": 4})
+    for given in (link, made.study.id):
+        answer = client.predict(given, owner, api_name="/rate_stats")
+        assert (answer["num_raters"], answer["num_answers"]) == (1, 5)
+        assert [clip["mos"] for clip in answer["dimensions"]["Overall"]["clips"]] == [4.0] * 4
+    answer = client.predict(link, owner, api_name="/rate_export")
+    assert answer["tables"] == ["labels.csv", "ratings.csv"]
+    with zipfile.ZipFile(answer["ratings"]) as archive:
+        assert archive.read("labels.csv") == (study.export(tmp_path / "out")[0]).read_bytes()
+
+
+def test_a_study_is_nobody_elses(server, clips, tmp_path):
+    with zipfile.ZipFile(clips) as archive:
+        archive.extractall(tmp_path)
+    *_, (made, _) = tasks.keep_study(tasks.batch_of_files([tmp_path / "clips" / "clip_0000.mp4"], "a ball"))
+    for name in ("rate_stats", "rate_export"):
+        assert "only who made this study may do that" in str(call(server, name, study=made.study.id, owner="guess"))
+        assert "this link leads to no study" in str(call(server, name, study="guess", owner="guess"))

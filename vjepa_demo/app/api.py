@@ -14,6 +14,7 @@ from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
+from urllib.parse import parse_qs, urlsplit
 
 import gradio as gr
 from gradio.components.api_component import Api
@@ -24,7 +25,9 @@ from vjepa_demo.app.api_answers import (
     CHECKED,
     COMPARED,
     EVALUATED,
+    EXPORTED,
     RESULT,
+    STATISTICS,
     TRAINED,
     records_json,
     row_json,
@@ -82,7 +85,7 @@ class _Endpoints:
         self.load_scorer, self.visitors = load_scorer, Visitors()
         self.video, self.videos = file_field("video"), file_field("videos", several=True)
         self.table, self.labels = file_field("table"), file_field("labels", or_several=True)
-        self.batched, self.trained = answer_field(BATCHED), answer_field(TRAINED)
+        self.batched, self.trained, self.exported = map(answer_field, (BATCHED, TRAINED, EXPORTED))
 
     def publish(self, default_model: str) -> None:
         """Give each endpoint its name, its fields and its queue."""
@@ -113,6 +116,9 @@ class _Endpoints:
         fine_tune = [*labelled, base, *settings, label_range, *kinds]
         publish(self.fine_tune, fine_tune, self.trained, PROGRAMS_TRAINING)
         publish(self.evaluate, [*labelled, model, label_range], answer_field(EVALUATED), PROGRAMS_BATCHING)
+        owned = [value_field("study", TEXT), value_field("owner", TEXT)]
+        publish(self.rate_stats, owned, answer_field(STATISTICS), PROGRAMS)
+        publish(self.rate_export, owned, self.exported, PROGRAMS)
 
     def _scorer(self, model: str, call: Call) -> Scorer:
         """The scorer of `model`; the client's own is loaded now if need be."""
@@ -379,3 +385,45 @@ class _Endpoints:
                         yield call.answer({"done": total, "total": total, **judged})
                     elif report.done < total:
                         yield call.answer(asdict(report))
+
+    def rate_stats(self, study: str, owner: str, request: gr.Request) -> Json | str:
+        """Say what the raters of a study answered: the score of each clip with its 95 % interval, each rater's bias and
+        consistency, and how well raters agree with themselves and with each other. For the owner of the study.
+
+        Args:
+            study: The study's link, or what follows "study=" in it.
+            owner: The owner's key, which the Rate tab shows under "For programs".
+
+        Returns:
+            {"title", "num_clips", "num_raters", "num_answers", "ended", "notes"
+            "dimensions": {dimension: {"clips", "raters", "self_correlation", "reliability"}} of a study of scores
+            "pairs": {dimension: {"num_answers", "raters", "self_agreement", "agreement"}} of a study of pairs
+            "skipped": {clip: why it is shown to nobody}}
+            where a number is {"value", "why": why it is undefined}
+            or an error
+        """
+        with Call.of(self.visitors, request, keep=False) as call:
+            return call.answer(tasks.owned_study(_study_id(study), owner).statistics().to_dict())
+
+    def rate_export(self, study: str, owner: str, request: gr.Request) -> Json | str:
+        """Give the ratings of a study as tables that fine_tune and check_labels take: labels.csv (a row a clip) and
+        ratings.csv (a row a rating), or pairs.csv, in one zip. For the owner of the study.
+
+        Args:
+            study: The study's link, or what follows "study=" in it.
+            owner: The owner's key, which the Rate tab shows under "For programs".
+
+        Returns:
+            {"tables": names of the files, "ratings": a zip file, there for a day or until the client leaves}
+            or an error, also where nobody has rated anything yet
+        """
+        with Call.of(self.visitors, request) as call:
+            found = tasks.owned_study(_study_id(study), owner)
+            archive = call.session.download_path("ratings.zip")
+            tables = found.export_zip(archive)
+            return call.answer({"tables": list(tables), "ratings": call.download(self.exported, archive)})
+
+
+def _study_id(link: str) -> str:
+    """The id of a study in its link."""
+    return parse_qs(urlsplit(link).query).get("study", [link])[0]

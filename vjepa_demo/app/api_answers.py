@@ -141,6 +141,18 @@ EVALUATED = an_object(
     evaluation=said(EVALUATION, "only in the last"),
     meaning=TEXT,
 )
+STATISTICS = an_object(
+    title=TEXT,
+    num_clips=COUNT,
+    num_raters=COUNT,
+    num_answers=COUNT,
+    dimensions=said(an_object(), "dimension: clips, raters, self_correlation, reliability"),
+    pairs=said(an_object(), "dimension: num_answers, raters, self_agreement, agreement"),
+    skipped=said(an_object(), "clip: why it is shown to nobody"),
+    ended=YES_OR_NO,
+    notes=a_list(TEXT),
+)
+EXPORTED = an_object(tables=a_list(TEXT), ratings=DOWNLOAD)
 TRAINED = an_object(
     phase=said({"type": "string", "enum": ["reading", "start", "epoch", "done"]}, "the other fields depend on it"),
     evaluation=EVALUATION,

@@ -114,14 +114,16 @@ def sentence(text: str) -> str:
 # ---- for the owner ---------------------------------------------------------------------------------------------------
 
 
-def link(study: Study, *, ended: bool) -> str:
-    """The study's title and link, which the browser makes whole when it is copied."""
+def link(study: Study, owner: str, *, ended: bool) -> str:
+    """The study's title and link, which the browser makes whole when it is copied, and its owner's key."""
     address = f"?study={quote(study.id)}"
     state = "The study has ended: nobody can answer." if ended else "Whoever opens this link rates the same clips."
     return (
         f'<div class="study-link"><h3>{escape(study.title)}</h3><p>{state}</p><p>'
         f'<a href="{address}" target="_blank" rel="noopener">Link for raters</a> '
-        '<button type="button" data-copy>Copy</button></p></div>'
+        '<button type="button" data-copy>Copy</button></p><details class="about-scores"><summary>For programs</summary>'
+        f"<p>The API's rate_stats and rate_export take the study <code>{escape(study.id)}</code> and the owner's key "
+        f"<code>{escape(owner)}</code>. Give the key to nobody else.</p></details></div>"
     )
 
 

@@ -8,7 +8,6 @@ the owner's browser keeps its key, and a reload shows it again.
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -287,7 +286,7 @@ class RateTab:
         return {
             self.owner: gr.Column(visible=True),
             self.setup: gr.Row(visible=False),
-            self.link: fragments.link(study.study, ended=found.ended),
+            self.link: fragments.link(study.study, json.loads(values[self.key])["owner"], ended=found.ended),
             self.statistics: fragments.statistics(found),
             self.end: gr.Button("Reopen the study" if found.ended else "End the study"),
             self.learning: gr.Column(visible=study.study.kind == "clips"),
@@ -355,11 +354,9 @@ class RateTab:
     def export(self, values: Values, *, videos: bool) -> gr.File:
         """The tables, and with `videos` the clips too, as one zip."""
         visitor: Session = values[self.session]
-        with shown_errors(), visitor.deleted_if_closed(), tempfile.TemporaryDirectory() as folder:
-            study = self._study(values)
-            study.export(Path(folder) / "ratings", videos=videos)
+        with shown_errors(), visitor.deleted_if_closed():
             archive = visitor.download_path("ratings.zip")
-            shutil.make_archive(str(archive.with_suffix("")), "zip", Path(folder) / "ratings")
+            self._study(values).export_zip(archive, videos=videos)
         return gr.File(str(archive), visible=True)
 
     def hand_over(self, values: Values) -> tuple[str, list[str], str, gr.Tabs]:
@@ -378,7 +375,7 @@ class RateTab:
             ended = not study.statistics().ended
             study.end(ended=ended)
         return {
-            self.link: fragments.link(study.study, ended=ended),
+            self.link: fragments.link(study.study, json.loads(values[self.key])["owner"], ended=ended),
             self.end: gr.Button("Reopen the study" if ended else "End the study"),
         }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hmac
 import secrets
 import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -326,6 +327,18 @@ class OpenStudy:
                 if not copy.exists():  # a video that was made from two prompts is there twice
                     shutil.copyfile(self.folder / clip.video, copy)
         return tuple(folder / name for name in names)
+
+    def export_zip(self, archive: Path, *, videos: bool = False) -> tuple[str, ...]:
+        """Write what `export` writes as one zip, whole or not at all; returns the names of the tables.
+
+        Raises:
+            RecordError, FolderError: as `export`.
+        """
+        with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
+            tables = self.export(Path(folder) / "ratings", videos=videos)
+            with writing(archive, advice="its disk must have room for the tables and the clips"):
+                Path(shutil.make_archive(f"{folder}/ratings", "zip", Path(folder) / "ratings")).replace(archive)
+        return tuple(table.name for table in tables)
 
     # ---- what the log says -------------------------------------------------------------------------------------------
 
