@@ -44,7 +44,8 @@ FIRST_BROWSER = ("test_compare_tab", "test_looks", "test_bootstrap", "test_histo
 
 def pytest_unconfigure() -> None:
     is_worker = "PYTEST_XDIST_WORKER" in os.environ
-    for folder in (UPLOADS, STUDIES) if is_worker else (UPLOADS, STUDIES, FEATURES):  # the workers' shared folder outlives each of them
+    # The workers' shared folder outlives each of them.
+    for folder in (UPLOADS, STUDIES) if is_worker else (UPLOADS, STUDIES, FEATURES):
         shutil.rmtree(folder, ignore_errors=True)
 
 

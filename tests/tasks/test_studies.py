@@ -11,7 +11,7 @@ import torch
 from small_models import FRAMES, write_checkpoint
 
 from vjepa_demo.config import DIMENSIONS
-from vjepa_demo.data.ratings import read_study, write_study
+from vjepa_demo.data.ratings import read_study
 from vjepa_demo.media.preview import write_preview
 from vjepa_demo.media.shown import ffmpeg
 from vjepa_demo.media.video import write_video

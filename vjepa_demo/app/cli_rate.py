@@ -11,7 +11,7 @@ from typing import Any
 
 from vjepa_demo import tasks, wording
 from vjepa_demo.app.cli_text import noted, report_lines
-from vjepa_demo.config import DIMENSIONS, TABLE_SUFFIXES
+from vjepa_demo.config import DIMENSIONS, STUDIES_VARIABLE, TABLE_SUFFIXES
 from vjepa_demo.schema import BatchTable, RecordError
 from vjepa_demo.schema.rating import DimensionRatings, PairRatings, Statistic, StudyMade, StudyStatistics
 
@@ -95,6 +95,8 @@ def _new(options: argparse.Namespace) -> None:
                 pairs = f", {wording.counted(len(study.pairs), 'pair')} to compare" if study.pairs else ""
                 print(*noted(report.notes), sep="\n", end="\n" if report.notes else "")
                 print(f"“{study.title}”: {wording.counted(len(study.clips), 'clip')}{pairs}, in {report.folder}")
+                setting = f"{STUDIES_VARIABLE}={Path(report.folder).absolute().parent}"
+                print(f"To rate it, start the page with {setting} and add /?study={study.id} to its address.")
             else:
                 print(*report_lines(report), sep="\n", end="\n" if report_lines(report) else "", flush=True)
 
