@@ -384,7 +384,8 @@ def gain(result: TrainingResult) -> str:
         return ""
     change, before = result.evaluation.gain.vquala_score, result.evaluation.gain.before.vquala_score
     if change.value is None or before.value is None:
-        share = _share_told(result.evaluation.gain.before)
+        pairs = result.evaluation.gain.before.pairs
+        share = None if pairs is None else pairs.share_told
         return "" if share is None else f"Before training it told {share:.1%} of the better clips of pairs."
     if change.value <= 0:
         return f"Training did not help on these clips: the VQualA score was {before.value:.3f} before."
@@ -491,15 +492,8 @@ def progress_line(report: CountingReport | SplitReport | StartReport | EpochRepo
 def _judged(validation: Evaluation) -> str:
     """The numbers by which an epoch is judged: of clips with labels, of pairs, or of both."""
     score = f", VQualA score {validation.vquala_score}" if validation.n or validation.pairs is None else ""
-    share = _share_told(validation)
+    share = None if validation.pairs is None else validation.pairs.share_told
     return score + ("" if share is None else f", {share:.1%} of the better clips of pairs told")
-
-
-def _share_told(evaluation: Evaluation) -> float | None:
-    """The share of better clips of pairs that are told, the mean of the dimensions; None where there are none."""
-    judged = {} if evaluation.pairs is None else evaluation.pairs.dimensions
-    told = [each.without_ties.value for each in judged.values() if each.without_ties.value is not None]
-    return sum(told) / len(told) if told else None
 
 
 def encoding_notes(report: EncodingReport) -> list[str]:

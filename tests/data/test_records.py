@@ -203,7 +203,7 @@ def test_a_table_is_checked_before_any_video_is_there(table, folder):
     assert summary_line(summarise(found), are_videos_there=False) == (
         "3 of 5 rows can be used, once their videos are there: 2 videos, 2 prompts; labels from 0 to 100: Temporal 2."
     )
-    with pytest.raises(RecordError, match="labels.csv and labels.csv are of one kind"):
+    with pytest.raises(RecordError, match=r"labels\.csv and labels\.csv are of one kind"):
         read_rows([path, path])
 
 

@@ -44,7 +44,7 @@ def simulated(num_clips: int = 60, *, noise: float = 0.5, seed: int = 0) -> tupl
     return labels + generator.normal(0, noise, labels.shape), labels
 
 
-# ---- what training changed --------------------------------------------------------------------------------------------
+# ---- what training changed -------------------------------------------------------------------------------------------
 
 
 def test_the_gain_is_the_difference_on_the_same_clips():

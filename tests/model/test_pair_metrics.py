@@ -124,3 +124,14 @@ def test_what_is_no_pair_fails(differences, answers, prompts, match):
 def test_no_pair_has_no_accuracy():
     found = evaluate_pairs(np.empty((0, 5)), np.empty((0, 5)), [])
     assert (found.n, found.dimensions, found.lead) == (0, {}, UNDEFINED)
+
+
+def test_the_share_told_is_the_mean_of_the_dimensions_with_a_better_clip():
+    prompts = ["a", "b", "c"]
+    answers = np.full((3, len(DIMENSIONS)), NAN)
+    answers[:, DIMENSIONS.index("Overall")] = [1, 1, -1]  # two of three told
+    answers[:, DIMENSIONS.index("Temporal")] = [-1, NAN, 1]  # one of two
+    answers[:, DIMENSIONS.index("Alignment")] = 0  # no better clip
+    told = evaluate_pairs(np.tile([[1.0], [2.0], [0.5]], len(DIMENSIONS)), answers, prompts).share_told
+    assert told == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert judged([1.0, 1.0], [0, 0]).share_told is None

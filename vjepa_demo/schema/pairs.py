@@ -66,6 +66,13 @@ class PairEvaluation:
     num_left_out: int = 0
     num_unknown: int = 0
 
+    @property
+    def share_told(self) -> float | None:
+        """The share, 0 to 1, of better clips that are told: `without_ties`, the mean of the dimensions; None where no
+        pair has a better clip."""
+        shares = [each.without_ties.value for each in self.dimensions.values() if each.without_ties.value is not None]
+        return sum(shares) / len(shares) if shares else None
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON object that stands under "pairs" in that of an `Evaluation`."""
         return {

@@ -439,9 +439,8 @@ class _Run:
         labels = ([record.labels[name] for record in records if name in record.labels] for name in DIMENSIONS)
         if any(len(values) >= MIN_JUDGED_CLIPS and len(set(values)) > 1 for values in labels):
             ratings.append(-1.0 if evaluation.vquala_score.value is None else evaluation.vquala_score.value)
-        judged = {} if evaluation.pairs is None else evaluation.pairs.dimensions
-        if told := [each.without_ties.value for each in judged.values() if each.without_ties.value is not None]:
-            ratings.append(2 * sum(told) / len(told) - 1)
+        if evaluation.pairs is not None and (told := evaluation.pairs.share_told) is not None:
+            ratings.append(2 * told - 1)
         return sum(ratings) / len(ratings) if ratings else -loss
 
     def _margins(self) -> tuple[dict[str, float], dict[str, int]]:
