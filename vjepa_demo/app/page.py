@@ -65,7 +65,7 @@ def build_app(
             with gr.Tab("Batch", id="batch"):
                 batch = BatchTab(load_scorer, default_model, session)
             with gr.Tab("Rate", id="rate"):
-                rate = RateTab(session, score.model, tabs, app)
+                rate = RateTab(session, default_model, score.model, tabs, app)
             with gr.Tab("Fine-tune", id="finetune"):
                 finetune = FinetuneTab(session, default_model, score.model, tabs)
             with gr.Tab("About", id="about") as about:

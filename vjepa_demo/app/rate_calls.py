@@ -33,12 +33,13 @@ _learners: OrderedDict[str, StudyLearner] = OrderedDict()  # by the link of thei
 _learners_lock = threading.Lock()
 
 
-def learner_of(study: OpenStudy) -> StudyLearner:
-    """What learns from `study`, with the clips that it has encoded so far: one for all who rate or own it."""
+def learner_of(study: OpenStudy, model: str) -> StudyLearner:
+    """What learns from `study`, around `model`, with the clips that it has encoded so far: one for all who rate or own
+    the study."""
     with _learners_lock:
         learner = _learners.get(study.study.id)
         if learner is None or learner.study is not study:
-            learner = tasks.StudyLearner(study)
+            learner = tasks.StudyLearner(study, model)
         _learners[study.study.id] = learner
         _learners.move_to_end(study.study.id)
         while len(_learners) > MAX_LEARNERS:

@@ -24,6 +24,7 @@ from vjepa_demo.app.charts import agreement_curves
 from vjepa_demo.app.checkpoint_panel import add_push, add_use
 from vjepa_demo.app.data_inputs import add_table_file, add_video_files
 from vjepa_demo.app.events import AT_ONCE, PROGRESS, TOLD, Values, keep_in_step, shown_errors
+from vjepa_demo.app.model_choice import refusal
 from vjepa_demo.app.rate_calls import RATER_CALLS, learner_of
 from vjepa_demo.app.session import Session
 from vjepa_demo.app.turns import in_turn
@@ -73,9 +74,13 @@ HINT = "Add clips, and a table or the prompt that all were made from."
 class RateTab:
     """The components of the tab, and what its events do. A handler returns new values of what it changes."""
 
-    def __init__(self, session: gr.State, model: gr.Dropdown, tabs: gr.Tabs, app: gr.Blocks) -> None:
+    def __init__(
+        self, session: gr.State, default_model: str, model: gr.Dropdown, tabs: gr.Tabs, app: gr.Blocks
+    ) -> None:
         """Fill the current tab, one of `tabs` with the id "rate"; `model` is the Score tab's choice."""
         self.session, self._tabs = session, tabs
+        # A model without a trained head has nothing that ratings could be added to.
+        self._learns = "demo" if refusal(default_model) else default_model
         self.key = gr.Textbox(visible="hidden", elem_id="rate-key")  # JSON: the study that is owned, and its secret
         with gr.Row(equal_height=False, elem_id="rate-setup") as self.setup:
             with gr.Column(scale=2, min_width=320):
@@ -307,7 +312,7 @@ class RateTab:
                 return
             yield {self.reading: render.status("Loading the model that learns", None, None)}
             problems: tuple[Any, ...] = ()
-            with closing(in_turn(learner_of(study).encode())) as reports:
+            with closing(in_turn(learner_of(study, self._learns).encode())) as reports:
                 for report in reports:
                     visitor.check_open()
                     problems = report.problems
@@ -326,7 +331,7 @@ class RateTab:
             if study.study.kind == "pairs":
                 return shown
             num_rated = len(study.rated_clips())
-            points = learner_of(study).curve() if num_rated >= MIN_RATED_CLIPS else ()
+            points = learner_of(study, self._learns).curve() if num_rated >= MIN_RATED_CLIPS else ()
             curve = gr.Plot(agreement_curves(points), visible=True) if points else gr.Plot(visible=False)
             return shown | {
                 self.agreement: fragments.agreement(points, num_rated),
@@ -340,7 +345,7 @@ class RateTab:
         with shown_errors(), visitor.deleted_if_closed(), visitor.training.run.claimed():
             try:
                 folder = visitor.new_run()
-                learner_of(self._study(values)).save(folder)
+                learner_of(self._study(values), self._learns).save(folder)
                 archive = visitor.end_run(folder)
                 tasks.zip_checkpoint(folder, archive)
             finally:
