@@ -408,8 +408,9 @@ element.addEventListener("submit", (event) => {
 element.addEventListener("loadeddata", (event) => videosOf(current).includes(event.target) && start(), true);
 element.addEventListener("error", (event) => event.target.matches?.("video") && unplayable(event.target), true);
 // The stage was hidden, by another tab of the page or of the browser, and is seen again.
-new IntersectionObserver((seen) => seen.some((each) => each.isIntersecting) && current && start()).observe(element);
-document.addEventListener("visibilitychange", () => !document.hidden && isVisible() && current && start());
+const goOn = () => isVisible() && current && !player.playing && start();
+new IntersectionObserver(goOn).observe(element);
+document.addEventListener("visibilitychange", () => document.hidden || goOn());
 
 watch("value", begin);
 begin();
