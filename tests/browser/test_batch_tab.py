@@ -120,7 +120,9 @@ def test_the_sample_data_set_from_one_click_to_metrics_and_a_csv_equal_to_the_sc
 
     table = download(page, tmp_path / "scores.csv")
     labels = pd.read_csv(SAMPLE / "labels.csv", dtype=str)
-    assert list(table) == [*labels, *DIMENSIONS, "unknown_words", "not_meaningful", "notes", "error", "scored_by"]
+    told = ("unknown_words", "not_meaningful", "notes", "error", "scored_by")
+    ends = [f"{name}_{end}" for name in DIMENSIONS for end in ("low", "high")]
+    assert list(table) == [*labels, *DIMENSIONS, *told, *ends]
     assert table[list(labels)].astype(str).equals(labels)
     assert set(table["scored_by"]) == {f"demo@{read_checkpoint(ASSETS / 'demo').weights_sha256[:8]}"}
     written = written_rows(table)
