@@ -10,7 +10,7 @@ from pages import DEMO, overlap, wait_for_scores
 from playwright.sync_api import Page, expect
 
 PHONE, DESK = 390, 1280
-TABS = ("Score", "Compare", "Batch", "Fine-tune", "About")
+TABS = ("Score", "Compare", "Batch", "Rate", "Fine-tune", "About")
 # of the text to the page behind it, as WCAG has it
 CONTRAST = """() => {
   const light = (color) => {
@@ -72,6 +72,16 @@ def run_batch(page: Page, table: Path, videos: Path) -> None:
     page.wait_for_function(FITS)
     page.click("#batch-sample")
     expect(page.locator("#batch-status")).to_contain_text("Done: 100")
+
+
+def rate(page: Page) -> None:
+    """A study of what is in Batch, with a first answer."""
+    page.click("#rate-batch")
+    expect(page.locator(".bench")).to_be_visible()
+    page.keyboard.type("12345")
+    page.keyboard.press("Enter")
+    expect(page.locator(".progress p")).to_contain_text("1 of ")
+    expect(page.locator("#rate-link")).to_contain_text("Whoever opens this link")
 
 
 def fine_tune(page: Page) -> None:
@@ -150,6 +160,27 @@ def check_batch(page: Page, theme: str, width: int) -> None:
         assert page.locator("#batch-metrics .wide").evaluate("each => each.scrollWidth === each.clientWidth")
 
 
+def check_rate(page: Page, theme: str, width: int) -> None:
+    parts = (
+        ".screens",
+        ".screen-of.seen video",
+        ".question button",
+        ".actions button",
+        ".progress",
+        "#rate-owner button",
+    )
+    for part in parts:
+        check_inside(page, part, width)
+    (clip,), (first, *_) = boxes(page, ".screens"), boxes(page, ".question")
+    if width == PHONE:
+        assert first["y"] > clip["y"] + clip["height"]  # below the clip
+        for box in boxes(page, ".question button:not(.cannot), .actions button:not([hidden])"):
+            assert min(box["width"], box["height"]) >= 32  # to be hit with a finger
+    else:
+        assert first["x"] > clip["x"] + clip["width"]  # beside it
+        assert clip["y"] + clip["height"] < 900  # and both in sight
+
+
 def check_about(page: Page, theme: str, width: int) -> None:
     for fact in ("SROCC, Overall", f"{DEMO.srocc['Overall']:.2f}", *DEMO.measured):
         expect(page.locator("#about-models")).to_contain_text(fact)
@@ -172,9 +203,16 @@ def test_nothing_sticks_out_and_all_can_be_read(new_page, served, own_table):
         "Score": score,
         "Compare": compare,
         "Batch": lambda page: run_batch(page, *own_table),
+        "Rate": rate,
         "Fine-tune": fine_tune,
     }
-    check = {"Score": check_score, "Compare": check_compare, "Batch": check_batch, "About": check_about}
+    check = {
+        "Score": check_score,
+        "Compare": check_compare,
+        "Batch": check_batch,
+        "Rate": check_rate,
+        "About": check_about,
+    }
     for tab in TABS:
         open_tab(page, tab)
         if tab in fill:

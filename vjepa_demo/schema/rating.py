@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from vjepa_demo.config import DIMENSIONS, SCORE_MAX, SCORE_MIN
 from vjepa_demo.schema.errors import RecordError
+from vjepa_demo.schema.pairs import ANSWERS
 from vjepa_demo.schema.text import well_formed
 
 StudyKind = Literal["clips", "pairs"]
@@ -18,7 +19,6 @@ StudyOrder = Literal["random", "chosen"]
 # "warm_up" does not count; "repeat" is the second time that a rater sees the same, which measures self-agreement.
 Round = Literal["warm_up", "first", "repeat"]
 Given = int | str | None  # 1 to 5 of a clip; "a", "b" or "same" of a pair; None for "cannot judge"
-SIDES = ("a", "b", "same")  # the left clip, the right clip, neither
 MAX_NAME_CHARACTERS = 60  # of a rater's name
 STUDY_FORMAT = 1
 
@@ -202,7 +202,7 @@ def check_given(given: Mapping[str, Given] | None, study: Study) -> dict[str, Gi
             raise RecordError(f"{name} has no answer; {wanted} was expected, or “cannot judge”")
         value = given[name]
         is_score = type(value) is int and SCORE_MIN <= value <= SCORE_MAX
-        if value is not None and not (value in SIDES if study.kind == "pairs" else is_score):
+        if value is not None and not (value in ANSWERS if study.kind == "pairs" else is_score):
             raise RecordError(f"{name} is {value!r}; {wanted} was expected, or “cannot judge”")
     return {name: given[name] for name in study.dimensions}
 
