@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 import yaml
 
 PAGE = 4  # files in one page of a listing
+LARGE = (".safetensors", ".mp4", ".webm", ".mov", ".gif")  # of a new repository's .gitattributes
 
 
 def digest(data: bytes) -> str:
@@ -60,6 +61,7 @@ class HubServer(ThreadingHTTPServer):
         self.lfs: dict[str, bytes] = {}
         self.requests: list[str] = []
         self.failing: int | None = None  # a status that every request gets
+        self.refuses_content = False  # of large files
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     @property
@@ -167,8 +169,10 @@ class Handler(BaseHTTPRequestHandler):
             return self.refuse(403 if self.account else 401, "", "You don't have the rights")
         repo_id, private = f"{owner}/{wanted['name']}", wanted.get("visibility") == "private"
         readers = {owner} if private else None
-        self.server.repos[f"models/{repo_id}"] = Repo({".gitattributes": b""}, private=private, readers=readers)
-        return self.answer({"url": f"{self.server.url}/{repo_id}"})
+        kind = wanted.get("type", "model")
+        made = Repo({".gitattributes": b""}, private=private, readers=readers)
+        self.server.repos[f"{kind}s/{repo_id}"] = made
+        return self.answer({"url": f"{self.server.url}/{'datasets/' if kind == 'dataset' else ''}{repo_id}"})
 
     def validate(self, body: bytes) -> None:
         content = json.loads(body)["content"]
@@ -189,7 +193,7 @@ class Handler(BaseHTTPRequestHandler):
         modes = [
             {
                 "path": each["path"],
-                "uploadMode": "lfs" if each["path"].endswith(".safetensors") else "regular",
+                "uploadMode": "lfs" if each["path"].endswith(LARGE) else "regular",
                 "shouldIgnore": False,
                 "oid": digest(found.files[each["path"]]) if each["path"] in found.files else None,
             }
@@ -205,9 +209,11 @@ class Handler(BaseHTTPRequestHandler):
         self.answer({"transfer": "basic", "objects": objects})
 
     def put(self, body: bytes, oid: str) -> None:
+        if self.server.refuses_content:
+            return self.refuse(403, "")
         assert hashlib.sha256(body).hexdigest() == oid
         self.server.lfs[oid] = body
-        self.answer({})
+        return self.answer({})
 
     def commit(self, body: bytes, repo: str, revision: str) -> None:
         if (found := self.may_write(repo)) is None:
@@ -223,7 +229,8 @@ class Handler(BaseHTTPRequestHandler):
                 assert operation["key"] == "deletedFile"
                 del found.files[value["path"]]
         sha = found.commit(header["value"]["summary"])
-        self.answer({"commitUrl": f"{self.server.url}/{repo.partition('/')[2]}/commit/{sha}", "commitOid": sha})
+        page = repo.removeprefix("models/")
+        self.answer({"commitUrl": f"{self.server.url}/{page}/commit/{sha}", "commitOid": sha})
 
 
 ID = r"[\w.-]+/[\w.-]+"
@@ -236,7 +243,7 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("POST", "/api/validate-yaml", Handler.validate),
     ("POST", f"{REPO}/preupload/(?P<revision>[^/]+)", Handler.preupload),
     ("POST", f"{REPO}/commit/(?P<revision>[^/]+)", Handler.commit),
-    ("POST", rf"/(?P<repo>{ID})\.git/info/lfs/objects/batch", Handler.batch),
+    ("POST", rf"/(?P<repo>(?:datasets/)?{ID})\.git/info/lfs/objects/batch", Handler.batch),
     ("PUT", r"/lfs/(?P<oid>\w+)", Handler.put),
     *(
         (method, rf"/(?P<repo>(?:datasets/)?{ID})/resolve/(?P<revision>[^/]+)/(?P<path>.+)", Handler.resolve)

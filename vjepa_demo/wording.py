@@ -38,6 +38,7 @@ from vjepa_demo.schema import (
     StartReport,
     TrainedOn,
     TrainingResult,
+    UploadingReport,
     VideoRecord,
     VideoScores,
     standing,
@@ -463,6 +464,7 @@ VERBS: dict[type[CountingReport], str] = {
     FetchingReport: "Fetched",
     OpeningReport: "Opened",
     CopyingReport: "Copied",
+    UploadingReport: "Uploaded",
     DrawingReport: "Drawn",
     EncodingReport: "Encoded",
     ScoringReport: "Scored",
@@ -485,7 +487,7 @@ def progress_line(report: CountingReport | SplitReport | StartReport | EpochRepo
             judged = f", validation loss {report.validation_loss:.4f}{_judged(report.validation)}"
         best = ", the best so far" if report.is_best else ""
         return f"Epoch {report.epoch} of {report.epochs}: loss {report.loss:.4f}{judged}{best}"
-    noun = {FetchingReport: "video", OpeningReport: "video"}.get(type(report), "clip")
+    noun = {FetchingReport: "video", OpeningReport: "video", UploadingReport: "file"}.get(type(report), "clip")
     return f"{VERBS[type(report)]} {report.done:,} of {counted(report.total, noun)}"
 
 

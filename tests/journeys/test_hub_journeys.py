@@ -141,7 +141,7 @@ def push(
     """Press Push with these fields; returns what the page says, and the field for the token as it is then."""
     with gr.Blocks(analytics_enabled=False) as app:
         state = gr.State()
-        answer = checkpoint_panel.add_push(state)
+        answer = checkpoint_panel.add_push_checkpoint(state)
     [event] = app.fns.values()
     fields = {field.elem_id: field for field in event.inputs}
     token = fields["push-token"]

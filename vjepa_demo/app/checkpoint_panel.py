@@ -1,4 +1,4 @@
-"""Checkpoints out and in: the visitor's own to the Hub, and one from a zip or the Hub to the Score tab."""
+"""Out to the Hub: what a visitor made. In from a zip or the Hub: a checkpoint, to the Score tab."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ import os
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import gradio as gr
 
 from vjepa_demo import tasks
 from vjepa_demo.app import html as render
-from vjepa_demo.app.events import Values, shown_errors
+from vjepa_demo.app.events import PROGRESS, Values, shown_errors
 from vjepa_demo.app.model_choice import model_choices
 from vjepa_demo.app.session import MINE, Session
-from vjepa_demo.schema import CheckpointError
+from vjepa_demo.schema import CheckpointError, DemoError
 
 if TYPE_CHECKING:
     from vjepa_demo.tasks import Scorer
 
 LOADING: dict[str, Any] = {"concurrency_limit": 2, "api_visibility": "private"}
+# Of checkpoints and data sets together: an upload may take minutes.
+PUSHING: dict[str, Any] = {"concurrency_limit": 4, "concurrency_id": "pushing", "api_visibility": "private"}
 MY_MODEL, MY_UPLOAD = "my fine-tuned model", "my uploaded checkpoint"
 NO_CHECKPOINT = "there is no checkpoint yet: train one first"
 OAUTH_VARIABLES = ("OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET", "OAUTH_SCOPES", "OPENID_PROVIDER_URL", "SPACE_ID")
@@ -42,12 +44,24 @@ def add_sign_in() -> None:
     """A button to sign in with, where that is possible: above everything else, because it reloads the page."""
     if can_sign_in():
         gr.LoginButton(size="sm", elem_id="sign-in")
-        gr.HTML(render.hint("To push a checkpoint to the Hub, sign in before you begin: signing in reloads the page."))
+        gr.HTML(render.hint("To push to the Hub, sign in before you begin: signing in reloads the page."))
 
 
-def add_push(session: gr.State, elem_id: str = "push") -> gr.HTML:
-    """Fields that upload the visitor's checkpoint to the Hub; returns the line that says where it went."""
-    with gr.Accordion("Push to the Hub", open=False, elem_id=elem_id):
+class Push(Protocol):
+    """What a push uploads, with the account that `token` is of."""
+
+    def __call__(self, values: Values, repo_id: str, *, private: bool, token: str, progress: gr.Progress) -> str:
+        """Uploads to the repository `repo_id`; returns the address of its page. Raises DemoError where that fails."""
+
+
+def add_push(
+    push: Push, inputs: set[Any], *, elem_id: str = "push", title: str = "Push to the Hub", note: str = ""
+) -> gr.HTML:
+    """Fields with which `push` uploads what the `inputs` say to the Hub, never as the account of this machine; returns
+    the line that says where it went. `note` is told above the fields."""
+    with gr.Accordion(title, open=False, elem_id=elem_id):
+        if note:
+            gr.HTML(render.hint(note))
         repo_id = gr.Textbox(label="Repository", placeholder="owner/name", max_length=200, elem_id=f"{elem_id}-repo")
         private = gr.Checkbox(True, label="Private", elem_id=f"{elem_id}-private")
         token = gr.Textbox(
@@ -60,28 +74,34 @@ def add_push(session: gr.State, elem_id: str = "push") -> gr.HTML:
         button = gr.Button("Push", elem_id=f"{elem_id}-button")
         answer = gr.HTML(elem_id=f"{elem_id}ed")
 
-    def push(values: Values, signed_in: gr.OAuthToken | None = None) -> Values:
-        """A link to the uploaded checkpoint, and an empty field for the token."""
+    def pushed(values: Values, signed_in: gr.OAuthToken | None = None, progress: gr.Progress = PROGRESS) -> Values:
+        """A link to what was uploaded, and an empty field for the token."""
         typed = (values[token] or "").strip() or (signed_in.token if signed_in is not None else "")
-        url = push_checkpoint(values[session], values[repo_id] or "", private=bool(values[private]), token=typed)
+        with shown_errors():
+            if not typed:
+                raise DemoError(
+                    "the token is missing: paste one with write access, from huggingface.co/settings/tokens"
+                )
+            name = (values[repo_id] or "").strip()
+            url = push(values, name, private=bool(values[private]), token=typed, progress=progress)
         link = f'<a href="{escape(url)}" target="_blank" rel="noopener">{escape(url)}</a>'
         return {answer: f"<p>Pushed to {link}</p>", token: ""}
 
-    button.click(push, {session, repo_id, private, token}, [answer, token], show_progress_on=answer, **LOADING)
+    button.click(pushed, {*inputs, repo_id, private, token}, [answer, token], show_progress_on=answer, **PUSHING)
     return answer
 
 
-def push_checkpoint(session: Session, repo_id: str, *, private: bool, token: str) -> str:
-    """Upload the visitor's checkpoint as the owner of `token`, never as the account of this machine; returns the
-    address of its page."""
-    with shown_errors():
-        if session.model.checkpoint is None:
+def add_push_checkpoint(session: gr.State, elem_id: str = "push") -> gr.HTML:
+    """`add_push` of the checkpoint that this visitor trained."""
+
+    def push(values: Values, repo_id: str, *, private: bool, token: str, progress: gr.Progress) -> str:
+        checkpoint = values[session].model.checkpoint
+        if checkpoint is None:
             raise CheckpointError(NO_CHECKPOINT)
-        if not token:
-            raise CheckpointError(
-                "the token is missing: paste one with write access, from huggingface.co/settings/tokens"
-            )
-        return tasks.push_checkpoint(session.model.checkpoint, repo_id.strip(), token=token, private=private)
+        progress(0.0, desc="Uploading")
+        return tasks.push_checkpoint(checkpoint, repo_id, token=token, private=private)
+
+    return add_push(push, {session}, elem_id=elem_id)
 
 
 # ---- to the Score tab ------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from vjepa_demo import tasks
 from vjepa_demo.app import finetune_html as fragments
 from vjepa_demo.app import html as render
 from vjepa_demo.app.charts import label_histograms, prediction_scatter, training_curves
-from vjepa_demo.app.checkpoint_panel import add_loader, add_push, add_sign_in, add_use
+from vjepa_demo.app.checkpoint_panel import add_loader, add_push_checkpoint, add_sign_in, add_use
 from vjepa_demo.app.data_inputs import (
     OTHER_TASTE,
     RANGES,
@@ -136,7 +136,7 @@ class FinetuneTab:
                     self.predictions = gr.DownloadButton(
                         "Validation predictions (CSV)", size="sm", elem_id="predictions-button"
                     )
-                    self.pushed = add_push(self.session)
+                    self.pushed = add_push_checkpoint(self.session)
         self._wire_check()
         self._wire_training()
         add_use(session, self.use.click, model, tabs)

@@ -21,7 +21,7 @@ from vjepa_demo import tasks
 from vjepa_demo.app import html as render
 from vjepa_demo.app import rate_html as fragments
 from vjepa_demo.app.charts import agreement_curves
-from vjepa_demo.app.checkpoint_panel import add_push, add_use
+from vjepa_demo.app.checkpoint_panel import add_push, add_push_checkpoint, add_use
 from vjepa_demo.app.data_inputs import add_table_file, add_video_files
 from vjepa_demo.app.events import AT_ONCE, PROGRESS, TOLD, Values, keep_in_step, shown_errors
 from vjepa_demo.app.model_choice import refusal
@@ -68,6 +68,7 @@ ORDERS: list[tuple[str, StudyOrder]] = [
 OWNER_NAME = "owner"  # of a rater who gave none
 STUDYING: dict[str, Any] = {"concurrency_limit": 2, "concurrency_id": "studies", "api_visibility": "private"}
 LEARNING: dict[str, Any] = {"concurrency_limit": 2, "concurrency_id": "learning", "api_visibility": "private"}
+SEEN_BY_READERS = "Whoever may read it sees the clips, the prompts, the answers and the names of the raters."
 HINT = "Add clips, and a table or the prompt that all were made from."
 
 
@@ -122,7 +123,7 @@ class RateTab:
                     self.use = gr.Button("Use it in Score", variant="primary", interactive=False, elem_id="rate-use")
                 with gr.Column(visible=False, elem_id="rate-model") as self.made:
                     self.download = gr.DownloadButton("Download the model", size="sm", elem_id="rate-download")
-                    self.pushed = add_push(session, "rate-push")
+                    self.pushed = add_push_checkpoint(session, "rate-push")
             with gr.Column(scale=2, min_width=320):
                 self.link = gr.HTML(elem_id="rate-link")
                 self.left_out = gr.HTML(elem_id="rate-left-out")
@@ -132,6 +133,13 @@ class RateTab:
                     self.tables = gr.Button("Ratings as tables", size="sm", elem_id="rate-tables")
                     self.data_set = gr.Button("Ratings and clips", size="sm", elem_id="rate-data-set")
                 self.exported = gr.File(label="Ratings", visible=False, interactive=False, elem_id="rate-exported")
+                self.published = add_push(
+                    self.push,
+                    {session, self.key},
+                    elem_id="rate-publish",
+                    title="Push to the Hub as a data set",
+                    note=SEEN_BY_READERS,
+                )
                 with gr.Row():
                     self.end = gr.Button("End the study", size="sm", elem_id="rate-end")
                     self.delete = gr.Button("Delete it", size="sm", variant="stop", elem_id="rate-delete")
@@ -145,6 +153,8 @@ class RateTab:
             self.end,
             self.agreement,
             self.curve,
+            self.exported,
+            self.published,
         ]
         self._wire_setup(app)
         self._wire_owner(model)
@@ -297,6 +307,8 @@ class RateTab:
             self.learning: gr.Column(visible=study.study.kind == "clips"),
             self.agreement: fragments.agreement((), len(study.rated_clips())),
             self.curve: gr.Plot(visible=False),
+            self.exported: gr.File(None, visible=False),
+            self.published: "",
         }
 
     def encode(self, values: Values) -> Iterator[Values]:
@@ -363,6 +375,18 @@ class RateTab:
             archive = visitor.download_path("ratings.zip")
             self._study(values).export_zip(archive, videos=videos)
         return gr.File(str(archive), visible=True)
+
+    def push(self, values: Values, repo_id: str, *, private: bool, token: str, progress: gr.Progress) -> str:
+        """The tables and the clips become a data set on the Hub; returns the address of its page."""
+        visitor: Session = values[self.session]
+        progress(0.0, desc="Copying the clips")
+        with closing(tasks.push_study(self._study(values), repo_id, private=private, token=token)) as reports:
+            for report in reports:
+                visitor.check_open()
+                if isinstance(report, str):
+                    return report
+                progress((report.done, report.total), desc=progress_line(report))
+        raise AssertionError("a push has an address or fails")
 
     def hand_over(self, values: Values) -> tuple[str, list[str], str, gr.Tabs]:
         """The labels or pairs, their videos and who gave them, for the Fine-tune tab, which comes to the front."""

@@ -1,4 +1,4 @@
-"""The Hugging Face Hub: checkpoints go up and down, labelled data sets come down. Nothing fetched is run or unpickled.
+"""The Hugging Face Hub: checkpoints and labelled data sets go up and down. Nothing fetched is run or unpickled.
 
 The server is $HF_ENDPOINT, read at each call; HF_HUB_OFFLINE=1 forbids all calls. A `token` is a person's own, False
 for nobody's, or None for the account that this machine is signed in with, if any. A page for strangers must never pass
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import filter_repo_objects
 
 from vjepa_demo.config import HUB_LIBRARY, HUB_TIMEOUT_SECONDS
-from vjepa_demo.schema import CheckpointError, DemoError, RecordError
+from vjepa_demo.schema import CheckpointError, DemoError, RecordError, UploadingReport
 from vjepa_demo.wording import bytes_text
 
 Token = str | Literal[False] | None
@@ -32,7 +32,13 @@ Kind = Literal["model", "dataset"]
 
 REPO_NAME = re.compile(r"(?P<id>\w[\w.-]{0,95}/\w[\w.-]{0,95})(?:@(?P<revision>[\w.-]+(?:/[\w.-]+)*))?", re.ASCII)
 ERRORS: Mapping[Kind, type[DemoError]] = {"model": CheckpointError, "dataset": RecordError}
+WRITTEN: Mapping[Kind, str] = {"model": "checkpoint", "dataset": "data set"}  # what this program puts into each kind
 DOWNLOAD_THREADS = 8
+UPLOADED_AT_ONCE = 8  # files, after which an upload says how far it is
+EXPLAINED = (
+    *(hub_errors.HTTPError, hub_errors.HFValidationError, OSError),
+    *(JSONDecodeError, UnicodeDecodeError),  # of an answer; any other ValueError is a bug
+)
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,7 @@ def download_snapshot(repo: HubRepo, patterns: Collection[str], *, token: Token,
     """
     fetch = partial(snapshot_download, repo.repo_id, revision=repo.revision, allow_patterns=list(patterns))
     with _explained(repo):
-        api = _api(token)
+        api = _api(repo, token)
         try:
             info = api.model_info(
                 repo.repo_id, revision=repo.revision, timeout=HUB_TIMEOUT_SECONDS, files_metadata=True
@@ -105,7 +111,7 @@ def list_dataset(repo: HubRepo, *, token: Token) -> DatasetListing:
         RecordError: if the repository cannot be read.
     """
     with _explained(repo):
-        api = _api(token)
+        api = _api(repo, token)
         info = api.dataset_info(repo.repo_id, revision=repo.revision, timeout=HUB_TIMEOUT_SECONDS)
         tree = api.list_repo_tree(repo.repo_id, repo_type="dataset", revision=info.sha, recursive=True)
         return DatasetListing(
@@ -131,7 +137,7 @@ def fetch_files(
     try:
         with _explained(repo):
             download = partial(
-                _api(token).hf_hub_download,
+                _api(repo, token).hf_hub_download,
                 repo.repo_id,
                 repo_type="dataset",
                 revision=listing.commit,
@@ -151,54 +157,63 @@ def upload_files(
     private: bool,
     message: str,
     is_ours: Callable[[str], bool],
-) -> str:
-    """Commit `files` (path in the repository to content) to the model repository `repo_id`.
+    kind: Kind = "model",
+) -> Generator[UploadingReport | str, None, None]:
+    """Commit `files` (path in the repository to content) to the repository `repo_id` of that `kind`.
 
-    Returns the address of its page. The repository is made, private or public, if it does not exist. The one commit
-    also deletes the files of an earlier upload that `files` lacks: those there for which `is_ours` is true.
+    Yields an `UploadingReport` now and then, and last the address of the repository's page. The repository is made,
+    private or public, if it does not exist. The one commit also deletes the files of an earlier upload that `files`
+    lacks: those there for which `is_ours` is true. Closing the iterator before its end commits nothing.
 
     Raises:
-        CheckpointError: if the repository was not written by this program, is public although `private` is asked for,
-            or the account may not write to it.
+        CheckpointError, of a data set RecordError: if the repository was not written by this program, is public
+            although `private` is asked for, or the account may not write to it.
     """
-    repo = parse_repo(repo_id)
+    repo = parse_repo(repo_id, kind)
     if repo is None or repo.revision is not None:
-        raise CheckpointError(
-            f"{repo_id!r} is no name of a repository; owner/name was expected, such as me/my-video-scores"
-        )
+        example = {"model": "me/my-video-scores", "dataset": "me/my-ratings"}[kind]
+        raise ERRORS[kind](f"{repo_id!r} is no name of a repository; owner/name was expected, such as {example}")
     with _explained(repo):
-        api = _api(token)
+        api = _api(repo, token)
         there: set[str] = set()
         try:
-            info = api.model_info(repo_id, timeout=HUB_TIMEOUT_SECONDS)
+            ask = api.model_info if kind == "model" else api.dataset_info
+            info = ask(repo_id, timeout=HUB_TIMEOUT_SECONDS)
         except hub_errors.RepositoryNotFoundError as error:
             if isinstance(error, hub_errors.GatedRepoError):
                 raise
-            api.create_repo(repo_id, private=private)
+            api.create_repo(repo_id, repo_type=kind, private=private)
         else:
             there = {file.rfilename for file in info.siblings or ()}
             library = info.card_data.get("library_name") if info.card_data else None
             if there - {".gitattributes", "README.md"} and library != HUB_LIBRARY:
-                raise CheckpointError(
-                    f"{repo} holds something other than a checkpoint of this program: choose another name"
+                raise ERRORS[kind](
+                    f"{repo} holds something other than a {WRITTEN[kind]} of this program: choose another name"
                 )
             if private and not info.private:
-                raise CheckpointError(f"{repo} exists already and is public: choose another name, or upload publicly")
-        operations: list[CommitOperationAdd | CommitOperationDelete] = [
-            CommitOperationDelete(path) for path in sorted(there - files.keys()) if is_ours(path)
-        ]
-        operations += [CommitOperationAdd(path, content) for path, content in files.items()]
-        api.create_commit(repo_id, operations, commit_message=message)
-    return repo.url
+                raise ERRORS[kind](f"{repo} exists already and is public: choose another name, or upload publicly")
+        deletions = [CommitOperationDelete(path) for path in sorted(there - files.keys()) if is_ours(path)]
+        additions = [CommitOperationAdd(path, content) for path, content in files.items()]
+        for begin in range(0, len(additions), UPLOADED_AT_ONCE):  # nobody sees these until the commit names them
+            some = additions[begin : begin + UPLOADED_AT_ONCE]
+            try:
+                api.preupload_lfs_files(repo_id, some, repo_type=kind)
+            except RuntimeError as error:  # which huggingface_hub makes of whatever went wrong with one file
+                if isinstance(error.__cause__, EXPLAINED):
+                    raise error.__cause__ from error
+                raise ERRORS[kind](f"{repo}: a file did not arrive: check the network, and push again") from error
+            yield UploadingReport(begin + len(some), len(additions))
+        api.create_commit(repo_id, [*deletions, *additions], commit_message=message, repo_type=kind)
+    yield repo.url
 
 
 def _endpoint() -> str:
     return (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
 
 
-def _api(token: Token) -> HfApi:
+def _api(repo: HubRepo, token: Token) -> HfApi:
     if isinstance(token, str) and not re.fullmatch(r"[!-~]+", token):  # httpx would print it
-        raise CheckpointError("the token is empty or has a space in it: copy it again from the Hub's settings")
+        raise ERRORS[repo.kind]("the token is empty or has a space in it: copy it again from the Hub's settings")
     return HfApi(endpoint=_endpoint(), token=token, library_name=HUB_LIBRARY)
 
 
@@ -218,10 +233,7 @@ def _explained(repo: HubRepo) -> Iterator[None]:
     """
     try:
         yield
-    except (
-        *(hub_errors.HTTPError, hub_errors.HFValidationError, OSError),
-        *(JSONDecodeError, UnicodeDecodeError),  # of an answer; any other ValueError is a bug
-    ) as error:
+    except EXPLAINED as error:
         raise ERRORS[repo.kind](_explanation(error, repo)) from error
 
 

@@ -305,7 +305,8 @@ def push_checkpoint(folder: str | Path, repo_id: str, *, token: Token, private: 
     learned = checkpoint.trained_on
     given = clips_and_pairs(learned.num_clips, learned.pairs.num_pairs if learned.pairs else 0)
     message = f"Upload a checkpoint trained on {given}"
-    return upload_files(repo_id, files, token=token, private=private, message=message, is_ours=_travels)
+    *_, url = upload_files(repo_id, files, token=token, private=private, message=message, is_ours=_travels)
+    return str(url)
 
 
 def zip_checkpoint(folder: str | Path, zip_path: str | Path) -> None:

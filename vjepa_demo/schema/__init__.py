@@ -49,6 +49,7 @@ from vjepa_demo.schema.reports import (
     TrainingData,
     TrainingReport,
     TrainingResult,
+    UploadingReport,
 )
 from vjepa_demo.schema.scores import (
     CLEAR_STANDARD_ERRORS,

@@ -44,6 +44,10 @@ class FetchingReport(CountingReport):
     """Files fetched so far."""
 
 
+class UploadingReport(CountingReport):
+    """Files that are on the Hub so far; nobody sees them before the last is."""
+
+
 class OpeningReport(CountingReport):
     """Videos opened so far, to see whether they can be read."""
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from vjepa_demo.tasks.studies import check_unplayable, delete_study, keep_study, linked_study, owned_study
     from vjepa_demo.tasks.study import make_study
     from vjepa_demo.tasks.study_learner import StudyLearner
+    from vjepa_demo.tasks.study_push import push_study
     from vjepa_demo.tasks.train import fine_tune
     from vjepa_demo.tasks.transfer import (
         extract_videos,
@@ -53,6 +54,7 @@ _HOMES = {
     "studies": ("check_unplayable", "delete_study", "keep_study", "linked_study", "owned_study"),
     "study": ("make_study",),
     "study_learner": ("StudyLearner",),
+    "study_push": ("push_study",),
     "train": ("fine_tune",),
     "transfer": (
         "extract_videos",
