@@ -14,9 +14,9 @@ from hub_server import Handler, Repo
 from huggingface_hub import constants
 from small_models import TRAINED_ON
 
-from vjepa_demo.data.hub import HubRepo, fetch_files, list_dataset, parse_repo
+from vjepa_demo.data.hub import HubRepo, fetch_files, list_dataset, parse_repo, upload_files
 from vjepa_demo.model.checkpoint import find_checkpoint, load_checkpoint, push_checkpoint
-from vjepa_demo.schema import CheckpointError, ModelError, RecordError
+from vjepa_demo.schema import CheckpointError, ModelError, RecordError, UploadingReport
 
 ANY_SIZE = 2**30
 
@@ -335,6 +335,95 @@ def test_a_dataset_that_may_not_be_read_is_refused(hub, tmp_path):
         list(fetch_files(listing, ["labels.csv"], tmp_path, token="hf_you", max_bytes=ANY_SIZE))
     mine = list_dataset(HubRepo("me/clips", "dataset"), token="hf_me")
     assert list(fetch_files(mine, ["labels.csv"], tmp_path, token="hf_me", max_bytes=ANY_SIZE))
+
+
+CARD = b"---\nlibrary_name: vjepa-demo\n---\n# Clips\n"
+
+
+def upload(files: dict[str, bytes], *, repo_id: str = "me/clips", token="hf_me", private: bool = True) -> list:
+    """What an upload of a data set yields; its old videos are taken away."""
+    uploads = upload_files(
+        *(repo_id, files),
+        token=token,
+        private=private,
+        message="Upload clips",
+        kind="dataset",
+        is_ours=lambda path: path.endswith(".mp4"),
+    )
+    return list(uploads)
+
+
+def test_an_uploaded_data_set_is_one_commit_and_says_how_far_it_is(hub):
+    files = {"README.md": CARD, "labels.csv": b"video_name,Prompt\n", **CLIPS}
+    told = upload(files)
+    assert told == [UploadingReport(8, 12), UploadingReport(12, 12), f"{hub.url}/datasets/me/clips"]
+    repo = hub.repos["datasets/me/clips"]
+    assert hub.repos.keys() == {"datasets/me/clips"}
+    assert repo.private
+    assert [message for message, _ in repo.commits] == ["initial commit", "Upload clips"]
+    assert {name: repo.files[name] for name in files} == files
+    assert set(CLIPS.values()) == set(hub.lfs.values())
+
+
+def test_a_second_upload_of_a_data_set_takes_away_its_old_files_alone(hub):
+    upload({"README.md": CARD, **CLIPS})
+    repo = hub.repos["datasets/me/clips"]
+    repo.files["notes.txt"] = b"by hand"
+    repo.commit("by hand")
+    upload({"README.md": CARD, "videos/new.mp4": b"new"})
+    assert repo.files == {".gitattributes": b"", "notes.txt": b"by hand", "README.md": CARD, "videos/new.mp4": b"new"}
+    assert len(repo.commits) == 4
+
+
+def test_a_data_set_of_another_kind_is_not_overwritten(hub):
+    for number, card in enumerate((b"---\nlibrary_name: datasets\n---\n", b"# No front matter")):
+        hub.repos[f"datasets/me/{number}"] = Repo({"README.md": card, "train.csv": b"a"})
+        with pytest.raises(RecordError, match=f"me/{number} holds something other than a data set of this program"):
+            upload({"README.md": CARD}, repo_id=f"me/{number}")
+        assert hub.repos[f"datasets/me/{number}"].files["README.md"] == card
+
+
+def test_a_private_upload_to_a_public_data_set_is_refused(hub):
+    upload({"README.md": CARD, **CLIPS}, private=False)
+    with pytest.raises(RecordError, match="me/clips exists already and is public"):
+        upload({"README.md": CARD, "videos/new.mp4": b"new"})
+    assert "videos/new.mp4" not in hub.repos["datasets/me/clips"].files
+
+
+@pytest.mark.parametrize(
+    ("repo_id", "token", "message"),
+    [
+        ("me/clips", "hf_wrong", "does not know this account: sign in again"),
+        ("you/clips", "hf_me", "this account may not do that"),
+        ("clips", "hf_me", "'clips' is no name of a repository; owner/name was expected, such as me/my-ratings"),
+        ("me/clips", "hf_me\n", "the token is empty or has a space in it"),
+    ],
+)
+def test_an_upload_of_a_data_set_fails_with_the_reason(hub, repo_id, token, message):
+    with pytest.raises(RecordError, match=message):
+        upload({"README.md": CARD}, repo_id=repo_id, token=token)
+    assert not hub.repos
+
+
+def test_of_an_upload_that_ends_early_nobody_sees_a_part(hub):
+    uploads = upload_files(
+        *("me/clips", {"README.md": CARD, **CLIPS}),
+        token="hf_me",
+        private=True,
+        message="Upload",
+        kind="dataset",
+        is_ours=lambda path: True,
+    )
+    assert next(uploads) == UploadingReport(8, 11)
+    uploads.close()
+    assert hub.repos["datasets/me/clips"].files.keys() == {".gitattributes"}
+    hub.refuses_content = True
+    with pytest.raises(RecordError, match="me/clips: this account may not do that"):
+        upload({"README.md": CARD, **CLIPS})
+    hub.refuses_content = False
+    assert hub.repos["datasets/me/clips"].files.keys() == {".gitattributes"}
+    upload({"README.md": CARD, **CLIPS})
+    assert hub.repos["datasets/me/clips"].files.keys() >= CLIPS.keys()
 
 
 # ---- names -----------------------------------------------------------------------------------------------------------
