@@ -19,6 +19,7 @@ from pages import PROMPT, fill_in, page_of, wait_for_scores
 from playwright.sync_api import Page, expect
 from small_models import FRAMES
 
+from vjepa_demo import tasks
 from vjepa_demo.app import checkpoint_panel, cli
 from vjepa_demo.app.page import build_app
 from vjepa_demo.app.session import MINE, Session
@@ -333,3 +334,36 @@ def test_a_public_checkpoint_of_the_hub_is_chosen_by_its_name(hub, page, served,
     page.click("#checkpoint-button")
     expect(page.locator("#score-button")).to_be_visible(timeout=30_000)
     assert page.input_value("#model input") == "you/scores"
+
+
+def test_compared_clips_become_a_data_set_that_fine_tune_reads(hub, page, served, clips, tmp_path, monkeypatch):
+    monkeypatch.setenv("VJEPA_DEMO_STUDIES", str(tmp_path / "studies"))
+    for number in range(4):
+        (tmp_path / f"{number}.mp4").write_bytes(clips[f"{number}.mp4"])
+    table = tasks.batch_of_files([tmp_path / f"{number}.mp4" for number in range(4)], "a wall")
+    *_, (made, owner) = tasks.keep_study(table, kind="pairs", dimensions=("Overall",))
+    study = tasks.owned_study(made.study.id, owner)
+    rater = study.join("Ann")
+    while items := study.upcoming(rater, count=1):
+        study.rate(rater, items[0].token, {"Overall": "a"})
+    kept = json.dumps({"current": study.study.id, study.study.id: {"owner": owner}})
+    page.add_init_script(f"localStorage.setItem('vjepa-demo-studies', {json.dumps(kept)})")
+    page.goto(served)
+    page.get_by_role("tab", name="Rate").click()
+    page.click("#rate-publish > button")
+    expect(page.locator("#rate-publish")).to_contain_text("sees the clips, the prompts, the answers and the names")
+    page.fill("#rate-publish-repo textarea", "you/walls")
+    page.fill("#rate-publish-token input", "hf_you")
+    assert page.is_checked("#rate-publish-private input")
+    page.uncheck("#rate-publish-private input")
+    page.click("#rate-publish-button")
+    expect(page.locator("#rate-published a")).to_have_attribute("href", f"{hub.url}/datasets/you/walls")
+    expect(page.locator("#rate-publish-token input")).to_have_value("")
+    page.get_by_role("tab", name="Fine-tune").click()
+    page.fill("#hub-dataset textarea", "you/walls")
+    page.click("#hub-load")
+    expect(page.locator("#train-hint")).to_contain_text(f"{study.statistics().num_answers} pairs will be used")
+    page.get_by_role("tab", name="Rate").click()
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.click("#rate-delete")
+    expect(page.locator("#rate-owner")).to_be_hidden()
