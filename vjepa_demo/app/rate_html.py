@@ -141,7 +141,7 @@ def agreement(points: tuple[Learned, ...], num_rated: int) -> str:
         missing = MIN_RATED_CLIPS - num_rated
         if missing > 0:
             return f'<p class="note">The model learns from {MIN_RATED_CLIPS} rated clips on: {missing} to go.</p>'
-        return '<p class="note">Nothing was learned yet: the clips are still being read, or the scores hardly differ.</p>'
+        return '<p class="note">Nothing was learned yet: clips are still being read, or the scores hardly differ.</p>'
     last = points[-1].to_dict()
     lines = ""
     for name in DIMENSIONS:
