@@ -74,6 +74,9 @@ def shown(page: Page) -> str | None:
 def press(page: Page, *keys: str) -> None:
     """`keys` for the item on the stage, after which another is there."""
     token = shown(page)
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.screen-of.seen video')].every((video) => video.readyState >= 2)"
+    )
     for key in keys:
         page.keyboard.press(key)
     page.wait_for_function(
@@ -85,7 +88,9 @@ def press(page: Page, *keys: str) -> None:
 
 def settle(page: Page) -> None:
     """The server has acknowledged all answers."""
-    page.wait_for_function(f"() => {{ const all = {DATA}; return !all[all.current].unsent?.length; }}")
+    page.wait_for_function(
+        f"() => {{ const all = {DATA}; return !Object.keys(all[all.current].unsent ?? {{}}).length; }}"
+    )
 
 
 def key_shown(page: Page) -> str:
@@ -248,12 +253,16 @@ def test_who_cannot_rate_is_told_why(page, new_page, served, clips):
     expect(other.locator(".bench")).to_be_visible()
     page.click("#rate-end")
     expect(page.locator("#rate-link")).to_contain_text("The study has ended")
+    expect(page.locator(".done")).to_contain_text("This study has ended")
     other.keyboard.press("3")
-    expect(say).to_contain_text("This study has ended: its owner takes no more answers")
+    expect(other.locator(".done")).to_contain_text("This study has ended: its owner takes no more answers")
+    other.keyboard.press("4")
     page.click("#rate-end")
     expect(page.locator("#rate-link")).to_contain_text("Whoever opens this link")
-    press(other, "3")
+    expect(page.locator(".bench")).to_be_visible()
+    other.reload()  # the answer that was refused is given again
     settle(other)
+    assert [(rating.rater, rating.given["Overall"]) for rating in study.ratings()] == [("Ann", 3)]
     other.goto(f"{served}/?study={study.study.id[:-1]}")
     expect(say).to_contain_text("This link leads to no study")
     expect(other.locator("#rate-setup")).to_be_visible()
@@ -284,8 +293,48 @@ def test_ratings_are_downloaded_as_tables(page, served, clips, tmp_path):
         page.click("#rate-exported a[download]")
     download.value.save_as(tmp_path / "ratings.zip")
     with zipfile.ZipFile(tmp_path / "ratings.zip") as archive:
-        assert sorted(archive.namelist()) == ["labels.csv", "ratings.csv"]
+        assert sorted(archive.namelist()) == ["labels.csv", "ratings.csv", "scores.csv"]
         labels = pd.read_csv(archive.open("labels.csv"))
     assert sorted(labels["video_name"]) == [path.name for path in paths[:4]]
     assert set(labels["Overall_MOS"]) == {2}
     assert json.loads((study.folder / "study.json").read_text())["title"] == "4 clips"
+
+
+def test_a_busy_server_is_asked_again_and_no_answer_is_lost(page, served, clips):
+    paths, table = clips
+    study = make(page, served, paths[:4], table, "Overall alone: one key a clip")
+    busy = {"error": "The study is busy; answer again in a moment.", "retry": True}
+    held = []
+
+    def refuse(route: Route) -> None:
+        is_first = "rate_item" in route.request.post_data and not held
+        held.append(route) if is_first else None
+        route.fulfill(json=busy) if is_first else route.continue_()
+
+    page.route(CALLS, refuse)
+    press(page, "4")
+    expect(page.locator(".rating .say")).to_contain_text("The study is busy")
+    page.keyboard.press("5")
+    settle(page)
+    assert [rating.given["Overall"] for rating in study.ratings()] == [4, 5]
+
+
+def test_a_clip_that_was_not_loaded_is_not_rated_and_loaded_once_it_can_be(page, new_page, served, clips):
+    paths, table = clips
+    study = make(page, served, paths[:4], table, "Overall alone: one key a clip")
+    other = new_page()
+    clips_of_study = re.compile("study-clips")
+
+    def lose(route: Route) -> None:
+        route.abort()
+
+    other.route(clips_of_study, lose)
+    join(other, served, study, "Ann")
+    assert shown(other) is not None
+    other.keyboard.press("3")
+    expect(other.locator(".rating .say")).to_have_text("The clip is not shown yet. Press 0 if you cannot judge it.")
+    other.unroute(clips_of_study, lose)
+    press(other, "3")  # waits for the clip
+    settle(other)
+    assert [rating.given["Overall"] for rating in study.ratings()] == [3]
+    assert study.statistics().skipped == {}

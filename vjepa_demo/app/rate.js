@@ -44,9 +44,7 @@ function kept() {
   }
 }
 
-function keep(changes) {
-  const all = { ...kept(), current: study.id };
-  all[study.id] = { ...all[study.id], ...changes };
+function store(all) {
   try {
     localStorage.setItem(STORE, JSON.stringify(all));
   } catch {
@@ -54,13 +52,25 @@ function keep(changes) {
   }
 }
 
+function keep(changes) {
+  const all = { ...kept(), current: study.id };
+  all[study.id] = { ...all[study.id], ...changes };
+  store(all);
+}
+
+// The answers by their tokens: another page of this browser may hold some for the same study.
+function keepUnsent(answer) {
+  keep({ unsent: { ...kept()[study.id]?.unsent, [answer.token]: answer } });
+}
+
+function dropUnsent(answer) {
+  const { [answer.token]: _, ...rest } = kept()[study.id]?.unsent ?? {};
+  keep({ unsent: rest });
+}
+
 function forget() {
   const { current: _, ...rest } = kept();
-  try {
-    localStorage.setItem(STORE, JSON.stringify(rest));
-  } catch {
-    memory = rest;
-  }
+  store(rest);
   const address = new URL(location);
   address.searchParams.delete("study");
   history.replaceState(null, "", address);
@@ -68,10 +78,14 @@ function forget() {
 
 // ---- the study -------------------------------------------------------------------------------------------------------
 
+// The server's answer; null where it cannot be reached.
 async function ask(name, what) {
-  const answer = await server[name]({ study: study.id, ...what });
-  if (!answer || typeof answer !== "object" || answer.detail) throw new Error("no answer");
-  return answer;
+  try {
+    const answer = await server[name]({ study: study.id, ...what });
+    return answer && typeof answer === "object" && !answer.detail ? answer : null;
+  } catch {
+    return null;
+  }
 }
 
 const asRater = (what) => ({ name: who.name, secret: who.secret, ...what });
@@ -96,52 +110,58 @@ async function begin() {
   if (!id) return;
   study = { id };
   who = { ...kept()[id], ...mine };
-  unsent = who.unsent ?? [];
-  try {
-    const opened = await ask("open_study", {});
-    if (now !== generation) return;
-    if (opened.error) return ended(opened.error);
-    study = opened;
-    find(".rows").innerHTML = opened.rows;
-    find(".about").innerHTML = opened.about;
-    if (fromServer) keep({ name: mine.name, secret: mine.secret, owner: mine.owner });
-    if (!who.secret) return show("join");
-    const state = await ask("rater_state", asRater({ showing: who.showing }));
-    if (now !== generation) return;
-    if (state.error) return show("join"), say(state.error);
-    keep({});
-    take(state);
-    flush();
-  } catch {
-    say("The server cannot be reached. It is tried again.");
-    setTimeout(() => now === generation && begin(), RETRY_MILLISECONDS);
-  }
+  unsent = Object.values(who.unsent ?? {});
+  const opened = await ask("open_study", {});
+  if (now !== generation) return;
+  if (!opened) return later(begin);
+  if (!opened.id) return gone(opened.error);
+  study = opened;
+  find(".rows").innerHTML = opened.rows;
+  find(".about").innerHTML = opened.about;
+  if (mine.secret) keep({ name: mine.name, secret: mine.secret, owner: mine.owner });
+  say("");
+  if (!who.secret) return opened.ended ? finish(opened.thanks) : show("join");
+  const state = await ask("rater_state", asRater({ showing: who.showing }));
+  if (now !== generation) return;
+  if (!state) return later(begin);
+  if (state.error) return say(state.error);
+  keep({});
+  if (state.unknown) return opened.ended ? finish(opened.thanks) : show("join");
+  take(state);
+  flush();
 }
 
-function ended(reason) {
-  find(".rating").classList.remove("open");
+// Once the server may be there again, if the same study is still on the stage.
+function later(does) {
+  const now = generation;
+  say("The server cannot be reached. Your answers are kept here and sent again.");
+  setTimeout(() => now === generation && does(), RETRY_MILLISECONDS);
+}
+
+function gone(reason) {
   show(null);
   // A study of an earlier visit that is gone is nothing to tell; a link that leads nowhere is.
   say(new URLSearchParams(location.search).has("study") || find(".rating").dataset.study ? reason : "");
 }
 
 async function join(name) {
-  try {
-    const joined = await ask("join_study", { name });
-    if (joined.error) return say(joined.error);
-    who = { ...who, name: joined.name, secret: joined.secret, unsent: [] };
-    keep({ name: joined.name, secret: joined.secret, unsent: [] });
-    say("");
-    take(joined);
-  } catch {
-    say("The server cannot be reached: try again.");
-  }
+  const now = generation;
+  const joined = await ask("join_study", { name });
+  if (now !== generation) return;
+  if (!joined) return say("The server cannot be reached: try again.");
+  if (joined.error) return say(joined.error);
+  who = { ...who, name: joined.name, secret: joined.secret };
+  unsent = [];
+  keep({ name: joined.name, secret: joined.secret, unsent: {} });
+  say("");
+  take(joined);
 }
 
 // ---- items -----------------------------------------------------------------------------------------------------------
 
 // What the server says: what comes next, and how far the rater is.
 function take(state) {
+  if (state.ended) return finish(state.thanks);
   const answered = new Set(unsent.map((answer) => answer.token));
   const items = state.items.filter((item) => !answered.has(item.token));
   find(".progress p").textContent = state.text;
@@ -149,7 +169,7 @@ function take(state) {
   isComplete = !items.length && !current;
   ahead = items.filter((item) => item.token !== current?.token).slice(0, 2);
   if (!current && items.length) next();
-  else if (isComplete && !unsent.length) finish(state);
+  else if (isComplete && !unsent.length) finish(state.thanks, state.done > 0);
   else load();
 }
 
@@ -178,11 +198,12 @@ function leave() {
   say("");
 }
 
-function finish(state) {
+function finish(thanks, canGoBack = false) {
   player.pause();
+  [current, ahead] = [null, []];
   show("done");
-  find(".done p").textContent = state.thanks;
-  if (state.done) find(".done [data-do=back]").hidden = false;
+  find(".done p").textContent = thanks;
+  find(".done [data-do=back]").hidden = !canGoBack;
 }
 
 // A screen for the current item and those that come next; that of the current one is seen.
@@ -222,16 +243,26 @@ function start() {
   player.play();
 }
 
+// A video that could not be loaded is loaded again once the server can be reached. What the server cannot decode either
+// is left out for everybody; what it can, but not this browser, is tried once more.
 async function unplayable(video) {
   const { token } = video.closest(".screen-of").dataset;
-  video.closest(".screen").classList.add("broken");
   const now = generation;
-  const state = await ask("clip_unplayable", asRater({ key: video.dataset.key })).catch(() => null);
-  if (!state || state.error || now !== generation || !state.skipped) return;
-  say("A clip could not be shown. It is left out for all raters.");
-  ahead = ahead.filter((item) => item.token !== token);
-  if (current?.token === token) current = null;
-  take(state);
+  const isHere = () => now === generation && video.isConnected;
+  const again = () => isHere() && video.load();
+  const reached = await fetch(video.src, { headers: { Range: "bytes=0-0" }, cache: "no-store" }).catch(() => null);
+  const state = reached && isHere() ? await ask("clip_unplayable", asRater({ key: video.dataset.key })) : null;
+  if (!isHere()) return;
+  if (!state || state.error) return setTimeout(again, RETRY_MILLISECONDS);
+  if (state.skipped) {
+    say("A clip could not be shown. It is left out for all raters.");
+    ahead = ahead.filter((item) => item.token !== token);
+    if (current?.token === token) current = null;
+    return take(state);
+  }
+  if (video.dataset.tried) return video.closest(".screen").classList.add("broken");
+  video.dataset.tried = "yes";
+  again();
 }
 
 // ---- answers ---------------------------------------------------------------------------------------------------------
@@ -240,6 +271,9 @@ const firstOpen = () => Math.max(study.dimensions.findIndex((name) => !(name in 
 const isFull = () => study.dimensions.every((name) => name in given);
 
 function set(value, at = row) {
+  if (value !== null && !videosOf(current).every((video) => video.readyState >= 2))
+    return say("The clip is not shown yet. Press 0 if you cannot judge it.");
+  say("");
   const name = study.dimensions[at];
   given[name] = value;
   order = [...order.filter((each) => each !== name), name];
@@ -252,9 +286,10 @@ function set(value, at = row) {
 function submit() {
   if (!current || !isFull()) return;
   const seconds = (performance.now() - shownAt) / 1000;
-  unsent.push({ token: current.token, given, seconds });
-  keep({ unsent, draft: null });
-  say("");
+  const answer = { token: current.token, given, seconds };
+  unsent.push(answer);
+  keepUnsent(answer);
+  keep({ draft: null });
   next();
   flush();
 }
@@ -263,32 +298,37 @@ async function flush() {
   if (isSending) return;
   isSending = true;
   const now = generation;
-  while (unsent.length && now === generation) {
-    let state;
-    try {
-      state = await ask("rate_item", asRater({ ...unsent[0], showing: current?.token }));
-    } catch {
-      if (now !== generation) break;
-      say("The server cannot be reached. Your answers are kept here and sent again.");
+  const isSame = () => now === generation;
+  while (unsent.length && isSame()) {
+    const answer = unsent[0];
+    const state = await ask("rate_item", asRater({ ...answer, showing: current?.token }));
+    if (!isSame()) break;
+    if (!state || state.retry) {
+      say(state?.error ?? "The server cannot be reached. Your answers are kept here and sent again.");
       await new Promise((resolve) => setTimeout(resolve, RETRY_MILLISECONDS));
       continue;
     }
-    if (now !== generation) break;
+    if (state.ended) {
+      // Kept: the owner may open the study again.
+      finish(state.error ?? state.thanks);
+      break;
+    }
     unsent.shift();
-    keep({ unsent });
-    say(state.error);
+    dropUnsent(answer);
     if (state.error) {
       // What was refused is not asked for again; what can still be answered comes from the server.
-      const fresh = await ask("rater_state", asRater({})).catch(() => null);
-      if (fresh && !fresh.error && now === generation) take(fresh);
+      say(state.error);
+      const fresh = await ask("rater_state", asRater({}));
+      if (fresh && !fresh.error && isSame()) take(fresh);
       continue;
     }
+    if (find(".say").textContent.startsWith("The server cannot")) say("");
     take(state);
     const isDue = state.judged >= LEARN_FROM && (state.judged - LEARN_FROM) % LEARN_EVERY === 0;
     if (who.owner && (isDue || isComplete)) trigger("judged");
   }
   isSending = false;
-  if (unsent.length && now !== generation) flush();
+  if (unsent.length && !isSame()) flush();
 }
 
 // The last score of this item is taken back, or where there is none, the answer to the item before.
@@ -301,7 +341,9 @@ async function back() {
     return paint();
   }
   if (unsent.length || isSending) return; // it is on its way: in a moment it can be undone
-  const state = await ask("undo_rating", asRater({})).catch(() => null);
+  const now = generation;
+  const state = await ask("undo_rating", asRater({}));
+  if (now !== generation) return;
   if (!state) return say("The server cannot be reached: try again.");
   say(state.error);
   if (state.error || !state.undone) return;
@@ -395,7 +437,10 @@ element.addEventListener("click", (event) => {
 document.addEventListener("click", async (event) => {
   const button = event.target.closest?.(".study-link [data-copy]");
   if (!button) return;
-  await navigator.clipboard.writeText(button.closest("p").querySelector("a").href);
+  const link = button.closest("p").querySelector("a").href;
+  // Browsers have no clipboard for a page that came without encryption, as in a local network.
+  if (!navigator.clipboard) return window.prompt("The link for raters", link);
+  await navigator.clipboard.writeText(link);
   button.textContent = "Copied";
 });
 

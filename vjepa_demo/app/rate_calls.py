@@ -7,8 +7,6 @@ of a study and the secret of a rater. Each takes one JSON object and gives one; 
 from __future__ import annotations
 
 import functools
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,47 +16,37 @@ from fastapi.responses import FileResponse
 
 from vjepa_demo import tasks
 from vjepa_demo.app import rate_html as fragments
-from vjepa_demo.schema import DemoError, RecordError
+from vjepa_demo.app.learners import loaded_learner
+from vjepa_demo.schema import BusyError, DemoError, FolderError, RecordError
 from vjepa_demo.schema.rating import Rater, RatingItem
 
 if TYPE_CHECKING:
-    from vjepa_demo.tasks import OpenStudy, StudyLearner
+    from vjepa_demo.tasks import OpenStudy
 
 Asked = dict[str, Any]
 CLIPS_ADDRESS = "/study-clips/{study_id}/{key}"
 NUM_UPCOMING = 3  # items: the one that is judged when the answer arrives, and two that are loaded ahead
-MAX_LEARNERS = 8  # that a process keeps; each has a model and the features of a study's clips
-
-_learners: OrderedDict[str, StudyLearner] = OrderedDict()  # by the link of their study, the last used last
-_learners_lock = threading.Lock()
-
-
-def learner_of(study: OpenStudy, model: str) -> StudyLearner:
-    """What learns from `study`, around `model`, with the clips that it has encoded so far: one for all who rate or own
-    the study."""
-    with _learners_lock:
-        learner = _learners.get(study.study.id)
-        if learner is None or learner.study is not study:
-            learner = tasks.StudyLearner(study, model)
-        _learners[study.study.id] = learner
-        _learners.move_to_end(study.study.id)
-        while len(_learners) > MAX_LEARNERS:
-            _learners.popitem(last=False)
-        return learner
 
 
 # ---- the functions ---------------------------------------------------------------------------------------------------
 
 
 def _answered(does: Callable[[OpenStudy, Asked], Asked]) -> Callable[[Asked], Asked]:
-    """`does` with the study that is asked for; an error is an answer too."""
+    """`does` with the study that is asked for; an error is an answer too.
+
+    "retry" says that the same can be asked again later, "ended" that the study takes no answers.
+    """
 
     @functools.wraps(does)
     def answer(asked: Asked) -> Asked:
+        study = None
         try:
-            return does(tasks.linked_study(_text(asked, "study")), asked)
+            study = tasks.linked_study(_text(asked, "study"))
+            return {**does(study, asked), "ended": study.ended}
         except DemoError as error:
-            return {"error": fragments.sentence(str(error))}
+            can_wait = isinstance(error, BusyError | FolderError)
+            told = {"error": fragments.sentence(str(error)), "retry": can_wait}
+            return told | ({"ended": study.ended} if study is not None and not can_wait else {})
 
     del answer.__wrapped__  # Gradio looks at the signature
     answer.__annotations__ = {}
@@ -75,6 +63,7 @@ def open_study(study: OpenStudy, asked: Asked) -> Asked:
         "dimensions": list(about.dimensions),
         "about": fragments.invitation(about),
         "rows": fragments.rows(about),
+        "thanks": fragments.ENDED,
     }
 
 
@@ -87,8 +76,9 @@ def join_study(study: OpenStudy, asked: Asked) -> Asked:
 
 @_answered
 def rater_state(study: OpenStudy, asked: Asked) -> Asked:
-    """What the rater is shown next, and how far they are."""
-    return _state(study, _rater(asked), asked)
+    """What the rater is shown next, and how far they are; "unknown" says that the study has no such rater."""
+    rater = _rater(asked)
+    return _state(study, rater, asked) if study.knows(rater) else {"unknown": True}
 
 
 @_answered
@@ -123,11 +113,8 @@ RATER_CALLS = [open_study, join_study, rater_state, rate_item, undo_rating, clip
 
 def _state(study: OpenStudy, rater: Rater, asked: Asked | None = None) -> Asked:
     """What comes next, in the study's order, and how far the rater is. What `asked` says is "showing" comes first."""
-    choose = None
-    if study.study.order == "chosen":
-        with _learners_lock:  # the owner's page makes it; until then the order is random
-            learner = _learners.get(study.study.id)
-        choose = None if learner is None else learner.choose
+    learner = loaded_learner(study) if study.study.order == "chosen" else None  # until it is loaded by the owner's page
+    choose = None if learner is None else learner.choose
     showing = (asked or {}).get("showing")
     items = study.upcoming(
         rater, count=NUM_UPCOMING, choose=choose, showing=showing if isinstance(showing, str) else None
@@ -139,7 +126,7 @@ def _state(study: OpenStudy, rater: Rater, asked: Asked | None = None) -> Asked:
         "total": progress.total,
         "judged": progress.num_judged,
         "text": fragments.progress_text(progress),
-        "thanks": fragments.thanks(progress),
+        "thanks": fragments.ENDED if study.ended else fragments.thanks(progress),
     }
 
 

@@ -25,6 +25,7 @@ KEYS = (
     ("pause", "Pause", "P"),
     ("next", "Next", "⏎"),
 )
+ENDED = "This study has ended: its owner takes no more answers. Those you gave are kept."
 LEAVE = '<button type="button" class="quiet" data-do="leave">Rate clips of your own</button>'
 SIDES = (("a", "Left", "1 ←"), ("same", "Same", "2 ↓"), ("b", "Right", "3 →"))
 
@@ -32,9 +33,10 @@ SIDES = (("a", "Left", "1 ←"), ("same", "Same", "2 ↓"), ("b", "Right", "3 �
 # ---- the stage -------------------------------------------------------------------------------------------------------
 
 
-def stage(study_id: str = "", *, name: str = "", secret: str = "", owner: str = "") -> str:
-    """The stage, for rate.js to fill; with a study that has just been made, and the secrets of who made it."""
-    mine = {"study": study_id, "name": name, "secret": secret, "owner": owner}
+def stage(study_id: str = "", *, name: str = "", secret: str = "", owner: str = "", turn: str = "") -> str:
+    """The stage, for rate.js to fill; with a study that has just been made, and the secrets of who made it. Another
+    `turn` puts the same study on the stage anew."""
+    mine = {"study": study_id, "name": name, "secret": secret, "owner": owner, "turn": turn}
     data = "".join(f' data-{key}="{escape(value)}"' for key, value in mine.items() if value)
     buttons = "".join(
         f'<button type="button" data-do="{what}">{label} <kbd>{key}</kbd></button>' for what, label, key in KEYS

@@ -24,18 +24,18 @@ from vjepa_demo.app.charts import agreement_curves
 from vjepa_demo.app.checkpoint_panel import add_push, add_push_checkpoint, add_use
 from vjepa_demo.app.data_inputs import add_table_file, add_video_files
 from vjepa_demo.app.events import AT_ONCE, PROGRESS, TOLD, Values, keep_in_step, shown_errors
+from vjepa_demo.app.learners import learner_of, read_clips
 from vjepa_demo.app.model_choice import refusal
-from vjepa_demo.app.rate_calls import RATER_CALLS, learner_of
+from vjepa_demo.app.rate_calls import RATER_CALLS
 from vjepa_demo.app.session import Session
-from vjepa_demo.app.turns import in_turn
 from vjepa_demo.config import DIMENSIONS
 from vjepa_demo.schema import BatchTable, RecordError
 from vjepa_demo.schema.learning import MIN_RATED_CLIPS
-from vjepa_demo.schema.rating import StudyKind, StudyOrder
+from vjepa_demo.schema.rating import StudyKind, StudyOrder, rater_key
 from vjepa_demo.wording import left_out_notes, progress_line
 
 if TYPE_CHECKING:
-    from vjepa_demo.tasks import OpenStudy
+    from vjepa_demo.tasks import OpenStudy, StudyLearner
 
 JS = "".join(Path(__file__).with_name(name).read_text("utf-8") for name in ("together.js", "rate.js"))
 # The key of the study that this browser owns, of the page's link or the last one; "" where it owns none.
@@ -65,9 +65,12 @@ ORDERS: list[tuple[str, StudyOrder]] = [
     ("the clip that teaches most: for your own model", "chosen"),
     ("random for each rater: for scores to publish", "random"),
 ]
+LEARN_EVERY = 5  # answers, as rate.js has it
 OWNER_NAME = "owner"  # of a rater who gave none
 STUDYING: dict[str, Any] = {"concurrency_limit": 2, "concurrency_id": "studies", "api_visibility": "private"}
+READING: dict[str, Any] = {"concurrency_limit": 2, "concurrency_id": "reading", "api_visibility": "private"}
 LEARNING: dict[str, Any] = {"concurrency_limit": 2, "concurrency_id": "learning", "api_visibility": "private"}
+NEWS_SECONDS = 20  # after which the owner's page asks whether others have answered
 SEEN_BY_READERS = "Whoever may read it sees the clips, the prompts, the answers and the names of the raters."
 HINT = "Add clips, and a table or the prompt that all were made from."
 
@@ -83,6 +86,20 @@ class RateTab:
         # A model without a trained head has nothing that ratings could be added to.
         self._learns = "demo" if refusal(default_model) else default_model
         self.key = gr.Textbox(visible="hidden", elem_id="rate-key")  # JSON: the study that is owned, and its secret
+        self._add_setup()
+        self.stage = gr.HTML(
+            fragments.stage(),
+            js_on_load=JS,
+            server_functions=RATER_CALLS,
+            apply_default_css=False,
+            elem_id="rate-stage",
+        )
+        self._add_panel()
+        self._wire_setup(app)
+        self._wire_owner(model)
+
+    def _add_setup(self) -> None:
+        """What a study is made of."""
         with gr.Row(equal_height=False, elem_id="rate-setup") as self.setup:
             with gr.Column(scale=2, min_width=320):
                 self.videos = add_video_files("rate-videos")
@@ -106,13 +123,10 @@ class RateTab:
                 self.hint = gr.HTML(render.hint(HINT), elem_id="rate-hint")
             with gr.Column(scale=3, min_width=320):
                 gr.HTML(fragments.HOW_TO)
-        self.stage = gr.HTML(
-            fragments.stage(),
-            js_on_load=JS,
-            server_functions=RATER_CALLS,
-            apply_default_css=False,
-            elem_id="rate-stage",
-        )
+
+    def _add_panel(self) -> None:
+        """What its owner sees of a study."""
+        self.news = gr.Timer(NEWS_SECONDS, active=False)
         with gr.Column(visible=False, elem_id="rate-owner") as self.owner, gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=320) as self.learning:
                 self.reading = gr.HTML(elem_id="rate-reading")
@@ -123,7 +137,7 @@ class RateTab:
                     self.use = gr.Button("Use it in Score", variant="primary", interactive=False, elem_id="rate-use")
                 with gr.Column(visible=False, elem_id="rate-model") as self.made:
                     self.download = gr.DownloadButton("Download the model", size="sm", elem_id="rate-download")
-                    self.pushed = add_push_checkpoint(session, "rate-push")
+                    self.pushed = add_push_checkpoint(self.session, "rate-push")
             with gr.Column(scale=2, min_width=320):
                 self.link = gr.HTML(elem_id="rate-link")
                 self.left_out = gr.HTML(elem_id="rate-left-out")
@@ -135,7 +149,7 @@ class RateTab:
                 self.exported = gr.File(label="Ratings", visible=False, interactive=False, elem_id="rate-exported")
                 self.published = add_push(
                     self.push,
-                    {session, self.key},
+                    {self.session, self.key},
                     elem_id="rate-publish",
                     title="Push to the Hub as a data set",
                     note=SEEN_BY_READERS,
@@ -155,9 +169,8 @@ class RateTab:
             self.curve,
             self.exported,
             self.published,
+            self.news,
         ]
-        self._wire_setup(app)
-        self._wire_owner(model)
 
     # ---- a new study -------------------------------------------------------------------------------------------------
 
@@ -174,7 +187,7 @@ class RateTab:
         # What this browser owns is shown again after a reload.
         opened = app.load(None, js=OWNED, outputs=self.key, api_visibility="private")
         for event in (opened.then, self.key.change):
-            event(self.open, {session, self.key}, self._panel, **AT_ONCE)
+            event(self.open, {self.session, self.key}, self._panel, **AT_ONCE)
         app.load(self.to_front, outputs=self._tabs, **AT_ONCE)
 
     def to_front(self, request: gr.Request) -> gr.Tabs | dict[str, Any]:
@@ -224,7 +237,8 @@ class RateTab:
 
     def _made(self, values: Values, table: BatchTable, progress: gr.Progress) -> Values:
         visitor: Session = values[self.session]
-        asked = values[self.asked] or "five"
+        asked, name = values[self.asked] or "five", (values[self.name] or "").strip() or OWNER_NAME
+        rater_key(name)  # a name that cannot be used is refused before anything is copied
         kind: StudyKind = "pairs" if asked.startswith("pairs") else "clips"
         reports = tasks.keep_study(
             table,
@@ -241,7 +255,7 @@ class RateTab:
                     continue
                 made, owner = report
                 study = made.study.id
-                rater = tasks.owned_study(study, owner).join((values[self.name] or "").strip() or OWNER_NAME)
+                rater = tasks.owned_study(study, owner).join(name)
                 return {
                     self.stage: fragments.stage(study, name=rater.name, secret=rater.secret, owner=owner),
                     self.key: json.dumps({"study": study, "owner": owner}),
@@ -254,24 +268,22 @@ class RateTab:
 
     def _wire_owner(self, model: gr.Dropdown) -> None:
         mine: set[Any] = {self.session, self.key}
-        told: dict[str, Any] = {"show_progress": "hidden", **LEARNING}
-        read = self.key.change(self.encode, mine, [self.reading, self.learn], trigger_mode="multiple", **told)
-        judged = self.stage.judged
-        for event in (judged, read.success, self.learn.click):
-            event(
-                self.show_learned,
-                mine,
-                [self.agreement, self.curve, self.statistics, self.use],
-                trigger_mode="always_last",
-                **told,
-            )
+        look: dict[str, Any] = {"show_progress": "hidden"}
+        read = self.key.change(
+            self.encode, mine, [self.reading, self.learn], trigger_mode="multiple", **look, **READING
+        )
+        self.told = gr.State(0)  # how many answers what is shown is of
+        told = [self.agreement, self.curve, self.statistics, self.use, self.told]
+        for event in (self.stage.judged, read.success, self.learn.click):
+            event(self.show_learned, mine, told, trigger_mode="always_last", **look, **LEARNING)
+        self.news.tick(self.show_news, {*mine, self.told}, told, **look, **LEARNING)
         used = self.use.click(self.save, mine, [self.made, self.download, self.pushed], **LEARNING)
         add_use(self.session, used.success, model, self._tabs)
         for button, videos in ((self.tables, False), (self.data_set, True)):
             button.click(
                 lambda values, videos=videos: self.export(values, videos=videos), mine, self.exported, **STUDYING
             )
-        self.end.click(self.end_or_reopen, mine, [self.link, self.end], **TOLD)
+        self.end.click(self.end_or_reopen, mine, [self.stage, self.link, self.end], **TOLD)
         sure = "() => confirm('Delete this study, with its clips and all ratings?') || (() => { throw 'kept'; })()"
         asked = self.delete.click(None, js=sure, api_visibility="private")
         deleted = asked.success(self.delete_study, mine, self.key, **TOLD)
@@ -296,7 +308,11 @@ class RateTab:
         try:
             study = self._study(values)
         except RecordError:
-            return {self.owner: gr.Column(visible=False), self.setup: gr.Row(visible=True)}
+            return {
+                self.owner: gr.Column(visible=False),
+                self.setup: gr.Row(visible=True),
+                self.news: gr.Timer(active=False),
+            }
         found = study.statistics()
         return {
             self.owner: gr.Column(visible=True),
@@ -309,6 +325,7 @@ class RateTab:
             self.curve: gr.Plot(visible=False),
             self.exported: gr.File(None, visible=False),
             self.published: "",
+            self.news: gr.Timer(active=True),
         }
 
     def encode(self, values: Values) -> Iterator[Values]:
@@ -324,7 +341,7 @@ class RateTab:
                 return
             yield {self.reading: render.status("Loading the model that learns", None, None)}
             problems: tuple[Any, ...] = ()
-            with closing(in_turn(learner_of(study, self._learns).encode())) as reports:
+            with closing(read_clips(study, self._learns)) as reports:
                 for report in reports:
                     visitor.check_open()
                     problems = report.problems
@@ -333,17 +350,29 @@ class RateTab:
             left_out = "".join(f"<p>{escape(problem.message)}</p>" for problem in problems)
             yield {self.reading: left_out, self.learn: gr.Button(interactive=True)}
 
+    def show_news(self, values: Values) -> Values:
+        """What other raters answered since; nothing where there is little new."""
+        try:
+            num_answers = self._study(values).statistics().num_answers
+        except RecordError:  # it was deleted
+            return {self.use: gr.skip()}
+        if num_answers < values[self.told] + LEARN_EVERY:
+            return {self.use: gr.skip()}
+        return self.show_learned(values)
+
     def show_learned(self, values: Values) -> Values:
         """How well the model agrees by now, and what the raters say."""
+        visitor: Session = values[self.session]
         if not values[self.key]:
             return {self.use: gr.Button(interactive=False)}
         with shown_errors():
             study = self._study(values)
-            shown: Values = {self.statistics: fragments.statistics(study.statistics())}
+            found = study.statistics()
+            shown: Values = {self.statistics: fragments.statistics(found), self.told: found.num_answers}
             if study.study.kind == "pairs":
                 return shown
             num_rated = len(study.rated_clips())
-            points = learner_of(study, self._learns).curve() if num_rated >= MIN_RATED_CLIPS else ()
+            points = self._learner(study, visitor).curve() if num_rated >= MIN_RATED_CLIPS else ()
             curve = gr.Plot(agreement_curves(points), visible=True) if points else gr.Plot(visible=False)
             return shown | {
                 self.agreement: fragments.agreement(points, num_rated),
@@ -351,13 +380,20 @@ class RateTab:
                 self.use: gr.Button(interactive=bool(points)),
             }
 
+    def _learner(self, study: OpenStudy, visitor: Session) -> StudyLearner:
+        """What learns from `study`, which has read all clips; after a restart of the server that is done here."""
+        with closing(read_clips(study, self._learns)) as reports:
+            for _ in reports:
+                visitor.check_open()
+        return learner_of(study, self._learns)
+
     def save(self, values: Values) -> Values:
         """What all ratings teach becomes the visitor's own model."""
         visitor: Session = values[self.session]
         with shown_errors(), visitor.deleted_if_closed(), visitor.training.run.claimed():
             try:
                 folder = visitor.new_run()
-                learner_of(self._study(values), self._learns).save(folder)
+                self._learner(self._study(values), visitor).save(folder)
                 archive = visitor.end_run(folder)
                 tasks.zip_checkpoint(folder, archive)
             finally:
@@ -401,9 +437,10 @@ class RateTab:
         """No more answers, or answers again."""
         with shown_errors():
             study = self._study(values)
-            ended = not study.statistics().ended
+            ended = not study.ended
             study.end(ended=ended)
         return {
+            self.stage: fragments.stage(study.study.id, turn="ended" if ended else "reopened"),
             self.link: fragments.link(study.study, json.loads(values[self.key])["owner"], ended=ended),
             self.end: gr.Button("Reopen the study" if ended else "End the study"),
         }

@@ -12,6 +12,7 @@ const isPlayable = (video) =>
 // again at the end, and `changed()` is called whenever they have moved on.
 function playTogether({ videos, isVisible, isLooping, changed }) {
   let playing = false;
+  let frame = 0; // the next call of keepTogether: there is one at most
   let at = 0; // seconds: where all videos are, or where they ended
 
   const clips = () => videos().filter(isPlayable);
@@ -34,9 +35,9 @@ function playTogether({ videos, isVisible, isLooping, changed }) {
   function play() {
     if (!clips().length) return;
     if (at >= duration() - AT_END) seek(0);
-    const wasPlaying = playing;
     playing = true;
-    if (!wasPlaying) requestAnimationFrame(keepTogether);
+    cancelAnimationFrame(frame);
+    frame = requestAnimationFrame(keepTogether);
     changed();
   }
 
@@ -79,7 +80,7 @@ function playTogether({ videos, isVisible, isLooping, changed }) {
       if (!waiting && going.includes(video)) keepInStep(video);
     }
     changed();
-    requestAnimationFrame(keepTogether);
+    frame = requestAnimationFrame(keepTogether);
   }
 
   function stopAtEnd(video) {

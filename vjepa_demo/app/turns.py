@@ -6,7 +6,8 @@ waits until one has ended. Only one row is scored at a time: two at once would b
 who score a single clip.
 
 Programs have queues of their own because their calls also fetch files, which takes up to a minute a file: no visitor
-waits for that. With the page's scoring and training these limits add up to 29 of the 40 threads that Gradio has.
+waits for that. With the page's scoring, training and studies these limits add up to 35 of the 40 threads that Gradio
+has; the answers of raters, which take milliseconds, share the others.
 """
 
 from __future__ import annotations
