@@ -14,8 +14,8 @@ from vjepa_demo.config import DIMENSIONS
 from vjepa_demo.data.ratings import read_study
 from vjepa_demo.media.preview import write_preview
 from vjepa_demo.media.shown import ffmpeg
-from vjepa_demo.media.video import write_video
-from vjepa_demo.schema import BatchTable, FolderError, RecordError
+from vjepa_demo.media.video import load_clip, write_video
+from vjepa_demo.schema import BatchTable, FolderError, RecordError, VideoError
 from vjepa_demo.schema.rating import StudyMade
 from vjepa_demo.tasks import studies
 from vjepa_demo.tasks.batch_table import batch_of_files
@@ -76,10 +76,10 @@ def test_a_study_is_found_by_its_link_and_owned_by_its_secret(root, clips):
 
 def test_nobody_else_owns_or_finds_a_study(root, clips):
     made, owner = kept(clips[:2])
-    for wrong in (owner[:-1], "", "0" * 32):
+    for wrong in (owner[:-1], "", "0" * 32, "\ud83d"):
         with pytest.raises(RecordError, match="only who made this study may do that"):
             owned_study(made.study.id, wrong)
-    for link in (made.study.id[:-1], "", "../" + made.study.id):
+    for link in (made.study.id[:-1], "", "../" + made.study.id, "\ud83d", "/" * 5000):
         with pytest.raises(RecordError, match="this link leads to no study"):
             linked_study(link)
 
@@ -124,6 +124,76 @@ def test_without_room_no_study_is_made(root, clips, monkeypatch):
     assert len(list(root.iterdir())) == 1
 
 
+def test_studies_that_are_being_made_count(root, clips, monkeypatch):
+    size = sum(clip.stat().st_size for clip in clips[:2])
+    monkeypatch.setattr(studies, "MAX_BYTES", 2 * size - 1)
+    first = keep_study(table_of(clips[:2]))
+    next(first)  # nothing is copied yet
+    other = keep_study(table_of(clips[:2]))
+    with pytest.raises(FolderError, match="no room for another study"):
+        next(other)
+    first.close()
+    kept(clips[:2])  # who gave up no longer counts
+    assert len(list(root.iterdir())) == 1
+
+
+def test_copies_for_browsers_count(root, clips, tmp_path, monkeypatch):
+    path = tmp_path / "prores.mov"
+    ffmpeg("-i", str(clips[3]), "-c:v", "prores_ks", str(path), name=path.name)
+    monkeypatch.setattr(studies, "VISITOR_DATASET_BYTES", path.stat().st_size)
+    with pytest.raises(RecordError, match="with the copies for browsers: leave some out"):
+        kept([path])
+    assert list(root.iterdir()) == []
+
+
+def test_what_was_half_made_or_half_deleted_goes_after_a_day(root, clips):
+    kept(clips[:2])
+    fresh, old, answered, foreign = (root / name for name in (".partial-1", ".partial-2", "a1" * 20, "b2" * 20))
+    for folder in (fresh, old, answered, foreign):
+        folder.mkdir()
+    (answered / "ratings.jsonl").write_text("{}")  # an answer that came while its study was deleted
+    (foreign / "thesis.txt").write_text("not of this program")
+    for folder in (old, answered, foreign):
+        age(folder, studies.KEEP_PARTIAL_DAYS + 0.1)
+    kept(clips[:2])
+    assert fresh.exists()
+    assert not old.exists()
+    assert not answered.exists()
+    assert foreign.exists()
+
+
+def test_a_half_deleted_study_does_not_open(root, clips):
+    *_, made = make_study(table_of(clips[:2]), root / "mine")
+    (root / "mine").rename(root / ".partial-killed")
+    with pytest.raises(RecordError, match="this link leads to no study"):
+        linked_study(made.study.id)
+
+
+def test_opening_a_study_deletes_what_is_due_at_most_once_an_hour(root, clips, monkeypatch):
+    (old, _), (fresh, _) = kept(clips[:2]), kept(clips[:2])
+    age(Path(old.folder), studies.KEEP_DAYS + 1)
+    monkeypatch.setattr(studies, "_next_sweep", time.monotonic() + 60)
+    linked_study(fresh.study.id)
+    assert Path(old.folder).exists()
+    monkeypatch.setattr(studies, "_next_sweep", 0.0)
+    linked_study(fresh.study.id)
+    assert not Path(old.folder).exists()
+    assert studies._next_sweep > time.monotonic() + 3000
+
+
+def test_files_that_others_delete_meanwhile_do_not_matter(root, clips, monkeypatch):
+    made, _ = kept(clips[:2])
+    age(Path(made.folder), studies.KEEP_DAYS + 1)
+    (root / "gone").symlink_to(root / "nowhere")  # what is listed and not there any more looks like that
+    (Path(made.folder) / "gone.mp4").symlink_to(root / "nowhere")
+
+    def deleted_by_another(study):
+        raise FolderError("cannot be written") from FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(studies, "delete_study", deleted_by_another)
+    assert kept(clips[:2])
+
+
 def test_clips_larger_than_a_study_may_be_are_refused(root, clips, monkeypatch):
     monkeypatch.setattr(studies, "VISITOR_DATASET_BYTES", clips[0].stat().st_size)
     with pytest.raises(RecordError, match="leave some out"):
@@ -156,6 +226,48 @@ def test_only_a_clip_that_cannot_be_decoded_here_is_skipped(root, clips):
     (reason,) = study.statistics().skipped.values()
     assert bad.key not in reason  # the owner knows the clip by its name
     assert study.statistics().notes[0].startswith(f"{bad.name} is shown to nobody: ")
+
+
+def test_what_the_system_refuses_for_a_moment_skips_no_clip(root, clips, monkeypatch):
+    made, _ = kept(clips[:4], dimensions=("Overall",))
+    study, key = linked_study(made.study.id), made.study.clips[0].key
+
+    def too_many(*_):
+        raise VideoError("cannot be read: Too many open files") from OSError(24, "Too many open files")
+
+    monkeypatch.setattr(studies, "load_clip", too_many)
+    with pytest.raises(FolderError, match=r"cannot be read now \(Too many open files\): try again"):
+        check_unplayable(study, key)
+    assert not study.statistics().skipped
+    monkeypatch.undo()
+    assert not check_unplayable(study, key)  # nothing wrong was remembered
+
+
+def test_a_clip_that_is_gone_is_skipped_but_not_where_the_study_is_gone(root, clips):
+    made, _ = kept(clips[:4], dimensions=("Overall",))
+    study, (gone, other) = linked_study(made.study.id), made.study.clips[:2]
+    study.clip_file(gone.key).unlink()
+    assert check_unplayable(study, gone.key)
+    study.folder.rename(root / "elsewhere")
+    with pytest.raises(FolderError, match="the study cannot be read now: try again"):
+        check_unplayable(study, other.key)
+
+
+def test_a_clip_is_decoded_once_however_often_raters_ask(root, clips, monkeypatch):
+    made, _ = kept(clips[:4], dimensions=("Overall",))
+    study, (good, bad) = linked_study(made.study.id), made.study.clips[:2]
+    study.clip_file(bad.key).write_bytes(b"no video")
+    decoded = []
+
+    def load(path, config):
+        decoded.append(path)
+        return load_clip(path, config)
+
+    monkeypatch.setattr(studies, "load_clip", load)
+    assert [check_unplayable(study, key) for key in (good.key, bad.key) * 2] == [False, True, False, True]
+    assert decoded == [study.clip_file(good.key), study.clip_file(bad.key)]
+    study.clip_file(good.key).write_bytes(b"no video any more")
+    assert check_unplayable(study, good.key)
 
 
 # ---- learning --------------------------------------------------------------------------------------------------------

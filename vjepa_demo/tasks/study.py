@@ -46,6 +46,7 @@ def make_study(
     order: StudyOrder = "random",
     study_id: str | None = None,
     owner_sha256: str = "",
+    max_bytes: int | None = None,
 ) -> Iterator[OpeningReport | CopyingReport | StudyMade]:
     """Copy the videos of `table` into the new or empty `folder` and write its study.json: a report a video that is
     opened and one that is copied, and last the `StudyMade`. `study_id`, the link, is by default a new one.
@@ -56,7 +57,8 @@ def make_study(
     nothing behind.
 
     Raises:
-        RecordError: if no clip is left, or no two of one prompt for pairs.
+        RecordError: if no clip is left, no two of one prompt for pairs, or if the clips and the copies that browsers
+            play have more than `max_bytes`.
         FolderError: if `folder` holds something or cannot be written.
     """
     chosen = tuple(name for name in DIMENSIONS if name in dimensions)
@@ -74,7 +76,7 @@ def make_study(
             yield report
     with writing(Path(folder), advice="its disk must have room for the clips"), new_folder(folder) as new:
         (new / CLIPS_FOLDER).mkdir()
-        clips = yield from _copied(readable, {line: row.generator for line, row in usable.items()}, new)
+        clips = yield from _copied(readable, {line: row.generator for line, row in usable.items()}, new, max_bytes)
         if copies := len(readable) - len(clips):
             notes.append(f"Left out {counted(copies, 'row')} with the video and the prompt of another row.")
         if not clips:
@@ -99,11 +101,12 @@ def make_study(
 
 
 def _copied(
-    records: Sequence[VideoRecord], generators: dict[int, str | None], folder: Path
+    records: Sequence[VideoRecord], generators: dict[int, str | None], folder: Path, max_bytes: int | None
 ) -> Generator[CopyingReport, None, tuple[StudyClip, ...]]:
     """A report each of `records`; returns their clips, copied into `folder`, without those that are there already."""
     clips: dict[tuple[str, str], StudyClip] = {}
     names: dict[str, str] = {}  # the content of each name
+    size = 0
     for done, record in enumerate(records, start=1):
         yield CopyingReport(done, len(records))
         with reading(record.video):
@@ -117,6 +120,12 @@ def _copied(
         with suppress(VideoError):  # it takes too long to make: a rater whose browser has no decoder cannot judge
             (folder / PREVIEWS_FOLDER).mkdir(exist_ok=True)
             write_preview(record.video, folder / preview_path(key))
+        written = (folder / video, folder / preview_path(key))
+        size += sum(path.stat().st_size for path in written if path.exists())
+        if max_bytes is not None and size > max_bytes:
+            raise RecordError(
+                f"the clips have more than {max_bytes / 2**30:.0f} GB with the copies for browsers: leave some out"
+            )
         name = "/".join(path_parts(record.name)) or record.video.name
         if not name.lower().endswith(VIDEO_SUFFIXES):
             name += suffix
