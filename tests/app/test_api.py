@@ -616,7 +616,7 @@ def test_the_owner_of_a_study_gets_its_statistics_and_tables(server, client, cli
         assert (answer["num_raters"], answer["num_answers"]) == (1, 5)
         assert [clip["mos"] for clip in answer["dimensions"]["Overall"]["clips"]] == [4.0] * 4
     answer = client.predict(link, owner, api_name="/rate_export")
-    assert answer["tables"] == ["labels.csv", "ratings.csv"]
+    assert answer["tables"] == ["labels.csv", "ratings.csv", "scores.csv"]
     with zipfile.ZipFile(answer["ratings"]) as archive:
         assert archive.read("labels.csv") == (study.export(tmp_path / "out")[0]).read_bytes()
 

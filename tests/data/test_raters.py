@@ -154,8 +154,8 @@ def test_self_agreement_comes_from_the_repeats():
     (rater,) = found.raters
     assert rater.num_repeats == 4
     assert rater.self_difference.value == 0.5
-    assert rater.self_correlation.value == pytest.approx(0.8)  # ranks 2 3 1 4 and 2 4 1 3
-    assert found.self_correlation == rater.self_correlation
+    assert rater.self_correlation.value == pytest.approx(0.8)  # 3 4 2 5 and 3 5 2 4
+    assert found.self_correlation.value == pytest.approx(0.8)
 
 
 @pytest.mark.parametrize(
@@ -189,13 +189,85 @@ def test_agreement_over_all_halves_does_not_depend_on_the_order_of_raters():
     ("rows", "why"),
     [
         (("35", "44", "53"), "the raters do not agree: the correlation between two halves of them is -1.00"),
-        (("33", "43", "53", "23"), "all scores of a rater are the same"),
-        (("3.", "4.", ".3", ".2", "44"), "1 clip with several raters"),
+        (
+            ("33", "43", "53", "23"),
+            "all scores of a rater are the same, or two halves of the raters have too few clips",
+        ),
+        (("3.", "4.", ".3", ".2", "44"), "1 clip with several raters; each needs 3 at least"),
     ],
 )
 def test_agreement_is_undefined_and_says_why(rows, why):
     reliability = dimension_ratings(ratings_of(grid(*rows)), "Overall").reliability
     assert (reliability.value, reliability.why) == (None, why)
+
+
+def repeated(raters: dict[str, tuple[np.ndarray, np.ndarray]]) -> list[Rating]:
+    """Each rater rates each of the same clips twice."""
+    return [
+        Rating(rater, (f"clip {j:02}",), round_, {"Overall": score}, at=0.0)
+        for rater, both in raters.items()
+        for round_, scores in zip(("first", "repeat"), both, strict=True)
+        for j, score in enumerate(scores)
+    ]
+
+
+def test_raters_of_different_levels_do_not_agree_with_themselves_by_that():
+    rng = np.random.default_rng(3)
+    low, high = (tuple(rng.integers(level, level + 2, (2, 60))) for level in (1, 4))
+    found = dimension_ratings(repeated({"Ann": low, "Bob": high}), "Overall")
+    assert np.corrcoef(np.concatenate([low, high], axis=1))[0, 1] > 0.8  # as the scores are
+    assert abs(found.self_correlation.value) < 0.2
+    assert found.ceiling.value is None or found.ceiling.value < 0.5
+
+
+def test_a_rater_of_one_clip_changes_neither_reliability_nor_ceiling():
+    scores = made_scores(num_raters=3)
+    with_one = np.column_stack([scores, [5.0, *[np.nan] * (len(scores) - 1)]])
+    found, other = (dimension_ratings(ratings_of(each), "Overall") for each in (scores, with_one))
+    assert other.reliability.value == pytest.approx(found.reliability.value, abs=0.02)
+    assert other.ceiling.value == pytest.approx(found.reliability.value**0.5, abs=0.02)
+    repeats = {(j, 0): int(scores[j, 0]) for j in range(8)} | {(8, 0): 1 + int(scores[8, 0]) % 5}
+    alone, helped = (
+        dimension_ratings(ratings_of(each, repeats=repeats), "Overall") for each in (scores[:, :1], with_one[:, [0, 3]])
+    )
+    assert helped.reliability.value is None
+    assert helped.reliability.why == "1 clip with several raters; each needs 3 at least"
+    assert helped.ceiling.value == pytest.approx(alone.ceiling.value, abs=0.02)
+    assert alone.ceiling.value == pytest.approx(alone.self_correlation.value**0.5)
+
+
+@pytest.mark.parametrize("num_raters", [1, 4])
+def test_a_perfect_model_reaches_the_ceiling(num_raters):
+    reached, ceilings = [], []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        truth = rng.normal(3, 0.6, 100)
+        given = {f"{i}": tuple(truth + rng.normal(0, 0.6, (2, 100))) for i in range(num_raters)}
+        ratings = [each for each in repeated(given) if num_raters == 1 or each.round == "first"]
+        found = dimension_ratings(ratings, "Overall")
+        ceilings.append(found.ceiling.value)
+        firsts = dimension_ratings([each for each in ratings if each.round == "first"], "Overall")
+        reached.append(np.corrcoef(truth, [clip.plain for clip in firsts.clips])[0, 1])
+    assert np.mean(ceilings) == pytest.approx(np.mean(reached), abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("scores", "repeats", "why"),
+    [
+        (
+            grid(*"3425132"),
+            {},
+            "0 clips rated by several raters, 0 rated twice by one; at least 8 of either",
+        ),
+        (grid("34", "45", "23", "54", "12"), {}, "5 clips rated by several raters, 0 rated twice by one; "),
+        (grid(*"12345123"), {(j, 0): 5 - j % 5 for j in range(8)}, "raters do not agree with themselves: the corre"),
+        (grid(*["35", "44", "53"] * 3), {}, "the raters do not agree: the correlation between two halves"),
+    ],
+)
+def test_a_ceiling_is_undefined_and_says_why(scores, repeats, why):
+    ceiling = dimension_ratings(ratings_of(scores, repeats=repeats), "Overall").ceiling
+    assert ceiling.value is None
+    assert ceiling.why.startswith(why)
 
 
 # ---- pairs -----------------------------------------------------------------------------------------------------------

@@ -362,7 +362,7 @@ def test_compared_clips_become_a_data_set_that_fine_tune_reads(hub, page, served
     page.get_by_role("tab", name="Fine-tune").click()
     page.fill("#hub-dataset textarea", "you/walls")
     page.click("#hub-load")
-    expect(page.locator("#train-hint")).to_contain_text(f"{study.statistics().num_answers} pairs will be used")
+    expect(page.locator("#train-hint")).to_contain_text(f"{len(study.study.pairs)} pairs will be used")
     page.get_by_role("tab", name="Rate").click()
     page.on("dialog", lambda dialog: dialog.accept())
     page.click("#rate-delete")

@@ -281,10 +281,73 @@ def test_a_second_rater_of_one_name_chooses_another(tmp_path):
     assert ann.secret not in repr(ann)
 
 
-@pytest.mark.parametrize("name", ["", "   ", "a" * 61, "a\0b", "a\u202eb"])
+@pytest.mark.parametrize("name", ["نازنین\u200cزهرا", "👩\u200d🔬"])
+def test_a_name_may_have_the_joiners_that_its_script_needs(tmp_path, name):
+    study = study_in(tmp_path)
+    assert study.join(name).name == name
+    with pytest.raises(RecordError, match="rates this study already"):
+        study.join(name.translate({0x200C: None, 0x200D: None}))
+
+
+@pytest.mark.parametrize("name", ["", "   ", "a" * 61, "a\0b", "a\u202eb", "\u200d", "a\u200bb"])
 def test_a_name_that_cannot_be_shown_is_refused(tmp_path, name):
     with pytest.raises(RecordError, match="a name of 1 to 60 characters was expected"):
         study_in(tmp_path).join(name)
+
+
+def test_a_study_knows_its_raters_by_their_secret(tmp_path):
+    study = study_in(tmp_path)
+    ann = study.join("Ann")
+    assert OpenStudy(tmp_path).knows(ann)
+    assert not study.knows(Rater("Bob", ann.secret))
+    assert not study.knows(Rater("Ann", "\ud800"))
+    with pytest.raises(RecordError, match="does not know the rater"):
+        study.upcoming(Rater("Ann", "\ud800"))
+
+
+def test_a_study_takes_so_many_raters(tmp_path, monkeypatch):
+    monkeypatch.setattr("vjepa_demo.tasks.rate.MAX_RATERS", 2)
+    study = study_in(tmp_path)
+    raters = [study.join(name) for name in ("Ann", "Bob")]
+    with pytest.raises(RecordError, match="this study has 2 raters already"):
+        study.join("Cyn")
+    rate_all(study, raters[1])
+
+
+def test_a_study_takes_so_many_answers(tmp_path, monkeypatch):
+    study = study_in(tmp_path)
+    ann = study.join("Ann")
+    monkeypatch.setattr("vjepa_demo.data.ratings.MAX_RATINGS_BYTES", 1000)
+    with pytest.raises(RecordError, match="this study is full"):
+        rate_all(study, ann)
+    assert 1000 <= (tmp_path / RATINGS_FILE).stat().st_size < 1300
+    assert len(study.ratings()) > 2
+    study.end()
+    assert study.ended
+
+
+def test_a_token_is_known_to_the_study_alone_and_is_one_raters(tmp_path):
+    study = study_in(tmp_path, 24)
+    ann, bob = study.join("Ann"), study.join("Bob")
+    (item,) = study.upcoming(ann, count=1)
+    (same,) = study.upcoming(bob, count=1)
+    assert item.clips == same.clips  # they practise on the same clips
+    for wrong in (same.token, item.token[:-1] + "g", item.token[1:], item.token.upper() + "0", "\ud800", "0" * 32):
+        with pytest.raises(RecordError, match="not part of the study"):
+            study.rate(ann, wrong, GOOD)
+        assert study.upcoming(ann, count=1, showing=wrong) == (item,)
+    OpenStudy(tmp_path).rate(ann, item.token, GOOD)
+    assert [rating.rater for rating in study.ratings()] == ["Ann"]
+
+
+def test_what_was_given_is_not_said_at_length(tmp_path):
+    study = study_in(tmp_path)
+    ann = study.join("Ann")
+    token = study.upcoming(ann)[0].token
+    for given in ({"Overall": "x" * 10_000}, {"x" * 10_000: 3}):
+        with pytest.raises(RecordError) as caught:
+            study.rate(ann, token, given)
+        assert len(str(caught.value)) < 200
 
 
 def test_several_raters_at_once_are_not_mixed(tmp_path):
@@ -318,6 +381,18 @@ def test_a_study_made_anew_in_the_same_folder_is_another_one(tmp_path):
     assert open_study(tmp_path) is not before
 
 
+def test_the_studies_that_were_used_last_stay_open(tmp_path, monkeypatch):
+    monkeypatch.setattr("vjepa_demo.tasks.rate._open", {})
+    monkeypatch.setattr("vjepa_demo.tasks.rate.MAX_OPEN", 2)
+    for name in ("one", "two", "three"):
+        study_in(tmp_path / name, 4)
+    one, two = open_study(tmp_path / "one"), open_study(tmp_path / "two")
+    assert open_study(tmp_path / "one") is one
+    open_study(tmp_path / "three")
+    assert open_study(tmp_path / "one") is one
+    assert open_study(tmp_path / "two") is not two
+
+
 # ---- the owner -------------------------------------------------------------------------------------------------------
 
 
@@ -342,7 +417,9 @@ def test_an_ended_study_takes_no_more_answers_and_keeps_those_it_has(tmp_path):
     ann = study.join("Ann")
     token = study.upcoming(ann)[0].token
     study.rate(ann, token, GOOD)
+    assert not study.ended
     OpenStudy(tmp_path).end()
+    assert study.ended
     for act in (lambda: study.rate(ann, token, GOOD), lambda: study.join("Bob"), lambda: study.undo(ann)):
         with pytest.raises(RecordError, match="this study has ended"):
             act()
@@ -357,7 +434,7 @@ def test_a_link_leads_to_its_study_alone(tmp_path):
         study_in(tmp_path / name)
     folders = [tmp_path / "deleted", tmp_path / "one", tmp_path / "two"]
     assert find_study(folders, "id of two").folder == tmp_path / "two"
-    for wrong in ("", "id of", "id of ünknown"):
+    for wrong in ("", "id of", "id of ünknown", "\ud800"):
         with pytest.raises(RecordError, match="this link leads to no study"):
             find_study(folders, wrong)
 
@@ -382,8 +459,35 @@ def test_a_study_with_a_line_of_another_program_says_so(tmp_path):
     study.join("Ann")
     with (tmp_path / RATINGS_FILE).open("a") as file:
         file.write('{"kind": "rating", "rater": "Nobody"}\n')
-    with pytest.raises(RecordError, match="none of this program's"):
-        study.ratings()
+    good = (tmp_path / RATINGS_FILE).read_text().splitlines()[0].replace("Ann", "Bob")
+    with (tmp_path / RATINGS_FILE).open("a") as file:
+        file.write(good + "\n")
+    for _ in range(2):  # the good line after it is not lost silently
+        with pytest.raises(RecordError, match="none of this program's"):
+            study.ratings()
+
+
+def test_an_answer_that_did_not_reach_the_disk_is_forgotten_by_who_read_it(tmp_path, monkeypatch):
+    study, other = study_in(tmp_path), OpenStudy(tmp_path)
+    ann = study.join("Ann")
+    item = study.upcoming(ann)[0]
+
+    seen = []
+
+    def fails(_: int) -> None:
+        seen.append(len(other.ratings()))
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vjepa_demo.data.ratings.os.fsync", fails)
+        with pytest.raises(FolderError, match="nothing was recorded"):
+            study.rate(ann, item.token, {"Overall": 1})
+    assert seen == [1, 0]
+    for each in (study, other, OpenStudy(tmp_path)):
+        assert each.ratings() == ()
+        assert each.upcoming(ann)[0] == item
+    study.rate(ann, item.token, {"Overall": 5})
+    assert [rating.given["Overall"] for rating in other.ratings()] == [5]
 
 
 # ---- export ----------------------------------------------------------------------------------------------------------
@@ -394,7 +498,9 @@ def test_exported_tables_are_read_with_the_exported_videos(tmp_path):
     for name, score in (("Ann", 3), ("Bob", 5)):
         rate_all(study, study.join(name), {"Overall": score})
     out = tmp_path / "out"
-    assert [file.name for file in study.export(out, videos=True)] == ["labels.csv", "ratings.csv"]
+    tables = study.export(out, videos=True)
+    assert [table.name for table in tables] == ["labels.csv", "ratings.csv", "scores.csv"]
+    assert len(tables[2].read_text().splitlines()) == 1 + 4
     assert (out / "videos/sora/2.mp4").read_bytes() == b"video 2"
     assert len((out / "ratings.csv").read_text().splitlines()) == 1 + 2 * (4 + 1)
     records = read_records(out / "labels.csv", out / "videos", label_range=(1, 5))
@@ -422,6 +528,8 @@ def test_statistics_of_pairs_and_of_clips(tmp_path):
     rate_all(of_clips, of_clips.join("Bob"))
     found = of_clips.statistics()
     assert (found.num_raters, found.num_answers, len(found.dimensions["Overall"].clips)) == (1, 14, 12)
+    clip = found.dimensions["Overall"].clips[7]
+    assert (clip.key, clip.name, clip.prompt) == ("key0007", "sora/7.mp4", "prompt 3")
     assert "“Bob” gave every clip the same answer in Overall (4)" in found.notes[0]
     json.dumps(found.to_dict())
 
@@ -477,7 +585,8 @@ def test_a_study_from_the_command_line_to_labels(tmp_path, world, run):
     assert "“Globe”: 1 clip, 1 rater, 1 answer" in shown.stdout
     assert "-: there is one rater" in shown.stdout
     data = json.loads(run("rate", "stats", tmp_path / "study", "--json").stdout)
-    assert data["dimensions"]["Overall"]["clips"][0]["mos"] == 4
+    (clip,) = data["dimensions"]["Overall"]["clips"]
+    assert (clip["mos"], clip["name"], clip["prompt"]) == (4, world.name, "a globe")
     exported = run("rate", "export", tmp_path / "study", "--out", tmp_path / "out", "--with-videos")
     assert f"wrote {tmp_path / 'out' / 'labels.csv'}" in exported.stdout
     records = last(check_labels(tmp_path / "out/labels.csv", tmp_path / "out/videos", extract_to=tmp_path / "x"))
@@ -519,8 +628,9 @@ def test_killed_at_any_moment_every_acknowledged_rating_is_there(tmp_path):
         hears.close()
         assert child.exitcode == -signal.SIGKILL
     found = OpenStudy(tmp_path)
-    state = found._raters["ann"] if found.ratings() else None
-    kept = {token: state.rounds[what].given["Overall"] for token, what in state.tokens.items() if what in state.rounds}
+    assert found.ratings()
+    state = found._raters["ann"]
+    kept = {found._token(state, what): rating.given["Overall"] for what, rating in state.rounds.items()}
     assert acknowledged.items() <= kept.items()
     assert len(kept) <= len(acknowledged) + 10  # one a kill may be written and not acknowledged
     rate_all(found, ann)

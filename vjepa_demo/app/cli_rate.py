@@ -136,6 +136,7 @@ def _clip_lines(name: str, found: DimensionRatings) -> Iterator[str]:
     yield ""
     yield f"{name}: {wording.counted(rated, 'clip')} with a score{sure}"
     yield f"  a rater's agreement with themselves {found.self_correlation}; of the mean scores {found.reliability}"
+    yield f"  the highest correlation that a perfect model would reach with these scores {found.ceiling}"
     yield f"  {'rater':<20}{'ratings':>8}{'bias':>7}{'inconsistency':>15}{'self':>7}{'difference':>12}"
     for each in found.raters:
         numbers = (each.bias, each.inconsistency, each.self_correlation, each.self_difference)

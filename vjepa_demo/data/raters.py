@@ -12,7 +12,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, combinations
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ from vjepa_demo.wording import counted
 Array = NDArray[np.float64]
 
 MIN_CORRELATED = 3  # values, below which a correlation says nothing
+MIN_CEILING = 8  # clips, below which a ceiling is a guess
 MIN_CONSTANT = 5  # ratings, from which on it is odd that all are the same
 MAX_SPLITS = 200  # of the raters in two halves
 SMALL = 1e-8  # a range of mean scores that is nothing but rounding
@@ -107,9 +108,10 @@ def dimension_ratings(ratings: Sequence[Rating], dimension: str, *, seed: int = 
     """What `ratings` of clips, warm-ups left out, say in one dimension.
 
     Of a rater who rated a clip twice the mean counts once. A rater's `bias` is how far above the others the rater is;
-    `inconsistency` the standard deviation of the rest, in MOS; `self_correlation` Spearman's between the first and the
-    second score of the clips rated twice, and `self_difference` the mean absolute difference of the two. `seed` draws
-    the halves of raters where there are too many to try all.
+    `inconsistency` the standard deviation of the rest, in MOS; `self_correlation` Pearson's between the first and the
+    second score of the clips rated twice, and `self_difference` the mean absolute difference of the two. Over all
+    raters it is that of how far each score is from the rater's mean: where one is harsher than the other, that is no
+    agreement. `seed` draws the halves of raters where there are too many to try all.
     """
     given = [each for each in ratings if each.round != "warm_up"]
     raters = sorted({each.rater for each in given})
@@ -130,14 +132,19 @@ def dimension_ratings(ratings: Sequence[Rating], dimension: str, *, seed: int = 
     pairs = {
         rater: [values for (_, who), values in twice.items() if who == rater and len(values) == 2] for rater in raters
     }
+    reliability = _reliability(scores - found.bias, seed)
+    means = dict(zip(raters, _means(scores.T), strict=True))
+    levelled = [[value - means[who] for value in both] for who in raters for both in pairs[who]]
+    self_correlation = _correlation(levelled, "clip")
     return DimensionRatings(
         clips=_clip_scores(keys, scores, found),
         raters=tuple(
             _rater_score(rater, scores[:, place], pairs[rater], cannot[rater], *_compared(scores, found, place))
             for place, rater in enumerate(raters)
         ),
-        self_correlation=_correlation(list(chain.from_iterable(pairs.values())), "clip"),
-        reliability=_reliability(scores - found.bias, seed),
+        self_correlation=self_correlation,
+        reliability=reliability,
+        ceiling=_ceiling(_in_common(scores), reliability, len(levelled), self_correlation),
     )
 
 
@@ -204,25 +211,71 @@ def _rater_score(
 
 
 def _correlation(pairs: Sequence[Sequence[float]], of_what: str) -> Statistic:
-    """Spearman's correlation, ties handled, of the first and the second value of `pairs`."""
+    """Pearson's correlation of the first and the second value of `pairs`: the reliability of one value.
+
+    Not a rank correlation: raters whose levels differ by a hair would have ranks of their own.
+    """
     if len(pairs) < MIN_CORRELATED:
         return Statistic(None, f"{counted(len(pairs), of_what)} judged twice; at least {MIN_CORRELATED} are needed")
     first, second = np.array(pairs).T
-    if np.ptp(first) == 0 or np.ptp(second) == 0:
+    if np.ptp(first) < SMALL or np.ptp(second) < SMALL:
         return Statistic(None, "all scores are the same")
-    return Statistic(float(stats.spearmanr(first, second).statistic))
+    return Statistic(float(np.corrcoef(first, second)[0, 1]))
+
+
+def _ceiling(in_common: Array, reliability: Statistic, num_repeats: int, self_correlation: Statistic) -> Statistic:
+    """The highest correlation that a perfect model can reach with the clips' mean scores: the square root of their
+    reliability (Spearman 1904, the correction for attenuation).
+
+    The reliability of scores of one rater is the correlation of the rater's first and second scores. `in_common` are
+    the scores of the raters who have clips in common.
+    """
+    shared = int(((~np.isnan(in_common)).sum(axis=1) > 1).sum())
+    if shared >= MIN_CEILING:
+        of_scores = reliability
+    elif num_repeats >= MIN_CEILING:
+        of_scores = self_correlation
+    else:
+        return Statistic(
+            None,
+            f"{counted(shared, 'clip')} rated by several raters, {num_repeats:,} rated twice by one; at least "
+            f"{MIN_CEILING} of either are needed",
+        )
+    if of_scores.value is None:
+        return Statistic(None, of_scores.why)
+    if of_scores.value <= 0:
+        return Statistic(None, f"raters do not agree with themselves: the correlation is {of_scores.value:.2f}")
+    return Statistic(math.sqrt(of_scores.value))
+
+
+def _in_common(scores: Array) -> Array:
+    """`scores` (J, I) with NaN for the raters who share fewer than `MIN_CORRELATED` clips with the others that stay."""
+    scores = scores.copy()
+    while True:
+        there = ~np.isnan(scores)
+        shared = (there & (there.sum(axis=1) > 1)[:, None]).sum(axis=0)
+        leave = there.any(axis=0) & (shared < MIN_CORRELATED)
+        if not leave.any():
+            return scores
+        scores[:, leave] = np.nan
 
 
 def _reliability(scores: Array, seed: int) -> Statistic:
-    """The split-half reliability of the clips' mean scores, from `scores` without the raters' biases.
+    """The split-half reliability of the clips' mean scores, from `scores` without the raters' biases; of the raters
+    who have clips in common, see `_in_common`.
 
     The raters are split in two halves in every way, or in `MAX_SPLITS` random ones. The mean of Pearson's correlations
     r between the halves' mean scores becomes that of means over all raters: 2 r / (1 + r) (Spearman 1910, Brown 1910).
     """
     there = ~np.isnan(scores)
-    raters = np.flatnonzero(there.any(axis=0))
+    everybody = int(there.any(axis=0).sum())
+    if everybody < 2:
+        return Statistic(None, ONE_RATER if everybody else "there are no ratings")
+    shared = int((there.sum(axis=1) > 1).sum())
+    scores = _in_common(scores)
+    raters = np.flatnonzero((~np.isnan(scores)).any(axis=0))
     if len(raters) < 2:
-        return Statistic(None, ONE_RATER if len(raters) else "there are no ratings")
+        return Statistic(None, f"{counted(shared, 'clip')} with several raters; each needs {MIN_CORRELATED} at least")
     found = []
     for half in _halves(raters, seed):
         first, second = _means(scores[:, half]), _means(scores[:, np.setdiff1d(raters, half)])
@@ -230,10 +283,7 @@ def _reliability(scores: Array, seed: int) -> Statistic:
         if both.sum() >= MIN_CORRELATED and np.ptp(first[both]) > SMALL and np.ptp(second[both]) > SMALL:
             found.append(float(np.corrcoef(first[both], second[both])[0, 1]))
     if not found:
-        shared = int((there.sum(axis=1) > 1).sum())
-        few = shared < MIN_CORRELATED
-        why = f"{counted(shared, 'clip')} with several raters" if few else "all scores of a rater are the same"
-        return Statistic(None, why)
+        return Statistic(None, "all scores of a rater are the same, or two halves of the raters have too few clips")
     r = float(np.mean(found))
     if r <= 0:
         return Statistic(None, f"the raters do not agree: the correlation between two halves of them is {r:.2f}")

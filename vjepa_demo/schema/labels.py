@@ -20,7 +20,10 @@ HISTOGRAM_BINS = 8  # of half a score each, from 1 to 5
 
 @dataclass(frozen=True)
 class Ratings:
-    """What several rows say of one dimension of a clip: scores from 1 to 5, and who gave each ("" where none says)."""
+    """What several people say of one dimension of a clip: scores from 1 to 5, and who gave each ("" where none says).
+
+    Of somebody who rated the clip several times it is the mean.
+    """
 
     scores: tuple[float, ...]
     raters: tuple[str, ...]
@@ -63,6 +66,7 @@ class VideoRecord:
 def rated(rows: Iterable[tuple[VideoRecord, str]]) -> tuple[VideoRecord, ...]:
     """A record a clip: of `rows`, each with the name of its rater, those of one video and prompt are averaged.
 
+    Of rows of one named rater the mean counts once, as one rating: that of somebody who saw the clip twice.
     A clip of one row keeps its labels to the bit, and has `ratings` only where the rater has a name.
     """
     clips: dict[tuple[Path, str], list[tuple[VideoRecord, str]]] = defaultdict(list)
@@ -76,9 +80,13 @@ def rated(rows: Iterable[tuple[VideoRecord, str]]) -> tuple[VideoRecord, ...]:
             continue
         ratings = {}
         for name in DIMENSIONS:
-            given = [(each.labels[name], who) for each, who in members if name in each.labels]
+            given: dict[str | int, list[float]] = {}
+            for place, (each, who) in enumerate(members):
+                if name in each.labels:
+                    given.setdefault(who or place, []).append(each.labels[name])  # a row without a name is somebody's
             if given:
-                ratings[name] = Ratings(tuple(score for score, _ in given), tuple(who for _, who in given))
+                scores = tuple(each[0] if len(each) == 1 else statistics.fmean(each) for each in given.values())
+                ratings[name] = Ratings(scores, tuple(who if isinstance(who, str) else "" for who in given))
         labels = {name: each.mean for name, each in ratings.items()} if len(members) > 1 else first.labels
         records.append(replace(first, labels=labels, ratings=ratings, num_rows=len(members)))
     return tuple(records)

@@ -20,6 +20,8 @@ StudyOrder = Literal["random", "chosen"]
 Round = Literal["warm_up", "first", "repeat"]
 Given = int | str | None  # 1 to 5 of a clip; "a", "b" or "same" of a pair; None for "cannot judge"
 MAX_NAME_CHARACTERS = 60  # of a rater's name
+SAID_CHARACTERS = 40  # of what was given, in a message
+JOINERS = dict.fromkeys((0x200C, 0x200D))  # zero width non-joiner and joiner
 STUDY_FORMAT = 1
 
 
@@ -124,17 +126,18 @@ class Rater:
 
 
 def rater_key(name: str) -> str:
-    """`name` without differences of case, spacing and Unicode form: equal keys are the same rater.
+    """`name` without differences of case, spacing, joiners and Unicode form: equal keys are the same rater.
 
     Raises:
         RecordError: if `name` is empty, too long, or holds what cannot be shown on one line.
     """
     shown = " ".join(unicodedata.normalize("NFC", well_formed(name)).split())
-    if not shown or len(shown) > MAX_NAME_CHARACTERS or not shown.isprintable():
-        given = f"“{shown[:MAX_NAME_CHARACTERS]}...”" if len(shown) > MAX_NAME_CHARACTERS else "empty"
-        given = given if shown.isprintable() else "not printable"
+    key = shown.translate(JOINERS)  # nobody sees them alone; names in Persian and many languages of India have them
+    if not key or len(shown) > MAX_NAME_CHARACTERS or not key.isprintable():
+        given = f"“{shown[:SAID_CHARACTERS]}...”" if len(shown) > MAX_NAME_CHARACTERS else "empty"
+        given = given if key.isprintable() else "not printable"
         raise RecordError(f"the name is {given}; a name of 1 to {MAX_NAME_CHARACTERS} characters was expected")
-    return shown.casefold()
+    return key.casefold()
 
 
 @dataclass(frozen=True)
@@ -195,7 +198,9 @@ def check_given(given: Mapping[str, Given] | None, study: Study) -> dict[str, Gi
     if given is None:
         return dict.fromkeys(study.dimensions)
     if unknown := [name for name in given if name not in study.dimensions]:
-        raise RecordError(f"“{unknown[0]}” is not rated in this study; it asks for {', '.join(study.dimensions)}")
+        raise RecordError(
+            f"“{_said(unknown[0])}” is not rated in this study; it asks for {', '.join(study.dimensions)}"
+        )
     wanted = "a, b or same" if study.kind == "pairs" else f"a whole number from {SCORE_MIN:g} to {SCORE_MAX:g}"
     for name in study.dimensions:
         if name not in given:
@@ -203,8 +208,13 @@ def check_given(given: Mapping[str, Given] | None, study: Study) -> dict[str, Gi
         value = given[name]
         is_score = type(value) is int and SCORE_MIN <= value <= SCORE_MAX
         if value is not None and not (value in ANSWERS if study.kind == "pairs" else is_score):
-            raise RecordError(f"{name} is {value!r}; {wanted} was expected, or “cannot judge”")
+            raise RecordError(f"{name} is {_said(repr(value))}; {wanted} was expected, or “cannot judge”")
     return {name: given[name] for name in study.dimensions}
+
+
+def _said(text: str) -> str:
+    text = well_formed(text)
+    return text if len(text) <= SAID_CHARACTERS else f"{text[:SAID_CHARACTERS]}..."
 
 
 # ---- what the ratings say --------------------------------------------------------------------------------------------
@@ -225,7 +235,8 @@ class Statistic:
 class ClipScore:
     """What the raters say of one clip: `plain` is the mean of `num_raters` raters, `mos` that without their biases.
 
-    `half_width` is half of the 95 % interval around `mos`; both mean scores are within 1 to 5.
+    `half_width` is half of the 95 % interval around `mos`; both mean scores are within 1 to 5. `name` and `prompt` are
+    those of the clip `key`, where a study says them.
     """
 
     key: str
@@ -233,6 +244,8 @@ class ClipScore:
     plain: float
     mos: float
     half_width: Statistic
+    name: str = ""
+    prompt: str = ""
 
 
 @dataclass(frozen=True)
@@ -258,13 +271,14 @@ class DimensionRatings:
     """The ratings of one dimension: of each clip, of each rater, and how well all agree.
 
     `self_correlation` is over the repeats of all raters, `reliability` that of the clips' mean scores (split-half,
-    Spearman-Brown).
+    Spearman-Brown). `ceiling` is the highest correlation that a perfect model can reach with these mean scores.
     """
 
     clips: tuple[ClipScore, ...]
     raters: tuple[RaterScore, ...]
     self_correlation: Statistic
     reliability: Statistic
+    ceiling: Statistic = field(default_factory=lambda: Statistic(None, "it was not estimated"))
 
 
 @dataclass(frozen=True)

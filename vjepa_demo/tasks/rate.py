@@ -13,12 +13,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -32,11 +32,13 @@ from vjepa_demo.data.ratings import (
     write_mean_scores,
     write_pairs,
     write_ratings,
+    write_scores,
 )
 from vjepa_demo.data.records import LABELS_FILE
 from vjepa_demo.files import new_folder, writing
 from vjepa_demo.schema import RecordError, VideoRecord, well_formed
 from vjepa_demo.schema.rating import (
+    DimensionRatings,
     Given,
     Rater,
     Rating,
@@ -48,13 +50,16 @@ from vjepa_demo.schema.rating import (
     check_given,
     rater_key,
 )
-from vjepa_demo.wording import rating_notes
+from vjepa_demo.wording import rating_notes, shortened
 
 NUM_WARM_UPS = 3  # the same for all raters, as in the practice session of ITU-T P.910
 REPEAT_SHARE = 0.1  # of the clips are shown twice
 LONG_PAUSE_SECONDS = 120.0  # between two answers: the rater was away
 MIN_TIMED = 3  # answers, from which the time of one is estimated
-RATINGS_TABLE, PAIRS_TABLE, VIDEOS_FOLDER = "ratings.csv", "pairs.csv", "videos"
+RATINGS_TABLE, SCORES_TABLE, PAIRS_TABLE, VIDEOS_FOLDER = "ratings.csv", "scores.csv", "pairs.csv", "videos"
+
+MAX_RATERS = 200  # of a study: anybody who has its link may join
+ROUNDS: tuple[Round, ...] = get_args(Round)
 
 Unit = tuple[str, ...]  # the sorted keys of what is judged: of one clip, or of two
 # Chooses what a rater is shown next: given what the rater has not judged yet, in the rater's random order, one of it.
@@ -68,9 +73,9 @@ class _State:
     name: str
     secret_sha256: str
     rounds: dict[tuple[Round, Unit], Rating] = field(default_factory=dict)
+    # Made when the rater is first asked for something: a study may have many raters who have left.
     order: list[Unit] = field(default_factory=list)
     slots: frozenset[int] = frozenset()
-    tokens: dict[str, tuple[Round, Unit]] = field(default_factory=dict)
 
 
 class OpenStudy:
@@ -91,6 +96,7 @@ class OpenStudy:
         self._units: tuple[Unit, ...] = tuple(tuple(sorted(unit)) for unit in self.study.units)
         num = min(NUM_WARM_UPS, len(self._units) // 4)
         chosen = self._random("warm-ups").permutation(len(self._units))[:num]
+        self._places = {unit: place for place, unit in enumerate(self._units)}
         self._practice = [self._units[place] for place in chosen]
         self._log = RatingLog(self.folder)
         self._lock = threading.RLock()
@@ -104,7 +110,8 @@ class OpenStudy:
         """A new rater of that name, with the secret to go on with; spaces around and within the name do not matter.
 
         Raises:
-            RecordError: if the name cannot be used, another rater has it, or the study has ended.
+            RecordError: if the name cannot be used, another rater has it, or the study has ended or has `MAX_RATERS`
+                raters.
         """
         key, shown = rater_key(name), " ".join(well_formed(name).split())
         secret = secrets.token_urlsafe(16)
@@ -115,9 +122,23 @@ class OpenStudy:
                     f"“{self._raters[key].name}” rates this study already: choose another name, or, if that is you, go "
                     "on in the browser in which you began"
                 )
+            if len(self._raters) >= MAX_RATERS:
+                raise RecordError(
+                    f"this study has {MAX_RATERS} raters already, as many as it may have: ask its owner for another"
+                )
             digest = sha256(secret.encode()).hexdigest()
             writer.append({"kind": "join", "rater": shown, "secret_sha256": digest, "at": time.time()})
         return Rater(shown, secret)
+
+    def knows(self, rater: Rater) -> bool:
+        """Whether `rater` has joined, and this is the secret that came of it."""
+        with self._lock:
+            self._update()
+            try:
+                self._state(rater)
+            except RecordError:
+                return False
+            return True
 
     def upcoming(
         self, rater: Rater, *, count: int = 2, choose: Chooser | None = None, showing: str | None = None
@@ -136,7 +157,7 @@ class OpenStudy:
             state = self._state(rater)
             rounds = {what: rating.given for what, rating in state.rounds.items()}
             items: list[RatingItem] = []
-            shown = state.tokens.get(showing or "")
+            shown = self._of_token(state, showing or "")
             if shown is not None and shown not in rounds and self._can_be_shown(shown[1]):
                 rounds[shown] = dict.fromkeys(self.study.dimensions, 0)
                 items.append(self._item(state, shown))
@@ -185,7 +206,7 @@ class OpenStudy:
         with self._writing() as writer:
             self._check_open()
             state = self._state(rater)
-            what = state.tokens.get(token)
+            what = self._of_token(state, token)
             if what is None:
                 raise RecordError("this item is not part of the study: reload the page")
             if before := state.rounds.get(what):
@@ -246,6 +267,13 @@ class OpenStudy:
             if self._ended != ended:
                 writer.append({"kind": "end" if ended else "reopen", "at": time.time()})
 
+    @property
+    def ended(self) -> bool:
+        """Whether its owner takes no more answers."""
+        with self._lock:
+            self._update()
+            return self._ended
+
     def ratings(self) -> tuple[Rating, ...]:
         """The answers of all raters that stand, in the order in which they were given."""
         with self._lock:
@@ -282,7 +310,7 @@ class OpenStudy:
             skipped = {self._clips[key].name: reason for key, reason in self._skipped.items()}
             ended = self._ended
         of_clips = self.study.kind == "clips"
-        clips = {name: dimension_ratings(ratings, name) for name in self.study.dimensions} if of_clips else {}
+        clips = {name: self._named(dimension_ratings(ratings, name)) for name in self.study.dimensions if of_clips}
         pairs = {} if of_clips else {name: pair_ratings(ratings, name) for name in self.study.dimensions}
         return StudyStatistics(
             title=self.study.title,
@@ -296,12 +324,18 @@ class OpenStudy:
             notes=tuple(rating_notes(clips, pairs, skipped)),
         )
 
+    def _named(self, found: DimensionRatings) -> DimensionRatings:
+        """`found`, whose clips say their names and prompts."""
+        clips = ((score, self._clips[score.key]) for score in found.clips)
+        return replace(found, clips=tuple(replace(score, name=clip.name, prompt=clip.prompt) for score, clip in clips))
+
     def export(self, folder: str | Path, *, plain: bool = False, videos: bool = False) -> tuple[Path, ...]:
         """Write the tables of the study into `folder`, which is new or empty: all or none; returns the files.
 
-        Of clips: ratings.csv, a row a rating, and labels.csv, a row a clip, whose labels are without the raters' biases
-        (`data.raters`) or, where `plain`, plain means. Of pairs: pairs.csv, a row an answer. `videos` copies the clips
-        beside them, so that the folder is a data set.
+        Of clips: labels.csv, a row a clip, whose labels are without the raters' biases (`data.raters`) or, where
+        `plain`, plain means; ratings.csv, a row a rating; and scores.csv, a row a clip with both, the intervals and the
+        numbers of raters. Of pairs: pairs.csv, a row an answer, without repeats. `videos` copies the clips beside them,
+        so that the folder is a data set.
 
         Raises:
             RecordError: if nobody has rated anything yet.
@@ -320,7 +354,8 @@ class OpenStudy:
                 write_ratings(new / RATINGS_TABLE, self.study, ratings)
                 found = {name: dimension_ratings(ratings, name) for name in self.study.dimensions}
                 write_mean_scores(new / LABELS_FILE, self.study.clips, by_clip(found), plain=plain)
-                names = [LABELS_FILE, RATINGS_TABLE]
+                write_scores(new / SCORES_TABLE, self.study, by_clip(found))
+                names = [LABELS_FILE, RATINGS_TABLE, SCORES_TABLE]
             for clip in self.study.clips if videos else ():
                 copy = new / VIDEOS_FOLDER / clip.name
                 copy.parent.mkdir(parents=True, exist_ok=True)
@@ -345,18 +380,20 @@ class OpenStudy:
     def _update(self) -> None:
         """Read what other threads and processes have written."""
         for line in self._log.new_lines():
+            if line is None:
+                self._raters, self._skipped, self._ended = {}, {}, False
+                continue
             try:
                 self._apply(line)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise RecordError(
-                    f"{self.folder}: a line of ratings.jsonl is none of this program's: {line}"
+                    f"{self.folder}: a line of ratings.jsonl is none of this program's: {shortened(str(line), 40)}"
                 ) from error
 
     def _apply(self, line: Mapping[str, Any]) -> None:
         kind = line["kind"]
         if kind == "join":
             state = _State(line["rater"], line["secret_sha256"])
-            self._prepare(state)
             self._raters[rater_key(state.name)] = state
         elif kind == "rating":
             state, clips = self._raters[rater_key(line["rater"])], tuple(line["clips"])
@@ -384,30 +421,37 @@ class OpenStudy:
 
     def _state(self, rater: Rater) -> _State:
         state = self._raters.get(rater_key(rater.name))
-        digest = sha256(rater.secret.encode()).hexdigest()
+        digest = sha256(rater.secret.encode(errors="surrogatepass")).hexdigest()
         if state is None or not hmac.compare_digest(state.secret_sha256, digest):
-            raise RecordError(f"this study does not know the rater “{rater.name}”: give a name to begin")
+            name = shortened(well_formed(rater.name), 40)
+            raise RecordError(f"this study does not know the rater “{name}”: give a name to begin")
+        if not state.order:
+            self._prepare(state)
         return state
 
     def _check_open(self) -> None:
         if self._ended:
             raise RecordError("this study has ended: its owner takes no more answers; those you gave are kept")
+        if self._log.is_full:
+            raise RecordError("this study is full: it takes no more answers; those you gave are kept; tell its owner")
 
     # ---- the order ---------------------------------------------------------------------------------------------------
 
     def _prepare(self, state: _State) -> None:
-        """The rater's own order, seeded; the places of repeats in it; a token for all that can be shown."""
+        """The rater's own order, seeded, and the places of repeats in it: they depend on nothing else."""
         rng = self._random(rater_key(state.name))
         units = list(self._units)
         order = [units[place] for place in rng.permutation(len(units))]
         # What was just shown as a warm-up is new again only after a while, and one prompt twice in a row is tiring.
-        for unit in self._warm_ups():
+        for unit in self._practice:
             order.remove(unit)
             order.insert(int(rng.integers(len(order) // 2, len(order) + 1)), unit)
         prompts = {unit: self._prompt(unit) for unit in order}
         for place in range(1, len(order) if len(set(prompts.values())) > 1 else 0):
             before = prompts[order[place - 1]]
-            later = next((at for at in range(place, len(order)) if prompts[order[at]] != before), place)
+            later = next((at for at in range(place, len(order)) if prompts[order[at]] != before), None)
+            if later is None:
+                break  # one prompt is all that is left
             order[place], order[later] = order[later], order[place]
         state.order = order
         num = -(-len(order) // round(1 / REPEAT_SHARE)) if len(order) >= 4 else 0
@@ -415,11 +459,6 @@ class OpenStudy:
         earliest = self._gap + 2 * num
         slots = range(min(earliest, len(order)), len(order) + num)
         state.slots = frozenset(int(slots[place]) for place in rng.permutation(len(slots))[:num])
-        rounds: tuple[Round, ...] = ("warm_up", "first", "repeat")
-        for round_ in rounds:
-            for unit in self._units:
-                text = "\n".join((self.study.id, rater_key(state.name), round_, *unit))
-                state.tokens[sha256(text.encode()).hexdigest()[:24]] = (round_, unit)
 
     @property
     def _gap(self) -> int:
@@ -487,9 +526,32 @@ class OpenStudy:
         return list(reversed(unit)) if turned != (round_ == "repeat") else list(unit)
 
     def _item(self, state: _State, what: tuple[Round, Unit]) -> RatingItem:
-        text = "\n".join((self.study.id, rater_key(state.name), what[0], *what[1]))
-        token = sha256(text.encode()).hexdigest()[:24]
-        return RatingItem(token, tuple(self._sides(state, what)), self._prompt(what[1]), what[0] == "warm_up")
+        sides = tuple(self._sides(state, what))
+        return RatingItem(self._token(state, what), sides, self._prompt(what[1]), what[0] == "warm_up")
+
+    def _token(self, state: _State, what: tuple[Round, Unit]) -> str:
+        """What stands for an item: its number under a pad, and the digest that the pad and the check are made of. So
+        nothing has to be kept, and a rater cannot tell what is a repeat."""
+        number = ROUNDS.index(what[0]) * len(self._units) + self._places[what[1]]
+        digest = self._digest(state, "number", str(number))
+        return digest + f"{number ^ int(self._digest(state, 'pad', digest)[:8], 16):08x}"
+
+    def _of_token(self, state: _State, token: str) -> tuple[Round, Unit] | None:
+        """What `token` stands for; None if it is none of this rater's."""
+        try:
+            number = int(token[-8:], 16) ^ int(self._digest(state, "pad", token[:-8])[:8], 16)
+        except ValueError:
+            return None
+        if not 0 <= number < len(ROUNDS) * len(self._units):
+            return None
+        what = ROUNDS[number // len(self._units)], self._units[number % len(self._units)]
+        return what if self._token(state, what) == token else None
+
+    def _digest(self, state: _State, *what: str) -> str:
+        """Known to nobody without the study's seed."""
+        key = f"{self.study.id}\n{self.study.seed}".encode()
+        text = "\n".join((rater_key(state.name), *map(well_formed, what)))
+        return hmac.new(key, text.encode(), "sha256").hexdigest()[:24]
 
 
 def _answers(state: _State) -> dict[tuple[Round, Unit], Mapping[str, Given]]:
@@ -514,9 +576,8 @@ def open_study(folder: str | Path) -> OpenStudy:
     except OSError:
         version = (0, 0)  # `read_study` says what is wrong
     with _open_lock:
-        if path in _open and _open[path][0] == version:
-            return _open[path][1]
-        _open[path] = version, OpenStudy(path)
+        known = _open.pop(path, None)  # the one that was used last comes last
+        _open[path] = known if known and known[0] == version else (version, OpenStudy(path))
         while len(_open) > MAX_OPEN:
             del _open[next(iter(_open))]
         return _open[path][1]
@@ -533,6 +594,6 @@ def find_study(folders: Iterable[str | Path], study_id: str) -> OpenStudy:
             study = open_study(folder)
         except RecordError:
             continue  # not a study, or one that was deleted
-        if hmac.compare_digest(study.study.id.encode(), study_id.encode()):
+        if hmac.compare_digest(study.study.id.encode(), study_id.encode(errors="surrogatepass")):
             return study
     raise RecordError("this link leads to no study: it was deleted, or the link is not complete; ask its owner")

@@ -11,7 +11,7 @@ from vjepa_demo.config import HUB_LIBRARY, VIDEO_SUFFIXES
 from vjepa_demo.data.hub import Token, upload_files
 from vjepa_demo.data.records import LABELS_FILE
 from vjepa_demo.schema import UploadingReport
-from vjepa_demo.tasks.rate import PAIRS_TABLE, RATINGS_TABLE, VIDEOS_FOLDER, OpenStudy
+from vjepa_demo.tasks.rate import PAIRS_TABLE, RATINGS_TABLE, SCORES_TABLE, VIDEOS_FOLDER, OpenStudy
 from vjepa_demo.wording import counted, listed
 
 CARD_FILE = "README.md"
@@ -27,12 +27,16 @@ COLUMNS = {
         "empty for “cannot judge”; `repeat`: yes where the rater saw the clip for the second time; `rated_at`: when, "
         "in UTC; `seconds`: how long it took."
     ),
+    SCORES_TABLE: (
+        "a row a clip. `video_name`, `Prompt` and `generator` as above; for each dimension that was asked about the "
+        "score without the raters' biases (`mos`), the ends of its 95 % interval (`low`, `high`; empty where one rater "
+        "or too few say nothing of it), how many rated it (`num_raters`), and the plain mean (`plain`)."
+    ),
     PAIRS_TABLE: (
         "a row an answer. `video_a` and `video_b` are the paths in `videos/` of the clips that were shown left and "
         "right; `prompt`: the text that both were made from; `rater`: the name that the rater gave; a column for each "
         "dimension that was asked about: a, b or same for which clip is better, and empty for “cannot judge”; "
-        "`repeat`: yes where the rater saw the pair for the second time; `rated_at`: when, in UTC; `seconds`: how long "
-        "it took."
+        "`rated_at`: when, in UTC; `seconds`: how long it took. A second answer to a pair is left out."
     ),
 }
 LABELS = {
