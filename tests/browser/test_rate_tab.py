@@ -71,12 +71,18 @@ def shown(page: Page) -> str | None:
     return seen.get_attribute("data-token") if page.locator(".bench").is_visible() else None
 
 
+def look(page: Page) -> None:
+    """The rater has seen the clip: an answer is taken."""
+    page.wait_for_function(
+        "() => !document.querySelector('.bench').matches('.fresh')"
+        " && [...document.querySelectorAll('.screen-of.seen video')].every((video) => video.readyState >= 2)"
+    )
+
+
 def press(page: Page, *keys: str) -> None:
     """`keys` for the item on the stage, after which another is there."""
     token = shown(page)
-    page.wait_for_function(
-        "() => [...document.querySelectorAll('.screen-of.seen video')].every((video) => video.readyState >= 2)"
-    )
+    look(page)
     for key in keys:
         page.keyboard.press(key)
     page.wait_for_function(
@@ -107,8 +113,7 @@ def test_24_clips_by_keyboard_with_a_reload_then_the_model_in_score(page, served
         if answers == 14:
             settle(page)
             before = shown(page)
-            page.reload()
-            page.get_by_role("tab", name="Rate").click()
+            page.reload()  # which brings the Rate tab back
             assert shown(page) == before
     settle(page)
     expect(page.locator(".done")).to_contain_text("24 clips judged")
@@ -170,6 +175,7 @@ def test_what_a_lost_connection_held_back_is_sent_later_also_by_a_reloaded_page(
     page.route(CALLS, lose)
     press(page, "4")
     expect(page.locator(".rating .say")).to_contain_text("Your answers are kept here and sent again.")
+    look(page)
     page.keyboard.press("2")
     assert study.ratings() == ()
     page.unroute(CALLS, lose)
@@ -185,6 +191,7 @@ def test_backspace_takes_back_a_score_and_then_the_answer_before(page, served, c
     first = shown(page)
     press(page, *"11111", "Enter")
     settle(page)
+    look(page)
     page.keyboard.press("3")
     expect(page.locator(".question").first.locator("[aria-pressed=true]")).to_have_text("3Fair")
     page.keyboard.press("Backspace")
@@ -247,6 +254,7 @@ def test_who_cannot_rate_is_told_why(page, new_page, served, clips):
     other = new_page()
     join(other, served, study, "OWNER")
     say = other.locator(".rating .say")
+    expect(say).to_be_visible()
     expect(say).to_contain_text("“owner” rates this study already: choose another name")
     other.fill(".join input", "Ann")
     other.click(".join button:has-text('Start rating')")
@@ -254,6 +262,7 @@ def test_who_cannot_rate_is_told_why(page, new_page, served, clips):
     page.click("#rate-end")
     expect(page.locator("#rate-link")).to_contain_text("The study has ended")
     expect(page.locator(".done")).to_contain_text("This study has ended")
+    look(other)
     other.keyboard.press("3")
     expect(other.locator(".done")).to_contain_text("This study has ended: its owner takes no more answers")
     other.keyboard.press("4")
@@ -264,6 +273,7 @@ def test_who_cannot_rate_is_told_why(page, new_page, served, clips):
     settle(other)
     assert [(rating.rater, rating.given["Overall"]) for rating in study.ratings()] == [("Ann", 3)]
     other.goto(f"{served}/?study={study.study.id[:-1]}")
+    expect(say).to_be_visible()
     expect(say).to_contain_text("This link leads to no study")
     expect(other.locator("#rate-setup")).to_be_visible()
 
@@ -274,6 +284,8 @@ def test_a_study_is_deleted_and_its_clips_with_it(page, served, clips):
     address = f"{served}/study-clips/{study.study.id}/{study.study.clips[0].key}"
     assert page.request.get(address).body() == paths[0].read_bytes()
     assert page.request.get(address + "x").status == 404
+    page.reload()  # also where the study was not made on this page
+    expect(page.locator("#rate-delete")).to_be_visible()
     page.on("dialog", lambda dialog: dialog.accept())
     page.click("#rate-delete")
     expect(page.locator("#rate-setup")).to_be_visible()
@@ -314,6 +326,7 @@ def test_a_busy_server_is_asked_again_and_no_answer_is_lost(page, served, clips)
     page.route(CALLS, refuse)
     press(page, "4")
     expect(page.locator(".rating .say")).to_contain_text("The study is busy")
+    look(page)
     page.keyboard.press("5")
     settle(page)
     assert [rating.given["Overall"] for rating in study.ratings()] == [4, 5]
@@ -331,6 +344,7 @@ def test_a_clip_that_was_not_loaded_is_not_rated_and_loaded_once_it_can_be(page,
     other.route(clips_of_study, lose)
     join(other, served, study, "Ann")
     assert shown(other) is not None
+    expect(other.locator(".bench.fresh")).to_have_count(0)
     other.keyboard.press("3")
     expect(other.locator(".rating .say")).to_have_text("The clip is not shown yet. Press 0 if you cannot judge it.")
     other.unroute(clips_of_study, lose)

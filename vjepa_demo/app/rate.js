@@ -9,6 +9,7 @@ const STORE = "vjepa-demo-studies";
 const RETRY_MILLISECONDS = 2000;
 const LEARN_FROM = 10; // judged clips
 const LEARN_EVERY = 5;
+const SEEN_MILLISECONDS = 250;
 
 let study = null; // what the server says of it
 let who = {}; // name and secret of the rater, secret of the owner
@@ -21,6 +22,7 @@ let row = 0; // the dimension that the next key is for
 let shownAt = 0; // milliseconds
 let isSending = false;
 let isPaused = false;
+let isOffline = false;
 let isComplete = false;
 let generation = 0; // another study on the stage makes late answers to the last one void
 
@@ -92,10 +94,13 @@ const asRater = (what) => ({ name: who.name, secret: who.secret, ...what });
 
 function say(text) {
   find(".say").textContent = text ?? "";
+  find(".rating").classList.toggle("seen", Boolean(text) || find(".rating").classList.contains("busy"));
 }
 
 function show(part) {
   for (const each of ["join", "bench", "done"]) find(`.${each}`).hidden = each !== part;
+  find(".rating").classList.toggle("busy", Boolean(part));
+  find(".rating").classList.toggle("seen", Boolean(part || find(".say").textContent));
   for (const button of element.querySelectorAll("[data-do=leave]")) button.hidden = Boolean(who.owner);
 }
 
@@ -107,6 +112,7 @@ async function begin() {
   const now = generation;
   player.pause();
   [current, ahead, unsent, isPaused, isComplete] = [null, [], [], false, false];
+  study = null;
   if (!id) return;
   study = { id };
   who = { ...kept()[id], ...mine };
@@ -118,7 +124,12 @@ async function begin() {
   study = opened;
   find(".rows").innerHTML = opened.rows;
   find(".about").innerHTML = opened.about;
-  if (mine.secret) keep({ name: mine.name, secret: mine.secret, owner: mine.owner });
+  if (mine.secret) {
+    keep({ name: mine.name, secret: mine.secret, owner: mine.owner });
+    const address = new URL(location);
+    address.searchParams.set("study", id);
+    history.replaceState(null, "", address); // a reload comes back to it
+  }
   say("");
   if (!who.secret) return opened.ended ? finish(opened.thanks) : show("join");
   const state = await ask("rater_state", asRater({ showing: who.showing }));
@@ -183,6 +194,11 @@ function next() {
   shownAt = performance.now();
   keep({ showing: current?.token });
   show("bench");
+  // The same key twice, or a finger that slipped, is no answer: nobody has seen the clip yet.
+  const { classList } = find(".bench");
+  const token = current?.token;
+  classList.add("fresh");
+  setTimeout(() => current?.token === token && classList.remove("fresh"), SEEN_MILLISECONDS);
   load();
   paint();
   start();
@@ -271,9 +287,10 @@ const firstOpen = () => Math.max(study.dimensions.findIndex((name) => !(name in 
 const isFull = () => study.dimensions.every((name) => name in given);
 
 function set(value, at = row) {
+  if (find(".bench").classList.contains("fresh")) return;
   if (value !== null && !videosOf(current).every((video) => video.readyState >= 2))
     return say("The clip is not shown yet. Press 0 if you cannot judge it.");
-  say("");
+  if (!isOffline) say("");
   const name = study.dimensions[at];
   given[name] = value;
   order = [...order.filter((each) => each !== name), name];
@@ -284,7 +301,9 @@ function set(value, at = row) {
 }
 
 function submit() {
-  if (!current || !isFull()) return;
+  if (!current) return;
+  const missing = study.dimensions.filter((name) => !(name in given));
+  if (missing.length) return say(`Not answered yet: ${missing.join(", ")}. Press 0 where you cannot judge.`);
   const seconds = (performance.now() - shownAt) / 1000;
   const answer = { token: current.token, given, seconds };
   unsent.push(answer);
@@ -304,6 +323,7 @@ async function flush() {
     const state = await ask("rate_item", asRater({ ...answer, showing: current?.token }));
     if (!isSame()) break;
     if (!state || state.retry) {
+      isOffline = true;
       say(state?.error ?? "The server cannot be reached. Your answers are kept here and sent again.");
       await new Promise((resolve) => setTimeout(resolve, RETRY_MILLISECONDS));
       continue;
@@ -317,12 +337,13 @@ async function flush() {
     dropUnsent(answer);
     if (state.error) {
       // What was refused is not asked for again; what can still be answered comes from the server.
-      say(state.error);
+      say(`An answer was not taken. ${state.error}`);
       const fresh = await ask("rater_state", asRater({}));
       if (fresh && !fresh.error && isSame()) take(fresh);
       continue;
     }
-    if (find(".say").textContent.startsWith("The server cannot")) say("");
+    if (isOffline) say("");
+    isOffline = false;
     take(state);
     const isDue = state.judged >= LEARN_FROM && (state.judged - LEARN_FROM) % LEARN_EVERY === 0;
     if (who.owner && (isDue || isComplete)) trigger("judged");
@@ -399,7 +420,7 @@ const PAIR_KEYS = { 1: "a", 2: "same", 3: "b", ArrowLeft: "a", ArrowDown: "same"
 
 // What a key does; nothing where it is none of ours.
 function meant(key) {
-  if (isPaused) return key === "p" ? pause : null;
+  if (isPaused) return key === "p" ? pause : null; // the stage says so
   if (key === "Backspace") return back;
   if (!current) return null;
   if (key === "0") return DONE.none;

@@ -8,6 +8,7 @@ the owner's browser keeps its key, and a reload shows it again.
 from __future__ import annotations
 
 import json
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -289,7 +290,9 @@ class RateTab:
         deleted = asked.success(self.delete_study, mine, self.key, **TOLD)
         for event in (deleted.success, self.new.click):
             cleared = event(None, js=FORGET, api_visibility="private")
-            cleared.success(lambda: ("", fragments.stage()), outputs=[self.key, self.stage], **AT_ONCE)
+            cleared.success(
+                lambda: ("", fragments.stage(turn=secrets.token_hex(4))), outputs=[self.key, self.stage], **AT_ONCE
+            )
 
     def _study(self, values: Values) -> OpenStudy:
         """The study that the browser has the key of.
