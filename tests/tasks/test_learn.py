@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from vjepa_demo.files import content_sha256
 from vjepa_demo.media.video import write_video
 from vjepa_demo.model.checkpoint import read_checkpoint
 from vjepa_demo.model.features import FeatureCache
+from vjepa_demo.model.ridge import cross_validated
 from vjepa_demo.schema import CheckpointError, FolderError, ModelError, RecordError, VideoRecord, content_digest
 from vjepa_demo.schema.learning import MIN_RATED_CLIPS, curve_sizes
 from vjepa_demo.tasks.learn import Learner
@@ -99,6 +101,79 @@ def test_one_prompt_alone_is_held_out_clip_by_clip(learner, clips, checkpoint) -
     learned = own.agreement(one)
     assert not learned.by_prompt
     assert learned.after.dimensions["Temporal"].srocc.value > 0.9
+    assert learned.after.no_video_baseline.dimensions["Temporal"].srocc.value == pytest.approx(-1)
+    assert learned.to_dict()["dimensions"]["Temporal"]["no_video"] is None
+
+
+def relabelled(clips: list[VideoRecord], prompts: list[str], copies: list[int], folder: Path) -> list[VideoRecord]:
+    """The clips numbered `copies`, each a file of its own, with `prompts`."""
+    made = []
+    for index, (prompt, number) in enumerate(zip(prompts, copies, strict=True)):
+        path = folder / f"copy-{index}.mp4"
+        shutil.copyfile(clips[number].video, path)
+        made.append(replace(clips[number], video=path, prompt=prompt))
+    return made
+
+
+def test_one_video_with_two_prompts_is_never_learned_from_and_held_out_at_once(
+    clips, checkpoint, tmp_path, monkeypatch
+):
+    halves = [f"{kind} {number}" for number in range(12) for kind in ("cat", "dog")]
+    twice = relabelled(clips, halves, [number for number in range(12) for _ in range(2)], tmp_path)
+    own, dealt = learner_of(checkpoint), []
+
+    def watched(inputs, labels, groups, **settings):
+        dealt.append(list(groups))
+        return cross_validated(inputs, labels, groups, **settings)
+
+    monkeypatch.setattr("vjepa_demo.tasks.learn.cross_validated", watched)
+    list(own.encode(twice))
+    assert own.agreement(twice).by_prompt
+    (groups,) = dealt
+    assert groups[::2] == groups[1::2]
+    assert len(set(groups)) == 12
+
+
+def test_where_videos_tie_all_prompts_together_each_video_is_held_out(clips, checkpoint, tmp_path):
+    prompts = [kind for _ in range(12) for kind in ("cat", "dog")]
+    tied = relabelled(clips, prompts, [number for number in range(12) for _ in range(2)], tmp_path)
+    own = learner_of(checkpoint)
+    list(own.encode(tied))
+    learned = own.agreement(tied)
+    assert not learned.by_prompt
+    assert learned.after.n == 24
+    one_video = relabelled(clips, [f"prompt {number % 2}" for number in range(12)], [0] * 12, tmp_path)
+    list(own.encode(one_video))
+    assert own.agreement(one_video).after.n == 12
+
+
+def test_clips_that_the_model_had_learned_from_do_not_judge_where_enough_others_do(learner, clips, tmp_path):
+    learner.save(clips[:12], tmp_path / "mine", description="")
+    own = learner_of(tmp_path / "mine")
+    list(own.encode(clips))
+    learned = own.agreement(clips)
+    others = own.agreement(clips[12:])
+    assert (learned.num_clips, learned.after.n, learned.before.n) == (24, 12, 12)
+    assert (learned.after.num_learned, learned.after.num_left_out) == (12, 12)
+    assert learned.before.dimensions == others.before.dimensions
+    assert others.to_dict()["num_learned"] == others.after.num_left_out == 0
+    flattered = own.agreement(clips[:21])  # nine others are too few
+    assert (flattered.after.n, flattered.to_dict()["num_learned"], flattered.to_dict()["num_left_out"]) == (21, 12, 0)
+    own.save(clips[:21], tmp_path / "again", description="")
+    trained_on = read_checkpoint(tmp_path / "again").trained_on
+    assert (trained_on.num_clips, trained_on.num_held_out) == (21, 21)
+    assert "had learned from 12 of these clips before, so these numbers flatter the model" in trained_on.recipe
+    assert trained_on.num_margin_clips["Temporal"] == 9
+    assert trained_on.margins == {}
+
+
+def test_the_card_says_that_the_better_order_was_chosen(learner, clips, tmp_path):
+    noise = torch.rand(COUNT, generator=torch.Generator().manual_seed(1)).tolist()
+    rated = [replace(clip, labels={"Overall": 1 + 4 * value}) for clip, value in zip(clips, noise, strict=True)]
+    learner.save(rated, tmp_path / "noise", description="")
+    recipe = read_checkpoint(tmp_path / "noise").trained_on.recipe
+    assert "whichever agrees better with these same clips: the SROCC is a little too high" in recipe
+    assert "flatter" not in recipe
 
 
 def test_a_curve_only_gets_longer(learner, clips) -> None:

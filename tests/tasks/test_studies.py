@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from vjepa_demo.media.preview import write_preview
 from vjepa_demo.media.shown import ffmpeg
 from vjepa_demo.media.video import load_clip, write_video
 from vjepa_demo.schema import BatchTable, FolderError, RecordError, VideoError
-from vjepa_demo.schema.rating import StudyMade
+from vjepa_demo.schema.rating import Statistic, StudyMade
 from vjepa_demo.tasks import studies
 from vjepa_demo.tasks.batch_table import batch_of_files
 from vjepa_demo.tasks.rate import OpenStudy
@@ -319,6 +320,17 @@ def test_it_learns_from_all_raters_and_the_ceiling_is_their_agreement(tmp_path, 
     assert dark < 2.5 < 3.5 < bright
 
 
+def test_the_ceiling_is_that_of_the_ratings(tmp_path, clips, checkpoint, monkeypatch):
+    study = rated(tmp_path / "study", clips, raters={"Ann": 0})
+    learner = StudyLearner(study, str(checkpoint), device="cpu")
+    list(learner.encode())
+    found = study.statistics()
+    traditional = replace(found.dimensions["Traditional"], ceiling=Statistic(0.61))
+    told = replace(found, dimensions={**found.dimensions, "Traditional": traditional})
+    monkeypatch.setattr(study, "statistics", lambda: told)
+    assert learner.curve()[-1].to_dict()["dimensions"]["Traditional"]["ceiling"] == 0.61
+
+
 def test_where_learning_brought_no_gain_the_order_stays(tmp_path, clips, checkpoint, monkeypatch):
     study = rated(tmp_path / "study", clips, raters={"Ann": 0})
     learner = StudyLearner(study, str(checkpoint), device="cpu")
@@ -342,3 +354,24 @@ def test_the_next_clip_is_the_first_until_clips_are_encoded_then_the_one_that_te
     assert learner.choose(left) == left[0]
     list(learner.encode())
     assert number[learner.choose(left)[0]] == COUNT - 1  # the brightest: the darkest were seen
+
+
+class Counted(str):
+    """A key that counts how often it is looked up in a set."""
+
+    __slots__ = ()
+    hashed = 0
+
+    def __hash__(self) -> int:
+        Counted.hashed += 1
+        return super().__hash__()
+
+
+def test_to_choose_among_many_clips_takes_steps_in_proportion_to_them(tmp_path, clips, checkpoint):
+    *_, made = make_study(table_of(clips), tmp_path / "study", dimensions=DIMENSIONS[:1])
+    learner = StudyLearner(OpenStudy(tmp_path / "study"), str(checkpoint), device="cpu")
+    list(learner.encode())
+    left = [(Counted(clip.key),) for clip in made.study.clips[2:]]
+    Counted.hashed = 0
+    learner.choose(left)
+    assert Counted.hashed <= 4 * len(left)

@@ -8,7 +8,7 @@ resemble the labelled one. `benchmarks/own_labels.py` compares it with training 
 diagonal is 1, the coefficients are Xᵀ (K + strength I)⁻¹ r. So a strength means the same for every model and number of
 clips. Each dimension has its own, the one of `STRENGTHS` with the least squared error in cross-validation.
 
-**Folds** keep groups (prompts) together: a head is never judged on a prompt that it learned from.
+**Folds** keep groups together, clips of one prompt or one video: a head is never judged on what it learned from.
 """
 
 from __future__ import annotations

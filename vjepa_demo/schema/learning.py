@@ -19,9 +19,11 @@ class Learned:
     """How well heads that learned from some of `num_clips` rated clips agree with the ratings of the others.
 
     `after` judges the learned heads, each on clips that it had not seen, beside the no-video baseline; `before` judges
-    the model as it was, on the same clips. Where `by_prompt`, no head had seen a clip of the same prompt either; it is
-    False where all clips have one prompt. `ceiling` is the correlation that the ratings have with themselves (a rater
-    with their own repeats, or raters with each other), where the caller knows it.
+    the model as it was, on the same clips. Both say from how many of the clips that model had learned itself
+    (`num_learned`), and whether those were left out of the judgement. Where `by_prompt`, no head had seen a clip of the
+    same prompt either; it is False where all clips have one prompt, or hang together by videos with several prompts.
+    `ceiling` is an estimate of the highest correlation that a perfect model would reach with such ratings
+    (`DimensionRatings.ceiling`), where the caller knows it.
     """
 
     num_clips: int
@@ -43,7 +45,8 @@ class Learned:
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of one point of the curve: for each rated dimension its rank correlations and their errors.
 
-        `ceiling`, `no_video` and the others are None where they are undefined.
+        `ceiling`, `no_video` and the others are None where they are undefined. `no_video` is None unless `by_prompt`
+        too: with one prompt it is -1 by construction.
         """
         baseline = self.after.no_video_baseline
         dimensions = {}
@@ -56,10 +59,16 @@ class Learned:
                     "after_standard_error": after.standard_error,
                     "before": before.value,
                     "before_standard_error": before.standard_error,
-                    "no_video": None if baseline is None else baseline.dimensions[name].srocc.value,
+                    "no_video": baseline.dimensions[name].srocc.value if baseline and self.by_prompt else None,
                     "ceiling": self.ceiling.get(name),
                 }
-        return {"num_clips": self.num_clips, "by_prompt": self.by_prompt, "dimensions": dimensions}
+        return {
+            "num_clips": self.num_clips,
+            "by_prompt": self.by_prompt,
+            "num_learned": self.after.num_learned,
+            "num_left_out": self.after.num_left_out,
+            "dimensions": dimensions,
+        }
 
 
 def curve_sizes(num_clips: int) -> tuple[int, ...]:

@@ -183,8 +183,9 @@ def _problem(path: Path, study_file: Path) -> str:
         try:
             load_clip(path, CHECKED_FRAMES)
         except VideoError as error:
-            cause: BaseException | None = error
-            while cause := cause.__cause__:
+            cause: BaseException = error
+            while (deeper := cause.__cause__) is not None:
+                cause = deeper
                 if isinstance(cause, OSError) and cause.errno is not None:  # Pillow's own have no number
                     raise _not_now(cause) from error
             _checked[version] = str(error)

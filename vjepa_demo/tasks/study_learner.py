@@ -38,20 +38,17 @@ class StudyLearner:
         candidates = [self._records[key] for key in keys]
         if not any(map(self._learner.knows, candidates)):
             return left[0]
-        seen = [record for key, record in self._records.items() if key not in set(keys)]
+        others = self._records.keys() - set(keys)
+        seen = [record for key, record in self._records.items() if key in others]
         return left[self._learner.choose(candidates, seen)]
 
     def curve(self) -> tuple[Learned, ...]:
         """How well the model agrees with the raters after each of several numbers of rated clips; the last is after
         all of them. Nothing until ten clips have scores in one dimension.
 
-        The ceiling is what the raters have in common with each other or, where there is one, with themselves.
+        The ceiling is an estimate of the highest correlation that a perfect model would reach with such ratings.
         """
-        found = self.study.statistics().dimensions
-        ceiling = {
-            name: (each.reliability if len(each.raters) > 1 else each.self_correlation).value
-            for name, each in found.items()
-        }
+        ceiling = {name: each.ceiling.value for name, each in self.study.statistics().dimensions.items()}
         return tuple(self._learner.curve(self.study.rated_clips(), ceiling))
 
     def save(self, folder: str | Path) -> Learned:
