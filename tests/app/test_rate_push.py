@@ -80,7 +80,7 @@ def test_a_push_is_the_owners_own_and_the_token_is_forgotten(hub, session, push,
     assert (repo.private, repo.readers, field) == (True, {"you"}, "")
     assert {"labels.csv", "ratings.csv", "videos/0.mp4", "videos/1.mp4"} <= repo.files.keys()
     assert f'href="{hub.url}/datasets/you/walls"' in answer
-    assert told == ["Copying the clips", "Uploaded 5 of 5 files"]
+    assert told == ["Copying the clips", "Uploaded 6 of 6 files"]
     assert "hf_you" not in answer + caplog.text + repr(vars(session))
 
 

@@ -62,6 +62,14 @@ def test_a_study_that_this_program_did_not_write_is_refused(tmp_path, changes, m
         read_study(tmp_path)
 
 
+def test_what_is_wrong_with_a_study_is_not_said_at_length(tmp_path):
+    for changes in ({"kind": "x" * 10_000}, {"dimensions": ["x" * 10_000]}, {"x" * 10_000: 1}):
+        (tmp_path / "study.json").write_text(json.dumps(STUDY.to_dict() | changes))
+        with pytest.raises(RecordError) as caught:
+            read_study(tmp_path)
+        assert len(str(caught.value)) < 400
+
+
 def test_a_study_does_not_lead_out_of_its_folder(tmp_path):
     data = STUDY.to_dict()
     for field in ("video", "name"):

@@ -67,7 +67,7 @@ def test_rated_clips_are_read_back_with_their_labels(hub, clips, tmp_path):
     for name in ("Ann", "Bob Miller"):
         rate(study, name)
     *reports, url = push_study(study, "me/walls", token="hf_me", private=False)
-    assert reports == [UploadingReport(8, COUNT + 3), UploadingReport(COUNT + 3, COUNT + 3)]
+    assert reports == [UploadingReport(8, COUNT + 4), UploadingReport(COUNT + 4, COUNT + 4)]
     assert url == f"{hub.url}/datasets/me/walls"
     records = read_back("me/walls", tmp_path / "fetched", token=False).records
     assert {record.name: record.labels for record in records} == {
@@ -109,6 +109,7 @@ def test_the_card_says_what_is_there_and_names_no_rater(hub, clips, tmp_path):
     assert front["configs"] == [
         {"config_name": "labels", "data_files": "labels.csv"},
         {"config_name": "ratings", "data_files": "ratings.csv"},
+        {"config_name": "scores", "data_files": "scores.csv"},
     ]
     assert text.startswith("# Walls\n")
     assert "8 clips, 2 raters, 18 answers (2 answers to something\nthat the rater had seen before)" in text

@@ -19,6 +19,7 @@ from vjepa_demo.data.records import write_labels
 from vjepa_demo.files import exists, file_lock, reading, replacing, write_whole, writing
 from vjepa_demo.schema import BusyError, FolderError, RecordError, VideoRecord
 from vjepa_demo.schema.rating import ClipScore, Rating, Study, StudyClip
+from vjepa_demo.wording import shortened
 
 STUDY_FILE, RATINGS_FILE, LOCK_FILE = "study.json", "ratings.jsonl", "ratings.lock"
 CLIPS_FOLDER, PREVIEWS_FOLDER = "clips", "previews"
@@ -54,7 +55,7 @@ def read_study(folder: str | Path) -> Study:
     except OSError as error:
         raise RecordError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise RecordError(f"{path} is no study of this program: {error}") from error
+        raise RecordError(f"{path} is no study of this program: {shortened(str(error), 120)}") from error
 
 
 class RatingLog:

@@ -71,11 +71,15 @@ class Study:
         """Raises ValueError for what this program cannot have written: the fields come from a file."""
         keys = [clip.key for clip in self.clips]
         if self.kind not in get_args(StudyKind):
-            raise ValueError(f"kind is {self.kind!r}; one of {', '.join(get_args(StudyKind))} was expected")
+            raise ValueError(f"kind is {_said(repr(self.kind))}; one of {', '.join(get_args(StudyKind))} was expected")
         if self.order not in get_args(StudyOrder):
-            raise ValueError(f"order is {self.order!r}; one of {', '.join(get_args(StudyOrder))} was expected")
+            raise ValueError(
+                f"order is {_said(repr(self.order))}; one of {', '.join(get_args(StudyOrder))} was expected"
+            )
         if not self.dimensions or not set(self.dimensions) <= set(DIMENSIONS):
-            raise ValueError(f"dimensions are {self.dimensions!r}; some of {', '.join(DIMENSIONS)} were expected")
+            raise ValueError(
+                f"dimensions are {_said(repr(self.dimensions))}; some of {', '.join(DIMENSIONS)} were expected"
+            )
         if not keys or len(set(keys)) < len(keys):
             raise ValueError("clips: at least one was expected, each with a key of its own")
         if not all(len(pair) == 2 and set(pair) <= set(keys) for pair in self.pairs):
@@ -101,7 +105,7 @@ class Study:
         """The study of a JSON object; raises ValueError or TypeError where it is none."""
         fields = {name: value for name, value in data.items() if name != "format"}
         if data.get("format") != STUDY_FORMAT:
-            raise ValueError(f"format is {data.get('format')!r}; {STUDY_FORMAT} was expected")
+            raise ValueError(f"format is {_said(repr(data.get('format')))}; {STUDY_FORMAT} was expected")
         fields["clips"] = tuple(StudyClip(**clip) for clip in fields["clips"])
         fields["pairs"] = tuple(tuple(pair) for pair in fields.get("pairs", ()))
         fields["dimensions"] = tuple(fields["dimensions"])
