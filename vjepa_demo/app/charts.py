@@ -185,13 +185,14 @@ def agreement_curves(points: Sequence[Learned]) -> go.Figure:
     """How well a model that learns agrees with the raters, over the number of rated clips: a panel a dimension.
 
     The band is one standard error. Straight lines are the model as it was, what prompts alone tell, and the ceiling,
-    all after the last of `points`.
+    all after the last of `points`; there is none where one is not known.
     """
     last = points[-1].to_dict()["dimensions"]
     names = [name for name in DIMENSIONS if name in last]
     columns = min(2, len(names))
     num_rows = -(-len(names) // columns)
     figure = make_subplots(num_rows, columns, subplot_titles=names, shared_yaxes=True, vertical_spacing=0.3 / num_rows)
+    explained: set[str] = set()  # lines that are in the legend
     for place, name in enumerate(names):
         where = {"row": place // columns + 1, "col": place % columns + 1}
         curve = [(point.num_clips, found) for point in points if (found := point.to_dict()["dimensions"].get(name))]
@@ -220,16 +221,18 @@ def agreement_curves(points: Sequence[Learned]) -> go.Figure:
         )
         ends = [points[0].num_clips, points[-1].num_clips]
         for kind, colour, dash in STANDARDS:
-            value = last[name][kind]
+            if (value := last[name][kind]) is None:
+                continue
             line = go.Scatter(
                 x=ends if ends[0] < ends[1] else [ends[0] - 1, ends[0] + 1],
                 y=[value, value],
                 name=kind.replace("_", " "),
                 legendgroup=kind,
-                showlegend=not place,
+                showlegend=kind not in explained,
                 mode="lines",
                 line={"color": colour, "dash": dash},
             )
+            explained.add(kind)
             figure.add_trace(line, **where)
     figure.update_xaxes(dtick=max(1, round((points[-1].num_clips - points[0].num_clips) / 5)))
     figure.update_xaxes(title_text="rated clips", row=num_rows)

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from vjepa_demo.app.html import SHOWN_PROBLEMS
 from vjepa_demo.config import ACR_WORDS, DIMENSION_MEANINGS, DIMENSIONS, SCORE_MIN
 from vjepa_demo.schema.learning import MIN_RATED_CLIPS, Learned
-from vjepa_demo.schema.rating import RatingProgress, Statistic, Study, StudyStatistics
+from vjepa_demo.schema.rating import RatingProgress, Statistic, Study, StudyKind, StudyStatistics
 from vjepa_demo.wording import counted, listed, time_left
 
 HOW_TO = (
@@ -99,10 +99,10 @@ def progress_text(progress: RatingProgress) -> str:
     return f"{progress.done} of {progress.total}{left}"
 
 
-def thanks(progress: RatingProgress) -> str:
-    """What a rater is told at the end."""
+def thanks(progress: RatingProgress, kind: StudyKind = "clips") -> str:
+    """What a rater of a study of this `kind` is told at the end."""
     return (
-        f"That was all: {counted(progress.num_judged, 'clip')} judged. Thank you."
+        f"That was all: {counted(progress.num_judged, kind.removesuffix('s'))} judged. Thank you."
         if progress.done
         else ("This study has no clip that can be shown: tell its owner.")
     )
@@ -159,8 +159,8 @@ def agreement(points: tuple[Learned, ...], num_rated: int) -> str:
             ("clips", "Clips with a score of yours"),
             ("learned", "The model that learned from the other clips, ± its standard error"),
             ("before", "The model as it was"),
-            ("no video", "What the prompts alone would have told"),
-            ("ceiling", "How well the ratings agree with themselves: more cannot be reached"),
+            ("no video", "What the prompts alone would have told; nothing where all clips are of one prompt"),
+            ("ceiling", "The highest correlation that a perfect model would reach with such ratings, estimated"),
         )
     )
     names = points[-1].not_gained
@@ -169,8 +169,17 @@ def agreement(points: tuple[Learned, ...], num_rated: int) -> str:
     return (
         f'<div class="wide"><table class="scores metrics"><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table>'
         f"</div><p class='note'>Rank correlation (SROCC) with the ratings, of {counted(last['num_clips'], 'clip')}. "
-        f"Each clip is judged by a model that learned from {others} alone.{kept}</p>"
+        f"Each clip is judged by a model that learned from {others} alone.{_learned_before(points[-1])}{kept}</p>"
     )
+
+
+def _learned_before(point: Learned) -> str:
+    """A sentence on the clips that the model as it was had learned from, where there are any."""
+    found = point.after
+    if not found.num_learned:
+        return ""
+    rest = "they do not judge" if found.num_left_out else "too few others are there, so both numbers are too high"
+    return f" The model as it was had learned from {found.num_learned:,} of the clips: {rest}."
 
 
 def _number(value: float | None) -> str:
@@ -188,11 +197,15 @@ def statistics(found: StudyStatistics) -> str:
     body = ""
     for name, of_clips in found.dimensions.items():
         lines: list[tuple[object, ...]] = [
-            (each.rater, each.num_ratings, *map(_statistic, (each.bias, each.self_correlation, each.self_difference)))
+            (
+                each.rater,
+                each.num_ratings,
+                *map(_statistic, (each.bias, each.inconsistency, each.self_correlation, each.self_difference)),
+            )
             for each in of_clips.raters
         ]
         agree = (("with themselves", of_clips.self_correlation), ("with each other", of_clips.reliability))
-        body += _raters(name, ("ratings", "bias", "self", "difference"), lines, dict(agree))
+        body += _raters(name, ("ratings", "bias", "inconsistency", "self", "difference"), lines, dict(agree))
     for name, of_pairs in found.pairs.items():
         answers_of: list[tuple[object, ...]] = [
             (each.rater, each.num_answers, *map(_statistic, (each.same_share, each.self_agreement, each.agreement)))
