@@ -396,7 +396,8 @@ class _Endpoints:
 
         Returns:
             {"title", "num_clips", "num_raters", "num_answers", "ended", "notes"
-            "dimensions": {dimension: {"clips", "raters", "self_correlation", "reliability"}} of a study of scores
+            "dimensions": {dimension: {"clips", "raters", "self_correlation", "reliability", "ceiling"}}
+            of a study of scores
             "pairs": {dimension: {"num_answers", "raters", "self_agreement", "agreement"}} of a study of pairs
             "skipped": {clip: why it is shown to nobody}}
             where a number is {"value", "why": why it is undefined}
