@@ -20,6 +20,7 @@ from vjepa_demo.schema import BatchTable, FolderError, RecordError, VideoError
 from vjepa_demo.schema.rating import Statistic, StudyMade
 from vjepa_demo.tasks import studies
 from vjepa_demo.tasks.batch_table import batch_of_files
+from vjepa_demo.tasks.learn import Learner
 from vjepa_demo.tasks.rate import OpenStudy
 from vjepa_demo.tasks.score import load_scorer
 from vjepa_demo.tasks.studies import check_unplayable, delete_study, keep_study, linked_study, owned_study
@@ -356,22 +357,17 @@ def test_the_next_clip_is_the_first_until_clips_are_encoded_then_the_one_that_te
     assert number[learner.choose(left)[0]] == COUNT - 1  # the brightest: the darkest were seen
 
 
-class Counted(str):
-    """A key that counts how often it is looked up in a set."""
-
-    __slots__ = ()
-    hashed = 0
-
-    def __hash__(self) -> int:
-        Counted.hashed += 1
-        return super().__hash__()
-
-
-def test_to_choose_among_many_clips_takes_steps_in_proportion_to_them(tmp_path, clips, checkpoint):
+def test_the_next_clip_is_that_of_spread_whatever_was_asked_before(tmp_path, clips, checkpoint):
     *_, made = make_study(table_of(clips), tmp_path / "study", dimensions=DIMENSIONS[:1])
-    learner = StudyLearner(OpenStudy(tmp_path / "study"), str(checkpoint), device="cpu")
+    study = OpenStudy(tmp_path / "study")
+    learner, plain = StudyLearner(study, str(checkpoint), device="cpu"), Learner(str(checkpoint), device="cpu")
+    records = [study.record(clip.key) for clip in made.study.clips]
     list(learner.encode())
-    left = [(Counted(clip.key),) for clip in made.study.clips[2:]]
-    Counted.hashed = 0
-    learner.choose(left)
-    assert Counted.hashed <= 4 * len(left)
+    list(plain.encode(records))
+    orders = ([3, 7, 0, 1, 5], [3, 7], [3, 7, 9], [11, 2, 4], [11, 2])  # of two raters, with answers taken back
+    for seen in orders:
+        for count in range(len(seen) + 1):
+            rest = [number for number in range(COUNT) if number not in seen[:count]]
+            left = [(made.study.clips[number].key,) for number in rest]
+            expected = plain.choose([records[number] for number in rest], [records[i] for i in seen[:count]], "spread")
+            assert learner.choose(left) == left[expected]

@@ -28,6 +28,7 @@ Array = NDArray[np.float64]
 STRENGTHS = 10.0 ** np.arange(-1.5, 2.01, 0.5)
 OUTER_FOLDS, INNER_FOLDS = 10, 5
 ENSEMBLE = 8  # heads whose disagreement is looked at
+MAX_REMEMBERED = 32  # sets of seen clips: a few for each of the raters who are at it
 
 
 @dataclass(frozen=True)
@@ -220,6 +221,37 @@ def distances(candidates: Array, known: Array) -> Array:
     squares = (candidates**2).sum(axis=1)[:, None] + (known**2).sum(axis=1) - 2 * candidates @ known.T  # (M, N)
     nearest: Array = np.sqrt(np.maximum(squares.min(axis=1), 0))
     return nearest
+
+
+class Spread:
+    """Which of N clips, with the features `hidden` (N, h), is farthest from all that were seen (see `distances`).
+
+    Who has seen one clip more asks next: what was computed for the clips seen before is remembered.
+    """
+
+    def __init__(self, hidden: Array) -> None:
+        self._hidden = hidden
+        self._remembered: list[
+            tuple[NDArray[np.bool_], Array]
+        ] = []  # seen (N,), distances from those (N,); newest last
+
+    def __len__(self) -> int:
+        return len(self._hidden)
+
+    def farthest(self, candidates: NDArray[np.bool_]) -> int:
+        """The index of the one of `candidates` (N,), at least one, that is farthest from all others of the N clips; the
+        middle one where there are no others."""
+        rows, seen = np.flatnonzero(candidates), ~candidates
+        if not seen.any():
+            return int(rows[distances(self._hidden, self._hidden[:0]).argmax()])
+        known, far = np.zeros(len(seen), dtype=bool), np.full(len(seen), np.inf)
+        for before, distance in self._remembered:
+            if before.sum() > known.sum() and not (before & ~seen).any():
+                known, far = before, distance
+        if (new := seen & ~known).any():
+            far = np.minimum(far, distances(self._hidden, self._hidden[new]))
+            self._remembered = [*self._remembered[1 - MAX_REMEMBERED :], (seen, far)]
+        return int(rows[far[rows].argmax()])
 
 
 def disagreement(

@@ -90,6 +90,11 @@ class Learner:
         """Whether `clip` was encoded."""
         return (clip.video, clip.prompt_key) in self._known
 
+    def hidden(self, clip: VideoRecord) -> NDArray[np.float64] | None:
+        """What "spread" compares of `clip` (1, h), the head's first hidden layer; None where it was not encoded."""
+        found = self._known.get((clip.video, clip.prompt_key))
+        return None if found is None else found.hidden
+
     def encode(self, clips: Sequence[VideoRecord]) -> Iterator[EncodingReport]:
         """Compute what is learned from, or read it from the cache: a report a clip, with the clips that failed so far.
 

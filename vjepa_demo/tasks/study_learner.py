@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from vjepa_demo.model.ridge import Spread
 from vjepa_demo.schema import EncodingReport, LabelSource
 from vjepa_demo.schema.learning import Learned
 from vjepa_demo.tasks.learn import Learner
@@ -27,20 +32,29 @@ class StudyLearner:
         self.study = study
         self._learner = Learner(name, device=device)
         self._records = {clip.key: study.record(clip.key) for clip in study.study.clips}
+        self._hidden: dict[str, NDArray[np.float64]] = {}  # (1, h) of each clip that was encoded
+        self._spread = Spread(np.empty((0, 1)))
+        self._choosing = threading.Lock()
 
     def encode(self) -> Iterator[EncodingReport]:
         """A report a clip of the study: nothing is learned from a clip that was not encoded. Closing ends it."""
         return self._learner.encode(list(self._records.values()))
 
     def choose(self, left: Sequence[Unit]) -> Unit:
-        """Which of the clips that are `left` to a rater would teach most; the first until one of them is encoded."""
-        keys = [unit[0] for unit in left]
-        candidates = [self._records[key] for key in keys]
-        if not any(map(self._learner.knows, candidates)):
-            return left[0]
-        others = self._records.keys() - set(keys)
-        seen = [record for key, record in self._records.items() if key in others]
-        return left[self._learner.choose(candidates, seen)]
+        """Which of the clips that are `left` to a rater would teach most, by "spread" (see `Learner.choose`); the first
+        until one of them is encoded."""
+        with self._choosing:
+            for key, record in self._records.items():
+                if key not in self._hidden and (hidden := self._learner.hidden(record)) is not None:
+                    self._hidden[key] = hidden
+            if len(self._hidden) > len(self._spread):
+                self._spread = Spread(np.concatenate(list(self._hidden.values())))
+            keys = {unit[0] for unit in left}
+            is_left = np.array([key in keys for key in self._hidden], dtype=bool)  # the others were seen
+            if not is_left.any():
+                return left[0]
+            chosen = list(self._hidden)[self._spread.farthest(is_left)]
+        return next(unit for unit in left if unit[0] == chosen)
 
     def curve(self) -> tuple[Learned, ...]:
         """How well the model agrees with the raters after each of several numbers of rated clips; the last is after
