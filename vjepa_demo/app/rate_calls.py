@@ -126,7 +126,7 @@ def _state(study: OpenStudy, rater: Rater, asked: Asked | None = None) -> Asked:
         "total": progress.total,
         "judged": progress.num_judged,
         "text": fragments.progress_text(progress),
-        "thanks": fragments.ENDED if study.ended else fragments.thanks(progress),
+        "thanks": fragments.ENDED if study.ended else fragments.thanks(progress, study.study.kind),
     }
 
 
