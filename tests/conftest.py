@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import shutil
 import socket
@@ -10,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -23,23 +25,27 @@ os.environ["VJEPA_DEMO_STUDIES"] = tempfile.mkdtemp(prefix="vjepa-demo-studies-"
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # as config.wait_passively
 os.environ["OMP_NUM_THREADS"] = "1"  # small models: several workers share the cores, more threads only wait
 
-import gradio.media
 import pytest
-from hub_server import HubServer
-from huggingface_hub import constants
-from pages import PATIENCE_MILLISECONDS, serving
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
-from small_models import write_checkpoint, write_text_encoder, write_video_encoder
-from transformers import VJEPA2ForVideoClassification
 
-from vjepa_demo.app.cli import main
-from vjepa_demo.config import View
+if TYPE_CHECKING:  # what is heavy is imported later, see `pytest_configure`
+    from hub_server import HubServer
+    from playwright.sync_api import Browser, BrowserContext, Page
 
 SLOW_FOLDERS = ("app", "journeys", "scripts", "tasks")
 FEATURES, UPLOADS, STUDIES = (
     Path(os.environ[name]) for name in ("VJEPA_DEMO_CACHE", "GRADIO_TEMP_DIR", "VJEPA_DEMO_STUDIES")
 )
 FIRST_BROWSER = ("test_compare_tab", "test_looks", "test_bootstrap", "test_history")  # half of the browser's time
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Load torch, transformers and Gradio before any test changes the environment. xdist's controller runs no test and
+    does without; the workers start when it is ready.
+    """
+    is_worker = "PYTEST_XDIST_WORKER" in os.environ
+    if is_worker or not config.getoption("numprocesses", None):
+        for name in ("pages", "small_models"):
+            importlib.import_module(name)
 
 
 def pytest_unconfigure() -> None:
@@ -78,27 +84,40 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def base_encoder(tmp_path_factory) -> Path:
+    from small_models import write_video_encoder
+
     return write_video_encoder(tmp_path_factory.mktemp("hub") / "vjepa2-base")
 
 
 @pytest.fixture(scope="session")
 def ssv2_encoder(tmp_path_factory) -> Path:
+    from small_models import write_video_encoder
+    from transformers import VJEPA2ForVideoClassification
+
     return write_video_encoder(tmp_path_factory.mktemp("hub") / "vjepa2-ssv2", VJEPA2ForVideoClassification)
 
 
 @pytest.fixture(scope="session")
 def text_encoder(tmp_path_factory) -> Path:
+    from small_models import write_text_encoder
+
     return write_text_encoder(tmp_path_factory.mktemp("hub") / "bge")
 
 
 @pytest.fixture(scope="session")
 def checkpoint_folder(tmp_path_factory) -> Path:
+    from small_models import write_checkpoint
+
     return write_checkpoint(tmp_path_factory.mktemp("checkpoints") / "small")
 
 
 @pytest.fixture(scope="session")
 def views_folder(tmp_path_factory) -> Path:
     """The same, but looking three times."""
+    from small_models import write_checkpoint
+
+    from vjepa_demo.config import View
+
     views = (View(), View(num_frames=4, window=4), View(num_frames=2, window=4, framing="fragments", grid=4))
     return write_checkpoint(tmp_path_factory.mktemp("checkpoints") / "views", views)
 
@@ -106,6 +125,8 @@ def views_folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def world() -> Path:
     """A real video: 480 x 270, 30 s, H.264."""
+    import gradio.media
+
     return Path(gradio.media.get_video("world.mp4"))
 
 
@@ -121,6 +142,7 @@ class Done:
 @pytest.fixture
 def run(monkeypatch, capsys) -> Callable[..., Done]:
     """Runs a command of the program in this process: what a person calls as `python -m vjepa_demo ARGUMENTS`."""
+    from vjepa_demo.app.cli import main
 
     def run(*arguments: object) -> Done:
         with monkeypatch.context() as patch:
@@ -139,6 +161,8 @@ def run(monkeypatch, capsys) -> Callable[..., Done]:
 @pytest.fixture
 def online(monkeypatch, tmp_path) -> None:
     """Requests may leave, but only to 127.0.0.1, and with a new cache."""
+    from huggingface_hub import constants
+
     connect = socket.socket.connect
 
     def connect_here(sock, address):
@@ -155,6 +179,8 @@ def online(monkeypatch, tmp_path) -> None:
 @pytest.fixture
 def hub(online, monkeypatch) -> Iterator[HubServer]:
     """A Hub of its own at $HF_ENDPOINT."""
+    from hub_server import HubServer
+
     server = HubServer()
     monkeypatch.setenv("HF_ENDPOINT", server.url)
     yield server
@@ -164,6 +190,8 @@ def hub(online, monkeypatch) -> Iterator[HubServer]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
     names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")  # the lightest first
     installed = next((path for path in map(shutil.which, names) if path), None)  # else Playwright's own
     quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
@@ -187,6 +215,8 @@ def new_page(browser, shared_context) -> Iterator[Callable[..., Page]]:
 
     A second page of a test is another visitor's: it shares no storage with the first.
     """
+    from pages import PATIENCE_MILLISECONDS
+
     pages: list[Page] = []
     errors: list[str] = []
 
@@ -216,6 +246,8 @@ def page(new_page) -> Page:
 
 @pytest.fixture(scope="session")
 def served() -> Iterator[str]:
+    from pages import serving
+
     with serving() as address:
         yield address
 
