@@ -78,6 +78,8 @@ def rate(page: Page) -> None:
     """A study of what is in Batch, with a first answer."""
     page.click("#rate-batch")
     expect(page.locator(".bench")).to_be_visible()
+    expect(page.locator(".bench.fresh")).to_have_count(0)  # a clip is seen before it is rated
+    page.locator(".screen-of.seen video[data-shown]").wait_for()
     page.keyboard.type("12345")
     page.keyboard.press("Enter")
     expect(page.locator(".progress p")).to_contain_text("1 of ")

@@ -75,7 +75,7 @@ def look(page: Page) -> None:
     """The rater has seen the clip: an answer is taken."""
     page.wait_for_function(
         "() => !document.querySelector('.bench').matches('.fresh')"
-        " && [...document.querySelectorAll('.screen-of.seen video')].every((video) => video.readyState >= 2)"
+        " && [...document.querySelectorAll('.screen-of.seen video')].every((video) => video.dataset.shown)"
     )
 
 

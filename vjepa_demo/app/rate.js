@@ -263,6 +263,7 @@ function start() {
 // is left out for everybody; what it can, but not this browser, is tried once more.
 async function unplayable(video) {
   const { token } = video.closest(".screen-of").dataset;
+  delete video.dataset.shown;
   const now = generation;
   const isHere = () => now === generation && video.isConnected;
   const again = () => isHere() && video.load();
@@ -288,7 +289,7 @@ const isFull = () => study.dimensions.every((name) => name in given);
 
 function set(value, at = row) {
   if (find(".bench").classList.contains("fresh")) return;
-  if (value !== null && !videosOf(current).every((video) => video.readyState >= 2))
+  if (value !== null && !videosOf(current).every((video) => video.dataset.shown))
     return say("The clip is not shown yet. Press 0 if you cannot judge it.");
   if (!isOffline) say("");
   const name = study.dimensions[at];
@@ -471,7 +472,14 @@ element.addEventListener("submit", (event) => {
 });
 
 // Events of a video do not bubble, but they can be captured on their way down.
-element.addEventListener("loadeddata", (event) => videosOf(current).includes(event.target) && start(), true);
+element.addEventListener(
+  "loadeddata",
+  ({ target }) => {
+    target.dataset.shown = "yes"; // a jump within the video makes its readyState fall for a moment
+    if (videosOf(current).includes(target)) start();
+  },
+  true,
+);
 element.addEventListener("error", (event) => event.target.matches?.("video") && unplayable(event.target), true);
 // The stage was hidden, by another tab of the page or of the browser, and is seen again.
 const goOn = () => isVisible() && current && !player.playing && start();
