@@ -31,6 +31,8 @@ if TYPE_CHECKING:  # what is heavy is imported later, see `pytest_configure`
     from hub_server import HubServer
     from playwright.sync_api import Browser, BrowserContext, Page
 
+    from vjepa_demo.app.session import Session
+
 SLOW_FOLDERS = ("app", "journeys", "scripts", "tasks")
 FEATURES, UPLOADS, STUDIES = (
     Path(os.environ[name]) for name in ("VJEPA_DEMO_CACHE", "GRADIO_TEMP_DIR", "VJEPA_DEMO_STUDIES")
@@ -250,6 +252,16 @@ def served() -> Iterator[str]:
 
     with serving() as address:
         yield address
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    """What one visitor of the page has."""
+    from vjepa_demo.app.session import Session
+
+    visitor = Session()
+    yield visitor
+    visitor.close()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -14,17 +14,9 @@ from small_models import FRAMES
 
 from vjepa_demo import tasks
 from vjepa_demo.app.rate_tab import RateTab
-from vjepa_demo.app.session import Session
 from vjepa_demo.media.video import write_video
 
 Push = Callable[..., tuple[str, str]]
-
-
-@pytest.fixture
-def session() -> Iterator[Session]:
-    visitor = Session()
-    yield visitor
-    visitor.close()
 
 
 @pytest.fixture

@@ -19,13 +19,6 @@ from vjepa_demo.app.session import MAX_REMEMBERED, Session
 from vjepa_demo.schema import RecordError
 
 
-@pytest.fixture
-def session():
-    session = Session()
-    yield session
-    session.close()
-
-
 @pytest.fixture(scope="module")
 def tab() -> ScoreTab:
     with gr.Blocks():

@@ -352,3 +352,13 @@ def test_a_clip_that_was_not_loaded_is_not_rated_and_loaded_once_it_can_be(page,
     settle(other)
     assert [rating.given["Overall"] for rating in study.ratings()] == [3]
     assert study.statistics().skipped == {}
+
+
+def test_one_prompt_typed_last_is_enough_for_a_study(page, served, clips):
+    open_tab(page, served)
+    page.set_input_files("#rate-videos input[type=file]", clips[0][:2])
+    expect(page.locator("#rate-hint")).to_contain_text("Add a table, or type the prompt.")
+    page.fill("#rate-prompt textarea", "a grey wall")
+    expect(page.locator("#rate-start")).to_be_enabled()
+    page.click("#rate-start")
+    expect(page.locator(".bench .prompt")).to_have_text("“a grey wall”")

@@ -56,13 +56,6 @@ def account(hub, monkeypatch):
 
 
 @pytest.fixture
-def session() -> Iterator[Session]:
-    visitor = Session()
-    yield visitor
-    visitor.close()
-
-
-@pytest.fixture
 def small_zip(checkpoint_folder, tmp_path) -> Path:
     """The small checkpoint as "Download the checkpoint" gives it."""
     zip_checkpoint(checkpoint_folder, tmp_path / "checkpoint-1.zip")

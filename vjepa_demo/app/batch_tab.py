@@ -18,7 +18,7 @@ from vjepa_demo import tasks
 from vjepa_demo.app import batch_html as fragments
 from vjepa_demo.app import html as render
 from vjepa_demo.app.charts import leaderboard_chart
-from vjepa_demo.app.data_inputs import RANGES, SAMPLE, SAMPLE_TABLE, add_label_range, add_table_file, add_video_files
+from vjepa_demo.app.data_inputs import RANGES, SAMPLE, SAMPLE_TABLE, add_label_range, add_prompts, add_video_files
 from vjepa_demo.app.events import AT_ONCE, TOLD, Values, add_running, keep_in_step, shown_errors
 from vjepa_demo.app.model_choice import add_model_choice, refusal
 from vjepa_demo.app.scoring import scroll_to
@@ -48,13 +48,7 @@ class BatchTab:
             with gr.Column(scale=2, min_width=320):
                 self.videos = add_video_files("batch-videos")
                 self.folder = gr.UploadButton("Add a folder", file_count="directory", size="sm", elem_id="batch-folder")
-                self.table = add_table_file("Table of videos (CSV, Excel, JSON, Parquet)", "batch-table")
-                self.prompt = gr.Textbox(
-                    label="or one prompt for all videos",
-                    placeholder="The text the videos were made from",
-                    lines=2,
-                    elem_id="batch-prompt",
-                )
+                self.table, self.prompt = add_prompts("batch")
                 self.sample = gr.Button("Score the sample data set", size="sm", elem_id="batch-sample")
                 self.model = add_model_choice(default_model, "batch-model")
                 with gr.Accordion("Settings", open=False):

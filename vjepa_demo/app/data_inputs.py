@@ -38,6 +38,18 @@ def add_video_files(elem_id: str) -> gr.File:
     )
 
 
+def add_prompts(elem_id: str) -> tuple[gr.File, gr.Textbox]:
+    """Fields for the prompts of videos: a table of both, or one prompt for all; called `elem_id` and a word each."""
+    table = add_table_file("Table of videos (CSV, Excel, JSON, Parquet)", f"{elem_id}-table")
+    prompt = gr.Textbox(
+        label="or one prompt for all videos",
+        placeholder="The text the videos were made from",
+        lines=2,
+        elem_id=f"{elem_id}-prompt",
+    )
+    return table, prompt
+
+
 def add_label_range(elem_id: str) -> gr.Dropdown:
     """The choice of a range of `RANGES`."""
     return gr.Dropdown(list(RANGES), label="Range of the labels", elem_id=elem_id)

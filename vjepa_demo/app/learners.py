@@ -29,11 +29,7 @@ class _Place:
 
 def learner_of(study: OpenStudy, model: str) -> StudyLearner:
     """What learns from `study`, around `model`, with the clips that it has encoded so far; loaded now if need be."""
-    place = _place(study)
-    with place.loading:
-        if place.learner is None:
-            place.learner = tasks.StudyLearner(study, model)
-        return place.learner
+    return _loaded(_place(study), study, model)
 
 
 def loaded_learner(study: OpenStudy) -> StudyLearner | None:
@@ -48,9 +44,17 @@ def read_clips(study: OpenStudy, model: str) -> Generator[EncodingReport, None, 
     Who comes while another reads waits for that, and finds all of them encoded. It must not wait inside a turn: the
     other needs turns to go on.
     """
-    learner = learner_of(study, model)
-    with _place(study).reading, closing(in_turn(learner.encode())) as reports:
+    place = _place(study)
+    learner = _loaded(place, study, model)
+    with place.reading, closing(in_turn(learner.encode())) as reports:
         yield from reports
+
+
+def _loaded(place: _Place, study: OpenStudy, model: str) -> StudyLearner:
+    with place.loading:
+        if place.learner is None:
+            place.learner = tasks.StudyLearner(study, model)
+        return place.learner
 
 
 def _place(study: OpenStudy) -> _Place:

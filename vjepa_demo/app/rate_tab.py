@@ -23,7 +23,7 @@ from vjepa_demo.app import html as render
 from vjepa_demo.app import rate_html as fragments
 from vjepa_demo.app.charts import agreement_curves
 from vjepa_demo.app.checkpoint_panel import add_push, add_push_checkpoint, add_use
-from vjepa_demo.app.data_inputs import add_table_file, add_video_files
+from vjepa_demo.app.data_inputs import add_prompts, add_video_files
 from vjepa_demo.app.events import AT_ONCE, PROGRESS, TOLD, Values, keep_in_step, shown_errors
 from vjepa_demo.app.learners import learner_of, read_clips
 from vjepa_demo.app.model_choice import refusal
@@ -104,13 +104,7 @@ class RateTab:
         with gr.Row(equal_height=False, elem_id="rate-setup") as self.setup:
             with gr.Column(scale=2, min_width=320):
                 self.videos = add_video_files("rate-videos")
-                self.table = add_table_file("Table of videos (CSV, Excel, JSON, Parquet)", "rate-table")
-                self.prompt = gr.Textbox(
-                    label="or one prompt for all videos",
-                    placeholder="The text the videos were made from",
-                    lines=2,
-                    elem_id="rate-prompt",
-                )
+                self.table, self.prompt = add_prompts("rate")
                 self.asked = gr.Radio(ASKED, value="five", label="What to judge", elem_id="rate-asked")
                 with gr.Accordion("Settings", open=False):
                     self.order = gr.Radio(ORDERS, value="chosen", label="Which clip is next", elem_id="rate-order")
@@ -178,7 +172,7 @@ class RateTab:
     def _wire_setup(self, app: gr.Blocks) -> None:
         session = self.session
         fields = {session, self.videos, self.table, self.prompt}
-        changes = [self.videos.change, self.table.change, self.prompt.input]
+        changes = [self.videos.change, self.table.change, self.prompt.change]
         keep_in_step(changes, self.readiness, fields, [self.start, self.hint])
         settings: set[Any] = {*fields, self.asked, self.order, self.title, self.name}
         shown = [self.stage, self.key, self.hint, self.left_out]
