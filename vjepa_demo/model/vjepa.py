@@ -38,6 +38,7 @@ from vjepa_demo.model.encoders import (
     over_same_tensors,
     read_clip_config,
 )
+from vjepa_demo.model.layers import BeforeLayer, run_layers
 from vjepa_demo.model.randomness import drawing, seeded
 from vjepa_demo.schema import SCORE_DECIMALS, ModelError
 
@@ -235,10 +236,16 @@ class VJEPAModel(nn.Module):
         return self.predict_with_features(video_features, text_emb)
 
     @torch.no_grad()
-    def encode_video(self, pixel_values_videos: Tensor | Sequence[Tensor]) -> Tensor:
+    def encode_video(
+        self, pixel_values_videos: Tensor | Sequence[Tensor], *, before_layer: BeforeLayer | None = None
+    ) -> Tensor:
         """Pooled features (B, video_dim) float32 of normalised pixels (B, C, T, H, W), a list of them for several
-        views; no gradient."""
-        return self.encode_tail(self.encode_prefix(pixel_values_videos))
+        views; no gradient.
+
+        `before_layer` is called before each of the `num_layer_runs`; what it raises ends the run.
+        """
+        hidden = self.encode_prefix(pixel_values_videos, before_layer=before_layer)
+        return self.encode_tail(hidden, before_layer=before_layer)
 
     @torch.no_grad()
     def encode_text(self, prompts: Sequence[str]) -> Tensor:
@@ -262,6 +269,11 @@ class VJEPAModel(nn.Module):
     # ---- the parts that scoring and training are made of -----------------------------------------------------------
 
     @property
+    def num_layer_runs(self) -> int:
+        """How many times a layer runs for a clip: each layer once a view."""
+        return len(self.config.views) * len(self.venc.layer)
+
+    @property
     def num_frozen_layers(self) -> int:
         """Layers below the freeze line: `int(layers * freeze_ratio)`, as in the seed."""
         return int(len(self.venc.layer) * self.config.freeze_ratio)
@@ -274,10 +286,12 @@ class VJEPAModel(nn.Module):
         return self._video_content + digest
 
     @torch.no_grad()
-    def encode_prefix(self, pixel_values_videos: Tensor | Sequence[Tensor]) -> Tensor:
+    def encode_prefix(
+        self, pixel_values_videos: Tensor | Sequence[Tensor], *, before_layer: BeforeLayer | None = None
+    ) -> Tensor:
         """The hidden state at the freeze line (B, N, hidden) float32, a constant of the clip; no gradient.
 
-        The tokens of several views follow one another.
+        The tokens of several views follow one another. `before_layer` is as for `encode_video`.
         """
         if isinstance(pixel_values_videos, Tensor):
             pixel_values_videos = [pixel_values_videos]
@@ -287,10 +301,10 @@ class VJEPAModel(nn.Module):
                 f"this model looks {len(expected)} times, at {', '.join(map(str, expected))} frames: a list of as many "
                 f"tensors (B, C, T, H, W) was expected, got {[tuple(pixels.shape) for pixels in pixel_values_videos]}"
             )
-        hidden = [self._view_prefix(pixels) for pixels in pixel_values_videos]
+        hidden = [self._view_prefix(pixels, before_layer) for pixels in pixel_values_videos]
         return hidden[0] if len(hidden) == 1 else torch.cat(hidden, dim=1)  # one view is not copied: it may be large
 
-    def _view_prefix(self, pixels: Tensor) -> Tensor:
+    def _view_prefix(self, pixels: Tensor, before_layer: BeforeLayer | None = None) -> Tensor:
         config: Any = self.venc.config
         if pixels.ndim != 5 or pixels.shape[1] != config.in_chans:
             raise ValueError(f"a video tensor is (B, {config.in_chans}, T, H, W), got {tuple(pixels.shape)}")
@@ -305,26 +319,23 @@ class VJEPAModel(nn.Module):
         with torch.autocast(self.device.type, enabled=False):
             hidden = self.venc.embeddings(frames)  # (B, N, hidden), N = T/tubelet * H/patch * W/patch
         with self._autocast():
-            for layer in self.venc.layer[: self.num_frozen_layers]:
-                hidden = layer(hidden, None)[0]
-        return hidden
+            return run_layers(self.venc.layer[: self.num_frozen_layers], hidden, before_layer=before_layer)
 
-    def encode_tail(self, hidden: Tensor) -> Tensor:
+    def encode_tail(self, hidden: Tensor, *, before_layer: BeforeLayer | None = None) -> Tensor:
         """Pooled features (B, video_dim) float32, the views side by side, from the hidden state at the freeze line
         (B, N, hidden)."""
         if len(self.config.views) == 1:
-            return self.encode_view_tail(hidden)
+            return self.encode_view_tail(hidden, before_layer=before_layer)
         config: Any = self.venc.config
         tokens_of_tubelet = (config.crop_size // config.patch_size) ** 2
         tokens = [count // config.tubelet_size * tokens_of_tubelet for count in self._frames_of_views()]
-        parts = hidden.split(tokens, dim=1)
-        return torch.cat([self.encode_view_tail(part) for part in parts], dim=-1)  # views x (B, hidden)
+        features = [self.encode_view_tail(part, before_layer=before_layer) for part in hidden.split(tokens, dim=1)]
+        return torch.cat(features, dim=-1)  # (B, views * hidden)
 
-    def encode_view_tail(self, hidden: Tensor) -> Tensor:
+    def encode_view_tail(self, hidden: Tensor, *, before_layer: BeforeLayer | None = None) -> Tensor:
         """Pooled features (B, hidden) float32 of one view from its hidden state at the freeze line (B, N, hidden)."""
         with self._autocast():
-            for layer in self.venc.layer[self.num_frozen_layers :]:
-                hidden = layer(hidden, None)[0]
+            hidden = run_layers(self.venc.layer[self.num_frozen_layers :], hidden, before_layer=before_layer)
             hidden = self.venc.layernorm(hidden)
             if self.config.pooling == "cls":
                 return hidden[:, 0].float()
