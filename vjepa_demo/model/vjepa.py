@@ -326,10 +326,8 @@ class VJEPAModel(nn.Module):
         (B, N, hidden)."""
         if len(self.config.views) == 1:
             return self.encode_view_tail(hidden, before_layer=before_layer)
-        config: Any = self.venc.config
-        tokens_of_tubelet = (config.crop_size // config.patch_size) ** 2
-        tokens = [count // config.tubelet_size * tokens_of_tubelet for count in self._frames_of_views()]
-        features = [self.encode_view_tail(part, before_layer=before_layer) for part in hidden.split(tokens, dim=1)]
+        parts = hidden.split(self.tokens_of_views, dim=1)
+        features = [self.encode_view_tail(part, before_layer=before_layer) for part in parts]
         return torch.cat(features, dim=-1)  # (B, views * hidden)
 
     def encode_view_tail(self, hidden: Tensor, *, before_layer: BeforeLayer | None = None) -> Tensor:
@@ -341,6 +339,13 @@ class VJEPAModel(nn.Module):
                 return hidden[:, 0].float()
             pooled = hidden.mean(dim=1) if self.pooler is None else self.pooler(hidden)
             return pooled.float()
+
+    @property
+    def tokens_of_views(self) -> list[int]:
+        """How many tokens the encoder makes of each view of a clip."""
+        config: Any = self.venc.config
+        tokens_of_tubelet = (config.crop_size // config.patch_size) ** 2
+        return [count // config.tubelet_size * tokens_of_tubelet for count in self._frames_of_views()]
 
     def _frames_of_views(self) -> list[int]:
         return [view.num_frames or self.clip_config.num_frames for view in self.config.views]
