@@ -59,6 +59,7 @@ TINY_BERT: dict[str, Any] = {
     "max_position_embeddings": 64,
 }
 WEIGHT_DEVIATION = 0.02  # initializer_range of both models
+STOCK, STEP = 1 << 22, 7919  # random numbers that the weights are taken from; the step from one weight to the next
 
 
 def write_encoders(folder: Path, name: Size, *, frames: int | None = None) -> tuple[str, str]:
@@ -79,17 +80,20 @@ def write_encoders(folder: Path, name: Size, *, frames: int | None = None) -> tu
 
 @torch.no_grad()
 def _write_random(cls: type[Any], config: Any, folder: Path, *, seed: int) -> None:
-    """A `cls` with weights of its usual size. Built without its own initialisation, which takes a minute for ViT-g."""
+    """A `cls` with weights of its usual size. All come from one stock of numbers: to draw a billion takes a minute."""
     with torch.device("meta"):
         model = cls(config)
     model.to_empty(device="cpu")
-    generator = torch.Generator().manual_seed(seed)
+    stock = WEIGHT_DEVIATION * torch.randn(STOCK, generator=torch.Generator().manual_seed(seed))
+    begin = 0  # within the stock: no two layers have the same weights
     for module in model.modules():
         for name, weight in module.named_parameters(recurse=False):
             if isinstance(module, nn.LayerNorm) or name == "bias":
                 weight.fill_(float(name == "weight"))
-            else:
-                weight.normal_(0.0, WEIGHT_DEVIATION, generator=generator)
+                continue
+            for part in weight.view(-1).split(STOCK // 2):
+                begin = (begin + STEP) % (STOCK - len(part) + 1)
+                part.copy_(stock[begin : begin + len(part)])
     model.save_pretrained(folder)
 
 
