@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import pytest
 import torch
@@ -35,6 +37,7 @@ from vjepa_demo.schema import (
 )
 from vjepa_demo.tasks import score as scorer_module
 from vjepa_demo.tasks.evaluate import judge
+from vjepa_demo.tasks.frozen import FrozenFeatures
 from vjepa_demo.tasks.score import Scorer
 from vjepa_demo.tasks.train import schedule, train
 
@@ -478,6 +481,37 @@ def test_each_clip_is_decoded_once_and_the_result_does_not_depend_on_the_cache(
     reports = list(train(model, data, config, tmp_path / "anew", cache=FeatureCache(memory_bytes=0)))
     assert losses([report for report in reports if isinstance(report, EpochReport)]) == losses(kept)
     assert [report.recomputed for report in reports if isinstance(report, EncodingReport)][-1] == 16
+
+
+def test_the_next_batch_is_read_while_one_is_learned_from(checkpoint_folder, records):
+    model, _ = load_base(str(checkpoint_folder), device="cpu")
+    reading = {record.video: Event() for record in records}
+
+    def load(path, config) -> Clip:
+        reading[path].set()
+        return load_clip(path, config)
+
+    features = FrozenFeatures(model, CONFIG, load, FeatureCache(memory_bytes=0))
+    features.read_prompts(records)
+    with closing(features.read_ahead([[records[0]], [records[1]], [records[2]]])) as batches:
+        first = next(batches)
+        assert reading[records[1].video].wait(60), "the second is read by now"
+        assert not reading[records[2].video].is_set(), "one ahead, no more"
+        rest = list(batches)
+    for batch, record in zip([first, *rest], records[:3], strict=True):
+        assert list(batch.prompts) == [record.prompt]
+        torch.testing.assert_close(batch.videos[0], features.inputs([record]).videos[0])
+
+
+def test_a_clip_that_cannot_be_read_any_more_ends_the_reading(checkpoint_folder, records, tmp_path):
+    model, _ = load_base(str(checkpoint_folder), device="cpu")
+    gone = replace(records[1], video=tmp_path / "gone.mp4")
+    features = FrozenFeatures(model, CONFIG, load_clip, FeatureCache(memory_bytes=0))
+    features.read_prompts(records)
+    with closing(features.read_ahead([[records[0]], [gone], [records[2]]])) as batches:
+        assert next(batches).prompts == [records[0].prompt]
+        with pytest.raises(OSError, match=r"gone\.mp4"):
+            next(batches)
 
 
 @pytest.fixture
