@@ -39,7 +39,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers.utils import logging as transformers_logging
 
 from benchmarks.full_size import encode_reference, load_reference, machine, markdown_row, markdown_table, write_encoders
-from vjepa_demo.config import DIMENSIONS, ClipConfig, ModelConfig, TrainConfig
+from vjepa_demo.config import DIMENSIONS, MIN_VALIDATION_CLIPS, ClipConfig, ModelConfig, TrainConfig
 from vjepa_demo.media.sampling import view_frames, view_indices
 from vjepa_demo.media.video import Clip, clip_pixels
 from vjepa_demo.model import layers, vjepa
@@ -81,18 +81,9 @@ class Bench:
     tiny: bool
 
     @property
-    def num_scored(self) -> int:
-        return 2 if self.tiny else 8
-
-    @property
     def repeats(self) -> int:
         """How often what is timed is run."""
         return 1 if self.tiny else 3
-
-    @property
-    def num_first_head(self) -> int:
-        """Clips that a first head is learned from and judged by."""
-        return 15 if self.tiny else 60
 
     @cached_property
     def encoders(self) -> ModelConfig:
@@ -155,14 +146,13 @@ class Bench:
 def scores(bench: Bench) -> Iterator[Row]:
     """`demo` on the device against `demo` on the CPU in float32, by the path that a clip takes."""
     on_cpu, on_device = bench.demo(torch.device("cpu")), bench.demo(bench.device)
-    difference = 0.0
-    for seed in range(bench.num_scored):
+    difference, num_clips = 0.0, 1 if bench.tiny else 8
+    for seed in range(num_clips):
         clip, prompt, _ = drawn_clip(seed, on_cpu.clip_config)
         expected, got = (score(model, clip, prompt) for model in (on_cpu, on_device))
         difference = max(difference, float((expected - got).abs().max()))
     yield (
-        f"demo, {name_of(on_device)} against CPU float32: largest difference of a score, {bench.num_scored} "
-        f"{DRAWN_BY} clips",
+        f"demo, {name_of(on_device)} against CPU float32: largest difference of a score, {num_clips} {DRAWN_BY} clips",
         f"{difference:.3f} MOS",
         f"at most {TOLERANCE}",
     )
@@ -230,7 +220,7 @@ def compiled(bench: Bench) -> Iterator[Row]:
         return kept_tables(*shape)
 
     with patch.object(vjepa, "run_layers", run_layers), patch.object(layers, "rotary_tables", tables):
-        for batch in (1, 2):
+        for batch in (1,) if bench.tiny else (1, 2):
             begin = bench.now()
             got = encode(bench, batch)
             first = bench.now() - begin
@@ -302,9 +292,10 @@ def name_of(model: VJEPAModel) -> str:
 
 
 def top_layers(bench: Bench) -> Iterator[Row]:
-    """Scope `top` at the default settings: two epochs of two steps, and what the seed's run would take."""
+    """Scope `top` at the default settings: two epochs of three steps, and what the seed's run would take."""
     config = TrainConfig(scope="top", epochs=2)
-    num_train, num_validation = 2 * config.batch_size, 4
+    steps = 2 if bench.tiny else 3  # an epoch
+    num_train, num_validation = steps * config.batch_size, 4
     bench.free()
     model = VJEPAModel.from_config(bench.encoders, device=bench.device)  # float32: the weights that learn
     model.draw_head(config.seed)
@@ -336,7 +327,6 @@ def top_layers(bench: Bench) -> Iterator[Row]:
     peaks.append(bench.peak())
     stamps, epoch = epochs[-1]
     # Asked once a step or more often, but as often in each: a step's share of the time from the first to the last.
-    steps = num_train // config.batch_size
     step = (stamps[-1] - stamps[0]) / (len(stamps) - 1) * len(stamps) / steps
     encode_seconds = statistics.median(end - begin for begin, end in pairwise(encoding))
     hidden = model.encode_prefix(clip_pixels(clips.load(clips.records[0].video, model.clip_config), model.clip_config))
@@ -365,17 +355,17 @@ def top_layers(bench: Bench) -> Iterator[Row]:
 
 
 def first_head(bench: Bench) -> Iterator[Row]:
-    """A new head for the encoders of `demo`: drawn, encoded, learned, saved, loaded again, and it scores.
+    """A new head for the encoders of `demo`: it learns from drawn clips, is saved, loaded again, and scores.
 
     As `tasks.bootstrap` does it, but that the drawn clips are not written as videos: that takes FFmpeg.
     """
-    begin, config = bench.now(), TrainConfig()
-    demo = find_checkpoint("demo")
+    begin, demo = bench.now(), find_checkpoint("demo")
+    config = TrainConfig(epochs=5) if bench.tiny else TrainConfig()
     video, text = (str(demo.folder / source) for source in (demo.model.video_encoder, demo.model.text_encoder))
-    config_of_model = replace(demo.model, video_encoder=video, text_encoder=text)
-    model = VJEPAModel.from_config(config_of_model, device=bench.device)
+    small = replace(demo.model, video_encoder=video, text_encoder=text)
+    model = VJEPAModel.from_config(bench.encoders if bench.tiny else small, device=bench.device)
     model.draw_head(config.seed)
-    count = bench.num_first_head
+    count = 5 * MIN_VALIDATION_CLIPS if bench.tiny else 60
     clips = DrawnClips(bench.folder / "first", count, model.clip_config, distinct=count)
     drawn = bench.now()
     records = RecordSet(tuple(clips.records), (), LabelRange(), num_rows=len(clips.records))
@@ -391,7 +381,7 @@ def first_head(bench: Bench) -> Iterator[Row]:
     difference = float((again - torch.tensor(result.predictions[0])).abs().max())
     found = result.evaluation.dimensions["Overall"].srocc.value
     yield (
-        f"first head over the encoders of demo, through `train` ({len(data.train)} + {len(data.validation)} clips, "
+        f"first head of a small encoder, through `train` ({len(data.train)} + {len(data.validation)} clips, "
         f"{DRAWN_BY}; not written as videos)",
         f"{bench.now() - drawn:.1f} s, and {drawn - begin:.1f} s to draw",
         "",
@@ -467,9 +457,9 @@ def moving_spots(seed: int) -> tuple[Tensor, str, dict[str, float]]:
     line = torch.linspace(0, 1, DRAWN_EDGE)
     frames = torch.full((DRAWN_FRAMES, 3, DRAWN_EDGE, DRAWN_EDGE), 0.3)
     for index, frame in enumerate(frames):
-        for (y, x), spot in zip((begin + speed * index / DRAWN_FRAMES) % 1, colour, strict=True):
-            distance = (line[:, None] - y) ** 2 + (line[None] - x) ** 2  # (H, W)
-            frame += torch.exp(-distance / 0.005) * (spot[:, None, None] - frame)
+        for place, spot in zip((begin + speed * index / DRAWN_FRAMES) % 1, colour, strict=True):
+            down, across = torch.exp(-((line - place[:, None]) ** 2) / 0.005)  # (H,), (W,)
+            frame += torch.outer(down, across) * (spot[:, None, None] - frame)
     frames += noise * (torch.rand(frames.shape, generator=generator) - 0.5)
     return (255 * frames.clamp(0, 1)).byte(), f"bright spots move, {seed}", dict.fromkeys(DIMENSIONS, 4.8 - 3.5 * noise)
 
@@ -496,8 +486,8 @@ class DrawnClips:
 
 # ---- the run ---------------------------------------------------------------------------------------------------------
 
-# Each with the seconds that it may take; on an H200 each takes a fraction.
-SECTIONS: tuple[tuple[str, Callable[[Bench], Iterator[Row]], int], ...] = (
+Section = tuple[str, Callable[[Bench], Iterator[Row]], float]  # title, rows, and the seconds that it may take
+SECTIONS: tuple[Section, ...] = (
     ("(a) Scores", scores, 60),
     ("(b) ViT-g, random weights", eager, 120),
     ("(b) ViT-g, compiled", compiled, 120),
@@ -524,10 +514,10 @@ def limited(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def run(bench: Bench) -> bool:
-    """Print all sections; whether none failed."""
+def run(bench: Bench, sections: Sequence[Section] = SECTIONS) -> bool:
+    """Print all `sections`; whether none failed."""
     begin, failed = time.perf_counter(), []
-    for title, section, limit in SECTIONS:
+    for title, section, limit in sections:
         print(f"\n## {title}\n\n{markdown_table(COLUMNS, ())}", flush=True)
         left = TOTAL_SECONDS - (time.perf_counter() - begin)
         try:
