@@ -99,7 +99,7 @@ class Bench:
     @cached_property
     def pixels(self) -> Tensor:
         """Normalised pixels (1, C, T, H, W) of a clip for `model`, on the device."""
-        return clip_pixels(drawn_clip(0, self.model.clip_config)[0], self.model.clip_config)[0].to(self.device)
+        return clip_pixels(drawn_clip(0, self.model.clip_config)[0], self.model.clip_config, self.device)[0]
 
     def demo(self, device: torch.device) -> VJEPAModel:
         """The `demo` model as it scores on `device`; in float32 on the CPU, whatever that is fast at."""
@@ -165,7 +165,7 @@ def scores(bench: Bench) -> Iterator[Row]:
 
 def score(model: VJEPAModel, clip: Clip, prompt: str) -> Tensor:
     """Scores (5,) of a clip, as they are shown, on the CPU."""
-    features = model.encode_video(clip_pixels(clip, model.clip_config))
+    features = model.encode_video(clip_pixels(clip, model.clip_config, model.device))
     with torch.no_grad():
         return on_scale(model.predict_with_features(features, model.encode_text([prompt])))[0].cpu()
 
@@ -330,7 +330,8 @@ def top_layers(bench: Bench) -> Iterator[Row]:
     # Asked once a step or more often, but as often in each: a step's share of the time from the first to the last.
     step = (stamps[-1] - stamps[0]) / (len(stamps) - 1) * len(stamps) / steps
     encode_seconds = statistics.median(end - begin for begin, end in pairwise(encoding))
-    hidden = model.encode_prefix(clip_pixels(clips.load(clips.records[0].video, model.clip_config), model.clip_config))
+    clip = clips.load(clips.records[0].video, model.clip_config)
+    hidden = model.encode_prefix(clip_pixels(clip, model.clip_config, model.device))
     with torch.no_grad():
         judge_seconds = bench.seconds_of(lambda: model.encode_tail(hidden))
     rest = epoch.seconds - steps * step - num_validation * judge_seconds
@@ -405,7 +406,7 @@ def out_of_memory(bench: Bench) -> Iterator[Row]:
     model = bench.demo(bench.device)
     clip, prompt, _ = drawn_clip(0, model.clip_config)
     before = score(model, clip, prompt)
-    hidden = model.encode_prefix(clip_pixels(clip, model.clip_config))  # (1, N, hidden)
+    hidden = model.encode_prefix(clip_pixels(clip, model.clip_config, model.device))  # (1, N, hidden)
     has = torch.cuda.get_device_properties(bench.device).total_memory if bench.device.type == "cuda" else CPU_TOO_MUCH
     # So many that an activation of the first layer of the smallest view alone is larger than the memory.
     batch = math.ceil(1.2 * has / (hidden[:, : min(model.tokens_of_views)].numel() * hidden.itemsize))

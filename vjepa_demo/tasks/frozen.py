@@ -82,7 +82,7 @@ class FrozenFeatures:
         def compute() -> VideoFeatures:
             clip_config = self._model.clip_config
             clip = self._load(video, clip_config)
-            hidden = self._model.encode_prefix(clip_pixels(clip, clip_config))  # (1, N, hidden)
+            hidden = self._model.encode_prefix(clip_pixels(clip, clip_config, self._model.device))  # (1, N, hidden)
             # Pooled as scoring keeps it; or the hidden state, as exact as the products that it comes from.
             values = self._model.encode_tail(hidden) if self._layer is None else hidden.to(self._model.dtype)
             return VideoFeatures(values[0].cpu(), clip.frame_seconds, clip.duration_seconds, notes=clip.notes)
