@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from vjepa_demo.media.video import Clip, clip_pixels
 from vjepa_demo.model.features import FeatureCache, FeatureKey, VideoFeatures
 from vjepa_demo.model.vjepa import VJEPAModel
 from vjepa_demo.schema import VideoRecord, content_digest
+from vjepa_demo.tasks.ahead import ahead
 
 LoadClip = Callable[[Path, ClipConfig], Clip]
 
@@ -37,15 +39,27 @@ class FrozenFeatures:
         self._model, self._load, self._cache = model, load, cache
         self._layer = model.num_frozen_layers if config.scope == "top" else None
         self._keys: dict[Path, FeatureKey] = {}
+        self._keys_lock = Lock()
         self._texts: dict[str, Tensor] = {}
 
-    def encode(self, record: VideoRecord) -> bool:
-        """Compute and keep what `record` needs; False where it has to be computed again each time.
+    def decode(self, record: VideoRecord) -> Clip | None:
+        """The clip of `record`, None where it need not be encoded any more. Safe for threads.
 
         Raises:
             VideoError: if the file cannot be read as a video.
         """
-        self._get(record.video)
+        if self._cache.keeps(self._key(record.video)):
+            return None
+        return self._load(record.video, self._model.clip_config)
+
+    def encode(self, record: VideoRecord, clip: Clip | None = None) -> bool:
+        """Compute and keep what `record` needs, from its `clip` if that was decoded before; False where it has to be
+        computed again each time.
+
+        Raises:
+            VideoError: if the file cannot be read as a video.
+        """
+        self._get(record.video, clip)
         return self._cache.keeps(self._key(record.video))
 
     def read_prompts(self, records: Sequence[VideoRecord]) -> None:
@@ -61,13 +75,9 @@ class FrozenFeatures:
 
     def read_ahead(self, batches: Iterable[Sequence[VideoRecord]]) -> Generator[Inputs, None, None]:
         """The inputs of each of `batches`; a thread reads those of the next one meanwhile."""
-        with ThreadPoolExecutor(1, thread_name_prefix="read") as thread:
-            futures = (thread.submit(self.inputs, batch) for batch in batches)
-            current = next(futures, None)
-            while current is not None:
-                following = next(futures, None)
-                yield current.result()
-                current = following
+        with closing(ahead(self.inputs, batches, depth=1)) as read:
+            for _, inputs in read:
+                yield inputs.result()
 
     def digest(self, record: VideoRecord) -> str:
         """What a checkpoint remembers the clip of `record` by."""
@@ -77,11 +87,11 @@ class FrozenFeatures:
         """The run is over: what it used may go from the cache."""
         self._cache.release(self._keys.values())
 
-    def _get(self, video: Path) -> VideoFeatures:
+    def _get(self, video: Path, decoded: Clip | None = None) -> VideoFeatures:
         @torch.no_grad()
         def compute() -> VideoFeatures:
             clip_config = self._model.clip_config
-            clip = self._load(video, clip_config)
+            clip = decoded or self._load(video, clip_config)
             hidden = self._model.encode_prefix(clip_pixels(clip, clip_config, self._model.device))  # (1, N, hidden)
             # Pooled as scoring keeps it; or the hidden state, as exact as the products that it comes from.
             values = self._model.encode_tail(hidden) if self._layer is None else hidden.to(self._model.dtype)
@@ -90,8 +100,9 @@ class FrozenFeatures:
         return self._cache.get_or_compute(self._key(video), compute)
 
     def _key(self, video: Path) -> FeatureKey:
-        if video not in self._keys:
-            key = FeatureKey.of(self._model, content_sha256(video), layer=self._layer)
-            self._cache.hold([key])
-            self._keys[video] = key
-        return self._keys[video]
+        with self._keys_lock:
+            if video not in self._keys:
+                key = FeatureKey.of(self._model, content_sha256(video), layer=self._layer)
+                self._cache.hold([key])
+                self._keys[video] = key
+            return self._keys[video]

@@ -57,6 +57,7 @@ from vjepa_demo.schema import (
     clips_of,
     well_formed,
 )
+from vjepa_demo.tasks.ahead import DECODING_THREADS, ahead
 from vjepa_demo.tasks.evaluate import label_tensor, metrics_beside_baseline
 from vjepa_demo.tasks.frozen import FrozenFeatures, Inputs, LoadClip
 from vjepa_demo.tasks.launch import enough_memory, from_main_process, training_device
@@ -313,16 +314,17 @@ class _Run:
         mine = records[self.accelerator.process_index :: self.accelerator.num_processes]
         problems: dict[RecordProblem, Path] = {}  # each with the video that it is about
         recomputed, begin = 0, time.perf_counter()
-        for done, record in enumerate(mine, start=1):
-            if should_stop():
-                raise RecordError("stopped while the clips were read: nothing was learned, nothing was saved")
-            try:
-                recomputed += not self.features.encode(record)
-            except VideoError as error:
-                lines = [pair.line for pair in pairs if record.video in (pair.a.video, pair.b.video)]
-                problems |= {RecordProblem(line, str(error)): record.video for line in (record.line, *lines)}
-            left = (time.perf_counter() - begin) / done * (len(mine) - done)
-            yield EncodingReport(done, len(mine), left, recomputed, tuple(problems))
+        with closing(ahead(self.features.decode, mine, threads=DECODING_THREADS)) as decoded:
+            for done, (record, clip) in enumerate(decoded, start=1):
+                if should_stop():
+                    raise RecordError("stopped while the clips were read: nothing was learned, nothing was saved")
+                try:
+                    recomputed += not self.features.encode(record, clip.result())
+                except VideoError as error:
+                    lines = [pair.line for pair in pairs if record.video in (pair.a.video, pair.b.video)]
+                    problems |= {RecordProblem(line, str(error)): record.video for line in (record.line, *lines)}
+                left = (time.perf_counter() - begin) / done * (len(mine) - done)
+                yield EncodingReport(done, len(mine), left, recomputed, tuple(problems))
         bad = set(gather_object(list(problems.values())))
         self.train, self.validation = (
             [record for record in part if record.video not in bad] for part in (self.train, self.validation)

@@ -1,0 +1,38 @@
+"""Work that threads do ahead of its turn: decoding and reading, while the model computes."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+# Threads that decode clips, each with FFmpeg's own two: one on a laptop, four on the 16 cores beside a large GPU, which
+# encodes a clip faster than one thread decodes it.
+DECODING_THREADS = max(1, min(8, (os.cpu_count() or 1) // 4))
+
+
+def ahead(
+    work: Callable[[T], R], items: Iterable[T], *, threads: int = 1, depth: int | None = None
+) -> Generator[tuple[T, Future[R]], None, None]:
+    """Each of `items`, in order, with the future of `work(item)`; the next `depth` items (by default one more than
+    there are `threads`) are worked on or wait for it meanwhile.
+
+    Closing the generator waits for what is being worked on, no more.
+    """
+    waiting: deque[tuple[T, Future[R]]] = deque()
+    with ThreadPoolExecutor(threads, thread_name_prefix="ahead") as pool:
+        try:
+            for item in items:
+                waiting.append((item, pool.submit(work, item)))
+                if len(waiting) > (threads + 1 if depth is None else depth):
+                    yield waiting.popleft()
+            while waiting:
+                yield waiting.popleft()
+        finally:
+            for _, future in waiting:
+                future.cancel()
