@@ -31,8 +31,8 @@ from vjepa_demo.config import ASSETS, CACHE_GB_VARIABLE, DECODE_AHEAD, PROJECT_R
 wait_passively()
 
 from benchmarks.full_size import machine, markdown_table
-from benchmarks.score import copies, write_random_checkpoint
 from benchmarks.measures import at_most, peak_bytes
+from benchmarks.score import copies, write_random_checkpoint
 from vjepa_demo.model.checkpoint import find_checkpoint, load_checkpoint
 from vjepa_demo.model.vjepa import VJEPAModel, default_device, inference_dtype, resolve_device
 from vjepa_demo.schema import TrainedOn, VideoScores

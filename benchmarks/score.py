@@ -161,7 +161,7 @@ def rows_of(name: str, frames: int, model: VJEPAModel, seconds: dict[str, float]
         ("first score over second prompt", f"{whole / second:.0f}", at_least(whole / second, 200) * (name == "vitl")),
         ("products of large matrices, GFLOP/s", f"{rate / 1e9:.0f}", ""),
         ("video encoder, GFLOP", f"{clip / 1e9:.1f}", ""),
-        ("share of that rate in the video encoder", f"{100 * clip / seconds['video encoder'] / rate:.0f} %", ""),
+        ("share of that rate in the video encoder", f"{100 * share:.0f} %", ""),
     ]
     if "reference" in seconds:
         ratio = seconds["reference"] / seconds["video encoder"]
