@@ -146,13 +146,13 @@ def encode_reference(model: VJEPA2Model, pixels: Tensor) -> Tensor:
 
 
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table in Markdown, a line a row; a line end or a bar in a cell is replaced."""
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(_cell(value) for value in line)} |" for line in lines)
+    """A table in Markdown, a line a row."""
+    return "\n".join(markdown_row(row) for row in (columns, ["---"] * len(columns), *rows))
 
 
-def _cell(value: object) -> str:
-    return str(value).replace("\n", " ").replace("|", "/")
+def markdown_row(cells: Sequence[object]) -> str:
+    """A line of a table in Markdown; a line end or a bar in a cell is replaced."""
+    return f"| {' | '.join(str(cell).replace(chr(10), ' ').replace('|', '/') for cell in cells)} |"
 
 
 def machine() -> str:
