@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import pytest
 import torch
 from small_models import FRAMES, TRAINED_ON
+from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2DropPath
 
 from vjepa_demo import tasks, wording
 from vjepa_demo.config import DIMENSIONS, TrainConfig
@@ -34,6 +37,7 @@ from vjepa_demo.schema import (
 )
 from vjepa_demo.tasks import score as scorer_module
 from vjepa_demo.tasks.evaluate import judge
+from vjepa_demo.tasks.frozen import FrozenFeatures
 from vjepa_demo.tasks.score import Scorer
 from vjepa_demo.tasks.train import schedule, train
 
@@ -201,6 +205,49 @@ def test_only_what_was_asked_for_changes(checkpoint_folder, data, tmp_path):
             set() if scope == "head" else {"venc.layer.3", "venc.layernorm.weight", "venc.layernorm.bias"}
         )
         assert head
+
+
+@pytest.mark.parametrize("base", ["checkpoint_folder", "views_folder"])
+def test_a_batch_in_parts_teaches_what_the_whole_batch_does(base, data, tmp_path, monkeypatch, request):
+    config = replace(CONFIG, scope="top", epochs=2, train_text=True, batch_size=8, accumulate=2)
+    tails, whole = [], VJEPAModel.encode_tail
+
+    def counted(model, hidden, **settings):
+        tails.append(len(hidden))
+        return whole(model, hidden, **settings)
+
+    monkeypatch.setattr(VJEPAModel, "encode_tail", counted)
+    weights = {}
+    for name, activations in (("whole", 2**40), ("parts", 0)):
+        monkeypatch.setattr("vjepa_demo.tasks.train.ACTIVATION_BYTES", activations)
+        tails.clear()
+        model, _ = load_base(str(request.getfixturevalue(base)), device="cpu")
+        epochs = [each for each in train(model, data, config, tmp_path / name) if isinstance(each, EpochReport)]
+        weights[name] = model.state_dict() | {"loss": torch.tensor(losses(epochs))}
+        assert max(tails) == (8 if name == "whole" else 1), "clips whose activations are held at once"
+    tolerance = 1e-5 if inference_dtype("cpu") == torch.float32 else 1e-2
+    for name, value in weights["whole"].items():
+        torch.testing.assert_close(weights["parts"][name], value, atol=tolerance, rtol=tolerance, msg=name)
+
+
+def test_layers_that_drop_paths_drop_the_same_in_both_passes(checkpoint_folder, data, tmp_path, monkeypatch):
+    """The first pass of a batch in parts gives the loss, the second its gradient: of one function."""
+    monkeypatch.setattr("vjepa_demo.tasks.train.ACTIVATION_BYTES", 0)
+    dropped: dict[bool, list[bool]] = {True: [], False: []}  # with and without gradients
+
+    class RecordingDropPath(VJEPA2DropPath):
+        def forward(self, hidden):
+            result = super().forward(hidden)
+            if self.training:
+                dropped[torch.is_grad_enabled()].append(not result.any())
+            return result
+
+    model, _ = load_base(str(checkpoint_folder), device="cpu")
+    model.venc.layer[-1].drop_path = RecordingDropPath(0.5)
+    list(train(model, data, replace(CONFIG, scope="top", epochs=1, batch_size=16), tmp_path))
+    assert dropped[False] == dropped[True]
+    assert len(dropped[True]) == 2 * len(data.train)
+    assert set(dropped[True]) == {True, False}
 
 
 def test_a_single_labelled_dimension_trains_and_is_reported_alone(checkpoint_folder, data, tmp_path):
@@ -434,6 +481,37 @@ def test_each_clip_is_decoded_once_and_the_result_does_not_depend_on_the_cache(
     reports = list(train(model, data, config, tmp_path / "anew", cache=FeatureCache(memory_bytes=0)))
     assert losses([report for report in reports if isinstance(report, EpochReport)]) == losses(kept)
     assert [report.recomputed for report in reports if isinstance(report, EncodingReport)][-1] == 16
+
+
+def test_the_next_batch_is_read_while_one_is_learned_from(checkpoint_folder, records):
+    model, _ = load_base(str(checkpoint_folder), device="cpu")
+    reading = {record.video: Event() for record in records}
+
+    def load(path, config) -> Clip:
+        reading[path].set()
+        return load_clip(path, config)
+
+    features = FrozenFeatures(model, CONFIG, load, FeatureCache(memory_bytes=0))
+    features.read_prompts(records)
+    with closing(features.read_ahead([[records[0]], [records[1]], [records[2]]])) as batches:
+        first = next(batches)
+        assert reading[records[1].video].wait(60), "the second is read by now"
+        assert not reading[records[2].video].is_set(), "one ahead, no more"
+        rest = list(batches)
+    for batch, record in zip([first, *rest], records[:3], strict=True):
+        assert list(batch.prompts) == [record.prompt]
+        torch.testing.assert_close(batch.videos[0], features.inputs([record]).videos[0])
+
+
+def test_a_clip_that_cannot_be_read_any_more_ends_the_reading(checkpoint_folder, records, tmp_path):
+    model, _ = load_base(str(checkpoint_folder), device="cpu")
+    gone = replace(records[1], video=tmp_path / "gone.mp4")
+    features = FrozenFeatures(model, CONFIG, load_clip, FeatureCache(memory_bytes=0))
+    features.read_prompts(records)
+    with closing(features.read_ahead([[records[0]], [gone], [records[2]]])) as batches:
+        assert next(batches).prompts == [records[0].prompt]
+        with pytest.raises(OSError, match=r"gone\.mp4"):
+            next(batches)
 
 
 @pytest.fixture

@@ -328,15 +328,19 @@ def _decode_counted(
         yield part, batch
 
 
-def clip_pixels(clip: Clip, config: ClipConfig) -> list[Tensor]:
-    """The normalised pixels (1, C, T, crop, crop) float32 of each view of a clip, for the model."""
-    return [pixel_values(frames, config)[None] for frames in (clip.frames, *clip.more_views)]
+def clip_pixels(clip: Clip, config: ClipConfig, device: str | torch.device = "cpu") -> list[Tensor]:
+    """The normalised pixels (1, C, T, crop, crop) float32 of each view of a clip, for the model on `device`."""
+    # The frames go there as bytes, a quarter of what floats would take.
+    return [pixel_values(frames.to(device), config)[None] for frames in (clip.frames, *clip.more_views)]
 
 
 def pixel_values(frames: Tensor, config: ClipConfig) -> Tensor:
-    """Normalised pixels (C, T, H, W) float32 from frames (T, C, H, W) uint8; add a batch axis for the model."""
-    mean = torch.tensor(config.image_mean).view(1, 3, 1, 1)
-    std = torch.tensor(config.image_std).view(1, 3, 1, 1)
+    """Normalised pixels (C, T, H, W) float32 from frames (T, C, H, W) uint8, on their device; add a batch axis for the
+    model."""
+    mean, std = (
+        torch.tensor(colours, device=frames.device).view(1, 3, 1, 1)
+        for colours in (config.image_mean, config.image_std)
+    )
     return ((frames / 255 - mean) / std).transpose(0, 1)  # (T, C, H, W) -> (C, T, H, W)
 
 

@@ -26,7 +26,7 @@ def layer_flops(config: Any, num_tokens: int) -> float:
 
 def clip_flops(model: VJEPAModel) -> float:
     """Floating point operations of the video encoder of `model` for one clip, all its views together."""
-    config = model.venc.config
+    config: Any = model.venc.config
     patch = config.in_chans * config.tubelet_size * config.patch_size**2
     return sum(
         config.num_hidden_layers * layer_flops(config, tokens) + 2.0 * tokens * patch * config.hidden_size

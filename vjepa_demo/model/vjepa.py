@@ -394,6 +394,13 @@ class VJEPAModel(nn.Module):
             for name, part in parts.items()
         ]
 
+    def train(self, mode: bool = True) -> VJEPAModel:
+        """As torch's; but what is frozen never drops anything."""
+        super().train(mode)
+        for part in filter(None, (self.venc.embeddings, *self.venc.layer, self.tenc, self.pooler)):
+            part.train(mode and any(parameter.requires_grad for parameter in part.parameters()))
+        return self
+
     def freeze_video_encoder(self) -> None:
         """Nothing of the video encoder trains."""
         self.venc.requires_grad_(False)

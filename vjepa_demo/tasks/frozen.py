@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,6 +18,16 @@ from vjepa_demo.model.vjepa import VJEPAModel
 from vjepa_demo.schema import VideoRecord, content_digest
 
 LoadClip = Callable[[Path, ClipConfig], Clip]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What learns from B clips is given: `videos` (B) of pooled features (hidden,) or hidden states at the freeze line
+    (N, hidden), as they are cached, on the CPU; `prompts`; and `text` (B, text_dim), their features."""
+
+    videos: Sequence[Tensor]
+    prompts: Sequence[str]
+    text: Tensor
 
 
 class FrozenFeatures:
@@ -41,12 +53,21 @@ class FrozenFeatures:
         for prompt in {record.prompt: None for record in records}:
             self._texts[prompt] = self._model.encode_text([prompt])[0]
 
-    def inputs(self, records: Sequence[VideoRecord]) -> tuple[Tensor, list[str], Tensor]:
-        """What learns from `records` is given: pooled features (B, hidden) or hidden states at the freeze line
-        (B, N, hidden), the prompts, and their text features (B, text_dim)."""
-        video = torch.stack([self._get(record.video).values.to(self._model.device).float() for record in records])
+    def inputs(self, records: Sequence[VideoRecord]) -> Inputs:
+        """What learns from `records` is given."""
         prompts = [record.prompt for record in records]
-        return video, prompts, torch.stack([self._texts[prompt] for prompt in prompts])
+        videos = [self._get(record.video).values for record in records]
+        return Inputs(videos, prompts, torch.stack([self._texts[prompt] for prompt in prompts]))
+
+    def read_ahead(self, batches: Iterable[Sequence[VideoRecord]]) -> Generator[Inputs, None, None]:
+        """The inputs of each of `batches`; a thread reads those of the next one meanwhile."""
+        with ThreadPoolExecutor(1, thread_name_prefix="read") as thread:
+            futures = (thread.submit(self.inputs, batch) for batch in batches)
+            current = next(futures, None)
+            while current is not None:
+                following = next(futures, None)
+                yield current.result()
+                current = following
 
     def digest(self, record: VideoRecord) -> str:
         """What a checkpoint remembers the clip of `record` by."""
@@ -61,7 +82,7 @@ class FrozenFeatures:
         def compute() -> VideoFeatures:
             clip_config = self._model.clip_config
             clip = self._load(video, clip_config)
-            hidden = self._model.encode_prefix(clip_pixels(clip, clip_config))  # (1, N, hidden)
+            hidden = self._model.encode_prefix(clip_pixels(clip, clip_config, self._model.device))  # (1, N, hidden)
             # Pooled as scoring keeps it; or the hidden state, as exact as the products that it comes from.
             values = self._model.encode_tail(hidden) if self._layer is None else hidden.to(self._model.dtype)
             return VideoFeatures(values[0].cpu(), clip.frame_seconds, clip.duration_seconds, notes=clip.notes)

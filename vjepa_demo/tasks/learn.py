@@ -113,9 +113,12 @@ class Learner:
                             with reading(clip.video, kind=VideoError):
                                 features.encode(clip)
                             features.read_prompts([clip])
-                            video, _, text = features.inputs([clip])
+                            inputs = features.inputs([clip])
+                            known = head_inputs(
+                                self._model.head, inputs.videos[0][None].to(self._model.device), inputs.text
+                            )
                             self._digests[clip.video] = features.digest(clip)
-                            self._known[clip.video, clip.prompt_key] = head_inputs(self._model.head, video, text)
+                            self._known[clip.video, clip.prompt_key] = known
                         except VideoError as error:
                             problems.append(RecordProblem(clip.line, str(error)))
                     left = (perf_counter() - begin) / done * (len(clips) - done)

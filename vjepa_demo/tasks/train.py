@@ -12,7 +12,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
@@ -58,7 +58,7 @@ from vjepa_demo.schema import (
     well_formed,
 )
 from vjepa_demo.tasks.evaluate import label_tensor, metrics_beside_baseline
-from vjepa_demo.tasks.frozen import FrozenFeatures, LoadClip
+from vjepa_demo.tasks.frozen import FrozenFeatures, Inputs, LoadClip
 from vjepa_demo.tasks.launch import enough_memory, from_main_process, training_device
 from vjepa_demo.tasks.pairs import (
     answer_tensor,
@@ -76,8 +76,11 @@ MIN_TRAINING_CLIPS = 2
 MIN_JUDGED_CLIPS = 3  # a rank correlation of two clips says nothing
 TOO_LARGE: dict[Scope, str] = {
     "head": "choose a smaller model",
-    "top": "halve the batch size and double --accumulate, train the head alone (scope head), or choose a smaller model",
+    "top": "train the head alone (scope head), or choose a smaller model",
 }
+# What the layers that train keep of a batch for the backward pass. A larger batch goes through them in parts, twice.
+ACTIVATION_BYTES = 2 * 2**30
+TOKEN_BYTES = 65  # that a layer keeps a token and hidden unit: 64 to 67 in float32, 40 with products in bfloat16
 
 
 def fine_tune(
@@ -205,18 +208,63 @@ def _claimed(folder: Path) -> Iterator[None]:
         yield
 
 
-class _Learner(nn.Module):
-    """What runs in each step, as one module: from cached features and text to scores (B, 5)."""
+class _Learner:
+    """What learns: the head on pooled features, and with scope `top` the layers that make those.
+
+    A batch whose activations would not fit into `ACTIVATION_BYTES` goes through the layers in parts: first without
+    gradients, for the loss needs the scores of all clips; then part by part again, with the gradient of the loss by the
+    part's pooled features (gradient caching: Gao et al., RepL4NLP 2021). Only one part's activations are held.
+    """
 
     def __init__(self, model: VJEPAModel, config: TrainConfig) -> None:
-        super().__init__()
         self.model = model
         self._top, self._train_text = config.scope == "top", config.train_text
+        layers = len(model.venc.layer) - model.num_frozen_layers
+        bytes_of_clip = TOKEN_BYTES * sum(model.tokens_of_views) * model.venc.config.hidden_size * layers
+        self._clips_at_once = max(1, ACTIVATION_BYTES // max(1, bytes_of_clip))
 
-    def forward(self, video: Tensor, prompts: Sequence[str], text: Tensor) -> Tensor:
-        features = self.model.encode_tail(video) if self._top else video
-        text = self.model.embed_text(prompts) if self._train_text else text
-        return self.model.predict_with_features(features, text)
+    @torch.no_grad()
+    def scores(self, inputs: Inputs) -> Tensor:
+        """Scores (B, 5), not cut to the scale."""
+        pooled = torch.cat([self._pool(part) for part in self._parts(inputs)])
+        return self._score(pooled, inputs)
+
+    def learn(self, inputs: Inputs, loss: Callable[[Tensor], Tensor], *seed: int, share: float) -> Tensor:
+        """Add `share` of the gradients of `loss`, of the scores (B, 5), to the parameters that train; returns the loss.
+        All that is drawn depends on `seed` alone."""
+        parts = self._parts(inputs)
+        with torch.set_grad_enabled(len(parts) == 1):
+            pooled = torch.cat([self._drawn_pool(part, *seed, index) for index, part in enumerate(parts)])
+        if len(parts) > 1:
+            pooled.requires_grad_()
+        with seeded(*seed):
+            scores = self._score(pooled, inputs)
+        result = loss(scores)
+        (share * result).backward()
+        if len(parts) > 1:
+            assert pooled.grad is not None
+            gradients = pooled.grad.split([len(part) for part in parts])
+            for index, (part, gradient) in enumerate(zip(parts, gradients, strict=True)):
+                self._drawn_pool(part, *seed, index).backward(gradient)
+        return result.detach()
+
+    def _parts(self, inputs: Inputs) -> list[Sequence[Tensor]]:
+        """The videos of `inputs`, as many together as go through what learns at once."""
+        size = self._clips_at_once if self._top else len(inputs.videos)
+        return [inputs.videos[start : start + size] for start in range(0, len(inputs.videos), size)]
+
+    def _drawn_pool(self, videos: Sequence[Tensor], *seed: int) -> Tensor:
+        with seeded(*seed):  # layers of an encoder that drops paths drop the same ones both times
+            return self._pool(videos)
+
+    def _pool(self, videos: Sequence[Tensor]) -> Tensor:
+        """Pooled features (B, video_dim)."""
+        video = torch.stack([each.to(self.model.device).float() for each in videos])
+        return self.model.encode_tail(video) if self._top else video
+
+    def _score(self, pooled: Tensor, inputs: Inputs) -> Tensor:
+        text = self.model.embed_text(inputs.prompts) if self._train_text else inputs.text
+        return self.model.predict_with_features(pooled, text)
 
 
 class _Run:
@@ -235,7 +283,6 @@ class _Run:
         self.model_config = model.config if base is None else base.model  # where the checkpoint finds its encoders
         self.accelerator = Accelerator(
             cpu=model.device.type == "cpu",
-            gradient_accumulation_steps=config.accumulate,
             dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=config.seed),
         )
         model.set_trainable(top_layers=config.scope == "top", text=config.train_text)
@@ -297,10 +344,9 @@ class _Run:
 
     def prepare(self) -> None:
         """Learner, optimizer and batches; and the state of the last whole epoch, where there was one."""
-        learner = _Learner(self.model, self.config)
         groups = [group for group in self.model.get_discriminative_params(self.config.learning_rate) if group["params"]]
         optimizer = torch.optim.AdamW(groups, weight_decay=self.config.weight_decay)
-        self.learner = learner
+        self.learner = _Learner(self.model, self.config)
         if self.train_pairs:
             self._hold_levels()
         self.state.restore(optimizer)
@@ -309,7 +355,7 @@ class _Run:
         )  # indexable and sized: all that a DataLoader asks of a data set
         generator = torch.Generator()  # its own: from torch's, other threads draw too
         indices = DataLoader(rows, batch_size=self.config.batch_size, shuffle=True, generator=generator)
-        self.learner, self.optimizer, self.batches = self.accelerator.prepare(learner, optimizer, indices)
+        self.optimizer, self.batches = optimizer, self.accelerator.prepare(indices)
         self.rates = [group["lr"] for group in groups]
 
     def _hold_levels(self) -> None:
@@ -335,31 +381,19 @@ class _Run:
         while state.epoch < config.epochs and state.epoch - state.best_epoch < config.patience:
             epoch, begin, losses = state.epoch + 1, time.perf_counter(), []
             self.batches.set_epoch(epoch)  # the order of the clips
-            self.learner.train()
-            for index, rows in enumerate(self.batches):
-                if should_stop():
-                    return
-                step = state.epoch * steps_per_epoch + index // config.accumulate
-                for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-                    group["lr"] = rate * schedule(step, config.epochs * steps_per_epoch, config.warmup_share)
-                batch = [self.train[row] for row in rows.tolist() if row < len(self.train)]
-                places = [row - len(self.train) for row in rows.tolist() if row >= len(self.train)]
-                pairs = [self.train_pairs[place] for place in places]
-                clips = clips_of(batch, pairs)
-                # Dropout depends on seed, epoch and step alone: a resumed run draws what an uninterrupted one would.
-                with accelerator.accumulate(self.learner):
-                    with seeded(config.seed, epoch, index):
-                        predictions = self.learner(*self.features.inputs(clips))  # (B, 5)
-                    loss = self._loss(predictions[: len(batch)], batch, differences(pairs, clips, predictions), pairs)
-                    if pairs:
-                        drift = level_loss(middles(pairs, clips, predictions), self.levels[places])
-                        loss = loss + len(pairs) / len(rows) * drift
-                    accelerator.backward(loss)
-                    if accelerator.sync_gradients:
-                        accelerator.clip_grad_norm_(self.learner.parameters(), config.gradient_clip)
-                    self.optimizer.step()
-                    self.optimizer.zero_grad()
-                losses.append(loss.detach())
+            self.model.train()
+            batches = [rows.tolist() for rows in self.batches]
+            with closing(self.features.read_ahead(clips_of(*self._at(rows)) for rows in batches)) as inputs:
+                for index, (rows, given) in enumerate(zip(batches, inputs, strict=True)):
+                    if should_stop():
+                        return
+                    step = state.epoch * steps_per_epoch + index // config.accumulate
+                    for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+                        group["lr"] = rate * schedule(step, config.epochs * steps_per_epoch, config.warmup_share)
+                    # Dropout depends on seed, epoch and step alone: a resumed run draws what a whole one would.
+                    losses.append(self._learn(rows, given, config.seed, epoch, index))
+                    if (index + 1) % config.accumulate == 0 or index + 1 == len(batches):
+                        self._step()
             mean = float(accelerator.reduce(torch.stack(losses).mean(), reduction="mean"))
             if not math.isfinite(mean):
                 raise RecordError(f"the loss of epoch {epoch} is {mean}: lower the learning rate and train again")
@@ -380,18 +414,46 @@ class _Run:
                 seconds_left=seconds * (config.epochs - epoch),
             )
 
+    def _at(self, rows: Sequence[int]) -> tuple[list[VideoRecord], list[PairRecord]]:
+        """The labelled clips and the pairs at `rows`: the pairs stand behind the clips."""
+        count = len(self.train)
+        records = [self.train[row] for row in rows if row < count]
+        return records, [self.train_pairs[row - count] for row in rows if row >= count]
+
+    def _learn(self, rows: Sequence[int], inputs: Inputs, *seed: int) -> Tensor:
+        """Add the gradients of the labels and pairs at `rows`, whose clips have these `inputs`; returns the loss."""
+        records, pairs = self._at(rows)
+        clips = clips_of(records, pairs)
+        places = [row - len(self.train) for row in rows if row >= len(self.train)]
+
+        def loss(outputs: Tensor) -> Tensor:
+            both = self._loss(outputs[: len(records)], records, differences(pairs, clips, outputs), pairs)
+            if not pairs:
+                return both
+            return both + len(pairs) / len(rows) * level_loss(middles(pairs, clips, outputs), self.levels[places])
+
+        return self.learner.learn(inputs, loss, *seed, share=1 / self.config.accumulate)
+
+    def _step(self) -> None:
+        """Change the weights by the gradients that were added up, in the mean of all processes."""
+        learning = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        for parameter in learning if self.accelerator.num_processes > 1 else ():
+            parameter.grad = self.accelerator.reduce(parameter.grad, reduction="mean")
+        nn.utils.clip_grad_norm_(learning, self.config.gradient_clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
     # ---- how well it does --------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def _outputs(self, clips: Sequence[VideoRecord]) -> Tensor:
         """What the head answers for `clips` (N, 5), on the CPU and not cut to the scale; each process computes its
         share."""
-        self.learner.eval()
-        learner = self.accelerator.unwrap_model(self.learner)
+        self.model.eval()
         count, mine = self.accelerator.num_processes, [torch.empty(0, len(DIMENSIONS))]
         own = clips[self.accelerator.process_index :: count]
         for start in range(0, len(own), self.config.batch_size):
-            mine.append(learner(*self.features.inputs(own[start : start + self.config.batch_size])).cpu())
+            mine.append(self.learner.scores(self.features.inputs(own[start : start + self.config.batch_size])).cpu())
         outputs = torch.empty(len(clips), len(DIMENSIONS))
         for index, part in enumerate(gather_object([torch.cat(mine)])):
             outputs[index::count] = part
