@@ -20,6 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
+from safetensors.torch import save_file
 
 from vjepa_demo.config import (
     CHECKPOINT_CARD_FILE,
@@ -405,9 +406,17 @@ def _check_travels(checkpoint: Checkpoint) -> None:
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, torch.Tensor], info: Mapping[str, Any]) -> None:
-    """`tensors` and the JSON values `info` in one safetensors file, whole or not at all."""
+    """`tensors` and the JSON values `info` in one safetensors file, whole or not at all.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
     cpu = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    write_whole(path, save_safetensors(cpu, metadata={"info": json.dumps(info)}))
+    with replacing(path) as partial:
+        try:
+            save_file(cpu, partial, metadata={"info": json.dumps(info)})  # no second copy in memory: it may be large
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
