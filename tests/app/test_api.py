@@ -471,7 +471,7 @@ class Endless(FakeScorer):
     name, model_id, trained_on = "demo", "demo@0a1b2c3d", RESULT.trained_on
     ended = threading.Event()
 
-    def score_all(self, requests, *, on_step=None):
+    def score_all(self, requests, **_):
         try:
             while True:
                 time.sleep(0.01)
@@ -499,7 +499,7 @@ class Failing(FakeScorer):
 
     name, model_id, trained_on = "demo", "demo@0a1b2c3d", RESULT.trained_on
 
-    def score_all(self, requests, *, on_step=None):
+    def score_all(self, requests, **_):
         yield VideoError("no")
         raise ModelError("the model is damaged")
 
@@ -533,7 +533,7 @@ def test_an_evaluation_takes_turns_with_batches(monkeypatch, labels, clips):
     class Quick(FakeScorer):
         trained_on = RESULT.trained_on
 
-        def score_all(self, requests, *, on_step=None):
+        def score_all(self, requests, **_):
             yield from (replace(RESULT, video=video, prompt=prompt) for video, prompt in requests)
 
     monkeypatch.setattr(api, "in_turn", in_turn)

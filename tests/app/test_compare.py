@@ -534,7 +534,7 @@ def test_a_comparison_by_a_model_that_does_not_beat_its_baseline_says_so():
 
 def test_a_clip_without_its_video_is_not_scored_and_takes_no_other_ones_scores():
     class Named:
-        def score_all(self, requests, *, on_step):
+        def score_all(self, requests, **_):
             yield from (replace(FIRST, video=str(path), prompt=prompt) for path, prompt in requests)
 
     here = board("a", "b", "c", each=True, own=("1", "2", "3", ""))

@@ -136,7 +136,7 @@ class HeldBack:
 
     hardware = "CPU test"
 
-    def score(self, video, prompt, *, on_step=None):
+    def score(self, video, prompt, *, on_step, **_):
         on_step("video")
         assert self.may_score.wait(PATIENCE_SECONDS)
         return FakeScorer().score(video, prompt, on_step=on_step)

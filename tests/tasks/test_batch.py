@@ -52,7 +52,9 @@ class FakeScorer:
         self.model_id, self.notes, self.trained_on = model_id, notes, replace(TRAINED_ON, margins=margins or {})
         self.asked: list[tuple[str, str]] = []
 
-    def score_all(self, requests: Iterable[tuple[Path, str]]) -> Generator[SimpleNamespace | DemoError, None, None]:
+    def score_all(
+        self, requests: Iterable[tuple[Path, str]], *, should_stop: Callable[[], bool]
+    ) -> Generator[SimpleNamespace | DemoError, None, None]:
         for video, prompt in requests:
             self.asked.append((video.name, prompt))
             text = video.read_text()

@@ -106,7 +106,7 @@ def test_a_score_that_is_no_number_is_not_shown(scorer, world):
 
 
 def test_too_little_memory_is_an_error_that_says_what_to_do(scorer, world, monkeypatch):
-    def too_large(*_: object) -> None:
+    def too_large(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with monkeypatch.context() as patch:
