@@ -332,11 +332,12 @@ def test_it_tells_each_step(heads, monkeypatch):
     )
     started(count=5).join(60)
     assert told[0] == "vitg is learning its first head: its encoder is being loaded"
-    assert told[1].startswith("vitg is learning its first head, step 1 of 3: 1 of 5 clips drawn, ")
+    assert told[1].startswith("vitg is learning its first head, step 1 of 3: 0 of 5 clips drawn, ")
+    assert told[2].startswith("vitg is learning its first head, step 1 of 3: 1 of 5 clips drawn, ")
     assert "vitg is learning its first head, step 2 of 3: 5 of 5 clips encoded" in told
     assert "vitg is learning its first head, step 3 of 3: epoch 3 of 3" in told
     minutes = FirstHead("learning", "vitg", 3, 20, seconds_left=240.0)
-    assert first_head_line(minutes) == "vitg is learning its first head, step 3 of 3: epoch 3 of 20, 4 min left"
+    assert first_head_line(minutes) == "vitg is learning its first head, step 3 of 3: epoch 3 of 20, 4 min left in all"
 
 
 @pytest.mark.parametrize(("setting", "has_gpu"), [(None, False), ("0", True), ("0", False)])
