@@ -84,7 +84,7 @@ class CompareTab:
                 ]
                 self.each = gr.Checkbox(label="Each clip has its own prompt", container=False, elem_id="compare-each")
                 self.model = add_model_choice(default_model, "compare-model")
-                with gr.Row(elem_classes="press"):
+                with gr.Row():
                     self.button = gr.Button("Compare", variant="primary", interactive=False, elem_id="compare-button")
                     self.stop = add_stop("compare")
                 self.hint = gr.HTML(render.hint(missing(Board(), default_model) or ""), elem_id="compare-hint")

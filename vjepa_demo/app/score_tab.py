@@ -64,7 +64,7 @@ class ScoreTab:
                     label="Prompt", placeholder="The text the video was made from", lines=2, elem_id="prompt"
                 )
                 self.model = add_model_choice(default_model, "model")
-                with gr.Row(elem_classes="press"):
+                with gr.Row(elem_id="press"):
                     self.button = gr.Button("Score", variant="primary", interactive=False, elem_id="score-button")
                     self.stop = add_stop("score")
                 self.hint = gr.HTML(render.hint("Add a video and type its prompt."), elem_id="hint")
@@ -113,12 +113,13 @@ class ScoreTab:
                 self.score,
                 inputs | {self.session},
                 [self.history, *self._results],
+                show_progress_on=[self.empty, self.heading],
                 api_visibility="private",
                 **SCORING,
             )
             failed = scoring.failure(self._cleared, self.session, [self.history, *self._results], **AT_ONCE)
-            for event in (started.then, scoring.success):
-                event(None, js=SHOW_RESULTS, api_visibility="private")
+            started.then(None, js=scroll_to("#press"), api_visibility="private")  # Stop, and below it how far it is
+            scoring.success(None, js=SHOW_RESULTS, api_visibility="private")
             for event in (scoring.success, failed.then):
                 event(self.ended, inputs, [self.button, self.stop, self.hint, self.running], **AT_ONCE)
         self.stop.click(self.stop_scoring, self.session, [self.stop, self.hint], **AT_ONCE)
