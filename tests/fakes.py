@@ -30,7 +30,10 @@ class FakeScorer:
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
 
-    def score(self, video, prompt, *, on_step=None):
+    def expected_seconds(self, num_clips=1):
+        return None
+
+    def score(self, video, prompt, *, on_step, **_):
         if self.error is not None:
             raise self.error
         for step in ("decode", "video", "text", "head"):

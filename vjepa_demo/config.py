@@ -42,6 +42,7 @@ MAX_PROMPT_CHARACTERS = 2000
 SHOWN_UNREAD = 48  # letters of the part of a prompt that a model does not read
 FEATURE_CACHE_BYTES = 256 * 2**20  # memory for the features and frames of the last clips
 DECODE_AHEAD = 2  # clips that are decoded while another one is encoded
+SLOW_CLIP_SECONDS = 4.0  # where encoding a clip takes longer, a person is told before it begins
 CACHE_VARIABLE, CACHE_GB_VARIABLE = "VJEPA_DEMO_CACHE", "VJEPA_DEMO_CACHE_GB"  # environment variables
 CHECKPOINTS_VARIABLE, DATASETS_VARIABLE = "VJEPA_DEMO_CHECKPOINTS", "VJEPA_DEMO_DATASETS"
 STUDIES_VARIABLE = "VJEPA_DEMO_STUDIES"
@@ -465,6 +466,10 @@ def model_presets() -> dict[str, ModelPreset]:
 
 
 LABEL_RANGES = ((1, 5), (1, 4), (0, 1), (0, 5), (1, 10), (0, 10), (0, 100))  # ranges that a person can declare
+# Frames of a clip that an encoder without a trained head gets to see where there is no GPU. A quarter of the 64 that
+# it was trained with costs a seventh of the time (attention grows with the square of the tokens): seconds a clip with
+# `vitl`, not minutes. What a head was trained with it keeps, on every device.
+CPU_FRAMES = 16
 BOOTSTRAP_CLIPS = 400  # procedural clips that a first head learns from
 BOOTSTRAP_MODEL = "vitg"  # gets a first head by itself where there is a GPU, and is the default there afterwards
 BOOTSTRAP_VARIABLE = "VJEPA_DEMO_BOOTSTRAP"  # environment variable: another model, or 0 for none

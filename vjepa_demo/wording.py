@@ -29,8 +29,10 @@ from vjepa_demo.schema import (
     FetchingReport,
     FirstHead,
     Interval,
+    LayersReport,
     OpeningReport,
     PairEvaluation,
+    PlanReport,
     RecordSummary,
     ScoringReport,
     SplitReport,
@@ -112,6 +114,23 @@ def duration(seconds: float) -> str:
 def time_left(seconds: float | None) -> str:
     """Such as "45 s left"; empty where nothing is known, or nothing is left."""
     return f"{duration(seconds)} left" if seconds and round(seconds) else ""
+
+
+def encoding_line(report: LayersReport) -> str:
+    """What is told while the layers of the video encoder run: such as "Encoding the video: about 18 s left"."""
+    what, seconds = "Encoding the video", f"about {duration(max(1, report.seconds_left))}"
+    return f"{what}: {seconds} left" if report.done else f"{what}, {seconds}"
+
+
+def encoding_time(seconds: float | None, num_clips: int = 1) -> str:
+    """How long `num_clips` clips take to be encoded, which is `seconds` if none is known; empty where that is None."""
+    if seconds is None:
+        return ""
+    if num_clips == 1:
+        return f"encoding a clip takes about {duration(seconds)} here"
+    return (
+        f"encoding a clip takes about {duration(seconds / num_clips)} here, all {num_clips:,} up to {duration(seconds)}"
+    )
 
 
 def bytes_text(num_bytes: int) -> str:
@@ -471,8 +490,10 @@ VERBS: dict[type[CountingReport], str] = {
 }
 
 
-def progress_line(report: CountingReport | SplitReport | StartReport | EpochReport) -> str:
+def progress_line(report: PlanReport | CountingReport | SplitReport | StartReport | EpochReport) -> str:
     """How far a run is, without the time left."""
+    if isinstance(report, PlanReport):
+        return f"Drawing and encoding {counted(report.num_clips, 'clip')} takes about {duration(report.seconds)} here"
     if isinstance(report, SplitReport):
         if not report.num_train_pairs and not report.num_validation_pairs:
             return f"{counted(report.num_train, 'clip')} to learn from, {report.num_validation:,} to validate with"
@@ -498,6 +519,13 @@ def _judged(validation: Evaluation) -> str:
     return score + ("" if share is None else f", {share:.1%} of the better clips of pairs told")
 
 
+def plan_notes(report: PlanReport) -> list[str]:
+    """What to know before a first head is learned."""
+    if report.cpu_frames is None:
+        return []
+    return [f"without a GPU, the encoder sees {report.cpu_frames} frames of a clip; the model keeps that"]
+
+
 def encoding_notes(report: EncodingReport) -> list[str]:
     """What to know once all clips are encoded: rows that are left out, and clips that are encoded again each epoch."""
     left_out = [f"{problem}: left out" for problem in report.problems]
@@ -512,7 +540,7 @@ def encoding_notes(report: EncodingReport) -> list[str]:
 def first_head_line(state: FirstHead) -> str:
     """One line on a first head that is learned in the background; empty where there is nothing to tell."""
     learns = f"{state.name} is learning its first head"
-    left = f", {time_left(state.seconds_left)}" if state.seconds_left else ""
+    left = f", {time_left(state.seconds_left)} in all" if time_left(state.seconds_left) else ""
     return {
         "waiting": "",
         "idle": "",

@@ -32,7 +32,7 @@ from vjepa_demo.app import api
 from vjepa_demo.app.page import build_app, launch
 from vjepa_demo.config import ASSETS, DIMENSIONS
 from vjepa_demo.model.checkpoint import open_checkpoint_zip
-from vjepa_demo.schema import Comparison, EncodingReport, ModelError, VideoError
+from vjepa_demo.schema import Comparison, EncodingReport, LayersReport, ModelError, StoppedError, VideoError
 
 SAMPLE = ASSETS / "sample"
 EXAMPLES = [ASSETS / "examples" / f"{name}.mp4" for name in ("clean", "blurred", "unsteady")]
@@ -471,7 +471,7 @@ class Endless(FakeScorer):
     name, model_id, trained_on = "demo", "demo@0a1b2c3d", RESULT.trained_on
     ended = threading.Event()
 
-    def score_all(self, requests, *, on_step=None):
+    def score_all(self, requests, **_):
         try:
             while True:
                 time.sleep(0.01)
@@ -499,7 +499,7 @@ class Failing(FakeScorer):
 
     name, model_id, trained_on = "demo", "demo@0a1b2c3d", RESULT.trained_on
 
-    def score_all(self, requests, *, on_step=None):
+    def score_all(self, requests, **_):
         yield VideoError("no")
         raise ModelError("the model is damaged")
 
@@ -533,7 +533,7 @@ def test_an_evaluation_takes_turns_with_batches(monkeypatch, labels, clips):
     class Quick(FakeScorer):
         trained_on = RESULT.trained_on
 
-        def score_all(self, requests, *, on_step=None):
+        def score_all(self, requests, **_):
             yield from (replace(RESULT, video=video, prompt=prompt) for video, prompt in requests)
 
     monkeypatch.setattr(api, "in_turn", in_turn)
@@ -545,6 +545,46 @@ def test_an_evaluation_takes_turns_with_batches(monkeypatch, labels, clips):
     assert [each["done"] for each in told] == list(range(1, 15))
     assert told[-1]["evaluation"]["n"] == 14
     assert len(taken) == 15  # each clip, and the metrics
+    client.close()
+    blocks.close(verbose=False)
+
+
+class Encoding(FakeScorer):
+    """A scorer that encodes until it is stopped."""
+
+    name, model_id, trained_on = "demo", "demo@0a1b2c3d", RESULT.trained_on
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.ended = threading.Event(), threading.Event()
+
+    def score(self, video, prompt, *, on_step, on_layer, should_stop, with_frames):
+        on_step("video")
+        on_layer(LayersReport(8, 24, 18.0))
+        self.begun.set()
+        try:
+            while not should_stop():
+                time.sleep(0.01)
+        finally:
+            self.ended.set()
+        raise StoppedError("stopped")
+
+
+@pytest.mark.parametrize("leave", ["cancel", "close"])
+def test_a_call_that_nobody_waits_for_stops_encoding(monkeypatch, leave):
+    monkeypatch.setenv(*next(iter(QUICK_HEARTBEAT.items())))
+    scorer = Encoding()
+    blocks = build_app(lambda _: scorer)
+    launch(blocks, server_name="127.0.0.1", server_port=free_port())
+    client = Client(blocks.local_url, verbose=False)
+    job = client.submit(video=handle_file(EXAMPLES[0]), prompt="x", api_name="/score")
+    assert scorer.begun.wait(300)
+    while not (told := job.status().progress_data):
+        assert not scorer.ended.is_set()
+    assert told[0].desc == "Encoding the video: about 18 s left"
+    assert not scorer.ended.is_set()
+    job.cancel() if leave == "cancel" else client.close()
+    assert scorer.ended.wait(300)
     client.close()
     blocks.close(verbose=False)
 

@@ -19,6 +19,7 @@ from vjepa_demo.app import cli_text
 from vjepa_demo.app.cli import COMMANDS, main
 from vjepa_demo.app.cli_options import parser
 from vjepa_demo.config import ACR_WORDS, DIMENSIONS
+from vjepa_demo.model.features import FeatureCache
 from vjepa_demo.schema import (
     BatchReport,
     BatchRow,
@@ -32,6 +33,7 @@ from vjepa_demo.schema import (
     SplitReport,
     TrainedOn,
 )
+from vjepa_demo.tasks import score as scorer_module
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = RecordSet((), (), LabelRange(), num_rows=0)
@@ -41,6 +43,23 @@ def run_alone(*arguments: object) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own, which loads all it needs and shares nothing with the tests."""
     command = [sys.executable, "-m", "vjepa_demo", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, stdin=subprocess.DEVNULL)
+
+
+def test_how_long_encoding_takes_is_told_once_where_it_is_long_and_a_clip_has_to_be_encoded(
+    run, world, checkpoint_folder, monkeypatch
+):
+    monkeypatch.setattr(scorer_module, "SLOW_CLIP_SECONDS", 0.0)
+    monkeypatch.setattr(scorer_module, "expected_seconds", lambda model: 60.0)
+    monkeypatch.setattr(scorer_module, "_scorers", {})
+    cache = FeatureCache()
+    monkeypatch.setattr(scorer_module, "feature_cache", lambda: cache)
+    command = ("score", world, world, "--prompt", "the world", "--model", checkpoint_folder)
+    told = "encoding a clip takes about 60 s here, all 2 up to 2 min"
+    assert run(*command).stderr.splitlines() == ["loading the model ...", told]
+    assert run(*command).stderr.splitlines() == ["loading the model ..."]
+    scorer_module._scorers.clear()
+    cache.clear()
+    assert run(*command, "--json").stderr == ""
 
 
 def test_json_has_an_object_a_video_and_a_bad_file_stops_nothing(run, world, checkpoint_folder, tmp_path):

@@ -24,7 +24,7 @@ from vjepa_demo.app.compare_tab import CompareTab, read_comparison
 from vjepa_demo.app.session import Session
 from vjepa_demo.config import ASSETS, DIMENSIONS, MAX_COMPARISON_BYTES, PROJECT_ROOT
 from vjepa_demo.model.checkpoint import read_checkpoint
-from vjepa_demo.schema import Comparison, RecordError, VideoError
+from vjepa_demo.schema import Comparison, LayersReport, RecordError, StoppedError, VideoError
 from vjepa_demo.tasks.score import get_scorer
 
 EXAMPLES = ASSETS / "examples"
@@ -534,7 +534,7 @@ def test_a_comparison_by_a_model_that_does_not_beat_its_baseline_says_so():
 
 def test_a_clip_without_its_video_is_not_scored_and_takes_no_other_ones_scores():
     class Named:
-        def score_all(self, requests, *, on_step):
+        def score_all(self, requests, **_):
             yield from (replace(FIRST, video=str(path), prompt=prompt) for path, prompt in requests)
 
     here = board("a", "b", "c", each=True, own=("1", "2", "3", ""))
@@ -649,3 +649,29 @@ def test_a_saved_file_that_cannot_be_opened_says_why(tmp_path, content, problem)
     with pytest.raises(RecordError, match=problem) as raised:
         read_comparison(tmp_path / "saved.json")
     assert str(raised.value).startswith("saved.json")
+
+
+def test_stopped_the_clips_before_keep_their_scores_and_who_has_left_is_told():
+    class Stopped:
+        def score_all(self, requests, *, on_step, on_layer, should_stop):
+            (path, prompt), *_ = requests
+            on_step("video")
+            on_layer(LayersReport(12, 24, 9.0))
+            yield replace(FIRST, video=str(path), prompt=prompt)
+            assert not should_stop()
+            visitor.comparing.stop.set()
+            assert should_stop()
+            raise StoppedError("stopped")
+
+    told: list[str] = []
+    here, visitor = board("a", "b", "c", each=True, own=("1", "2", "3", "")), Session()
+    with gr.Blocks(), gr.Tabs() as tabs, gr.Tab("Compare", id="compare"):
+        tab = CompareTab(lambda _: Stopped(), "demo", gr.State(), tabs=tabs)
+    values = {**values_of(tab, here), tab.session: visitor}
+    _, outcomes = tab.score(values, lambda share, desc: told.append(f"{share:.2f} {desc}"))
+    assert list(outcomes) == ["a"]
+    assert "0.19 Clip 1 of 3, a: encoding the video: about 9 s left" in told
+    visitor.comparing.stop.clear()
+    visitor.close()
+    with pytest.raises(gr.Error, match="session has ended"):
+        tab.score(values, lambda *_, **__: None)

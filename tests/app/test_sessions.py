@@ -26,7 +26,7 @@ from vjepa_demo.app.session import Session, add_session
 from vjepa_demo.app.visitors import Visitors
 from vjepa_demo.config import MAX_KEPT_SESSIONS
 from vjepa_demo.media import fetch
-from vjepa_demo.schema import RecordError, VideoError, to_compare
+from vjepa_demo.schema import RecordError, StoppedError, VideoError, to_compare
 
 UNBOUNDED = 1 << 40
 
@@ -389,7 +389,7 @@ def test_of_a_session_that_gradio_forgets_without_a_word_nothing_stays():
 def test_a_session_that_ended_makes_no_folder():
     session = Session()
     session.close()
-    with pytest.raises(RecordError, match="the session has ended: reload the page"):
+    with pytest.raises(StoppedError, match="the session has ended: reload the page"):
         session.new_run()
 
 
@@ -509,8 +509,8 @@ def test_a_visitor_who_leaves_while_a_preview_is_made_leaves_nothing(monkeypatch
         return True
 
     monkeypatch.setattr(tasks, "write_preview", write, raising=False)
-    with pytest.raises(RecordError, match="the session has ended"):
+    with pytest.raises(StoppedError, match="the session has ended"):
         visitor.make_preview("clip.avi")
     assert not places[0].parent.exists()
-    with pytest.raises(RecordError, match="the session has ended"):
+    with pytest.raises(StoppedError, match="the session has ended"):
         visitor.make_preview("another.avi")

@@ -238,7 +238,10 @@ class HeldBack:
     def __call__(self, name: str) -> HeldBack:
         return self
 
-    def score(self, video: Any, prompt: str, *, with_frames: bool = True, on_step: Any = None) -> VideoScores:
+    def expected_seconds(self, num_clips: int) -> None:
+        """A clip takes no time worth telling."""
+
+    def score(self, video: Any, prompt: str, **_: Any) -> VideoScores:
         return replace(self.result, video=str(video), prompt=prompt)
 
     def score_all(self, requests: Iterable[tuple[Any, str]], **_: Any) -> Iterator[VideoScores | DemoError]:
@@ -269,7 +272,7 @@ def test_stop_keeps_what_is_done_and_resume_does_the_rest_once(page, held_back, 
     page.get_by_label("Best Overall").check()
     page.click("#batch-stop")
     expect(page.locator("#batch-stop")).to_be_disabled()
-    expect(page.locator("#batch-hint")).to_have_text("Stopping after this row.")
+    expect(page.locator("#batch-hint")).to_have_text("Stopping.")
     scorer.let(1)  # the row that was being scored
     wait_until_done(page, "Stopped: 3 of 6 rows scored, 3 left")
     stopped = download(page, tmp_path / "stopped.csv")
@@ -322,7 +325,7 @@ def test_nothing_that_is_added_takes_the_scores_there_are_until_score_all_is_pre
     scorer.let(1)
     expect(page.locator("#batch-rows tr[data-line]").first).to_be_visible()
     page.click("#batch-stop")
-    expect(page.locator("#batch-hint")).to_have_text("Stopping after this row.")
+    expect(page.locator("#batch-hint")).to_have_text("Stopping.")
     scorer.let(1)
     wait_until_done(page, "Stopped: 2 of 3 rows scored, 1 left")
     rows, written = shown_rows(page), download(page, tmp_path / "first.csv")

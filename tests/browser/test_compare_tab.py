@@ -492,7 +492,7 @@ class HeldBack:
         self.may_score = threading.Event()
         self.runs = 0
 
-    def score_all(self, requests, *, on_step):
+    def score_all(self, requests, *, on_step, **_):
         self.runs += 1
         for index, (video, prompt) in enumerate(requests):
             on_step("video")

@@ -15,6 +15,7 @@ from pages import DEMO, PATIENCE_SECONDS, PROMPT, LateAnswer, fill_in, page_of, 
 from playwright.sync_api import expect
 
 from vjepa_demo.config import DIMENSIONS
+from vjepa_demo.schema import LayersReport, StoppedError
 
 READ_RADAR = "() => Array.from(document.querySelector('#radar .js-plotly-plot').data[0].r)"
 
@@ -136,7 +137,7 @@ class HeldBack:
 
     hardware = "CPU test"
 
-    def score(self, video, prompt, *, on_step=None):
+    def score(self, video, prompt, *, on_step, **_):
         on_step("video")
         assert self.may_score.wait(PATIENCE_SECONDS)
         return FakeScorer().score(video, prompt, on_step=on_step)
@@ -223,3 +224,51 @@ def test_an_answer_given_while_it_ran_that_comes_after_the_end_does_not_switch_t
     expect(page.locator("#score-button")).to_be_enabled()
     late.arrive()
     expect(page.locator("#score-button")).to_be_enabled()
+
+
+# ---- with a scorer that scores until it is stopped -------------------------------------------------------------------
+
+
+class Slow(FakeScorer):
+    """A scorer whose clip is a third encoded, and stays so until it is stopped; a clip before it is scored at once."""
+
+    def __init__(self, num_quick: int) -> None:
+        super().__init__()
+        self.num_quick, self.ended = num_quick, threading.Event()
+
+    def score(self, video, prompt, *, on_step, on_layer, should_stop):
+        self.num_quick -= 1
+        if self.num_quick >= 0:
+            return super().score(video, prompt, on_step=on_step)
+        on_step("video")
+        on_layer(LayersReport(8, 24, 18.0))
+        try:
+            while not should_stop():
+                self.ended.wait(0.01)
+        finally:
+            self.ended.set()
+        raise StoppedError("stopped")
+
+
+def test_stop_ends_the_score_and_what_was_shown_before_stays(page, world):
+    scorer = Slow(num_quick=1)
+    with page_of(lambda _: scorer) as address:
+        page.goto(address)
+        fill_in(page, world, "a cat")
+        page.click("#score-button")
+        wait_for_scores(page)
+        expect(page.locator("#score-stop")).to_be_hidden()
+        page.fill("#prompt textarea", "a dog")
+        page.click("#score-button")
+        expect(page.get_by_text("Encoding the video: about 18 s left").first).to_be_visible()
+        assert not scorer.ended.is_set()
+        page.click("#score-stop")
+        expect(page.locator("#score-button")).to_be_enabled()
+        assert scorer.ended.is_set()
+        expect(page.locator("#score-stop")).to_be_hidden()
+        expect(page.locator("#hint")).to_have_text("")
+        wait_for_scores(page)
+        expect(page.locator("#heading .what")).to_contain_text("a cat")
+        scorer.num_quick = 1
+        page.click("#score-button")
+        expect(page.locator("#heading .what")).to_contain_text("a dog")

@@ -31,11 +31,12 @@ from vjepa_demo.data.table import read_labels
 from vjepa_demo.files import content_sha256
 from vjepa_demo.media.video import write_video
 from vjepa_demo.model.checkpoint import load_checkpoint, read_checkpoint
+from vjepa_demo.model.features import FeatureCache
 from vjepa_demo.model.metrics import evaluate, no_video_baseline
 from vjepa_demo.schema import BatchTable, BusyError, DemoError, RecordError, RowResult, VideoError
 from vjepa_demo.tasks.batch import run_batch, summarise_batch
 from vjepa_demo.tasks.batch_table import batch_of_files, read_batch
-from vjepa_demo.tasks.score import Scorer
+from vjepa_demo.tasks.score import Scorer, load_scorer
 from vjepa_demo.tasks.score_file import output_columns
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,7 +53,9 @@ class FakeScorer:
         self.model_id, self.notes, self.trained_on = model_id, notes, replace(TRAINED_ON, margins=margins or {})
         self.asked: list[tuple[str, str]] = []
 
-    def score_all(self, requests: Iterable[tuple[Path, str]]) -> Generator[SimpleNamespace | DemoError, None, None]:
+    def score_all(
+        self, requests: Iterable[tuple[Path, str]], *, should_stop: Callable[[], bool]
+    ) -> Generator[SimpleNamespace | DemoError, None, None]:
         for video, prompt in requests:
             self.asked.append((video.name, prompt))
             text = video.read_text()
@@ -869,3 +872,21 @@ def test_what_cannot_begin_is_one_line_and_a_status(arguments, message, tmp_path
     assert told.startswith(f"error: {message}")
     assert told.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_stopped_within_a_row_the_batch_can_be_resumed(checkpoint_folder, world, tmp_path):
+    """The second clip is stopped at its second layer: its row is not written, and is scored by the next run."""
+    shorter = tmp_path / "other.mp4"
+    shorter.write_bytes(world.read_bytes() + b"\0")
+    batch = batch_of_files([str(world), str(shorter)], "the world")
+    scorer = load_scorer(str(checkpoint_folder), device="cpu")
+    scorer._cache = FeatureCache()
+    ran: list[int] = []
+    scorer._model.venc.layer[0].mlp.register_forward_hook(lambda *_: ran.append(1))
+    reports = list(run_batch(scorer, batch, tmp_path / "out.csv", should_stop=lambda: len(ran) == 2))
+    assert len(reports) == 1
+    assert reports[0].result.error is None
+    rest = list(run_batch(scorer, batch, tmp_path / "out.csv", resume=True))
+    assert [report.resumed for report in rest] == [True, False]
+    list(run_batch(scorer, batch, tmp_path / "whole.csv"))
+    assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()

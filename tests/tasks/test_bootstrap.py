@@ -21,21 +21,23 @@ from filelock import FileLock
 from huggingface_hub import constants
 from pages import fill_in, free_port
 from playwright.sync_api import expect
-from small_models import write_text_encoder, write_video_encoder
+from small_models import FRAMES, write_text_encoder, write_video_encoder
 from transformers import VJEPA2ForVideoClassification
 
 from vjepa_demo.app import cli, first_head
 from vjepa_demo.app.page import build_app, launch
-from vjepa_demo.config import DIMENSIONS, NAMED_VIEWS, TrainConfig, model_presets
-from vjepa_demo.model.checkpoint import read_checkpoint
+from vjepa_demo.config import CPU_FRAMES, DIMENSIONS, NAMED_VIEWS, TrainConfig, model_presets
+from vjepa_demo.model.checkpoint import load_base, read_checkpoint
 from vjepa_demo.procedural.clips import make_records
 from vjepa_demo.schema import (
     BusyError,
     CheckpointError,
     DrawingReport,
+    EncodingReport,
     EpochReport,
     FirstHead,
     ModelError,
+    PlanReport,
     TrainingResult,
 )
 from vjepa_demo.tasks.background import Bootstrapper
@@ -198,6 +200,39 @@ def test_two_do_not_train_one_head_at_once(heads):
     assert contents(heads) == ["vitl"]
 
 
+def test_without_a_gpu_a_new_model_sees_few_frames_and_a_trained_one_those_it_was_trained_with(
+    heads, checkpoint_folder
+):
+    model, base = load_base("vitl", device="cpu")
+    assert base is None
+    assert model.clip_config.num_frames == model.config.num_frames == CPU_FRAMES
+    list(bootstrap_head("vitl", config=CONFIG, count=4, device="cpu"))
+    assert read_checkpoint(heads / "vitl").model.num_frames == CPU_FRAMES, "on a GPU too"
+    trained, _ = load_base(str(checkpoint_folder), device="cpu")
+    assert trained.clip_config.num_frames == FRAMES
+
+
+def test_the_total_is_told_before_the_first_clip_then_with_what_was_measured(heads, monkeypatch):
+    monkeypatch.setattr("vjepa_demo.tasks.bootstrap.expected_seconds", lambda *_: 500.0)
+    reports = list(bootstrap_head("vitl", config=CONFIG, count=4, device="cpu"))
+    plan = reports[0]
+    assert isinstance(plan, PlanReport)
+    assert (plan.num_clips, plan.cpu_frames) == (4, CPU_FRAMES)
+    assert plan.seconds == pytest.approx(4 * 500, rel=0.01)
+    drawn = [report for report in reports if isinstance(report, DrawingReport)]
+    assert all(report.seconds_left >= 2000 for report in drawn)
+    assert drawn[-1].seconds_left == 2000, "nothing is left to draw, all is left to encode"
+    encoded = [report.seconds_left for report in reports if isinstance(report, EncodingReport)]
+    assert max(encoded) < 500, "measured, no longer computed"
+
+
+def test_views_with_their_own_number_of_frames_are_not_limited(heads):
+    views = [NAMED_VIEWS["whole"], NAMED_VIEWS["dense"]]
+    plan = next(bootstrap_head("vitl", config=CONFIG, count=4, device="cpu", views=views))
+    assert isinstance(plan, PlanReport)
+    assert plan.cpu_frames is None
+
+
 # ---- by command ------------------------------------------------------------------------------------------------------
 
 
@@ -206,6 +241,8 @@ def test_by_command_it_says_what_runs_and_the_model_is_usable_by_name(heads, cap
     assert cli.main(command) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("vitl: a first head from 10 procedural clips.")
+    assert lines[1].startswith("Drawing and encoding 10 clips takes about 1")
+    assert lines[2] == "note: without a GPU, the encoder sees 16 frames of a clip; the model keeps that"
     assert "Drawn 10 of 10 clips" in lines
     assert "Encoded 10 of 10 clips" in lines
     assert sum(line.startswith("Epoch ") for line in lines) == 2
@@ -332,11 +369,12 @@ def test_it_tells_each_step(heads, monkeypatch):
     )
     started(count=5).join(60)
     assert told[0] == "vitg is learning its first head: its encoder is being loaded"
-    assert told[1].startswith("vitg is learning its first head, step 1 of 3: 1 of 5 clips drawn, ")
+    assert told[1].startswith("vitg is learning its first head, step 1 of 3: 0 of 5 clips drawn, ")
+    assert told[2].startswith("vitg is learning its first head, step 1 of 3: 1 of 5 clips drawn")
     assert "vitg is learning its first head, step 2 of 3: 5 of 5 clips encoded" in told
     assert "vitg is learning its first head, step 3 of 3: epoch 3 of 3" in told
     minutes = FirstHead("learning", "vitg", 3, 20, seconds_left=240.0)
-    assert first_head_line(minutes) == "vitg is learning its first head, step 3 of 3: epoch 3 of 20, 4 min left"
+    assert first_head_line(minutes) == "vitg is learning its first head, step 3 of 3: epoch 3 of 20, 4 min left in all"
 
 
 @pytest.mark.parametrize(("setting", "has_gpu"), [(None, False), ("0", True), ("0", False)])

@@ -18,7 +18,7 @@ from vjepa_demo.files import content_sha256
 from vjepa_demo.media.video import load_clip, pixel_values, write_video
 from vjepa_demo.model.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from vjepa_demo.model.features import FeatureCache
-from vjepa_demo.schema import ModelError, RecordError, VideoError, VideoScores
+from vjepa_demo.schema import LayersReport, ModelError, RecordError, StoppedError, VideoError, VideoScores
 from vjepa_demo.tasks import score as scorer_module
 from vjepa_demo.tasks.score import STEPS, Scorer, default_model, find_checkpoint, get_scorer, load_scorer
 
@@ -106,7 +106,7 @@ def test_a_score_that_is_no_number_is_not_shown(scorer, world):
 
 
 def test_too_little_memory_is_an_error_that_says_what_to_do(scorer, world, monkeypatch):
-    def too_large(*_: object) -> None:
+    def too_large(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with monkeypatch.context() as patch:
@@ -483,3 +483,98 @@ def test_demo_says_honestly_what_it_learned_from():
     assert trained_on.num_held_out >= 400
     assert trained_on.srocc["Traditional"] >= 0.6
     assert trained_on.srocc["Temporal"] >= 0.6
+
+
+# ---- how long it takes, and Stop -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def slow(scorer, monkeypatch) -> Scorer:
+    """A scorer for which every clip is worth telling: by the model's size it takes 100 s."""
+    monkeypatch.setattr(scorer_module, "SLOW_CLIP_SECONDS", 0.0)
+    monkeypatch.setattr(scorer_module, "expected_seconds", lambda model: 100.0)
+    return scorer
+
+
+def test_the_time_of_a_clip_is_computed_until_one_was_encoded_and_then_measured(slow, world):
+    assert slow.expected_seconds() == 100
+    assert slow.expected_seconds(num_clips=7) == 700
+    seconds = slow.score(world, "x").seconds["video"]
+    assert slow.expected_seconds() == seconds < 100
+    assert slow.expected_seconds(num_clips=7) == 7 * seconds
+    slow.score(world, "y")
+    assert slow.expected_seconds() == seconds, "a known clip is not encoded, and says nothing"
+
+
+def test_of_a_fast_model_no_time_is_told_and_the_machine_is_not_measured(scorer, world, monkeypatch):
+    monkeypatch.setattr("vjepa_demo.model.cost.matrix_rate", lambda *_: pytest.fail("measured"))
+    told: list[LayersReport] = []
+    assert scorer.expected_seconds() is None
+    scorer.score(world, "x", on_layer=told.append)
+    assert scorer.expected_seconds(num_clips=1000) is None
+    assert told == []
+
+
+def test_demo_is_fast_on_any_machine(monkeypatch):
+    monkeypatch.setattr("vjepa_demo.model.cost.matrix_rate", lambda *_: pytest.fail("measured"))
+    assert load_scorer("demo", device="cpu").expected_seconds() is None
+
+
+def test_before_each_layer_it_is_told_how_far_the_clip_is(slow, world):
+    told: list[LayersReport] = []
+    slow.score(world, "x", on_layer=told.append)
+    assert [(report.done, report.total) for report in told] == [(done, 4) for done in range(4)]
+    first, *_, last = told
+    assert first.seconds_left == pytest.approx(100, abs=5)
+    assert 0 < last.seconds_left < 25, "the pace counts for more than what was computed"
+
+
+@pytest.mark.parametrize("num_layers", [0, 1, 3])
+def test_stopped_no_other_layer_runs_and_nothing_is_remembered(slow, world, num_layers):
+    ran: list[int] = []
+    for index, layer in enumerate(slow._model.venc.layer):
+        layer.register_forward_hook(lambda *_, index=index: ran.append(index))
+        layer.mlp.register_forward_hook(lambda *_, index=index: ran.append(index))
+    with pytest.raises(StoppedError, match="stopped: this clip was not scored"):
+        slow.score(world, "x", should_stop=lambda: len(set(ran)) == num_layers)
+    assert sorted(set(ran)) == list(range(num_layers))
+    steps: list[str] = []
+    slow.score(world, "x", on_step=steps.append)
+    assert tuple(steps) == STEPS
+
+
+def test_stopped_many_clips_end_and_those_before_it_have_their_scores(scorer, clips):
+    encoded: list[str] = []
+
+    def on_step(step: str) -> None:
+        encoded.extend([step] if step == "video" else [])
+
+    results = scorer.score_all(((clip, "x") for clip in clips), on_step=on_step, should_stop=lambda: len(encoded) == 2)
+    assert isinstance(next(results), VideoScores)
+    with pytest.raises(StoppedError):
+        next(results)
+    assert list(results) == []
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
+
+
+def test_a_stopped_comparison_gives_nothing(scorer, clips):
+    with pytest.raises(StoppedError):
+        scorer.compare([(clip, "x") for clip in clips[:2]], should_stop=lambda: True)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "num_clips", "text"),
+    [
+        (None, 3, ""),
+        (25.2, 1, "encoding a clip takes about 25 s here"),
+        (1200.0, 10, "encoding a clip takes about 2 min here, all 10 up to 20 min"),
+    ],
+)
+def test_the_time_in_words(seconds, num_clips, text):
+    assert wording.encoding_time(seconds, num_clips) == text
+
+
+def test_the_countdown_in_words():
+    assert wording.encoding_line(LayersReport(0, 24, 25.3)) == "Encoding the video, about 25 s"
+    assert wording.encoding_line(LayersReport(8, 24, 180.0)) == "Encoding the video: about 3 min left"
+    assert wording.encoding_line(LayersReport(23, 24, 0.2)) == "Encoding the video: about 1 s left"

@@ -34,7 +34,7 @@ from vjepa_demo.app.api_answers import (
     training_json,
     with_caution,
 )
-from vjepa_demo.app.api_call import Call, Given, Json, given_list
+from vjepa_demo.app.api_call import Call, Given, Json, cancellable, given_list
 from vjepa_demo.app.api_fields import (
     COUNT,
     NUMBER,
@@ -48,6 +48,8 @@ from vjepa_demo.app.api_fields import (
     value_field,
 )
 from vjepa_demo.app.data_inputs import RANGES, train_config
+from vjepa_demo.app.events import PROGRESS
+from vjepa_demo.app.scoring import watched
 from vjepa_demo.app.session import MINE
 from vjepa_demo.app.turns import PROGRAMS, PROGRAMS_BATCHING, PROGRAMS_TRAINING, TRAININGS, in_turn
 from vjepa_demo.app.visitors import Visitors
@@ -108,8 +110,8 @@ class _Endpoints:
             value_field("seed", {**COUNT, "minimum": 0}, defaults.seed),
         ]
         kinds = [value_field("procedural", YES_OR_NO, False), value_field("human", YES_OR_NO, False)]
-        publish(self.score, [self.video, prompt, model], answer_field(an_object(**RESULT)), PROGRAMS)
-        publish(self.compare, [self.videos, prompts, model], answer_field(COMPARED), PROGRAMS)
+        publish(cancellable(self.score), [self.video, prompt, model], answer_field(an_object(**RESULT)), PROGRAMS)
+        publish(cancellable(self.compare), [self.videos, prompts, model], answer_field(COMPARED), PROGRAMS)
         batch = [self.videos, optional_prompt, model, label_range, self.table]
         publish(self.batch, batch, self.batched, PROGRAMS_BATCHING)
         publish(self.check_labels, [*labelled, label_range], answer_field(CHECKED), PROGRAMS)
@@ -142,7 +144,9 @@ class _Endpoints:
                 records = report
         return listed([Path(table).name for table in tables]), records
 
-    def score(self, video: Given, prompt: str, model: str, request: gr.Request) -> Json | str:
+    def score(
+        self, video: Given, prompt: str, model: str, request: gr.Request, progress: gr.Progress = PROGRESS
+    ) -> Json | str:
         """Score a video, and the prompt it was generated from, on five mean opinion scores from 1 (Bad) to 5
         (Excellent): Traditional (blur, noise, compression), Alignment (does it show what the prompt says), Aesthetic,
         Temporal (smooth, consistent motion) and Overall. "trained_on" and "caution" say how far to trust them.
@@ -165,7 +169,8 @@ class _Endpoints:
         with Call.of(self.visitors, request, keep=False) as call:
             scorer = self._scorer(model, call)
             path = call.file(self.video, video)
-            result = scorer.score(path, prompt, with_frames=False)
+            watching = watched(call.stoppable, lambda share, what: progress(share, desc=what))
+            result = scorer.score(path, prompt, with_frames=False, **watching)
             return call.answer(
                 with_caution(replace(result, video=Path(result.video).name).to_dict(), result.trained_on)
             )
@@ -190,7 +195,8 @@ class _Endpoints:
             texts = [prompts] if isinstance(prompts, str) else prompts
             clips = to_compare(given_list(videos), texts)  # counted before any is fetched
             scorer = self._scorer(model, call)
-            comparison = scorer.compare([(call.file(self.videos, video), text) for video, text in clips])
+            here = [(call.file(self.videos, video), text) for video, text in clips]
+            comparison = scorer.compare(here, should_stop=call.stoppable.should_stop)
             named = (replace(result, video=Path(result.video).name) for result in comparison.results)
             answer = replace(comparison, results=tuple(named)).to_dict()
             return call.answer(with_caution(answer, comparison.trained_on))
@@ -233,7 +239,7 @@ class _Endpoints:
             else:
                 rows = tasks.batch_of_files(files, prompt, extract_to=call.folder)
             scorer, out, results = self._scorer(model, call), call.folder / "scores.csv", []
-            run = tasks.run_batch(scorer, rows, out, should_stop=call.session.batch.run.should_stop)
+            run = tasks.run_batch(scorer, rows, out, should_stop=call.stoppable.should_stop)
             with closing(in_turn(run)) as reports:
                 for report in reports:
                     results.append(report.result)
@@ -336,7 +342,7 @@ class _Endpoints:
                     call.session.new_run(),
                     description=table,
                     kind=kind,
-                    should_stop=call.session.training.run.should_stop,
+                    should_stop=call.stoppable.should_stop,
                 ):
                     if isinstance(report, SplitReport):
                         warnings = report.warnings
@@ -377,7 +383,9 @@ class _Endpoints:
             _, records = self._check(call, labels, videos, label_range)
             total = len(records.records)
             # As a batch it scores many clips, so it takes turns with the batches.
-            with closing(in_turn(tasks.evaluate_model(scorer, records))) as reports:
+            with closing(
+                in_turn(tasks.evaluate_model(scorer, records, should_stop=call.stoppable.should_stop))
+            ) as reports:
                 for report in reports:
                     call.session.check_open()
                     if isinstance(report, Evaluation):

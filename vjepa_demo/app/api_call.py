@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import anyio.to_thread
 import gradio as gr
 from gradio.components.api_component import Api
 from gradio.data_classes import FileData
@@ -19,7 +23,7 @@ from gradio.utils import get_upload_folder
 from gradio_client.utils import encode_file_path, is_file_obj_with_meta, is_http_url_like
 
 from vjepa_demo.app.events import shown_errors
-from vjepa_demo.app.session import Session
+from vjepa_demo.app.session import Session, Stoppable
 from vjepa_demo.app.visitors import Visitors
 from vjepa_demo.config import MAX_FETCHED_BYTES, MAX_UPLOAD_BYTES
 from vjepa_demo.media.fetch import fetch
@@ -30,12 +34,35 @@ Json = dict[str, Any]
 Given = Any  # a file, or files, as a caller gives them
 FILE_ROUTE = f"{API_PREFIX}/file="
 
+_cancelled: ContextVar[threading.Event | None] = ContextVar("cancelled", default=None)
+
+
+def cancellable(run: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """`run`, a function that opens a `Call`, as a coroutine in which Gradio can cancel it.
+
+    Gradio cannot end what runs in a thread: so the call is told, and what it runs asks its `stoppable`. Of a generator
+    Gradio itself ends the next step.
+    """
+
+    @wraps(run)
+    async def cancellable_run(*arguments: Any, **named: Any) -> Any:
+        cancelled = threading.Event()
+        _cancelled.set(cancelled)  # the thread gets a copy of this context
+        try:
+            return await anyio.to_thread.run_sync(partial(run, *arguments, **named), abandon_on_cancel=True)
+        finally:
+            cancelled.set()
+
+    return cancellable_run
+
 
 class Call:
-    """A call that runs: `session` is the caller's, `folder` holds what is fetched and unpacked until the call ends."""
+    """A call that runs: `session` is the caller's, `folder` holds what is fetched and unpacked until the call ends, and
+    `stoppable` says whether what runs should stop: the caller has cancelled it, or has left."""
 
     def __init__(self, session: Session, folder: Path, request: gr.Request) -> None:
         self.session, self.folder, self._request = session, folder, request
+        self.stoppable = Stoppable(session.closed, _cancelled.get())
         self._fetched_bytes = 0
 
     @classmethod

@@ -21,7 +21,7 @@ from vjepa_demo.app.charts import leaderboard_chart
 from vjepa_demo.app.data_inputs import RANGES, SAMPLE, SAMPLE_TABLE, add_label_range, add_prompts, add_video_files
 from vjepa_demo.app.events import AT_ONCE, TOLD, Values, add_running, keep_in_step, shown_errors
 from vjepa_demo.app.model_choice import add_model_choice, refusal
-from vjepa_demo.app.scoring import scroll_to
+from vjepa_demo.app.scoring import STOPPING, scroll_to
 from vjepa_demo.app.session import NOTHING, Added, Batch, BatchState, Session, Staged
 from vjepa_demo.app.turns import BATCHING, in_turn, others_run
 from vjepa_demo.config import TABLE_SUFFIXES, VIDEO_SUFFIXES
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 EXTRACTED = "batch-videos"  # in the session's folder: what came out of zips
 UPDATE_SECONDS = 0.4  # rows that finish faster are shown together
-STOPPING = "Stopping after this row."
 REPLACES = "Score all replaces these scores."
 WAITING = "Waiting for its turn: other visitors' batches are running"
 
@@ -253,7 +252,7 @@ class BatchTab:
         return self.settled(values) | unlocked | {self.running: False}
 
     def stop_run(self, values: Values) -> Values:
-        """The run ends after the row that is being scored."""
+        """The run ends; the row that is being scored is left to the next."""
         values[self.session].batch.run.stop.set()
         return {self.stop: gr.Button(interactive=False), self.hint: render.hint(STOPPING)}
 
@@ -271,7 +270,8 @@ class BatchTab:
             yield shown | {self.status: render.status("Loading the model", None, None)}
             if batch.scorer is None:
                 batch.scorer = visitor.scorer(values[self.model] or "", self._load_scorer)
-            yield {self.status: render.status(WAITING if others_run() else "Starting", None, None)}
+            seconds_left = batch.scorer.expected_seconds(batch.num_left)
+            yield {self.status: render.status(WAITING if others_run() else "Starting", None, seconds_left)}
             # A resumed run reports its earlier rows again, from the CSV. The results in memory know more of them.
             earlier = {result.row.line: result for result in batch.results}
             batch.results.clear()

@@ -138,6 +138,22 @@ def _say_loading(options: argparse.Namespace) -> None:
         _teller(to_stderr=True)("loading the model ...")
 
 
+def _encoding_told(options: argparse.Namespace, scorer: Scorer, num_clips: int) -> Callable[[str], None]:
+    """Called with each step of scoring `num_clips` clips: as the first is encoded, it says how long that takes here,
+    where it is long. Clips that are known from the cache are not encoded."""
+    is_told = bool(options.json)
+
+    def on_step(step: str) -> None:
+        nonlocal is_told
+        if step == "video" and not is_told:
+            is_told = True
+            _teller(to_stderr=True)(
+                *filter(None, [wording.encoding_time(scorer.expected_seconds(num_clips), num_clips)])
+            )
+
+    return on_step
+
+
 def _check_device(options: argparse.Namespace) -> None:
     """
     Raises:
@@ -182,7 +198,8 @@ def _score(options: argparse.Namespace) -> int:
     scorer = _load_scorer(options)
     answers, status = [], 0
     origin = {"model": scorer.name, "trained_on": str(scorer.trained_on)}
-    results = scorer.score_all((video, prompt) for video in options.videos)
+    requests = ((video, prompt) for video in options.videos)
+    results = scorer.score_all(requests, on_step=_encoding_told(options, scorer, len(options.videos)))
     for video, result in zip(options.videos, results, strict=True):
         if isinstance(result, DemoError):
             status = 1
@@ -207,7 +224,7 @@ def _print_model(scorer: Scorer) -> None:
 def _compare(options: argparse.Namespace) -> int:
     clips = to_compare(options.videos, options.prompt)
     scorer = _load_scorer(options)
-    comparison = scorer.compare(clips)
+    comparison = scorer.compare(clips, on_step=_encoding_told(options, scorer, len(clips)))
     if options.json:
         print(json.dumps(comparison.to_dict(), indent=2))
     else:
@@ -221,6 +238,8 @@ def _batch(options: argparse.Namespace) -> int:
     with _batch_table(options) as table:
         tell(*cli_text.noted(table.notes))
         scorer = _load_scorer(options)
+        num_rows = 1 if options.resume else sum(row.problem is None for row in table.rows)
+        tell(*filter(None, [wording.encoding_time(scorer.expected_seconds(num_rows), num_rows)]))
         try:
             reports = tasks.run_batch(scorer, table, options.out, resume=options.resume)
             results = [report.result for report in cli_text.told_rows(reports, tell)]
@@ -320,7 +339,7 @@ def _bootstrap(options: argparse.Namespace, config: TrainConfig, tell: Tell) -> 
         raise RecordError(f"--{error}") from error
     tell(
         f"{options.model}: a first head from {options.count} procedural clips. 1. draw the clips, 2. encode them, "
-        f"which takes long without a GPU, 3. learn from them for {config.epochs} epochs"
+        f"3. learn from them for {config.epochs} epochs"
     )
     for report in tasks.bootstrap_head(
         options.model, options.out, config, count=options.count, device=options.device, views=views
@@ -331,7 +350,8 @@ def _bootstrap(options: argparse.Namespace, config: TrainConfig, tell: Tell) -> 
 def _evaluate(options: argparse.Namespace) -> int:
     tell = _teller(to_stderr=options.json)
     with _checked_labels(options, tell) as records:
-        scorer = _load_scorer(options)
+        scorer, num_clips = _load_scorer(options), len(records.clips)
+        tell(*filter(None, [wording.encoding_time(scorer.expected_seconds(num_clips), num_clips)]))
         for report in tasks.evaluate_model(scorer, records):
             if not isinstance(report, Evaluation):
                 tell(*cli_text.report_lines(report))

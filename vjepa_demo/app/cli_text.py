@@ -17,6 +17,7 @@ from vjepa_demo.schema import (
     Estimate,
     Evaluation,
     PairEvaluation,
+    PlanReport,
     RecordSet,
     SplitReport,
     TimedReport,
@@ -122,7 +123,7 @@ def pair_lines(pairs: PairEvaluation) -> list[str]:
     return [*lines, wording.tie_protocol(pairs)]
 
 
-def report_lines(report: CountingReport | RecordSet | TrainingReport) -> list[str]:
+def report_lines(report: PlanReport | CountingReport | RecordSet | TrainingReport) -> list[str]:
     """How far a run is: every tenth clip, what can be used of a table and what not, each epoch, and the result."""
     if isinstance(report, RecordSet):
         return [wording.summary_line(summarise(report)), *noted([*report.notes, *map(str, report.problems)])]
@@ -135,6 +136,8 @@ def report_lines(report: CountingReport | RecordSet | TrainingReport) -> list[st
     if isinstance(report, TimedReport | EpochReport):
         left = wording.time_left(report.seconds_left)
     notes: Sequence[str] = report.warnings if isinstance(report, SplitReport) else ()
+    if isinstance(report, PlanReport):
+        notes = wording.plan_notes(report)
     if isinstance(report, EncodingReport) and report.done == report.total:
         notes = wording.encoding_notes(report)
     return [", ".join(filter(None, (wording.progress_line(report), left))), *noted(notes)]

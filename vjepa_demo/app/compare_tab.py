@@ -30,13 +30,14 @@ from vjepa_demo.app.events import (
     shown_errors,
 )
 from vjepa_demo.app.model_choice import add_model_choice, refusal
-from vjepa_demo.app.scoring import SCORING, STEPS, example_rows, scroll_to
+from vjepa_demo.app.scoring import SCORING, STEPS, STOPPING, add_stop, example_rows, scroll_to, watched
 from vjepa_demo.config import COMPARED_LETTERS, MAX_COMPARED, MAX_COMPARISON_BYTES, MIN_COMPARED, VIDEO_SUFFIXES
 from vjepa_demo.files import content_sha256
-from vjepa_demo.schema import Comparison, DemoError, RecordError, well_formed
+from vjepa_demo.schema import Comparison, DemoError, RecordError, StoppedError, well_formed
 from vjepa_demo.wording import listed
 
 if TYPE_CHECKING:
+    from vjepa_demo.app.session import Session
     from vjepa_demo.tasks import Scorer
 
 JS = "".join(Path(__file__).with_name(name).read_text("utf-8") for name in ("together.js", "compare.js"))
@@ -83,7 +84,9 @@ class CompareTab:
                 ]
                 self.each = gr.Checkbox(label="Each clip has its own prompt", container=False, elem_id="compare-each")
                 self.model = add_model_choice(default_model, "compare-model")
-                self.button = gr.Button("Compare", variant="primary", interactive=False, elem_id="compare-button")
+                with gr.Row():
+                    self.button = gr.Button("Compare", variant="primary", interactive=False, elem_id="compare-button")
+                    self.stop = add_stop("compare")
                 self.hint = gr.HTML(render.hint(missing(Board(), default_model) or ""), elem_id="compare-hint")
                 with gr.Row():
                     self.examples = gr.Button("Compare the example clips", size="sm", elem_id="compare-examples")
@@ -240,7 +243,7 @@ class CompareTab:
     def _wire_scoring(self) -> None:
         """Both buttons: switch themselves off, score, show what there is, and switch on again."""
         outcomes = gr.State(None)
-        switches, off = [self.examples, self.running], gr.update(interactive=False)
+        switches = [self.examples, self.stop, self.running]
         loaded = self.examples.click(self._load_examples, self.inputs, self._drawn, **AT_ONCE)
 
         def show_outcomes(values: Values) -> Values:
@@ -250,14 +253,11 @@ class CompareTab:
                 model, of_clips = values[outcomes]
                 board = board.with_outcomes(of_clips, model=model)
             drawn = self.draw({**values, self.running: False}, board)
-            return drawn | {self.examples: gr.Button(interactive=True), self.running: False}
+            idle = {self.examples: gr.Button(interactive=True), self.stop: gr.Button(visible=False)}
+            return drawn | idle | {self.running: False}
 
         for trigger in (self.button.click, loaded.then):
-            started = trigger(
-                lambda: {self.button: off, self.examples: off, self.running: True},
-                outputs=[self.button, *switches],
-                **AT_ONCE,
-            )
+            started = trigger(self.begin, self.session, [self.button, *switches], **AT_ONCE)
             scoring = started.then(
                 self.score,
                 self.inputs,
@@ -270,6 +270,18 @@ class CompareTab:
             for event in (scoring.success, failed.then):
                 shown = event(show_outcomes, {outcomes, *self.inputs}, [*self._drawn, *switches], **AT_ONCE)
                 shown.then(None, js=scroll_to("#compare-results-column"), api_visibility="private")
+        self.stop.click(self.stop_scoring, self.session, [self.stop, self.hint], **AT_ONCE)
+
+    def begin(self, visitor: Session) -> Values:
+        """A comparison waits for its turn."""
+        visitor.comparing.stop.clear()
+        off, on = gr.update(interactive=False), gr.Button(visible=True, interactive=True)
+        return {self.button: off, self.examples: off, self.stop: on, self.running: True}
+
+    def stop_scoring(self, visitor: Session) -> Values:
+        """The clip that is being scored is given up; those before it keep their scores."""
+        visitor.comparing.stop.set()
+        return {self.stop: gr.Button(interactive=False), self.hint: render.hint(STOPPING)}
 
     def _load_examples(self, values: Values) -> Values:
         """The clips that ship with the program, each with its prompt, in the place of what is on the page."""
@@ -279,7 +291,8 @@ class CompareTab:
         return self.draw(values, board)
 
     def score(self, values: Values, progress: gr.Progress = PROGRESS) -> tuple[str, dict[str, Outcome]]:
-        """The model choice, and by the key of each clip whose video is here its scores, or why it has none.
+        """The model choice, and by the key of each clip whose video is here its scores, or why it has none. Of clips
+        that the visitor's Stop left nothing is said.
 
         `progress` is told such as "Clip 2 of 3, a.mp4: encoding the video" with the share of the whole that is done.
         """
@@ -288,22 +301,25 @@ class CompareTab:
         here = [(clip, clip.path, prompt) for clip, prompt in zip(board.clips, board.prompts, strict=True) if clip.path]
         outcomes: dict[str, Outcome] = {}
 
-        def tell(step: str) -> None:
+        def tell(share: float, what: str) -> None:
             index = len(outcomes)
             if index < len(here):
-                share, what = STEPS[step]
                 of = f"Clip {index + 1} of {len(here)}, {here[index][0].name}"
                 progress((index + share) / len(here), desc=f"{of}: {what[0].lower()}{what[1:]}")
 
         progress(0.0, desc=f"Loading {model}")
         with shown_errors():
             scorer = visitor.scorer(model, self._load_scorer)
-            with closing(scorer.score_all([(path, prompt) for _, path, prompt in here], on_step=tell)) as results:
-                tell("decode")
-                for (clip, _, _), result in zip(here, results, strict=True):
-                    is_error = isinstance(result, DemoError)
-                    outcomes[clip.key] = str(result) if is_error else replace(result, video=clip.name)
-                    tell("decode")
+            requests = [(path, prompt) for _, path, prompt in here]
+            try:
+                with closing(scorer.score_all(requests, **watched(visitor.comparing, tell))) as results:
+                    tell(*STEPS["decode"])
+                    for (clip, _, _), result in zip(here, results, strict=True):
+                        is_error = isinstance(result, DemoError)
+                        outcomes[clip.key] = str(result) if is_error else replace(result, video=clip.name)
+                        tell(*STEPS["decode"])
+            except StoppedError:
+                visitor.check_open()
         return model, outcomes
 
 

@@ -24,10 +24,10 @@ from vjepa_demo.app.events import (
 )
 from vjepa_demo.app.history import HISTORY_JS, file_of, panel, scored_clip
 from vjepa_demo.app.model_choice import add_model_choice, refusal
-from vjepa_demo.app.scoring import SCORING, STEPS, example_rows, scroll_to
+from vjepa_demo.app.scoring import SCORING, STOPPING, add_stop, example_rows, scroll_to, watched
 from vjepa_demo.app.session import ScoredClip, Session
 from vjepa_demo.config import VIDEO_SUFFIXES
-from vjepa_demo.schema import DemoError, VideoError
+from vjepa_demo.schema import DemoError, StoppedError, VideoError
 
 if TYPE_CHECKING:
     from vjepa_demo.tasks import Scorer
@@ -64,7 +64,9 @@ class ScoreTab:
                     label="Prompt", placeholder="The text the video was made from", lines=2, elem_id="prompt"
                 )
                 self.model = add_model_choice(default_model, "model")
-                self.button = gr.Button("Score", variant="primary", interactive=False, elem_id="score-button")
+                with gr.Row(elem_id="press"):
+                    self.button = gr.Button("Score", variant="primary", interactive=False, elem_id="score-button")
+                    self.stop = add_stop("score")
                 self.hint = gr.HTML(render.hint("Add a video and type its prompt."), elem_id="hint")
                 self.running = add_running()
                 self.examples = gr.Dataset(
@@ -106,28 +108,21 @@ class ScoreTab:
             lambda index: tuple(example_rows()[index][:2]), self.examples, [self.video, self.prompt], **AT_ONCE
         )
         for trigger in (self.button.click, example.then):
-            started = trigger(
-                lambda: {self.button: gr.Button(interactive=False), self.running: True},
-                outputs=[self.button, self.running],
-                **AT_ONCE,
-            )
+            started = trigger(self.begin, self.session, [self.button, self.stop, self.running], **AT_ONCE)
             scoring = started.then(
                 self.score,
                 inputs | {self.session},
                 [self.history, *self._results],
+                show_progress_on=[self.empty, self.heading],
                 api_visibility="private",
                 **SCORING,
             )
             failed = scoring.failure(self._cleared, self.session, [self.history, *self._results], **AT_ONCE)
-            for event in (started.then, scoring.success):
-                event(None, js=SHOW_RESULTS, api_visibility="private")
+            started.then(None, js=scroll_to("#press"), api_visibility="private")  # Stop, and below it how far it is
+            scoring.success(None, js=SHOW_RESULTS, api_visibility="private")
             for event in (scoring.success, failed.then):
-                event(
-                    lambda values: self.readiness({**values, self.running: False}) | {self.running: False},
-                    inputs,
-                    [self.button, self.hint, self.running],
-                    **AT_ONCE,
-                )
+                event(self.ended, inputs, [self.button, self.stop, self.hint, self.running], **AT_ONCE)
+        self.stop.click(self.stop_scoring, self.session, [self.stop, self.hint], **AT_ONCE)
         restored = self.history.show(
             self.restore, self.session, [self.video, self.prompt, self.model, *self._results], **TOLD
         )
@@ -146,22 +141,40 @@ class ScoreTab:
             self.hint: render.hint(missing or ""),
         }
 
+    def begin(self, visitor: Session) -> Values:
+        """A score waits for its turn."""
+        visitor.scoring.stop.clear()
+        return {
+            self.button: gr.Button(interactive=False),
+            self.stop: gr.Button(visible=True, interactive=True),
+            self.running: True,
+        }
+
+    def ended(self, values: Values) -> Values:
+        """The score is there, or there is none: the next can be had."""
+        shown = {self.stop: gr.Button(visible=False), self.running: False}
+        return self.readiness({**values, self.running: False}) | shown
+
+    def stop_scoring(self, visitor: Session) -> Values:
+        """The score that is computed is given up."""
+        visitor.scoring.stop.set()
+        return {self.stop: gr.Button(interactive=False), self.hint: render.hint(STOPPING)}
+
     def score(self, values: Values, progress: gr.Progress = PROGRESS) -> Values:
-        """The scores of the clip, which the history then remembers."""
+        """The scores of the clip, which the history then remembers; what was shown before, if the visitor stops it."""
         visitor: Session = values[self.session]
         video, model = values[self.video], values[self.model]
-
-        def tell(step: str) -> None:
-            share, what = STEPS[step]
-            progress(share, desc=what)
-
+        watching = watched(visitor.scoring, lambda share, what: progress(share, desc=what))
         with shown_errors():
             try:
                 if not video:
                     raise VideoError("no video: add one first")
                 progress(0.0, desc=f"Loading {model}")
                 scorer = visitor.scorer(model, self._load_scorer)
-                result = scorer.score(video, values[self.prompt], on_step=tell)
+                result = scorer.score(video, values[self.prompt], **watching)
+            except StoppedError:
+                visitor.check_open()
+                return {self.history: gr.skip()}
             except DemoError as error:
                 visitor.history.problem = str(error)
                 raise

@@ -30,6 +30,7 @@ from vjepa_demo.schema import (
     RecordError,
     RecordSet,
     RowResult,
+    StoppedError,
     VideoError,
     VideoScores,
 )
@@ -95,14 +96,31 @@ class ScoreHistory:
 # ---- runs ------------------------------------------------------------------------------------------------------------
 
 
-class Run:
+class Stoppable:
+    """What a visitor can stop, and what ends when they leave."""
+
+    def __init__(self, closed: threading.Event, stop: threading.Event | None = None) -> None:
+        """`closed` tells that the visitor has left, `stop` (by default a new event) that they pressed Stop."""
+        self._closed, self.stop = closed, stop or threading.Event()
+
+    def should_stop(self) -> bool:
+        """Whether the visitor pressed Stop.
+
+        Raises:
+            StoppedError: if the visitor has left: what runs for them is to be abandoned.
+        """
+        _check_open(self._closed)
+        return self.stop.is_set()
+
+
+class Run(Stoppable):
     """A place for one long run of a visitor, from the press of its button until its end is shown."""
 
     def __init__(self, closed: threading.Event, already_running: str) -> None:
-        """`closed` tells that the visitor has left; `already_running` is what a second run is refused with."""
-        self._closed, self._already_running = closed, already_running
+        """`already_running` is what a second run is refused with."""
+        super().__init__(closed)
+        self._already_running = already_running
         self._claimed = threading.Lock()
-        self.stop = threading.Event()  # set when the visitor presses Stop
 
     @property
     def is_running(self) -> bool:
@@ -130,19 +148,10 @@ class Run:
         if self._claimed.locked():
             self._claimed.release()
 
-    def should_stop(self) -> bool:
-        """Whether the visitor pressed Stop.
-
-        Raises:
-            RecordError: if the visitor has left: what runs for them is to be abandoned.
-        """
-        _check_open(self._closed)
-        return self.stop.is_set()
-
 
 def _check_open(closed: threading.Event) -> None:
     if closed.is_set():
-        raise RecordError("the session has ended: reload the page")
+        raise StoppedError("the session has ended: reload the page")
 
 
 # ---- training, and the visitor's own model ---------------------------------------------------------------------------
@@ -262,6 +271,7 @@ class Session:
         self._previews: dict[str, str] = {}  # the file to play, by the file that it shows
         self._previewing = threading.Lock()
         self.history = ScoreHistory()
+        self.scoring, self.comparing = Stoppable(self.closed), Stoppable(self.closed)
         self.model = OwnModel()
         self.training = Training(Run(self.closed, "a training runs already: wait until it has ended, or stop it"))
         self.batch = BatchState(Run(self.closed, "a batch runs already: wait until it has ended, or stop it"))
@@ -273,7 +283,7 @@ class Session:
         """For this visitor alone; made when it is first asked for.
 
         Raises:
-            RecordError: if there is none yet, and the visitor has left.
+            StoppedError: if there is none yet, and the visitor has left.
         """
         with self._making_folder:
             if self._folder is None:
@@ -294,7 +304,7 @@ class Session:
         read none is made: scoring explains what is wrong with it.
 
         Raises:
-            RecordError: if the visitor has left.
+            StoppedError: if the visitor has left.
         """
         with self._previewing, self.deleted_if_closed():
             if video in self._previews:
@@ -322,7 +332,8 @@ class Session:
         the uploads, else a copy, because Gradio serves no other folder.
 
         Raises:
-            RecordError: if `video` is no longer there, or the visitor has left.
+            RecordError: if `video` is no longer there.
+            StoppedError: if the visitor has left.
         """
         self.make_preview(video)
         with self._previewing, self.deleted_if_closed():
@@ -392,7 +403,7 @@ class Session:
     def check_open(self) -> None:
         """
         Raises:
-            RecordError: if the visitor has left.
+            StoppedError: if the visitor has left.
         """
         _check_open(self.closed)
 

@@ -35,6 +35,7 @@ class Visitors:
 
     def __init__(self) -> None:
         self._kept: dict[str, _Kept] = {}
+        self._passing: dict[Session, str] = {}  # of calls that nothing is kept of, with their client
         self._lock = threading.Lock()
 
     @contextmanager
@@ -56,18 +57,24 @@ class Visitors:
                     kept.used, kept.num_running = time.monotonic(), kept.num_running - 1
             return
         session = Session()
+        with self._lock:
+            self._passing[session] = (request.session_hash or "") if is_connected else ""
         try:
             yield session
             session.downloads.clear()
         finally:
+            with self._lock:
+                del self._passing[session]
             session.close()
 
     def leave(self, request: gr.Request) -> None:
-        """The client has left: delete what was made for it."""
+        """The client has left: end its calls, and delete what was made for it."""
+        client = request.session_hash or ""
         with self._lock:
-            kept = self._kept.pop(request.session_hash or "", None)
-        if kept is not None:
-            kept.session.close()
+            kept = self._kept.pop(client, None)
+            left = [session for session, its_client in self._passing.items() if client and its_client == client]
+        for session in [*left, *([] if kept is None else [kept.session])]:
+            session.close()
 
     def _begin(self, client: str, *, keep: bool) -> _Kept | None:
         """The session of `client` with one more call running; None if there is none and none can be kept.

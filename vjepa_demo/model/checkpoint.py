@@ -28,6 +28,7 @@ from vjepa_demo.config import (
     CHECKPOINT_MAX_BYTES,
     CHECKPOINT_WEIGHTS_FILE,
     CHECKPOINT_ZIP_LIMITS,
+    CPU_FRAMES,
     DIMENSIONS,
     ENCODER_FILES,
     ENCODER_FOLDERS,
@@ -42,7 +43,7 @@ from vjepa_demo.data.hub import HubRepo, Token, download_snapshot, parse_repo, u
 from vjepa_demo.files import exists, is_file, is_folder, new_folder, replacing, write_whole
 from vjepa_demo.media.archive import ArchiveError, extract_zip, is_hidden
 from vjepa_demo.model.card import model_card
-from vjepa_demo.model.vjepa import VJEPAModel
+from vjepa_demo.model.vjepa import VJEPAModel, resolve_device
 from vjepa_demo.schema import CheckpointError, FolderError, ModelError, TrainedOn
 from vjepa_demo.wording import clips_and_pairs
 
@@ -445,14 +446,16 @@ def load_base(
     """The model to start training from, in float32, and its checkpoint (see `find_checkpoint`).
 
     A preset without a checkpoint gives its encoders, with a new head drawn from `seed`, over `views` (by default the
-    preset's own), and None.
+    preset's own), and None. On a CPU these see `CPU_FRAMES` of a clip, unless a view has its own number.
     """
     preset = model_presets().get(name)
     if preset is None or preset.refusal is None:
         checkpoint = find_checkpoint(name, token=token)
         return load_checkpoint(checkpoint, device=device), checkpoint
-    config = replace(preset.config, views=tuple(views or preset.config.views))
-    model = VJEPAModel.from_config(config, device=device)
+    place = resolve_device(device)
+    num_frames = CPU_FRAMES if place.type == "cpu" else preset.config.num_frames
+    config = replace(preset.config, num_frames=num_frames, views=tuple(views or preset.config.views))
+    model = VJEPAModel.from_config(config, device=place)
     model.draw_head(seed)
     return model, None
 

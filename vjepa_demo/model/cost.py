@@ -8,11 +8,13 @@ from typing import Any
 
 import torch
 
+from vjepa_demo.config import SLOW_CLIP_SECONDS
 from vjepa_demo.model.vjepa import VJEPAModel
 
 # Edge of the matrices that are multiplied to learn the rate: some 20 ms on two cores, 1.4 ms on an H200.
 CPU_EDGE, GPU_EDGE = 1024, 8192
 RATE_REPEATS = 5
+LOW_RATE = 1e10  # floating point operations a second: even a busy core of an old laptop does more
 OTHER_SHARE = 1.15  # of the time of all products: what norms, GELU, rotation and memory take beside them
 
 
@@ -49,6 +51,12 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
     return 2.0 * edge**3 / best
 
 
-def expected_seconds(model: VJEPAModel) -> float:
-    """About how long `model` takes to encode a clip here, without decoding; measures the `matrix_rate` first."""
-    return OTHER_SHARE * clip_flops(model) / matrix_rate(model.device, model.dtype)
+def expected_seconds(model: VJEPAModel, dtype: torch.dtype | None = None) -> float:
+    """About how long `model` takes to encode a clip here in `dtype`, by default its own, without decoding.
+
+    This measures the `matrix_rate`, but not for a model that is fast on any machine: of that, what a slow one takes.
+    """
+    flops = OTHER_SHARE * clip_flops(model)
+    if flops / LOW_RATE < SLOW_CLIP_SECONDS:
+        return flops / LOW_RATE
+    return flops / matrix_rate(model.device, dtype or model.dtype)

@@ -11,6 +11,7 @@ from vjepa_demo.schema.errors import (
     FolderError,
     ModelError,
     RecordError,
+    StoppedError,
     VideoError,
 )
 from vjepa_demo.schema.estimate import UNDEFINED, Estimate
@@ -39,7 +40,9 @@ from vjepa_demo.schema.reports import (
     EpochReport,
     FetchingReport,
     FirstHead,
+    LayersReport,
     OpeningReport,
+    PlanReport,
     PredictedClip,
     RunPhase,
     ScoringReport,

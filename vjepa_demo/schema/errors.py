@@ -28,6 +28,10 @@ class ModelError(DemoError):
     """A model that cannot be loaded, or that must not score."""
 
 
+class StoppedError(DemoError):
+    """What ran was stopped by the person it ran for, or that person has left."""
+
+
 class BusyError(DemoError):
     """Another process, or another run, does this very thing now."""
 

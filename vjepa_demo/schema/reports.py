@@ -67,8 +67,25 @@ class DrawingReport(TimedReport):
     """Procedural clips drawn so far."""
 
 
+class LayersReport(TimedReport):
+    """Layers of the video encoder that have run for a clip."""
+
+
 class ScoringReport(TimedReport):
     """Clips scored so far, of those that a model is evaluated on."""
+
+
+@dataclass(frozen=True)
+class PlanReport:
+    """What learning a first head will take: so many clips to draw and to encode, and about how many seconds in all.
+
+    `cpu_frames` is how many frames of a clip the encoder sees because it runs on a CPU; None where that changes
+    nothing.
+    """
+
+    num_clips: int
+    seconds: float
+    cpu_frames: int | None
 
 
 @dataclass(frozen=True)
@@ -162,7 +179,7 @@ EndPhase = Literal["idle", "done", "stopped", "failed"]
 class FirstHead:
     """How far the first head of the model `name` is; `wording.first_head_line` says it in a sentence.
 
-    `done` of `total` clips or epochs; `seconds_left` of this step, where known; `problem` says why it failed.
+    `done` of `total` clips or epochs; `seconds_left` of the whole run, where known; `problem` says why it failed.
     """
 
     phase: RunPhase | EndPhase

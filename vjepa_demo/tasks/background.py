@@ -16,6 +16,7 @@ from vjepa_demo.schema import (
     EpochReport,
     FirstHead,
     ModelError,
+    PlanReport,
     RunPhase,
     TrainingResult,
 )
@@ -108,7 +109,9 @@ class Bootstrapper:
 
         reports = bootstrap_head(name, config=self._config, count=self._count)
         for report in reports:
-            if isinstance(report, EpochReport):
+            if isinstance(report, PlanReport):
+                self._tell(FirstHead("drawing", name, 0, report.num_clips, report.seconds))
+            elif isinstance(report, EpochReport):
                 self._tell(FirstHead("learning", name, report.epoch, report.epochs, report.seconds_left))
             elif isinstance(report, DrawingReport | EncodingReport):
                 phase: RunPhase = "drawing" if isinstance(report, DrawingReport) else "encoding"

@@ -24,6 +24,7 @@ from vjepa_demo.schema import (
     Evaluation,
     GroupScores,
     RowResult,
+    StoppedError,
     TrainedOn,
     VideoRecord,
     intervals,
@@ -50,9 +51,9 @@ def run_batch(
     `out` is a valid CSV at any moment, of whole rows in the table's order; only a kill can leave a torn row at its end.
     With `resume`, the rows that an earlier run scored are kept and reported first; what was torn, never reached, or had
     an error is done now (what fills a gap stands behind until the end). The end is byte for byte what one run would
-    have written. `should_stop` is asked before each row; once it says yes the run ends, and `out` can be resumed. Under
-    `accelerate launch` every process calls this alike: they share the disk of `out`, process 0 writes and reports the
-    rows of all, the others report their own.
+    have written. `should_stop` is asked before each row, and while one is scored (see `Scorer.score`); once it says yes
+    the run ends, and `out` can be resumed. Under `accelerate launch` every process calls this alike: they share the
+    disk of `out`, process 0 writes and reports the rows of all, the others report their own.
 
     Raises:
         RecordError: if `out` exists and `resume` is not set, is the output of another table or model, or cannot be
@@ -114,11 +115,15 @@ def _reports(
 def _score_rows(scorer: Scorer, rows: Sequence[BatchRow], should_stop: Callable[[], bool]) -> Iterator[RowResult]:
     """A result a row, in their order."""
     requests = ((row.video, row.prompt) for row in rows if row.video is not None)
-    with closing(scorer.score_all(requests)) as answers:
+    with closing(scorer.score_all(requests, should_stop=should_stop)) as answers:
         for row in rows:
             if should_stop():
                 return
-            answer = row.problem or "" if row.video is None else next(answers)
+            try:
+                answer = row.problem or "" if row.video is None else next(answers)
+            except StoppedError:
+                should_stop()  # raises where the person has left: that is no end which leaves a result
+                return
             if isinstance(answer, DemoError | str):
                 yield RowResult(row, None, " ".join(str(answer).split()), scorer.model_id)
             else:

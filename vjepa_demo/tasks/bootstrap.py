@@ -16,6 +16,7 @@ from vjepa_demo.config import (
     BOOTSTRAP_CLIPS,
     CHECKPOINT_CONFIG_FILE,
     CHECKPOINTS_VARIABLE,
+    CPU_FRAMES,
     TrainConfig,
     View,
     model_presets,
@@ -23,7 +24,9 @@ from vjepa_demo.config import (
 )
 from vjepa_demo.files import exists, file_lock, is_file, is_folder
 from vjepa_demo.model.checkpoint import load_base
+from vjepa_demo.model.cost import expected_seconds
 from vjepa_demo.model.features import feature_cache
+from vjepa_demo.model.vjepa import inference_dtype
 from vjepa_demo.procedural.clips import FIRST_HEAD_SIZE
 from vjepa_demo.schema import (
     BusyError,
@@ -31,6 +34,7 @@ from vjepa_demo.schema import (
     DrawingReport,
     LabelRange,
     ModelError,
+    PlanReport,
     RecordSet,
     TrainingReport,
     TrainingResult,
@@ -40,6 +44,7 @@ from vjepa_demo.tasks.launch import enough_memory, num_processes, training_devic
 from vjepa_demo.tasks.train import split_for_training, train
 
 DESCRIPTION = "moving textures and shapes with known degradations, drawn by this program"
+DRAWING_SECONDS = 1.1  # of processor time for a clip of `FIRST_HEAD_SIZE` (docs/fine-tuning.md): before the first one
 
 
 def bootstrap_head(
@@ -50,14 +55,15 @@ def bootstrap_head(
     count: int = BOOTSTRAP_CLIPS,
     device: str | None = None,
     views: Sequence[View] | None = None,
-) -> Generator[DrawingReport | TrainingReport, None, None]:
+) -> Generator[PlanReport | DrawingReport | TrainingReport, None, None]:
     """Train the first head of the preset `name` on `count` procedural clips, drawn from the seed of `config`; the
     encoder is shown `views` of them, by default the preset's.
 
-    Yields a `DrawingReport` a clip, then what `train.train` yields; the last report names the checkpoint's folder, by
-    default the preset's own, so that the model can be chosen by name. By then the folder is there, whole. Before, or if
-    the generator is closed or the process killed, there is nothing but a hidden work folder beside it, which the next
-    run removes. One process at a time trains into a folder.
+    Yields a `PlanReport`, a `DrawingReport` a clip, then what `train.train` yields. Each says how long the whole run
+    takes, without the epochs, which take seconds: until the first clip is encoded, as the size of the model says. The
+    last report names the checkpoint's folder, by default the preset's own, so that the model can be chosen by name. By
+    then the folder is there, whole. Before, or if the generator is closed or the process killed, there is nothing but a
+    hidden work folder beside it, which the next run removes. One process at a time trains into a folder.
 
     Raises:
         ModelError: if the preset has a head already, there is no folder for it, its encoders cannot be had, or the
@@ -87,13 +93,18 @@ def bootstrap_head(
 
 def _reports(
     name: str, work: Path, config: TrainConfig, *, count: int, device: str | None, views: Sequence[View] | None
-) -> Iterator[DrawingReport | TrainingReport]:
+) -> Iterator[PlanReport | DrawingReport | TrainingReport]:
     """The run, within the folder `work`. The encoders come first: what goes wrong with them is known at once."""
     clips = work / "clips"
     clips.mkdir()
     with enough_memory(name):
         model, _ = load_base(name, device=device or training_device(), views=views, seed=config.seed)
-        records = yield from draw_clips(clips, count=count, seed=config.seed, size=FIRST_HEAD_SIZE)
+        encoding = count * expected_seconds(model, inference_dtype(model.device))  # in which `train` encodes
+        is_limited = model.device.type == "cpu" and any(view.num_frames is None for view in model.config.views)
+        yield PlanReport(count, count * DRAWING_SECONDS + encoding, CPU_FRAMES if is_limited else None)
+        records = yield from draw_clips(
+            clips, count=count, seed=config.seed, size=FIRST_HEAD_SIZE, seconds_after=encoding
+        )
         drawn = RecordSet(tuple(records), (), LabelRange(), num_rows=count)
         data, split = split_for_training(drawn, config, description=DESCRIPTION, kind="procedural")
         yield split

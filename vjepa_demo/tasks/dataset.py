@@ -34,12 +34,15 @@ def make_dataset(folder: str | Path, *, count: int, seed: int) -> Iterator[Drawi
 
 
 def draw_clips(
-    folder: Path, *, count: int, seed: int, size: tuple[int, int] | None = None
+    folder: Path, *, count: int, seed: int, size: tuple[int, int] | None = None, seconds_after: float = 0.0
 ) -> Generator[DrawingReport, None, list[VideoRecord]]:
-    """Draw `count` clips of `size` (height, width) into `folder`: yields a report a clip, and returns their records."""
+    """Draw `count` clips of `size` (height, width) into `folder`: yields a report a clip, and returns their records.
+
+    `seconds_after` is how long what follows takes: the reports count it among what is left.
+    """
     begin, records = time.perf_counter(), []
     for record in make_records(folder, count=count, seed=seed, size=size):
         records.append(record)
-        left = (time.perf_counter() - begin) / len(records) * (count - len(records))
+        left = (time.perf_counter() - begin) / len(records) * (count - len(records)) + seconds_after
         yield DrawingReport(len(records), count, left)
     return records

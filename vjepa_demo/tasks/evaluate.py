@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 
@@ -35,10 +35,15 @@ from vjepa_demo.tasks.pairs import judge_pairs
 from vjepa_demo.tasks.score import Scorer
 
 
-def evaluate_model(scorer: Scorer, records: RecordSet) -> Iterator[ScoringReport | Evaluation]:
+def evaluate_model(
+    scorer: Scorer, records: RecordSet, *, should_stop: Callable[[], bool] = lambda: False
+) -> Iterator[ScoringReport | Evaluation]:
     """Score the clips and pairs of `records`: a `ScoringReport` a clip, and last the `Evaluation`.
 
+    `should_stop` is asked as by `Scorer.score`.
+
     Raises:
+        StoppedError: once `should_stop` said yes.
         RecordError: if there is no clip.
         VideoError: if a video cannot be read.
     """
@@ -46,7 +51,8 @@ def evaluate_model(scorer: Scorer, records: RecordSet) -> Iterator[ScoringReport
     if not clips:
         raise RecordError("no row can be evaluated: each row has a problem")
     begin, scores = time.monotonic(), []
-    with closing(scorer.score_all((clip.video, clip.prompt) for clip in clips)) as results:
+    requests = ((clip.video, clip.prompt) for clip in clips)
+    with closing(scorer.score_all(requests, should_stop=should_stop)) as results:
         for result in results:
             if isinstance(result, DemoError):
                 raise result

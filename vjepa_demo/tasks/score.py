@@ -15,17 +15,21 @@ from typing import Literal
 import numpy as np
 import torch
 
-from vjepa_demo.config import DECODE_AHEAD, DIMENSIONS, model_presets
+from vjepa_demo.config import DECODE_AHEAD, DIMENSIONS, SLOW_CLIP_SECONDS, model_presets
 from vjepa_demo.data.hub import Token
 from vjepa_demo.files import content_sha256, is_folder, reading
 from vjepa_demo.media.video import Clip, check_file, clip_pixels, load_clip
 from vjepa_demo.model.checkpoint import find_checkpoint, load_checkpoint
+from vjepa_demo.model.cost import expected_seconds
 from vjepa_demo.model.features import FeatureCache, FeatureKey, VideoFeatures, feature_cache
+from vjepa_demo.model.layers import BeforeLayer
 from vjepa_demo.model.vjepa import VJEPAModel, default_device, inference_dtype, on_scale, resolve_device
 from vjepa_demo.schema import (
     Comparison,
     DemoError,
+    LayersReport,
     ModelError,
+    StoppedError,
     TrainedOn,
     VideoError,
     VideoScores,
@@ -37,6 +41,8 @@ from vjepa_demo.tasks.launch import enough_memory
 
 STEPS = ("decode", "video", "text", "head")
 OnStep = Callable[[str], None]
+OnLayer = Callable[[LayersReport], None]
+ShouldStop = Callable[[], bool]
 WEIGHTS_DIGITS = 8  # of the SHA-256 of a checkpoint's weights, in the id of a model
 
 
@@ -61,6 +67,14 @@ class Scorer:
         self.trained_on = trained_on
         self._model = model
         self._cache = cache or FeatureCache()
+        self._clip_seconds: float | None = None  # that the last clip took to be encoded
+
+    def expected_seconds(self, num_clips: int = 1) -> float | None:
+        """About how long `num_clips` clips take to be encoded here, without decoding: as long as the last one took, and
+        before the first as the model's size says. None where a clip takes less than `SLOW_CLIP_SECONDS`, which is not
+        worth telling."""
+        seconds = self._clip_seconds or expected_seconds(self._model)
+        return None if seconds < SLOW_CLIP_SECONDS else num_clips * seconds
 
     @property
     def hardware(self) -> str:
@@ -69,21 +83,30 @@ class Scorer:
         return f"{'GPU' if self._model.device.type == 'cuda' else 'CPU'} {precision}"
 
     def score(
-        self, video: str | Path, prompt: str, *, with_frames: bool = True, on_step: OnStep | None = None
+        self,
+        video: str | Path,
+        prompt: str,
+        *,
+        with_frames: bool = True,
+        on_step: OnStep = lambda step: None,
+        on_layer: OnLayer = lambda report: None,
+        should_stop: ShouldStop = lambda: False,
     ) -> VideoScores:
         """Five scores of the file `video` for `prompt`; the features of a video seen before are not computed again.
 
-        `on_step` is called with each of `STEPS` as it begins; what is remembered does not begin. Without `with_frames`
-        the result has the frames only if they are remembered; with it, a video that is known from disk, where no
-        pictures are kept, is decoded for them.
+        `on_step` is called with each of `STEPS` as it begins; what is remembered does not begin. `on_layer` is told
+        before each layer of the video encoder how far that is, where it takes long (see `expected_seconds`).
+        `should_stop` is asked before each step and layer. Without `with_frames` the result has the frames only if they
+        are remembered; with it, a video that is known from disk, where no pictures are kept, is decoded for them.
         Scores are cut to the scale, 1 to 5, and rounded to four decimals.
 
         Raises:
             VideoError: if the file cannot be read as a video.
             RecordError: if the prompt is empty or too long.
+            StoppedError: once `should_stop` said yes; nothing of it is remembered.
         """
         request = self._request(video, prompt)
-        watch = _Stopwatch(on_step)
+        watch = _Watch(on_step, on_layer, should_stop)
 
         def decode() -> Clip:
             with watch.step("decode"):
@@ -97,7 +120,12 @@ class Scorer:
         return self._result(request, features, watch)
 
     def score_all(
-        self, requests: Iterable[tuple[str | Path, str]], *, on_step: OnStep | None = None
+        self,
+        requests: Iterable[tuple[str | Path, str]],
+        *,
+        on_step: OnStep = lambda step: None,
+        on_layer: OnLayer = lambda report: None,
+        should_stop: ShouldStop = lambda: False,
     ) -> Generator[VideoScores | DemoError, None, None]:
         """The scores of each (video, prompt), in this order, equal to those of `score`; without frames.
 
@@ -105,8 +133,16 @@ class Scorer:
         video again, is not decoded. The error of a request is yielded in its place, as is what the system refuses, and
         the others go on; any other exception ends it. Closing the iterator waits for the one clip that is being
         decoded, no more.
-        `on_step` is called in the caller's thread, as by `score`, but for what was decoded ahead.
+        `on_step`, `on_layer` and `should_stop` are called in the caller's thread, as by `score`, `on_step` but for what
+        was decoded ahead.
+
+        Raises:
+            StoppedError: once `should_stop` said yes.
         """
+
+        def score_decoded(video: str | Path, future: Future[_Decoded]) -> VideoScores | DemoError:
+            return self._score_decoded(video, future, _Watch(on_step, on_layer, should_stop))
+
         ahead: deque[tuple[str | Path, Future[_Decoded]]] = deque()
         being_decoded: set[FeatureKey] = set()
         with ThreadPoolExecutor(1, thread_name_prefix="decode") as thread:
@@ -114,23 +150,32 @@ class Scorer:
                 for video, prompt in requests:
                     ahead.append((video, thread.submit(self._decode_ahead, video, prompt, being_decoded)))
                     if len(ahead) > DECODE_AHEAD:
-                        yield self._score_decoded(*ahead.popleft(), on_step)
+                        yield score_decoded(*ahead.popleft())
                 while ahead:
-                    yield self._score_decoded(*ahead.popleft(), on_step)
+                    yield score_decoded(*ahead.popleft())
             finally:
                 for _, future in ahead:
                     future.cancel()
 
-    def compare(self, clips: Sequence[tuple[str | Path, str]]) -> Comparison:
-        """The scores of two to four (video, prompt), the others compared with the first.
+    def compare(
+        self,
+        clips: Sequence[tuple[str | Path, str]],
+        *,
+        on_step: OnStep = lambda step: None,
+        on_layer: OnLayer = lambda report: None,
+        should_stop: ShouldStop = lambda: False,
+    ) -> Comparison:
+        """The scores of two to four (video, prompt), the others compared with the first; what is called on the way is
+        as for `score_all`.
 
         Raises:
             RecordError: if these are fewer or more, or a prompt cannot be used.
             VideoError: if a file cannot be read as a video; nothing is compared then.
+            StoppedError: once `should_stop` said yes.
         """
         pairs = to_compare([video for video, _ in clips], [prompt for _, prompt in clips])
         results = []
-        with closing(self.score_all(pairs)) as outcomes:
+        with closing(self.score_all(pairs, on_step=on_step, on_layer=on_layer, should_stop=should_stop)) as outcomes:
             for outcome in outcomes:
                 if isinstance(outcome, DemoError):
                     raise outcome
@@ -147,12 +192,10 @@ class Scorer:
         being_decoded.add(request.key)
         return _Decoded(request, clip, round(time.perf_counter() - begin, 4))
 
-    def _score_decoded(
-        self, video: str | Path, future: Future[_Decoded], on_step: OnStep | None
-    ) -> VideoScores | DemoError:
+    def _score_decoded(self, video: str | Path, future: Future[_Decoded], watch: _Watch) -> VideoScores | DemoError:
         try:
+            watch.check()
             decoded = future.result()
-            watch = _Stopwatch(on_step)
             watch.seconds["decode"] = decoded.seconds
 
             def encode() -> VideoFeatures:
@@ -164,6 +207,8 @@ class Scorer:
 
             features = self._cache.get_or_compute(decoded.request.key, encode)
             return self._result(decoded.request, replace(features, frames=None), watch)
+        except StoppedError:
+            raise
         except DemoError as error:
             return error
         except OSError as error:  # such as a full disk: the next clip may do
@@ -177,15 +222,17 @@ class Scorer:
         return _Request(path, well_formed(str(video)), prompt, FeatureKey.of(self._model, sha256))
 
     @torch.no_grad()  # training, which shares the cache, cannot learn from tensors of the inference mode
-    def _encode(self, clip: Clip, watch: _Stopwatch, *, with_frames: bool) -> VideoFeatures:
+    def _encode(self, clip: Clip, watch: _Watch, *, with_frames: bool) -> VideoFeatures:
         with watch.step("video"), enough_memory(self.name):
+            before_layer = watch.before_layer(self._model, self.expected_seconds())
             pixels = clip_pixels(clip, self._model.clip_config)  # of each view, (1, C, T, H, W)
-            pooled = self._model.encode_video(pixels)[0].cpu()  # (video_dim,)
+            pooled = self._model.encode_video(pixels, before_layer=before_layer)[0].cpu()  # (video_dim,)
+        self._clip_seconds = watch.seconds["video"]
         frames = _frames(clip) if with_frames else None
         return VideoFeatures(pooled, clip.frame_seconds, clip.duration_seconds, frames, clip.notes)
 
     @torch.inference_mode()
-    def _result(self, request: _Request, features: VideoFeatures, watch: _Stopwatch) -> VideoScores:
+    def _result(self, request: _Request, features: VideoFeatures, watch: _Watch) -> VideoScores:
         with watch.step("text"), enough_memory(self.name):
             text = self._model.encode_text([request.prompt])  # (1, text_dim)
         with watch.step("head"), enough_memory(self.name):
@@ -279,20 +326,48 @@ def default_model() -> str:
     return "vitg" if default_device() == "cuda" and model_presets()["vitg"].refusal is None else "demo"
 
 
-class _Stopwatch:
-    """Seconds that each of `STEPS` took; 0 for those that never began."""
+class _Watch:
+    """Over the scoring of one clip: the seconds that each of `STEPS` took (0 for those that never began), and whom it
+    tells how far it is and asks whether it should stop."""
 
-    def __init__(self, on_step: OnStep | None) -> None:
+    def __init__(self, on_step: OnStep, on_layer: OnLayer, should_stop: ShouldStop) -> None:
         self.seconds = dict.fromkeys(STEPS, 0.0)
-        self._on_step = on_step
+        self._on_step, self._on_layer, self._should_stop = on_step, on_layer, should_stop
+
+    def check(self) -> None:
+        """
+        Raises:
+            StoppedError: if it should stop.
+        """
+        if self._should_stop():
+            raise StoppedError("stopped: this clip was not scored")
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        if self._on_step is not None:
-            self._on_step(name)
+        self.check()
+        self._on_step(name)
         begin = time.perf_counter()
         yield
         self.seconds[name] = round(time.perf_counter() - begin, 4)
+
+    def before_layer(self, model: VJEPAModel, expected_seconds: float | None) -> BeforeLayer:
+        """What `model` calls before each of its layers; without `expected_seconds`, which are those of all layers,
+        nobody is told how far they are."""
+        begin, done, total = time.perf_counter(), 0, model.num_layer_runs
+
+        def before_layer() -> None:
+            nonlocal done
+            if expected_seconds is not None:
+                if model.device.type == "cuda":  # else all layers are queued long before the first has run
+                    torch.cuda.synchronize(model.device)
+                # The pace so far counts for more the longer it is known.
+                share, passed = done / total, time.perf_counter() - begin
+                left = (1 - share) * ((1 - share) * expected_seconds + passed)
+                self._on_layer(LayersReport(done, total, left))
+            self.check()
+            done += 1
+
+        return before_layer
 
 
 def _frames(clip: Clip) -> tuple[np.ndarray, ...]:
