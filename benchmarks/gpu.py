@@ -302,7 +302,7 @@ def top_layers(bench: Bench) -> Iterator[Row]:
     model.draw_head(config.seed)
     clips = DrawnClips(bench.folder / "top", num_train + num_validation, model.clip_config, distinct=2)
     data = TrainingData(clips.records[:num_train], clips.records[num_train:], "drawn clips", kind="procedural")
-    asked: list[float] = []  # when `train` asked whether to stop: before each clip and each step
+    asked: list[float] = []  # when `train` asked whether to stop: before each step
 
     def should_stop() -> bool:
         asked.append(bench.now())
@@ -315,8 +315,9 @@ def top_layers(bench: Bench) -> Iterator[Row]:
     run = train(model, data, config, bench.folder / "top_run", load=clips.load, cache=cache, should_stop=should_stop)
     bench.forget_peak()
     for report in run:
+        if isinstance(report, EncodingReport):
+            encoding.append(bench.now())  # when each clip ended
         if isinstance(report, EncodingReport) and report.done == report.total:
-            encoding = [*asked, bench.now()]  # when each clip began, and the last one ended
             if report.recomputed:
                 raise ValueError(f"{report.recomputed} clips do not fit into the cache of this benchmark")
             peaks.append(bench.peak())

@@ -13,7 +13,7 @@ import torch
 from small_models import CROP, FRAMES, TRAINED_ON
 
 from vjepa_demo import wording
-from vjepa_demo.config import DECODE_AHEAD, DIMENSIONS
+from vjepa_demo.config import DIMENSIONS
 from vjepa_demo.files import content_sha256
 from vjepa_demo.media.video import load_clip, pixel_values, write_video
 from vjepa_demo.model.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
@@ -300,7 +300,7 @@ def decoded(monkeypatch) -> list[str]:
 
 
 def decoding_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
+    return [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
 
 
 def test_many_clips_have_the_scores_that_each_has_alone(scorer, checkpoint_folder, clips, tmp_path):
@@ -392,7 +392,9 @@ def test_what_is_forgotten_meanwhile_is_decoded_again(scorer, clips, decoded):
     assert again.scores == first.scores
 
 
-def test_the_next_clips_are_decoded_while_one_is_encoded_but_not_too_many(scorer, clips, monkeypatch):
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_next_clips_are_decoded_while_one_is_encoded_but_not_too_many(scorer, clips, monkeypatch, threads):
+    monkeypatch.setattr(scorer_module, "DECODING_THREADS", threads)
     started = {clip.name: threading.Event() for clip in clips}
     taken: list[str] = []
 
@@ -411,8 +413,8 @@ def test_the_next_clips_are_decoded_while_one_is_encoded_but_not_too_many(scorer
     def on_step(step: str) -> None:
         nonlocal encoded
         if step == "video":
-            last = min(encoded + DECODE_AHEAD, len(clips) - 1)
-            assert started[clips[last].name].wait(20)  # while this one is about to be encoded
+            last = min(encoded + threads + 1, len(clips) - 1)
+            assert started[clips[last].name].wait(60)  # while this one is about to be encoded
             assert len(taken) == last + 1  # so no more than these were begun
             encoded += 1
 
@@ -424,7 +426,7 @@ def test_closing_stops_the_thread(scorer, clips, decoded):
     assert next(results).video == str(clips[0])
     results.close()
     assert decoding_threads() == []
-    assert len(decoded) <= 1 + DECODE_AHEAD
+    assert len(decoded) <= 2 + scorer_module.DECODING_THREADS
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError(), KeyboardInterrupt()])
@@ -554,7 +556,7 @@ def test_stopped_many_clips_end_and_those_before_it_have_their_scores(scorer, cl
     with pytest.raises(StoppedError):
         next(results)
     assert list(results) == []
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
 
 
 def test_a_stopped_comparison_gives_nothing(scorer, clips):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,10 +9,6 @@ from typing import TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-# Threads that decode clips, each with FFmpeg's own two: one on a laptop, four on the 16 cores beside a large GPU, which
-# encodes a clip faster than one thread decodes it.
-DECODING_THREADS = max(1, min(8, (os.cpu_count() or 1) // 4))
 
 
 def ahead(

@@ -15,6 +15,7 @@ from vjepa_demo.config import ClipConfig, TrainConfig
 from vjepa_demo.files import content_sha256
 from vjepa_demo.media.video import Clip, clip_pixels
 from vjepa_demo.model.features import FeatureCache, FeatureKey, VideoFeatures
+from vjepa_demo.model.layers import BeforeLayer
 from vjepa_demo.model.vjepa import VJEPAModel
 from vjepa_demo.schema import VideoRecord, content_digest
 from vjepa_demo.tasks.ahead import ahead
@@ -52,14 +53,14 @@ class FrozenFeatures:
             return None
         return self._load(record.video, self._model.clip_config)
 
-    def encode(self, record: VideoRecord, clip: Clip | None = None) -> bool:
+    def encode(self, record: VideoRecord, clip: Clip | None = None, *, before_layer: BeforeLayer | None = None) -> bool:
         """Compute and keep what `record` needs, from its `clip` if that was decoded before; False where it has to be
-        computed again each time.
+        computed again each time. `before_layer` is called before each layer; what it raises ends it.
 
         Raises:
             VideoError: if the file cannot be read as a video.
         """
-        self._get(record.video, clip)
+        self._get(record.video, clip, before_layer)
         return self._cache.keeps(self._key(record.video))
 
     def read_prompts(self, records: Sequence[VideoRecord]) -> None:
@@ -87,14 +88,16 @@ class FrozenFeatures:
         """The run is over: what it used may go from the cache."""
         self._cache.release(self._keys.values())
 
-    def _get(self, video: Path, decoded: Clip | None = None) -> VideoFeatures:
+    def _get(self, video: Path, decoded: Clip | None = None, before_layer: BeforeLayer | None = None) -> VideoFeatures:
         @torch.no_grad()
         def compute() -> VideoFeatures:
             clip_config = self._model.clip_config
             clip = decoded or self._load(video, clip_config)
-            hidden = self._model.encode_prefix(clip_pixels(clip, clip_config, self._model.device))  # (1, N, hidden)
-            # Pooled as scoring keeps it; or the hidden state, as exact as the products that it comes from.
-            values = self._model.encode_tail(hidden) if self._layer is None else hidden.to(self._model.dtype)
+            pixels = clip_pixels(clip, clip_config, self._model.device)
+            if self._layer is None:
+                values = self._model.encode_video(pixels, before_layer=before_layer)  # pooled, as scoring keeps it
+            else:  # the hidden state (1, N, hidden), as exact as the products that it comes from
+                values = self._model.encode_prefix(pixels, before_layer=before_layer).to(self._model.dtype)
             return VideoFeatures(values[0].cpu(), clip.frame_seconds, clip.duration_seconds, notes=clip.notes)
 
         return self._cache.get_or_compute(self._key(video), compute)

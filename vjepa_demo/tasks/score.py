@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from vjepa_demo.config import DECODE_AHEAD, DIMENSIONS, SLOW_CLIP_SECONDS, model_presets
+from vjepa_demo.config import DECODING_THREADS, DIMENSIONS, SLOW_CLIP_SECONDS, model_presets
 from vjepa_demo.data.hub import Token
 from vjepa_demo.files import content_sha256, is_folder, reading
 from vjepa_demo.media.video import Clip, check_file, clip_pixels, load_clip
@@ -37,6 +36,7 @@ from vjepa_demo.schema import (
     to_compare,
     well_formed,
 )
+from vjepa_demo.tasks.ahead import ahead
 from vjepa_demo.tasks.launch import enough_memory
 
 STEPS = ("decode", "video", "text", "head")
@@ -129,10 +129,9 @@ class Scorer:
     ) -> Generator[VideoScores | DemoError, None, None]:
         """The scores of each (video, prompt), in this order, equal to those of `score`; without frames.
 
-        While one clip is encoded the next are decoded by a thread, `DECODE_AHEAD` at most; what is known, or the same
-        video again, is not decoded. The error of a request is yielded in its place, as is what the system refuses, and
-        the others go on; any other exception ends it. Closing the iterator waits for the one clip that is being
-        decoded, no more.
+        While one clip is encoded the next are decoded (see `ahead`); what is known, or the same video again, is not.
+        The error of a request is yielded in its place, as is what the system refuses, and the others go on; any other
+        exception ends it. Closing the iterator waits for the clips that are being decoded, no more.
         `on_step`, `on_layer` and `should_stop` are called in the caller's thread, as by `score`, `on_step` but for what
         was decoded ahead.
 
@@ -140,22 +139,14 @@ class Scorer:
             StoppedError: once `should_stop` said yes.
         """
 
-        def score_decoded(video: str | Path, future: Future[_Decoded]) -> VideoScores | DemoError:
-            return self._score_decoded(video, future, _Watch(on_step, on_layer, should_stop))
-
-        ahead: deque[tuple[str | Path, Future[_Decoded]]] = deque()
         being_decoded: set[FeatureKey] = set()
-        with ThreadPoolExecutor(1, thread_name_prefix="decode") as thread:
-            try:
-                for video, prompt in requests:
-                    ahead.append((video, thread.submit(self._decode_ahead, video, prompt, being_decoded)))
-                    if len(ahead) > DECODE_AHEAD:
-                        yield score_decoded(*ahead.popleft())
-                while ahead:
-                    yield score_decoded(*ahead.popleft())
-            finally:
-                for _, future in ahead:
-                    future.cancel()
+
+        def decode(request: tuple[str | Path, str]) -> _Decoded:
+            return self._decode_ahead(*request, being_decoded)
+
+        with closing(ahead(decode, requests, threads=DECODING_THREADS)) as decoded:
+            for (video, _), future in decoded:
+                yield self._score_decoded(video, future, _Watch(on_step, on_layer, should_stop))
 
     def compare(
         self,
@@ -187,9 +178,9 @@ class Scorer:
         request = self._request(video, prompt)
         if request.key in being_decoded or self._cache.get(request.key) is not None:
             return _Decoded(request, None, 0.0)
+        being_decoded.add(request.key)
         begin = time.perf_counter()
         clip = load_clip(request.video, self._model.clip_config)
-        being_decoded.add(request.key)
         return _Decoded(request, clip, round(time.perf_counter() - begin, 4))
 
     def _score_decoded(self, video: str | Path, future: Future[_Decoded], watch: _Watch) -> VideoScores | DemoError:
@@ -225,7 +216,7 @@ class Scorer:
     def _encode(self, clip: Clip, watch: _Watch, *, with_frames: bool) -> VideoFeatures:
         with watch.step("video"), enough_memory(self.name):
             before_layer = watch.before_layer(self._model, self.expected_seconds())
-            pixels = clip_pixels(clip, self._model.clip_config)  # of each view, (1, C, T, H, W)
+            pixels = clip_pixels(clip, self._model.clip_config, self._model.device)  # of each view, (1, C, T, H, W)
             pooled = self._model.encode_video(pixels, before_layer=before_layer)[0].cpu()  # (video_dim,)
         self._clip_seconds = watch.seconds["video"]
         frames = _frames(clip) if with_frames else None

@@ -24,7 +24,7 @@ from accelerate.utils import DataLoaderConfiguration, gather_object
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from vjepa_demo.config import CHECKPOINT_CONFIG_FILE, DIMENSIONS, Scope, TrainConfig
+from vjepa_demo.config import CHECKPOINT_CONFIG_FILE, DECODING_THREADS, DIMENSIONS, Scope, TrainConfig
 from vjepa_demo.data.hub import Token
 from vjepa_demo.data.split import split_records
 from vjepa_demo.files import exists, only_process, writing
@@ -57,7 +57,7 @@ from vjepa_demo.schema import (
     clips_of,
     well_formed,
 )
-from vjepa_demo.tasks.ahead import DECODING_THREADS, ahead
+from vjepa_demo.tasks.ahead import ahead
 from vjepa_demo.tasks.evaluate import label_tensor, metrics_beside_baseline
 from vjepa_demo.tasks.frozen import FrozenFeatures, Inputs, LoadClip
 from vjepa_demo.tasks.launch import enough_memory, from_main_process, training_device
@@ -314,12 +314,16 @@ class _Run:
         mine = records[self.accelerator.process_index :: self.accelerator.num_processes]
         problems: dict[RecordProblem, Path] = {}  # each with the video that it is about
         recomputed, begin = 0, time.perf_counter()
+
+        def check() -> None:
+            if should_stop():
+                raise RecordError("stopped while the clips were read: nothing was learned, nothing was saved")
+
         with closing(ahead(self.features.decode, mine, threads=DECODING_THREADS)) as decoded:
             for done, (record, clip) in enumerate(decoded, start=1):
-                if should_stop():
-                    raise RecordError("stopped while the clips were read: nothing was learned, nothing was saved")
+                check()
                 try:
-                    recomputed += not self.features.encode(record, clip.result())
+                    recomputed += not self.features.encode(record, clip.result(), before_layer=check)
                 except VideoError as error:
                     lines = [pair.line for pair in pairs if record.video in (pair.a.video, pair.b.video)]
                     problems |= {RecordProblem(line, str(error)): record.video for line in (record.line, *lines)}
