@@ -4,6 +4,7 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from threading import Event
 
@@ -31,6 +32,7 @@ from vjepa_demo.schema import (
     RecordSet,
     SplitReport,
     StartReport,
+    StoppedError,
     TrainingData,
     TrainingResult,
     VideoRecord,
@@ -42,6 +44,7 @@ from vjepa_demo.tasks.score import Scorer
 from vjepa_demo.tasks.train import schedule, train
 
 CONFIG = TrainConfig(epochs=4, batch_size=4, learning_rate=2e-3, patience=50)
+ASKED_WHILE_READING = 16 * (1 + 4)  # whether to stop: before each clip, and before each layer of it
 
 
 @pytest.fixture(scope="module")
@@ -376,7 +379,7 @@ def test_a_killed_and_resumed_run_ends_like_one_that_was_not(checkpoint_folder, 
     config = replace(CONFIG, scope=scope)
     expected, result = run(checkpoint_folder, data, tmp_path / "whole", config)
     model, _ = load_base(str(checkpoint_folder), device="cpu")
-    steps = iter(range(100))
+    steps = count()
     with pytest.raises(Killed):
         for _ in train(model, data, config, tmp_path / "killed", should_stop=lambda: kill_at(next(steps), 16 + 7)):
             pass
@@ -410,7 +413,7 @@ def test_intervals_come_from_the_validation_clips_and_a_resumed_run_gives_the_sa
     low, high = scores.intervals["Overall"]
     assert low <= scores.scores["Overall"] <= high
     model, _ = load_base(str(checkpoint_folder), device="cpu")
-    steps = iter(range(100))
+    steps = count()
     with pytest.raises(Killed):
         for _ in train(model, several, CONFIG, tmp_path / "killed", should_stop=lambda: kill_at(next(steps), 36 + 7)):
             pass
@@ -448,17 +451,17 @@ def test_only_the_same_run_can_be_resumed(checkpoint_folder, data, tmp_path):
 
 def test_stopping_keeps_the_best_so_far(checkpoint_folder, data, tmp_path):
     model, _ = load_base(str(checkpoint_folder), device="cpu")
-    steps = iter(range(100))
-    *_, result = train(model, data, CONFIG, tmp_path, should_stop=lambda: next(steps) >= 16 + 7)
+    steps = count()
+    *_, result = train(model, data, CONFIG, tmp_path, should_stop=lambda: next(steps) >= ASKED_WHILE_READING + 7)
     assert result.epochs == 2
     assert read_checkpoint(tmp_path).trained_on.num_clips == 11
 
 
 def test_stopping_before_anything_was_learned_says_so(checkpoint_folder, data, tmp_path):
     model, _ = load_base(str(checkpoint_folder), device="cpu")
-    asked = iter(range(100))
-    with pytest.raises(RecordError, match="stopped before the first epoch ended"):
-        list(train(model, data, CONFIG, tmp_path, should_stop=lambda: next(asked) >= 16))  # all clips were read
+    asked = count()
+    with pytest.raises(StoppedError, match="stopped before the first epoch ended"):
+        list(train(model, data, CONFIG, tmp_path, should_stop=lambda: next(asked) >= ASKED_WHILE_READING))
 
 
 # ---- the frozen part -------------------------------------------------------------------------------------------------
@@ -657,11 +660,12 @@ def test_a_run_killed_while_it_read_the_clips_is_resumed_from_the_beginning(chec
 
 
 def test_stopping_while_clips_are_read_ends_at_once(checkpoint_folder, data, tmp_path):
+    """Before the next layer, that is: a clip has four of them."""
     model, _ = load_base(str(checkpoint_folder), device="cpu")
-    reads = iter(range(100))
-    with pytest.raises(RecordError, match="stopped while the clips were read"):
-        list(train(model, data, CONFIG, tmp_path, should_stop=lambda: next(reads) >= 3))
-    assert next(reads) == 4
+    asked = count()
+    with pytest.raises(StoppedError, match="stopped while the clips were read"):
+        list(train(model, data, CONFIG, tmp_path, should_stop=lambda: next(asked) >= 7))
+    assert next(asked) == 8
 
 
 def test_another_base_is_another_run(checkpoint_folder, data, tmp_path):

@@ -39,6 +39,7 @@ from vjepa_demo.schema import (
     RecordSummary,
     SplitReport,
     StartReport,
+    StoppedError,
     TrainingResult,
     summarise,
 )
@@ -300,7 +301,7 @@ class FinetuneTab:
             loading = render.status("Loading the model", None, None)
             yield {self.status: loading, self.curves: gr.Plot(visible=False), self.panel: gr.Column(visible=False)}
             if training.run.should_stop():
-                raise RecordError("stopped before it began: nothing was learned, nothing was saved")
+                raise StoppedError("stopped before it began: nothing was learned, nothing was saved")
             if training.records is None:
                 raise RecordError("nothing to train on: add labels and videos, or use the sample data set")
             declared: LabelSource = values[self.labeller] or "undeclared"

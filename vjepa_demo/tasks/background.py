@@ -18,6 +18,7 @@ from vjepa_demo.schema import (
     ModelError,
     PlanReport,
     RunPhase,
+    StoppedError,
     TrainingResult,
 )
 from vjepa_demo.wording import first_head_line
@@ -62,7 +63,7 @@ class Bootstrapper:
         return state
 
     def cancel(self) -> None:
-        """Stop at the next clip or epoch; nothing of the run is kept."""
+        """Stop before the next clip, layer or step; nothing of the run is kept."""
         self._cancelled.set()
 
     def join(self, timeout: float | None = None) -> None:
@@ -73,6 +74,8 @@ class Bootstrapper:
     def _run(self) -> None:
         try:
             self._tell(self._learn())
+        except StoppedError:
+            self._tell(FirstHead("stopped", self._state.name))
         except BusyError as error:
             logger.info("%s", error)
             self._tell(FirstHead("elsewhere", self._state.name))
@@ -107,7 +110,7 @@ class Bootstrapper:
         self._tell(FirstHead("loading", name))
         from vjepa_demo.tasks.bootstrap import bootstrap_head  # loads torch: the page is served before
 
-        reports = bootstrap_head(name, config=self._config, count=self._count)
+        reports = bootstrap_head(name, config=self._config, count=self._count, should_stop=self._cancelled.is_set)
         for report in reports:
             if isinstance(report, PlanReport):
                 self._tell(FirstHead("drawing", name, 0, report.num_clips, report.seconds))

@@ -7,7 +7,7 @@ that run, a generator of reports; `background.Bootstrapper` runs it in a server.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -55,6 +55,7 @@ def bootstrap_head(
     count: int = BOOTSTRAP_CLIPS,
     device: str | None = None,
     views: Sequence[View] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Generator[PlanReport | DrawingReport | TrainingReport, None, None]:
     """Train the first head of the preset `name` on `count` procedural clips, drawn from the seed of `config`; the
     encoder is shown `views` of them, by default the preset's.
@@ -63,9 +64,11 @@ def bootstrap_head(
     takes, without the epochs, which take seconds: until the first clip is encoded, as the size of the model says. The
     last report names the checkpoint's folder, by default the preset's own, so that the model can be chosen by name. By
     then the folder is there, whole. Before, or if the generator is closed or the process killed, there is nothing but a
-    hidden work folder beside it, which the next run removes. One process at a time trains into a folder.
+    hidden work folder beside it, which the next run removes. One process at a time trains into a folder. `should_stop`
+    is asked before each clip, layer and step.
 
     Raises:
+        StoppedError: if it was stopped before anything was learned.
         ModelError: if the preset has a head already, there is no folder for it, its encoders cannot be had, or the
             GPU's memory is too small.
         BusyError: if another process is training this head.
@@ -85,14 +88,22 @@ def bootstrap_head(
         raise ModelError(f"the first head has no place to go: {no_folder(CHECKPOINTS_VARIABLE)}, or give --out DIR")
     folder = Path(folder or preset.checkpoint or "")
     with _work_folder(folder, name) as work:
-        for report in _reports(name, work, config or TrainConfig(), count=count, device=device, views=views):
+        settings = config or TrainConfig()
+        for report in _reports(name, work, settings, count=count, device=device, views=views, should_stop=should_stop):
             if isinstance(report, TrainingResult):
                 report = replace(report, folder=report.folder.rename(folder))
             yield report
 
 
 def _reports(
-    name: str, work: Path, config: TrainConfig, *, count: int, device: str | None, views: Sequence[View] | None
+    name: str,
+    work: Path,
+    config: TrainConfig,
+    *,
+    count: int,
+    device: str | None,
+    views: Sequence[View] | None,
+    should_stop: Callable[[], bool],
 ) -> Iterator[PlanReport | DrawingReport | TrainingReport]:
     """The run, within the folder `work`. The encoders come first: what goes wrong with them is known at once."""
     clips = work / "clips"
@@ -108,7 +119,7 @@ def _reports(
         drawn = RecordSet(tuple(records), (), LabelRange(), num_rows=count)
         data, split = split_for_training(drawn, config, description=DESCRIPTION, kind="procedural")
         yield split
-        yield from train(model, data, config, work / "checkpoint", cache=feature_cache())
+        yield from train(model, data, config, work / "checkpoint", cache=feature_cache(), should_stop=should_stop)
 
 
 @contextmanager

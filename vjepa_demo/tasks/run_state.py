@@ -16,7 +16,7 @@ from torch import Tensor
 from vjepa_demo.files import write_whole
 from vjepa_demo.model.checkpoint import put_weights, read_tensors, trained_weights, write_tensors
 from vjepa_demo.model.vjepa import VJEPAModel
-from vjepa_demo.schema import CheckpointError, RecordError
+from vjepa_demo.schema import CheckpointError, RecordError, StoppedError
 
 WORK_FOLDER = ".training"  # inside the checkpoint's folder, until the run is over
 NUMBERS = ("epoch", "best_epoch", "best_score")
@@ -103,10 +103,10 @@ class RunState:
         """Put the model where its best epoch left it.
 
         Raises:
-            RecordError: if not a single epoch was completed.
+            StoppedError: if not a single epoch was completed.
         """
         if not self.best_epoch:
-            raise RecordError("stopped before the first epoch ended: nothing was learned, nothing was saved")
+            raise StoppedError("stopped before the first epoch ended: nothing was learned, nothing was saved")
         put_weights(self._model, self._best_weights, source=self._file)
 
     def remove(self) -> None:

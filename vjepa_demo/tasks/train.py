@@ -48,6 +48,7 @@ from vjepa_demo.schema import (
     RecordSet,
     SplitReport,
     StartReport,
+    StoppedError,
     TrainedOn,
     TrainingData,
     TrainingReport,
@@ -170,17 +171,19 @@ def train(
     """Fine-tune `model` (float32, and only this run's) on `data`; write the best weights to `folder`.
 
     Yields an `EncodingReport` a clip, for a model with a trained head a `StartReport`, an `EpochReport` an epoch, and
-    last the `TrainingResult`. `should_stop` is asked before each clip and step: once it says yes, the run ends with the
-    best weights so far. Closing the generator abandons the run. After each epoch its state is on disk, whole: with
-    `resume` a killed run goes on from there. Under `accelerate launch` every process calls this alike.
+    last the `TrainingResult`. `should_stop` is asked before each clip, layer of a clip, and step: once it says yes, the
+    run ends with the best weights so far. Closing the generator abandons the run. After each epoch its state is on
+    disk, whole: with `resume` a killed run goes on from there. Under `accelerate launch` every process calls this
+    alike.
 
     `base` is the checkpoint that `model` was loaded from, None where its head is new: a run is resumed only on the same
     weights, and the new checkpoint remembers the clips of the old one beside its own. What the frozen part makes of
     the clips is kept in `cache`, by default one in memory; what does not fit there is computed anew each epoch.
 
     Raises:
-        RecordError: if fewer than two clips are left to learn from, the run to resume was another one, it was stopped
-            before anything was learned, or the loss is no longer a number.
+        RecordError: if fewer than two clips are left to learn from, the run to resume was another one, or the loss is
+            no longer a number.
+        StoppedError: if it was stopped before anything was learned.
         CheckpointError: if there is no run to resume, or `folder` cannot be written.
         BusyError: if another run trains into `folder` now.
     """
@@ -317,7 +320,7 @@ class _Run:
 
         def check() -> None:
             if should_stop():
-                raise RecordError("stopped while the clips were read: nothing was learned, nothing was saved")
+                raise StoppedError("stopped while the clips were read: nothing was learned, nothing was saved")
 
         with closing(ahead(self.features.decode, mine, threads=DECODING_THREADS)) as decoded:
             for done, (record, clip) in enumerate(decoded, start=1):
@@ -530,7 +533,7 @@ class _Run:
         """The best weights in a checkpoint, with their metrics, standard errors and the no-video baseline.
 
         Raises:
-            RecordError: if not a single epoch was completed.
+            StoppedError: if not a single epoch was completed.
         """
         self.state.load_best()
         scores = on_scale(self._outputs(self.judged))  # judged as they will be shown
