@@ -300,9 +300,9 @@ def _decode_views(
         begins, durations = batch.pts_seconds.tolist(), batch.duration_seconds.tolist()
         spans |= {index: (a, a + length) for index, a, length in zip(part, begins, durations, strict=True)}
         for view, wanted, found in zip(config.views, indices, frames, strict=True):
-            rows = {index: row for row, index in enumerate(part) if index in wanted}
-            if rows:
-                found |= zip(rows, view_frames(batch.data[list(rows.values())], view, config), strict=True)
+            for row, index in enumerate(part):
+                if index in wanted:  # one at a time: several at once would be copied at full size first
+                    found[index] = view_frames(batch.data[row : row + 1], view, config)[0]
     return [
         torch.stack([found[index] for index in wanted]) for wanted, found in zip(indices, frames, strict=True)
     ], spans
