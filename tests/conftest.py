@@ -38,6 +38,12 @@ SLOW_FOLDERS = ("app", "journeys", "scripts", "tasks")
 FEATURES, UPLOADS, STUDIES = (
     Path(os.environ[name]) for name in ("VJEPA_DEMO_CACHE", "GRADIO_TEMP_DIR", "VJEPA_DEMO_STUDIES")
 )
+# Gradio counts seconds and turns its spinner in every frame while something runs: without a graphics card that takes as
+# much of the processor as what runs. No test looks at single frames.
+SLOW_DISPLAY = """
+  window.requestAnimationFrame = (draw) => setTimeout(() => draw(performance.now()), 50);
+  window.cancelAnimationFrame = clearTimeout;
+"""
 FIRST_BROWSER = ("test_compare_tab", "test_looks", "test_bootstrap", "test_history")  # half of the browser's time
 
 
@@ -227,6 +233,7 @@ def visiting(browser: Browser, contexts: list[BrowserContext]) -> Iterator[Calla
         context = next((each for each in contexts if not each.pages), None)
         if context is None:
             context = browser.new_context()
+            context.add_init_script(SLOW_DISPLAY)
             contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(PATIENCE_MILLISECONDS)
