@@ -267,8 +267,10 @@ def kept_page(browser, contexts) -> Iterator[Page]:
     """One page for the tests of a file: loading it takes longer than most of what is done on it. Who uses it puts it
     back to where the next test begins.
     """
+    loop = asyncio._get_running_loop()
     with visiting(browser, contexts) as new_page:
         yield new_page()
+        asyncio._set_running_loop(loop)  # as for `browser`: the last test of the file may need none
 
 
 @pytest.fixture(scope="session")
