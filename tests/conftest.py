@@ -9,6 +9,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +38,12 @@ SLOW_FOLDERS = ("app", "journeys", "scripts", "tasks")
 FEATURES, UPLOADS, STUDIES = (
     Path(os.environ[name]) for name in ("VJEPA_DEMO_CACHE", "GRADIO_TEMP_DIR", "VJEPA_DEMO_STUDIES")
 )
+# Gradio counts seconds and turns its spinner in every frame while something runs: without a graphics card that takes as
+# much of the processor as what runs. No test looks at single frames.
+SLOW_DISPLAY = """
+  window.requestAnimationFrame = (draw) => setTimeout(() => draw(performance.now()), 50);
+  window.cancelAnimationFrame = clearTimeout;
+"""
 FIRST_BROWSER = ("test_compare_tab", "test_looks", "test_bootstrap", "test_history")  # half of the browser's time
 
 
@@ -206,16 +213,16 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def shared_context(browser) -> BrowserContext:
-    """What the first page of each test is opened in: the scripts of the page are fetched and compiled once."""
-    return browser.new_context()
+def contexts(browser) -> list[BrowserContext]:
+    """One for each visitor who is there at once. They are kept: each fetches the scripts of the page once."""
+    return []
 
 
-@pytest.fixture
-def new_page(browser, shared_context) -> Iterator[Callable[..., Page]]:
+@contextmanager
+def visiting(browser: Browser, contexts: list[BrowserContext]) -> Iterator[Callable[..., Page]]:
     """Makes pages, each in a session of its own, `width` pixels wide; none may report an error.
 
-    A second page of a test is another visitor's: it shares no storage with the first.
+    A second page is another visitor's: it shares no storage with the first.
     """
     from pages import PATIENCE_MILLISECONDS
 
@@ -223,7 +230,11 @@ def new_page(browser, shared_context) -> Iterator[Callable[..., Page]]:
     errors: list[str] = []
 
     def new_page(width: int = 1280) -> Page:
-        context = browser.new_context() if pages else shared_context
+        context = next((each for each in contexts if not each.pages), None)
+        if context is None:
+            context = browser.new_context()
+            context.add_init_script(SLOW_DISPLAY)
+            contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(PATIENCE_MILLISECONDS)
         page.set_viewport_size({"width": width, "height": 900})
@@ -235,15 +246,31 @@ def new_page(browser, shared_context) -> Iterator[Callable[..., Page]]:
     for page in pages:
         page.evaluate("() => { try { localStorage.clear(); } catch {} }")  # about:blank has none
         page.close()
-        if page.context is not shared_context:
-            page.context.close()
-    shared_context.clear_cookies()
+        page.context.clear_cookies()
     assert errors == []
+
+
+@pytest.fixture
+def new_page(browser, contexts) -> Iterator[Callable[..., Page]]:
+    """See `visiting`."""
+    with visiting(browser, contexts) as new_page:
+        yield new_page
 
 
 @pytest.fixture
 def page(new_page) -> Page:
     return new_page()
+
+
+@pytest.fixture(scope="module")
+def kept_page(browser, contexts) -> Iterator[Page]:
+    """One page for the tests of a file: loading it takes longer than most of what is done on it. Who uses it puts it
+    back to where the next test begins.
+    """
+    loop = asyncio._get_running_loop()
+    with visiting(browser, contexts) as new_page:
+        yield new_page()
+        asyncio._set_running_loop(loop)  # as for `browser`: the last test of the file may need none
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import base64
 import csv
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from gradio_client import Client, handle_file
 from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
-from pages import PROMPT, ROOT, free_port, serving
+from pages import PROMPT, ROOT, free_port, page_of, serving
 
 from vjepa_demo import tasks
 from vjepa_demo.app import api
@@ -444,13 +445,20 @@ class HeldBack:
             self.closed.set()
 
 
-def test_a_cancelled_call_ends_its_run(monkeypatch, labels, clips):
+@pytest.fixture(scope="module")
+def scorers() -> Iterator[tuple[list[FakeScorer], str]]:
+    """What scores on a server in this process is the last of these; and its address."""
+    made = [FakeScorer()]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(*next(iter(QUICK_HEARTBEAT.items())))
+        with page_of(lambda _: made[-1]) as address:
+            yield made, address
+
+
+def test_a_cancelled_call_ends_its_run(scorers, monkeypatch, labels, clips):
     run = HeldBack()
     monkeypatch.setattr("vjepa_demo.tasks.train.fine_tune", run)
-    monkeypatch.setenv(*next(iter(QUICK_HEARTBEAT.items())))
-    blocks = build_app(lambda _: FakeScorer())
-    launch(blocks, server_name="127.0.0.1", server_port=free_port())
-    client = Client(blocks.local_url, verbose=False)
+    client = Client(scorers[1], verbose=False)
     job = fine_tune(client, labels, clips)
     assert next(iter(job))["phase"] == "reading"
     assert not run.closed.is_set()
@@ -462,7 +470,6 @@ def test_a_cancelled_call_ends_its_run(monkeypatch, labels, clips):
     assert next(iter(job))["phase"] == "reading"
     client.close()  # without a word
     assert run.closed.wait(300)
-    blocks.close(verbose=False)
 
 
 class Endless(FakeScorer):
@@ -480,18 +487,17 @@ class Endless(FakeScorer):
             self.ended.set()
 
 
-def test_a_cancelled_batch_ends_its_run():
-    blocks = build_app(lambda _: Endless())
-    launch(blocks, server_name="127.0.0.1", server_port=free_port())
-    client = Client(blocks.local_url, verbose=False)
-    (path,) = upload(blocks.local_url.rstrip("/"), EXAMPLES[0])
-    url = f"{blocks.local_url}gradio_api/file={path}"
+def test_a_cancelled_batch_ends_its_run(scorers):
+    made, address = scorers
+    made.append(Endless())
+    client = Client(address, verbose=False)
+    (path,) = upload(address, EXAMPLES[0])
+    url = f"{address}/gradio_api/file={path}"
     job = client.submit(videos=[url] * 1000, prompt="x", api_name="/batch")
     assert next(iter(job))["total"] == 1000
     job.cancel()
     assert Endless.ended.wait(300)
     client.close()
-    blocks.close(verbose=False)
 
 
 class Failing(FakeScorer):
@@ -504,24 +510,23 @@ class Failing(FakeScorer):
         raise ModelError("the model is damaged")
 
 
-def test_a_batch_that_fails_leaves_no_file(monkeypatch, tmp_path):
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    blocks = build_app(lambda _: Failing())
-    launch(blocks, server_name="127.0.0.1", server_port=free_port())
-    client = Client(blocks.local_url, verbose=False)
-    templates = set(tmp_path.rglob("*.csv"))  # to download from the page
+def test_a_batch_that_fails_leaves_no_file(scorers):
+    made, address = scorers
+    made.append(Failing())
+    client = Client(address, verbose=False)
+    uploads = Path(os.environ["GRADIO_TEMP_DIR"])
+    before = set(uploads.rglob("*.csv"))  # of other tests, and templates to download from the page
     asked = {"videos": [handle_file(EXAMPLES[0])] * 2, "prompt": "x", "api_name": "/batch"}
     with pytest.raises(Exception, match="the model is damaged"):
         client.predict(**asked)
-    (path,) = upload(blocks.local_url.rstrip("/"), EXAMPLES[0])
-    url = f"{blocks.local_url}gradio_api/file={path}"
-    assert call(blocks.local_url.rstrip("/"), "batch", videos=[url] * 2, prompt="x")[0] == "error"
-    assert set(tmp_path.rglob("*.csv")) == templates
+    (path,) = upload(address, EXAMPLES[0])
+    url = f"{address}/gradio_api/file={path}"
+    assert call(address, "batch", videos=[url] * 2, prompt="x")[0] == "error"
+    assert set(uploads.rglob("*.csv")) <= before
     client.close()
-    blocks.close(verbose=False)
 
 
-def test_an_evaluation_takes_turns_with_batches(monkeypatch, labels, clips):
+def test_an_evaluation_takes_turns_with_batches(scorers, monkeypatch, labels, clips):
     """It scores many clips, so no single score waits for it: neither for its slot nor for the machine."""
     taken = []
 
@@ -537,16 +542,14 @@ def test_an_evaluation_takes_turns_with_batches(monkeypatch, labels, clips):
             yield from (replace(RESULT, video=video, prompt=prompt) for video, prompt in requests)
 
     monkeypatch.setattr(api, "in_turn", in_turn)
-    blocks = build_app(lambda _: Quick())
-    launch(blocks, server_name="127.0.0.1", server_port=free_port())
-    client = Client(blocks.local_url, verbose=False)
+    scorers[0].append(Quick())
+    client = Client(scorers[1], verbose=False)
     asked = {"labels": handle_file(labels), "videos": [handle_file(clips)], "api_name": "/evaluate"}
     told = list(client.submit(**asked))
     assert [each["done"] for each in told] == list(range(1, 15))
     assert told[-1]["evaluation"]["n"] == 14
     assert len(taken) == 15  # each clip, and the metrics
     client.close()
-    blocks.close(verbose=False)
 
 
 class Encoding(FakeScorer):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from fakes import RESULT
+from safetensors.torch import load_file, save_file
 
 from vjepa_demo.app import cli_text
 from vjepa_demo.app.cli import COMMANDS, main
@@ -343,21 +345,21 @@ def test_what_is_no_unicode_is_shown_with_the_replacement_character(run, world, 
     assert "1 of 2 rows were scored before" in again.stdout
     model = shutil.copytree(checkpoint_folder, tmp_path / "model \udcfe")
     assert "model \ufffd (CPU" in run("score", good, "--prompt", "x", "--model", model).stdout  # shares loaded encoders
-    alone = run_alone("score", good, "--prompt", "x", "--model", model)
-    assert alone.stderr.splitlines()[-1].startswith("error: cannot load the weights of ")
+    weights = shutil.copytree(checkpoint_folder, tmp_path / "other") / "video_encoder" / "model.safetensors"
+    save_file({name: each + 1 for name, each in load_file(weights).items()}, weights, metadata={"format": "pt"})
+    other = (tmp_path / "other").rename(tmp_path / "other \udcfe")  # its encoders are not loaded yet
+    done = run("score", good, "--prompt", "x", "--model", other)
+    assert done.stderr.splitlines()[-1].startswith("error: cannot load the weights of ")
 
 
-def test_a_terminal_of_an_old_encoding_gets_question_marks(world, checkpoint_folder):
-    script = "from vjepa_demo.app.cli import main; raise SystemExit(main())"
-    asked = [str(world), "語.mp4", "--prompt", "é語", "--model", str(checkpoint_folder)]
-    done = subprocess.run(
-        [sys.executable, "-c", script, "score", *asked],
-        capture_output=True,
-        cwd=ROOT,
-        env=os.environ | {"PYTHONIOENCODING": "latin-1"},
-    )
-    assert b"?.mp4" in done.stdout
-    assert b"Traceback" not in done.stderr
+def test_a_terminal_of_an_old_encoding_gets_question_marks(world, checkpoint_folder, monkeypatch):
+    terminal, errors = (io.TextIOWrapper(io.BytesIO(), encoding="latin-1") for _ in range(2))
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", terminal)
+        patch.setattr(sys, "stderr", errors)
+        main(["score", str(world), "語.mp4", "--prompt", "é語", "--model", str(checkpoint_folder)])
+        terminal.flush()
+    assert b"?.mp4" in terminal.buffer.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -402,13 +404,13 @@ def test_a_place_that_cannot_be_is_one_line_and_never_a_traceback(
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_where_no_cache_can_be_a_video_is_scored_with_one_warning(world, checkpoint_folder, tmp_path):
+def test_where_no_cache_can_be_a_video_is_scored_with_one_warning(run, world, checkpoint_folder, tmp_path):
     place = tmp_path / ("n" * 300)
     done = run_alone("score", world, "--prompt", "x", "--model", checkpoint_folder, "--cache", place)
     assert done.returncode == 0
     assert f"WARNING: features are not kept on disk: {place} cannot be written" in done.stderr
     assert done.stderr.count("WARNING") == 1
-    assert run_alone("cache", "--clear", "--cache", place).stdout.startswith("deleted 0 files")
+    assert run("cache", "--clear", "--cache", place).stdout.startswith("deleted 0 files")
 
 
 NOBODY = """

@@ -109,34 +109,20 @@ def shown_means(page: Page) -> dict[str, str]:
     return {tile.get_attribute("data-dimension"): tile.locator("b").inner_text() for tile in tiles}
 
 
-def test_the_sample_data_set_from_one_click_to_metrics_and_a_csv_equal_to_the_screen(page, served, tmp_path):
-    open_tab(page, served)
-    page.click("#batch-sample")
-    expect(page.locator("#batch-check")).to_contain_text("100 of 100 rows will be scored, 100 videos, 100 with labels")
-    wait_until_done(page, "Done: 100 of 100 rows scored")
-    expect(page.locator("#batch-metrics tr[data-dimension]")).to_have_count(5)
-    expect(page.locator("#batch-metrics")).to_contain_text("no-video SROCC")
-    expect(page.locator("#batch-means")).to_contain_text("Scored by demo.")
-
-    table = download(page, tmp_path / "scores.csv")
-    labels = pd.read_csv(SAMPLE / "labels.csv", dtype=str)
-    told = ("unknown_words", "not_meaningful", "notes", "error", "scored_by")
-    ends = [f"{name}_{end}" for name in DIMENSIONS for end in ("low", "high")]
-    assert list(table) == [*labels, *DIMENSIONS, *told, *ends]
-    assert table[list(labels)].astype(str).equals(labels)
-    assert set(table["scored_by"]) == {f"demo@{read_checkpoint(ASSETS / 'demo').weights_sha256[:8]}"}
-    written = written_rows(table)
-    assert shown_rows(page) == {line: written[line] for line in list(written)[-batch_render.SHOWN_ROWS :]}
-    assert shown_means(page) == {name: f"{table[name].mean():.2f}" for name in DIMENSIONS}
-    page.get_by_label("Worst Overall").check()
-    worst = table["Overall"].nsmallest(50).index + 2
-    page.wait_for_function(SHOWS_LINES, arg=[str(line) for line in worst])
-    assert [f"{value:.2f}" for value in sorted(table["Overall"])[:50]] == [row[-1] for row in shown_rows(page).values()]
+@pytest.fixture
+def page_with_demo(kept_page, served) -> Page:
+    """The tab with empty fields, and perhaps the scores of another test below them."""
+    if not kept_page.url.startswith(served):
+        open_tab(kept_page, served)
+    for field in ("#batch-videos", "#batch-table"):
+        if kept_page.locator(f"{field} button[aria-label='Clear']").count():
+            kept_page.click(f"{field} button[aria-label='Clear']")
+    return kept_page
 
 
-def test_broken_rows_have_their_error_while_the_others_are_scored_and_ranked(page, served, own_table, tmp_path):
+def test_broken_rows_have_their_error_while_the_others_are_scored_and_ranked(page_with_demo, own_table, tmp_path):
     table, videos = own_table
-    open_tab(page, served)
+    page = page_with_demo
     add(page, videos)
     expect(page.locator("#batch-hint")).to_have_text(
         "Add a table, or type the prompt that all the videos were made from."
@@ -170,9 +156,67 @@ def test_broken_rows_have_their_error_while_the_others_are_scored_and_ranked(pag
     expect(page.locator("#batch-metrics")).to_be_hidden()  # there are no labels
 
 
-def test_two_videos_with_one_prompt(page, served, tmp_path):
+def test_the_sample_data_set_from_one_click_to_metrics_and_a_csv_equal_to_the_screen(page_with_demo, tmp_path):
+    page = page_with_demo
+    page.click("#batch-sample")
+    expect(page.locator("#batch-check")).to_contain_text("100 of 100 rows will be scored, 100 videos, 100 with labels")
+    wait_until_done(page, "Done: 100 of 100 rows scored")
+    expect(page.locator("#batch-metrics tr[data-dimension]")).to_have_count(5)
+    expect(page.locator("#batch-metrics")).to_contain_text("no-video SROCC")
+    expect(page.locator("#batch-means")).to_contain_text("Scored by demo.")
+
+    table = download(page, tmp_path / "scores.csv")
+    labels = pd.read_csv(SAMPLE / "labels.csv", dtype=str)
+    told = ("unknown_words", "not_meaningful", "notes", "error", "scored_by")
+    ends = [f"{name}_{end}" for name in DIMENSIONS for end in ("low", "high")]
+    assert list(table) == [*labels, *DIMENSIONS, *told, *ends]
+    assert table[list(labels)].astype(str).equals(labels)
+    assert set(table["scored_by"]) == {f"demo@{read_checkpoint(ASSETS / 'demo').weights_sha256[:8]}"}
+    written = written_rows(table)
+    assert shown_rows(page) == {line: written[line] for line in list(written)[-batch_render.SHOWN_ROWS :]}
+    assert shown_means(page) == {name: f"{table[name].mean():.2f}" for name in DIMENSIONS}
+    page.get_by_label("Worst Overall").check()
+    worst = table["Overall"].nsmallest(50).index + 2
+    page.wait_for_function(SHOWS_LINES, arg=[str(line) for line in worst])
+    assert [f"{value:.2f}" for value in sorted(table["Overall"])[:50]] == [row[-1] for row in shown_rows(page).values()]
+
+
+def test_a_folder_with_its_table_takes_no_other_prompt_and_one_without_videos_is_refused(page_with_demo, tmp_path):
+    page, folder, empty = page_with_demo, tmp_path / "clips", tmp_path / "empty"
+    for each in (folder, empty):
+        each.mkdir()
+    for clip in CLIPS[:2]:
+        shutil.copy(clip, folder)
+    (folder / "mine.csv").write_text("video_name,Prompt\nclip_0000.mp4,a\nclip_0001.mp4,b\n")
+    page.set_input_files("#batch-folder input[type=file], input[webkitdirectory]", folder)
+    expect(page.locator("#batch-check")).to_contain_text("mine.csv: 2 of 2 rows will be scored, 2 videos.")
+    expect(page.locator("#batch-start")).to_be_enabled()
+
+    page.type("#batch-prompt textarea", "a cat")
+    expect(page.locator("#batch-start")).to_be_enabled()
+    expect(page.locator(".toast-body")).to_have_count(0)
+    page.locator("#batch-prompt textarea").blur()
+    expect(page.locator("#batch-hint")).to_contain_text("has prompts of its own")
+    expect(page.locator(".toast-body")).to_have_count(1)  # it is explained once, and in the hint lastingly
+    expect(page.locator("#batch-start")).to_be_disabled()
+
+    (empty / "notes.txt").touch()
+    page.set_input_files("#batch-folder input[type=file], input[webkitdirectory]", empty)
+    expect(page.locator(".toast-body", has_text="the folder holds no videos")).to_be_visible()
+
+
+def test_a_table_that_cannot_be_used_is_explained_and_without_it_two_videos_have_one_prompt(page, served, tmp_path):
     open_tab(page, served)
     add(page, *CLIPS[:2], prompt="a scarlet donut")
+    expect(page.locator("#batch-start")).to_be_enabled()
+    (tmp_path / "wrong <i>.csv").write_text("a,b\n1,2\n")
+    page.set_input_files("#batch-table input[type=file]", tmp_path / "wrong <i>.csv")
+    expect(page.locator(".toast-body").first).to_contain_text("has the columns a, b")
+    expect(page.locator("#batch-start")).to_be_disabled()
+    expect(page.locator("#batch-hint")).to_contain_text("has the columns a, b")  # and stays
+    expect(page.locator("#batch-check")).to_contain_text("Score many clips at once")  # nothing old stays
+
+    page.click("#batch-table button[aria-label='Clear']")
     expect(page.locator("#batch-check")).to_contain_text("2 of 2 rows will be scored, 2 videos.")
     start(page)
     wait_until_done(page, "Done: 2 of 2 rows scored")
@@ -183,37 +227,6 @@ def test_two_videos_with_one_prompt(page, served, tmp_path):
     ]
     assert shown_rows(page) == written_rows(csv)
     expect(page.locator("#leaderboard")).to_be_hidden()
-
-
-def test_a_folder_with_its_table(page, served, tmp_path):
-    folder = tmp_path / "clips"
-    folder.mkdir()
-    for clip in CLIPS[:2]:
-        shutil.copy(clip, folder)
-    (folder / "mine.csv").write_text("video_name,Prompt\nclip_0000.mp4,a\nclip_0001.mp4,b\n")
-    open_tab(page, served)
-    page.set_input_files("#batch-folder input[type=file], input[webkitdirectory]", folder)
-    expect(page.locator("#batch-check")).to_contain_text("mine.csv: 2 of 2 rows will be scored, 2 videos.")
-    expect(page.locator("#batch-start")).to_be_enabled()
-
-
-def test_a_folder_without_videos_is_refused_in_words(page, served, tmp_path):
-    open_tab(page, served)
-    (tmp_path / "notes.txt").touch()
-    page.set_input_files("#batch-folder input[type=file], input[webkitdirectory]", tmp_path)
-    expect(page.locator(".toast-body")).to_contain_text("the folder holds no videos")
-
-
-def test_a_table_that_cannot_be_used_is_explained_and_nothing_old_stays(page, served, tmp_path):
-    open_tab(page, served)
-    add(page, CLIPS[0], prompt="a cat")
-    expect(page.locator("#batch-start")).to_be_enabled()
-    (tmp_path / "wrong <i>.csv").write_text("a,b\n1,2\n")
-    page.set_input_files("#batch-table input[type=file]", tmp_path / "wrong <i>.csv")
-    expect(page.locator(".toast-body").first).to_contain_text("has the columns a, b")
-    expect(page.locator("#batch-start")).to_be_disabled()
-    expect(page.locator("#batch-hint")).to_contain_text("has the columns a, b")  # and stays
-    expect(page.locator("#batch-check")).to_contain_text("Score many clips at once")
 
 
 # ---- with a scorer that the test holds back --------------------------------------------------------------------------
@@ -251,15 +264,23 @@ class HeldBack:
             yield VideoError("no") if prompt == "broken" else self.score(video, prompt)
 
 
+@pytest.fixture(scope="module")
+def scorers() -> Iterator[tuple[list[HeldBack], str]]:
+    """What scores on a page is the last of these; and its address."""
+    made = [HeldBack()]
+    with page_of(lambda name: made[-1]) as address:
+        yield made, address
+
+
 @pytest.fixture
-def held_back() -> Iterator[tuple[HeldBack, str]]:
-    scorer = HeldBack()
-    with page_of(scorer) as address:
-        yield scorer, address
-        scorer.let(1000)
+def held_back(scorers) -> Iterator[tuple[HeldBack, str]]:
+    made, address = scorers
+    made.append(HeldBack())
+    yield made[-1], address
+    made[-1].let(1000)
 
 
-def test_stop_keeps_what_is_done_and_resume_does_the_rest_once(page, held_back, tmp_path):
+def test_stop_keeps_what_is_done_whatever_is_added_and_resume_does_the_rest_once(page, held_back, tmp_path):
     scorer, address = held_back
     open_tab(page, address)
     add(page, *CLIPS, prompt="a cat")
@@ -279,6 +300,15 @@ def test_stop_keeps_what_is_done_and_resume_does_the_rest_once(page, held_back, 
     assert len(stopped) == 3
     expect(page.locator("#batch-hint")).to_have_text("Resume scores the remaining 3 rows with demo.")
 
+    rows = shown_rows(page)
+    page.type("#batch-prompt textarea", " and a dog")
+    expect(page.locator("#batch-hint")).to_contain_text("Score all replaces these scores.")
+    page.set_input_files("#batch-table input[type=file]", table_of(tmp_path / "none.csv", "a", "b"))
+    expect(page.locator("#batch-hint")).to_contain_text("has the columns a, b")
+    expect(page.locator("#batch-start")).to_be_disabled()
+    assert shown_rows(page) == rows
+    assert download(page, tmp_path / "again.csv").equals(stopped)
+
     scorer.let(3)
     page.click("#batch-resume")
     wait_until_done(page, "Done: 6 of 6 rows scored")
@@ -288,6 +318,7 @@ def test_stop_keeps_what_is_done_and_resume_does_the_rest_once(page, held_back, 
     assert scorer.scored == [(clip.name, "a cat") for clip in CLIPS]
     csv = download(page, tmp_path / "done.csv")
     assert csv.head(3).equals(stopped)
+    assert set(csv["Prompt"]) == {"a cat"}
     assert list(csv["video_name"]) == [clip.name for clip in CLIPS]
     assert shown_rows(page) == written_rows(csv)
 
@@ -317,34 +348,7 @@ def test_a_single_score_does_not_wait_for_batches(page, new_page, held_back):
     wait_until_done(other, "Done: 2 of 2 rows scored")
 
 
-def test_nothing_that_is_added_takes_the_scores_there_are_until_score_all_is_pressed(page, held_back, tmp_path):
-    scorer, address = held_back
-    open_tab(page, address)
-    add(page, *CLIPS[:3], prompt="a cat")
-    start(page)
-    scorer.let(1)
-    expect(page.locator("#batch-rows tr[data-line]").first).to_be_visible()
-    page.click("#batch-stop")
-    expect(page.locator("#batch-hint")).to_have_text("Stopping.")
-    scorer.let(1)
-    wait_until_done(page, "Stopped: 2 of 3 rows scored, 1 left")
-    rows, written = shown_rows(page), download(page, tmp_path / "first.csv")
-
-    page.type("#batch-prompt textarea", " and a dog")
-    expect(page.locator("#batch-hint")).to_contain_text("Score all replaces these scores.")
-    add(page, *CLIPS[:3], table=table_of(tmp_path / "none.csv", "a", "b"))
-    expect(page.locator("#batch-hint")).to_contain_text("has the columns a, b")
-    expect(page.locator("#batch-start")).to_be_disabled()
-    assert shown_rows(page) == rows
-    assert download(page, tmp_path / "second.csv").equals(written)
-    scorer.let(3)
-    page.click("#batch-resume")
-    wait_until_done(page, "Done: 3 of 3 rows scored")
-    assert set(download(page, tmp_path / "third.csv")["Prompt"]) == {"a cat"}
-
-
-def score_a_cat(page: Page, held_back: tuple[HeldBack, str]) -> HeldBack:
-    """One clip with the prompt "a cat": scored, and the prompt may be changed."""
+def test_what_is_typed_last_is_known_to_the_hint_and_scored(page, held_back):
     scorer, address = held_back
     scorer.let(1)
     open_tab(page, address)
@@ -352,18 +356,21 @@ def score_a_cat(page: Page, held_back: tuple[HeldBack, str]) -> HeldBack:
     start(page)
     wait_until_done(page, "Done: 1 of 1 row scored")
     expect(page.locator("#batch-prompt textarea")).to_be_enabled()
-    return scorer
-
-
-def test_the_hint_knows_what_was_typed_while_an_answer_was_awaited(page, held_back):
-    score_a_cat(page, held_back)
-    awaited = []
+    awaited = []  # while this answer is on its way, more is typed
     page.route("**/run/predict", lambda route: awaited.append(route), times=1)
     with page.expect_request("**/run/predict"):
         page.type("#batch-prompt textarea", " ")
     page.type("#batch-prompt textarea", "and a dog")
     awaited[0].continue_()
     expect(page.locator("#batch-hint")).to_contain_text("Score all replaces these scores.")
+
+    scorer.let(1)
+    page.click("#batch-prompt textarea")
+    page.keyboard.press("End")
+    page.keyboard.type(" and a bird")
+    page.click("#batch-start")  # the field was not left before
+    expect(page.locator("#batch-rows")).to_contain_text("a cat and a dog and a bird")
+    assert [prompt for _, prompt in scorer.scored] == ["a cat", "a cat and a dog and a bird"]
 
 
 def test_an_answer_given_while_it_ran_that_comes_after_the_end_does_not_switch_the_button_off(page, held_back):
@@ -389,31 +396,6 @@ def test_an_answer_given_while_it_ran_that_comes_after_the_end_does_not_switch_t
 def table_of(path: Path, *columns: str) -> Path:
     path.write_text(f"{','.join(columns)}\n{','.join(columns)}\n")
     return path
-
-
-def test_a_prompt_is_scored_that_was_not_left_before_score_all_is_pressed(page, held_back, tmp_path):
-    scorer = score_a_cat(page, held_back)
-    scorer.let(1)
-    page.click("#batch-prompt textarea")
-    page.keyboard.press("End")
-    page.keyboard.type(" and a dog")
-    page.click("#batch-start")
-    expect(page.locator("#batch-rows")).to_contain_text("a cat and a dog")
-    assert [prompt for _, prompt in scorer.scored] == ["a cat", "a cat and a dog"]
-
-
-def test_a_prompt_beside_a_table_with_prompts_is_explained_once_and_lastingly(page, served, tmp_path):
-    open_tab(page, served)
-    (tmp_path / "own.csv").write_text("video_name,Prompt\nclip_0000.mp4,a\n")
-    add(page, CLIPS[0], table=tmp_path / "own.csv")
-    expect(page.locator("#batch-check")).to_contain_text("1 of 1 row will be scored")
-    page.type("#batch-prompt textarea", "a cat")
-    expect(page.locator("#batch-start")).to_be_enabled()
-    expect(page.locator(".toast-body")).to_have_count(0)
-    page.locator("#batch-prompt textarea").blur()
-    expect(page.locator("#batch-hint")).to_contain_text("has prompts of its own")
-    expect(page.locator(".toast-body")).to_have_count(1)
-    expect(page.locator("#batch-start")).to_be_disabled()
 
 
 def test_the_fields_keep_their_height_while_a_batch_runs_and_the_page_its_width(page, held_back):

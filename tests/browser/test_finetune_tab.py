@@ -35,9 +35,18 @@ from vjepa_demo.schema import FetchingReport, LabelRange, LabelSource, RecordErr
 SAMPLE = ASSETS / "sample"
 
 
-def open_tab(page: Page, address: str) -> None:
-    page.goto(address)
-    page.get_by_role("tab", name="Fine-tune").click()
+@pytest.fixture
+def empty_tab(kept_page, served) -> Page:
+    """The tab with no labels and no videos, and perhaps what another test made below."""
+    if kept_page.url.startswith(served):
+        for field in ("#labels", "#label-videos"):
+            if kept_page.locator(f"{field} button[aria-label='Clear']").count():
+                kept_page.click(f"{field} button[aria-label='Clear']")
+        expect(kept_page.locator("#start-button")).to_be_disabled()
+    else:
+        kept_page.goto(served)
+        kept_page.get_by_role("tab", name="Fine-tune").click()
+    return kept_page
 
 
 def start(page: Page) -> None:
@@ -52,9 +61,11 @@ def set_validation(page: Page, share: float) -> None:
 
 
 def set_epochs(page: Page, epochs: int) -> None:
-    page.get_by_role("button", name="Settings").first.click()
-    page.get_by_label("number input for Epochs").fill(str(epochs))
-    page.get_by_label("number input for Epochs").press("Enter")
+    field = page.get_by_label("number input for Epochs")
+    if not field.is_visible():
+        page.get_by_role("button", name="Settings").first.click()
+    field.fill(str(epochs))
+    field.press("Enter")
 
 
 def scores_of_example(page: Page) -> list[str]:
@@ -147,9 +158,30 @@ def own_labels(tmp_path_factory) -> tuple[Path, Path]:
     return folder / "mine.csv", folder / "clips.zip"
 
 
-def test_own_labels_are_checked_before_training_and_one_dimension_is_reported_alone(page, served, own_labels):
-    labels, videos = own_labels
-    open_tab(page, served)
+def test_templates_can_be_used_and_a_table_that_cannot_is_explained(empty_tab, tmp_path):
+    page = empty_tab
+    for kind in ("labels", "pairs"):
+        with page.expect_download() as download:
+            page.click(f"#template-{kind}")
+        assert download.value.suggested_filename == f"{kind}.csv"
+        download.value.save_as(tmp_path / "template.csv")
+        found = tasks.read_rows(tmp_path / "template.csv")
+        assert (found.num_rows, found.problems, found.notes) == (2, (), ())
+        given = found.pairs if kind == "pairs" else found.records
+        answered = {name for each in given for name in (each.answers if kind == "pairs" else each.labels)}
+        assert (len(given), answered) == (2, {*DIMENSIONS})
+
+    (tmp_path / "wrong.csv").write_text("a,b\n1,2\n")
+    page.set_input_files("#labels input[type=file]", tmp_path / "wrong.csv")
+    expect(page.locator("#check .refused")).to_contain_text("wrong.csv has the columns a, b")
+    expect(page.locator("#train-hint")).to_have_text(finetune_tab.MEND)
+    page.set_input_files("#label-videos input[type=file]", shutil.copy(SAMPLE / "clip_0000.mp4", tmp_path))
+    expect(page.locator(".toast-body").first).to_contain_text("wrong.csv")
+    expect(page.locator("#start-button")).to_be_disabled()
+
+
+def test_own_labels_are_checked_before_training_and_one_dimension_is_reported_alone(empty_tab, own_labels):
+    page, (labels, videos) = empty_tab, own_labels
     page.set_input_files("#labels input[type=file]", labels)
     needed = "Add the videos: clip_0000.mp4, clip_0001.mp4, clip_0002.mp4 and 10 more."
     expect(page.locator("#train-hint")).to_have_text(needed)
@@ -171,8 +203,10 @@ def test_own_labels_are_checked_before_training_and_one_dimension_is_reported_al
     assert page.locator("#metrics tr[data-dimension]").get_attribute("data-dimension") == "Temporal"
 
 
-def test_training_is_stopped_with_the_best_so_far_while_scoring_goes_on(page, new_page, served, own_labels):
-    open_tab(page, served)
+def test_training_is_stopped_with_the_best_so_far_while_scoring_goes_on(empty_tab, new_page, served, own_labels):
+    page, other = empty_tab, new_page()
+    other.goto(served)  # somebody else
+    fill_in(other, ASSETS / "examples" / "clean.mp4", "the earth")  # short: Chromium plays it while it trains
     for field, file in zip(("#labels", "#label-videos"), own_labels, strict=True):
         page.set_input_files(f"{field} input[type=file]", file)
     set_epochs(page, 100)
@@ -181,9 +215,6 @@ def test_training_is_stopped_with_the_best_so_far_while_scoring_goes_on(page, ne
     start(page)
     expect(page.locator("#train-status")).to_contain_text("Epoch ")
 
-    other = new_page()  # somebody else, meanwhile
-    other.goto(served)
-    fill_in(other, ASSETS / "examples" / "clean.mp4", "the earth")  # short: Chromium plays it while it trains
     other.click("#score-button")
     wait_for_scores(other)
     expect(other.locator("#heading")).to_contain_text("Scored by demo")
@@ -198,31 +229,6 @@ def test_training_is_stopped_with_the_best_so_far_while_scoring_goes_on(page, ne
 def test_nobody_reaches_another_visitors_model(served, world):
     with pytest.raises(Exception, match="mine"):
         Client(served, verbose=False).predict(video=handle_file(world), prompt="x", model="mine", api_name="/score")
-
-
-def test_a_table_that_cannot_be_used_is_explained(page, served, tmp_path):
-    open_tab(page, served)
-    (tmp_path / "wrong.csv").write_text("a,b\n1,2\n")
-    page.set_input_files("#labels input[type=file]", tmp_path / "wrong.csv")
-    expect(page.locator("#check .refused")).to_contain_text("wrong.csv has the columns a, b")
-    expect(page.locator("#train-hint")).to_have_text(finetune_tab.MEND)
-    page.set_input_files("#label-videos input[type=file]", shutil.copy(SAMPLE / "clip_0000.mp4", tmp_path))
-    expect(page.locator(".toast-body").first).to_contain_text("wrong.csv")
-    expect(page.locator("#start-button")).to_be_disabled()
-
-
-@pytest.mark.parametrize("kind", ["labels", "pairs"])
-def test_a_template_is_a_table_that_can_be_used(page, served, tmp_path, kind):
-    open_tab(page, served)
-    with page.expect_download() as download:
-        page.click(f"#template-{kind}")
-    assert download.value.suggested_filename == f"{kind}.csv"
-    download.value.save_as(tmp_path / "template.csv")
-    found = tasks.read_rows(tmp_path / "template.csv")
-    assert (found.num_rows, found.problems, found.notes) == (2, (), ())
-    given = found.pairs if kind == "pairs" else found.records
-    answered = {name for each in given for name in (each.answers if kind == "pairs" else each.labels)}
-    assert (len(given), answered) == (2, {*DIMENSIONS})
 
 
 # ---- what no browser is needed for -----------------------------------------------------------------------------------

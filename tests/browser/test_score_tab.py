@@ -143,13 +143,22 @@ class HeldBack:
         return FakeScorer().score(video, prompt, on_step=on_step)
 
 
+@pytest.fixture(scope="module")
+def scorers() -> Iterator[tuple[list[HeldBack], str]]:
+    """What loads and scores on a page is the last of these; and its address."""
+    made = [HeldBack()]
+    made[0].may_load.set()
+    with page_of(lambda name: made[-1](name)) as address:
+        yield made, address
+
+
 @pytest.fixture
-def held_back() -> Iterator[tuple[HeldBack, str]]:
-    scorer = HeldBack()
-    with page_of(scorer) as address:
-        yield scorer, address
-        scorer.may_load.set()
-        scorer.may_score.set()
+def held_back(scorers) -> Iterator[tuple[HeldBack, str]]:
+    made, address = scorers
+    made.append(HeldBack())
+    yield made[-1], address
+    made[-1].may_load.set()
+    made[-1].may_score.set()
 
 
 def test_the_page_is_there_before_the_model(page, held_back):
