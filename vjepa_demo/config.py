@@ -41,9 +41,6 @@ CHECKPOINT_CONFIG_FILE = "config.json"  # a folder that holds it is a checkpoint
 MAX_PROMPT_CHARACTERS = 2000
 SHOWN_UNREAD = 48  # letters of the part of a prompt that a model does not read
 FEATURE_CACHE_BYTES = 256 * 2**20  # memory for the features and frames of the last clips
-# Threads that decode clips ahead of the encoder, each with FFmpeg's own two: one on a laptop, four on the 16 cores
-# beside a large GPU, which encodes a clip faster than one thread decodes it.
-DECODING_THREADS = max(1, min(8, (os.cpu_count() or 1) // 4))
 SLOW_CLIP_SECONDS = 4.0  # where encoding a clip takes longer, a person is told before it begins
 CACHE_VARIABLE, CACHE_GB_VARIABLE = "VJEPA_DEMO_CACHE", "VJEPA_DEMO_CACHE_GB"  # environment variables
 CHECKPOINTS_VARIABLE, DATASETS_VARIABLE = "VJEPA_DEMO_CHECKPOINTS", "VJEPA_DEMO_DATASETS"

@@ -66,7 +66,7 @@ def test_a_section_that_fails_or_takes_too_long_is_a_row_and_the_others_go_on(tm
     assert lines[lines.index("| before | 1 s |  |") + 1] == (
         "| first | failed: ValueError: the first line and / the second |  |"
     )
-    assert "| second | failed: TimeoutError: not done after 0 s |  |" in lines
+    assert "| second | failed: benchmarks.gpu.SectionTimeoutError: not done after 0 s |  |" in lines
     assert "| after | 2 s |  |" in lines
     assert lines[-1].endswith("failed: first, second")
     assert "in breaks" in printed.err, "the traceback"

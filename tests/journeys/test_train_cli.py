@@ -132,13 +132,38 @@ def test_killed_in_the_middle_of_an_epoch_and_resumed_it_ends_like_a_run_that_wa
     assert not (tmp_path / "killed" / ".training").exists()
 
 
+SAYS_ITS_WEIGHTS = """
+import hashlib, sys
+from vjepa_demo.app.cli import main
+from vjepa_demo.tasks import train
+
+def finish(run, whole=train._Run.finish):
+    result = whole(run)
+    weights = b"".join(run.model.get_parameter(name).detach().numpy().tobytes() for name in NAMES)
+    print("weights", hashlib.sha256(weights).hexdigest(), file=sys.stderr, flush=True)
+    return result
+
+NAMES = "head.net.1.weight", "venc.layer.3.mlp.fc1.weight"
+train._Run.finish = finish
+train.ACTIVATION_BYTES = 0
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 def test_two_processes_train_one_model_and_judge_all_of_the_validation_set(dataset, checkpoint_folder, tmp_path):
-    arguments = train_arguments(dataset, checkpoint_folder, tmp_path / "two", "--epochs", 3)
+    more = ("--epochs", 3, "--scope", "top", "--accumulate", 2)
+    arguments = train_arguments(dataset, checkpoint_folder, tmp_path / "two", *more)
+    program = tmp_path / "program.py"
+    program.write_text(SAYS_ITS_WEIGHTS)
     # Without GPUs, accelerate launch starts one process however many it is asked for; this is what it starts with GPUs.
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "vjepa_demo"]
-    done = subprocess.run([*launch, *map(str, arguments)], capture_output=True, text=True, cwd=ROOT, env=ENVIRONMENT)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", str(program)]
+    environment = ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([*launch, *map(str, arguments)], capture_output=True, text=True, cwd=ROOT, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
     assert len(epochs(done.stdout)) == 3  # one voice
+    weights = re.findall(r"weights (\w{64})", done.stderr)
+    assert len(weights) == 2, "each process says its own"
+    assert weights[0] == weights[1]
     trained_on = read_checkpoint(tmp_path / "two").trained_on
     assert trained_on.num_clips + trained_on.num_held_out == 16
     measured = re.search(r"^Overall +(\d+) ", done.stdout, re.MULTILINE)

@@ -38,6 +38,7 @@ from vjepa_demo.schema import (
     FirstHead,
     ModelError,
     PlanReport,
+    StoppedError,
     TrainingResult,
 )
 from vjepa_demo.tasks.background import Bootstrapper
@@ -413,6 +414,15 @@ def test_cancelled_it_leaves_nothing(heads, slow_drawing):
     assert bootstrapper.state() == FirstHead("stopped", "vitg")
     assert contents(heads) == []
     assert model_presets()["vitg"].refusal is not None
+
+
+def test_cancelled_while_it_learns_it_leaves_nothing_either(heads, tmp_path):
+    learned: list[EpochReport] = []
+    run = bootstrap_head("vitl", config=CONFIG, count=COUNT, device="cpu", should_stop=lambda: len(learned) == 1)
+    with pytest.raises(StoppedError, match="nothing of the first head is kept"):
+        learned.extend(report for report in run if isinstance(report, EpochReport))
+    assert contents(heads) == []
+    assert model_presets()["vitl"].refusal is not None
 
 
 def test_a_failure_is_told_in_a_line_without_folders(heads, tmp_path, monkeypatch, caplog):

@@ -394,7 +394,7 @@ def test_what_is_forgotten_meanwhile_is_decoded_again(scorer, clips, decoded):
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_next_clips_are_decoded_while_one_is_encoded_but_not_too_many(scorer, clips, monkeypatch, threads):
-    monkeypatch.setattr(scorer_module, "DECODING_THREADS", threads)
+    monkeypatch.setattr(scorer_module, "decoding_threads", lambda: threads)
     started = {clip.name: threading.Event() for clip in clips}
     taken: list[str] = []
 
@@ -426,7 +426,7 @@ def test_closing_stops_the_thread(scorer, clips, decoded):
     assert next(results).video == str(clips[0])
     results.close()
     assert decoding_threads() == []
-    assert len(decoded) <= 2 + scorer_module.DECODING_THREADS
+    assert len(decoded) <= 2 + scorer_module.decoding_threads()
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError(), KeyboardInterrupt()])
@@ -535,7 +535,6 @@ def test_before_each_layer_it_is_told_how_far_the_clip_is(slow, world):
 def test_stopped_no_other_layer_runs_and_nothing_is_remembered(slow, world, num_layers):
     ran: list[int] = []
     for index, layer in enumerate(slow._model.venc.layer):
-        layer.register_forward_hook(lambda *_, index=index: ran.append(index))
         layer.mlp.register_forward_hook(lambda *_, index=index: ran.append(index))
     with pytest.raises(StoppedError, match="stopped: this clip was not scored"):
         slow.score(world, "x", should_stop=lambda: len(set(ran)) == num_layers)

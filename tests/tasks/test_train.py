@@ -374,15 +374,14 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("scope", ["head", "top"])
-def test_a_killed_and_resumed_run_ends_like_one_that_was_not(checkpoint_folder, data, tmp_path, scope):
+@pytest.mark.parametrize("scope", ["head", "top", "top in parts, with the text"])
+def test_a_killed_and_resumed_run_ends_like_one_that_was_not(checkpoint_folder, data, tmp_path, scope, monkeypatch):
     config = replace(CONFIG, scope=scope)
+    if scope == "top in parts, with the text":
+        config = replace(CONFIG, scope="top", train_text=True, accumulate=2)
+        monkeypatch.setattr("vjepa_demo.tasks.train.ACTIVATION_BYTES", 0)
     expected, result = run(checkpoint_folder, data, tmp_path / "whole", config)
-    model, _ = load_base(str(checkpoint_folder), device="cpu")
-    steps = count()
-    with pytest.raises(Killed):
-        for _ in train(model, data, config, tmp_path / "killed", should_stop=lambda: kill_at(next(steps), 16 + 7)):
-            pass
+    killed(checkpoint_folder, data, tmp_path / "killed", config)
     resumed, again = run(checkpoint_folder, data, tmp_path / "killed", config, resume=True)
     assert losses(resumed) == losses(expected)[2:]
     assert again.predictions == result.predictions
@@ -391,11 +390,26 @@ def test_a_killed_and_resumed_run_ends_like_one_that_was_not(checkpoint_folder, 
     assert one == other
 
 
-def kill_at(step: int, last: int) -> bool:
-    """Asked for sixteen clips, then for three steps an epoch: step 7 is in the middle of the third."""
-    if step == last:
-        raise Killed
-    return False
+def killed(base: Path, data: TrainingData, folder: Path, config: TrainConfig) -> None:
+    """Train into `folder` until the eighth step, in the middle of the third epoch of three steps."""
+    steps = count()
+    is_learning = False
+
+    def kill() -> bool:
+        if is_learning and next(steps) == 7:
+            raise Killed
+        return False
+
+    model, _ = load_base(str(base), device="cpu")
+    epochs = 0
+    try:
+        for report in train(model, data, config, folder, should_stop=kill):
+            is_learning |= isinstance(report, EncodingReport) and report.done == report.total
+            epochs += isinstance(report, EpochReport)
+    except Killed:
+        assert epochs == 2
+    else:
+        pytest.fail("it was not killed")
 
 
 def test_intervals_come_from_the_validation_clips_and_a_resumed_run_gives_the_same(checkpoint_folder, data, tmp_path):
@@ -412,11 +426,7 @@ def test_intervals_come_from_the_validation_clips_and_a_resumed_run_gives_the_sa
     scores = scored_by(tmp_path / "whole", data.validation[0])
     low, high = scores.intervals["Overall"]
     assert low <= scores.scores["Overall"] <= high
-    model, _ = load_base(str(checkpoint_folder), device="cpu")
-    steps = count()
-    with pytest.raises(Killed):
-        for _ in train(model, several, CONFIG, tmp_path / "killed", should_stop=lambda: kill_at(next(steps), 36 + 7)):
-            pass
+    killed(checkpoint_folder, several, tmp_path / "killed", CONFIG)
     run(checkpoint_folder, several, tmp_path / "killed", resume=True)
     assert read_checkpoint(tmp_path / "killed").trained_on == trained_on
 

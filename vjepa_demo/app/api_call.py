@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import tempfile
 import threading
@@ -47,11 +48,14 @@ def cancellable(run: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, An
     @wraps(run)
     async def cancellable_run(*arguments: Any, **named: Any) -> Any:
         cancelled = threading.Event()
-        _cancelled.set(cancelled)  # the thread gets a copy of this context
+        token = _cancelled.set(cancelled)  # the thread gets a copy of this context
+        thread = asyncio.create_task(anyio.to_thread.run_sync(partial(run, *arguments, **named)))
+        _cancelled.reset(token)
         try:
-            return await anyio.to_thread.run_sync(partial(run, *arguments, **named), abandon_on_cancel=True)
+            return await asyncio.shield(thread)
         finally:
             cancelled.set()
+            await asyncio.wait([thread])  # until then it takes its place in the queue, for it may still decode or load
 
     return cancellable_run
 

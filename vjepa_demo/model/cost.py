@@ -40,7 +40,7 @@ def clip_flops(model: VJEPAModel) -> float:
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
     """Floating point operations a second of the best of some large matrix products, measured once a process."""
     edge = GPU_EDGE if device.type == "cuda" else CPU_EDGE
-    a, b = (torch.ones(edge, edge, device=device, dtype=dtype) for _ in range(2))
+    a, b = (torch.randn(edge, edge, device=device).to(dtype) for _ in range(2))  # ones would let a GPU run faster
     best = float("inf")
     for _ in range(RATE_REPEATS):
         begin = time.perf_counter()
@@ -54,7 +54,8 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
 def expected_seconds(model: VJEPAModel, dtype: torch.dtype | None = None) -> float:
     """About how long `model` takes to encode a clip here in `dtype`, by default its own, without decoding.
 
-    This measures the `matrix_rate`, but not for a model that is fast on any machine: of that, what a slow one takes.
+    The `matrix_rate` is measured for it. A model that is fast on every machine is not worth that: its time is the one
+    at `LOW_RATE`.
     """
     flops = OTHER_SHARE * clip_flops(model)
     if flops / LOW_RATE < SLOW_CLIP_SECONDS:

@@ -3,6 +3,7 @@
 transformers' `VJEPA2RopeAttention` builds the tables anew in every layer, for query and key and each of three axes, in
 the precision of the activations, and applies them in some sixty passes over memory. Here they are computed in float32,
 kept, and applied in three passes. The weights are those of transformers' modules, and so are the results in float32.
+The parts of a layer are called, not the layer and its attention: hooks on those two are not.
 """
 
 from __future__ import annotations

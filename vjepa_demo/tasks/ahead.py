@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
 
+CORES_OF_THREAD = 4  # for each thread that decodes; FFmpeg has two of its own
+MAX_DECODING_THREADS = 8
+CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")  # a container's microseconds of processor time, and in how many
+
+
+def decoding_threads() -> int:
+    """How many threads decode clips ahead of the encoder: one on a laptop, four on the 16 cores beside a large GPU,
+    which encodes a clip faster than one thread decodes it."""
+    cores: float = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError):  # no container, or one without a limit
+        allowed, period = map(int, CGROUP_LIMIT.read_text().split())
+        cores = min(cores, allowed / period)
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of torchrun on this machine
+    return max(1, min(MAX_DECODING_THREADS, int(cores / processes / CORES_OF_THREAD)))
+
 
 def ahead(
     work: Callable[[T], R], items: Iterable[T], *, threads: int = 1, depth: int | None = None
 ) -> Generator[tuple[T, Future[R]], None, None]:
-    """Each of `items`, in order, with the future of `work(item)`; the next `depth` items (by default one more than
-    there are `threads`) are worked on or wait for it meanwhile.
+    """Each of `items`, in order, with the future of `work(item)`.
 
-    Closing the generator waits for what is being worked on, no more.
+    While the caller has one of them, `threads` work on the next `depth` items, by default one more than there are
+    threads. Closing the generator waits for what is being worked on, no more.
     """
     waiting: deque[tuple[T, Future[R]]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="ahead") as pool:

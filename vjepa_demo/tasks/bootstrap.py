@@ -36,6 +36,7 @@ from vjepa_demo.schema import (
     ModelError,
     PlanReport,
     RecordSet,
+    StoppedError,
     TrainingReport,
     TrainingResult,
 )
@@ -68,7 +69,7 @@ def bootstrap_head(
     is asked before each clip, layer and step.
 
     Raises:
-        StoppedError: if it was stopped before anything was learned.
+        StoppedError: once `should_stop` said yes; nothing is kept then.
         ModelError: if the preset has a head already, there is no folder for it, its encoders cannot be had, or the
             GPU's memory is too small.
         BusyError: if another process is training this head.
@@ -90,6 +91,8 @@ def bootstrap_head(
     with _work_folder(folder, name) as work:
         settings = config or TrainConfig()
         for report in _reports(name, work, settings, count=count, device=device, views=views, should_stop=should_stop):
+            if should_stop():
+                raise StoppedError("stopped: nothing of the first head is kept")
             if isinstance(report, TrainingResult):
                 report = replace(report, folder=report.folder.rename(folder))
             yield report

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from vjepa_demo.media.video import Clip, clip_pixels
 from vjepa_demo.model.features import FeatureCache, FeatureKey, VideoFeatures
 from vjepa_demo.model.layers import BeforeLayer
 from vjepa_demo.model.vjepa import VJEPAModel
-from vjepa_demo.schema import VideoRecord, content_digest
+from vjepa_demo.schema import StoppedError, VideoRecord, content_digest
 from vjepa_demo.tasks.ahead import ahead
 
 LoadClip = Callable[[Path, ClipConfig], Clip]
@@ -68,17 +69,31 @@ class FrozenFeatures:
         for prompt in {record.prompt: None for record in records}:
             self._texts[prompt] = self._model.encode_text([prompt])[0]
 
-    def inputs(self, records: Sequence[VideoRecord]) -> Inputs:
-        """What learns from `records` is given."""
+    def inputs(self, records: Sequence[VideoRecord], *, before_layer: BeforeLayer | None = None) -> Inputs:
+        """What learns from `records` is given. `before_layer` is called before each layer of a clip that was not kept
+        and is encoded again; what it raises ends it."""
         prompts = [record.prompt for record in records]
-        videos = [self._get(record.video).values for record in records]
+        videos = [self._get(record.video, before_layer=before_layer).values for record in records]
         return Inputs(videos, prompts, torch.stack([self._texts[prompt] for prompt in prompts]))
 
-    def read_ahead(self, batches: Iterable[Sequence[VideoRecord]]) -> Generator[Inputs, None, None]:
-        """The inputs of each of `batches`; a thread reads those of the next one meanwhile."""
-        with closing(ahead(self.inputs, batches, depth=1)) as read:
-            for _, inputs in read:
-                yield inputs.result()
+    def read_ahead(
+        self, batches: Iterable[Sequence[VideoRecord]], *, before_layer: BeforeLayer = lambda: None
+    ) -> Generator[Inputs, None, None]:
+        """The inputs of each of `batches`; a thread reads those of the next one meanwhile, and calls `before_layer` as
+        `inputs` does. Closing the generator ends what the thread does before the next layer."""
+        closed = Event()
+
+        def check() -> None:
+            if closed.is_set():
+                raise StoppedError("nobody needs these features any more")
+            before_layer()
+
+        with closing(ahead(partial(self.inputs, before_layer=check), batches, depth=1)) as read:
+            try:
+                for _, inputs in read:
+                    yield inputs.result()
+            finally:
+                closed.set()
 
     def digest(self, record: VideoRecord) -> str:
         """What a checkpoint remembers the clip of `record` by."""
@@ -103,9 +118,10 @@ class FrozenFeatures:
         return self._cache.get_or_compute(self._key(video), compute)
 
     def _key(self, video: Path) -> FeatureKey:
-        with self._keys_lock:
-            if video not in self._keys:
-                key = FeatureKey.of(self._model, content_sha256(video), layer=self._layer)
-                self._cache.hold([key])
-                self._keys[video] = key
-            return self._keys[video]
+        if video not in self._keys:
+            key = FeatureKey.of(self._model, content_sha256(video), layer=self._layer)
+            with self._keys_lock:  # threads decode ahead; a key is held once
+                if video not in self._keys:
+                    self._cache.hold([key])
+                    self._keys[video] = key
+        return self._keys[video]

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from vjepa_demo.config import DECODING_THREADS, DIMENSIONS, SLOW_CLIP_SECONDS, model_presets
+from vjepa_demo.config import DIMENSIONS, SLOW_CLIP_SECONDS, model_presets
 from vjepa_demo.data.hub import Token
 from vjepa_demo.files import content_sha256, is_folder, reading
 from vjepa_demo.media.video import Clip, check_file, clip_pixels, load_clip
@@ -36,7 +36,7 @@ from vjepa_demo.schema import (
     to_compare,
     well_formed,
 )
-from vjepa_demo.tasks.ahead import ahead
+from vjepa_demo.tasks.ahead import ahead, decoding_threads
 from vjepa_demo.tasks.launch import enough_memory
 
 STEPS = ("decode", "video", "text", "head")
@@ -144,7 +144,7 @@ class Scorer:
         def decode(request: tuple[str | Path, str]) -> _Decoded:
             return self._decode_ahead(*request, being_decoded)
 
-        with closing(ahead(decode, requests, threads=DECODING_THREADS)) as decoded:
+        with closing(ahead(decode, requests, threads=decoding_threads())) as decoded:
             for (video, _), future in decoded:
                 yield self._score_decoded(video, future, _Watch(on_step, on_layer, should_stop))
 

@@ -12,7 +12,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
@@ -20,11 +20,11 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration, gather_object
+from accelerate.utils import DataLoaderConfiguration, broadcast, gather_object
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from vjepa_demo.config import CHECKPOINT_CONFIG_FILE, DECODING_THREADS, DIMENSIONS, Scope, TrainConfig
+from vjepa_demo.config import CHECKPOINT_CONFIG_FILE, DIMENSIONS, Scope, TrainConfig
 from vjepa_demo.data.hub import Token
 from vjepa_demo.data.split import split_records
 from vjepa_demo.files import exists, only_process, writing
@@ -32,6 +32,7 @@ from vjepa_demo.media.video import load_clip
 from vjepa_demo.model.checkpoint import Checkpoint, bring_encoders, load_base, save_checkpoint
 from vjepa_demo.model.conformal import cross_fitted, margins
 from vjepa_demo.model.features import FeatureCache, feature_cache
+from vjepa_demo.model.layers import BeforeLayer
 from vjepa_demo.model.losses import level_loss, mos_loss, pair_loss
 from vjepa_demo.model.metrics import evaluate
 from vjepa_demo.model.randomness import seeded
@@ -58,7 +59,7 @@ from vjepa_demo.schema import (
     clips_of,
     well_formed,
 )
-from vjepa_demo.tasks.ahead import ahead
+from vjepa_demo.tasks.ahead import ahead, decoding_threads
 from vjepa_demo.tasks.evaluate import label_tensor, metrics_beside_baseline
 from vjepa_demo.tasks.frozen import FrozenFeatures, Inputs, LoadClip
 from vjepa_demo.tasks.launch import enough_memory, from_main_process, training_device
@@ -78,10 +79,10 @@ MIN_TRAINING_CLIPS = 2
 MIN_JUDGED_CLIPS = 3  # a rank correlation of two clips says nothing
 TOO_LARGE: dict[Scope, str] = {
     "head": "choose a smaller model",
-    "top": "train the head alone (scope head), or choose a smaller model",
+    "top": "train the head alone (scope head), let the text encoder be, or choose a smaller model",
 }
 # What the layers that train keep of a batch for the backward pass. A larger batch goes through them in parts, twice.
-ACTIVATION_BYTES = 2 * 2**30
+ACTIVATION_BYTES = 2**30
 TOKEN_BYTES = 65  # that a layer keeps a token and hidden unit: 64 to 67 in float32, 40 with products in bfloat16
 
 
@@ -191,14 +192,14 @@ def train(
     with ExitStack() as stack:
         stack.enter_context(writing(folder, advice="choose another folder, or make room there", kind=CheckpointError))
         stack.callback(features.release)
-        run = _Run(model, data, config, folder, base, features)
+        run = _Run(model, data, config, folder, base, features, should_stop)
         from_main_process(lambda: stack.enter_context(_claimed(folder)))
         run.begin(resume=resume)
-        yield from run.encode(should_stop)
+        yield from run.encode()
         run.prepare()
         if base is not None and not run.state.epoch:
             yield from run.start()
-        yield from run.epochs(should_stop)
+        yield from run.epochs()
         result = run.finish()
     yield result  # the folder is the caller's by now
 
@@ -282,8 +283,10 @@ class _Run:
         folder: Path,
         base: Checkpoint | None,
         features: FrozenFeatures,
+        should_stop: Callable[[], bool],
     ) -> None:
         self.data, self.config, self.folder, self.base, self.features = data, config, folder, base, features
+        self.should_stop = should_stop
         self.model_config = model.config if base is None else base.model  # where the checkpoint finds its encoders
         self.accelerator = Accelerator(
             cpu=model.device.type == "cpu",
@@ -310,23 +313,18 @@ class _Run:
 
     # ---- the frozen part, once a clip --------------------------------------------------------------------------------
 
-    def encode(self, should_stop: Callable[[], bool]) -> Iterator[EncodingReport]:
+    def encode(self) -> Iterator[EncodingReport]:
         """Each process its share of the clips; rows that fail are left out everywhere, and told."""
         pairs = [*self.train_pairs, *self.validation_pairs]
         records = clips_of([*self.train, *self.validation], pairs)
         mine = records[self.accelerator.process_index :: self.accelerator.num_processes]
         problems: dict[RecordProblem, Path] = {}  # each with the video that it is about
         recomputed, begin = 0, time.perf_counter()
-
-        def check() -> None:
-            if should_stop():
-                raise StoppedError("stopped while the clips were read: nothing was learned, nothing was saved")
-
-        with closing(ahead(self.features.decode, mine, threads=DECODING_THREADS)) as decoded:
+        with closing(ahead(self.features.decode, mine, threads=decoding_threads())) as decoded:
             for done, (record, clip) in enumerate(decoded, start=1):
-                check()
+                self._check()
                 try:
-                    recomputed += not self.features.encode(record, clip.result(), before_layer=check)
+                    recomputed += not self.features.encode(record, clip.result(), before_layer=self._check)
                 except VideoError as error:
                     lines = [pair.line for pair in pairs if record.video in (pair.a.video, pair.b.video)]
                     problems |= {RecordProblem(line, str(error)): record.video for line in (record.line, *lines)}
@@ -349,6 +347,14 @@ class _Run:
         self.tie_shares = tie_shares(self.train_pairs)
         self.features.read_prompts([*clips_of(self.train, self.train_pairs), *self.judged])
 
+    def _check(self) -> None:
+        """
+        Raises:
+            StoppedError: if the run should stop.
+        """
+        if self.should_stop():
+            raise StoppedError("stopped while the clips were read: nothing was learned, nothing was saved")
+
     # ---- what learns -------------------------------------------------------------------------------------------------
 
     def prepare(self) -> None:
@@ -359,6 +365,9 @@ class _Run:
         if self.train_pairs:
             self._hold_levels()
         self.state.restore(optimizer)
+        with torch.no_grad():  # all processes begin with the same weights, and change them alike
+            for parameter in self._learning(optimizer) if self.accelerator.num_processes > 1 else ():
+                parameter.copy_(broadcast(parameter.detach().clone()))
         rows: Any = range(
             len(self.train) + len(self.train_pairs)
         )  # indexable and sized: all that a DataLoader asks of a data set
@@ -383,8 +392,16 @@ class _Run:
             self.state.start = outputs
             yield StartReport(loss, evaluation)
 
-    def epochs(self, should_stop: Callable[[], bool]) -> Iterator[EpochReport]:
-        """An epoch after another, until all are done, nothing gets better, or `should_stop` says so."""
+    def epochs(self) -> Iterator[EpochReport]:
+        """An epoch after another, until all are done, nothing gets better, or the run should stop."""
+        with suppress(StoppedError):  # the best whole epoch stays
+            yield from self._epochs()
+
+    def _epochs(self) -> Iterator[EpochReport]:
+        """
+        Raises:
+            StoppedError: if the run should stop.
+        """
         config, state, accelerator = self.config, self.state, self.accelerator
         steps_per_epoch = math.ceil(len(self.batches) / config.accumulate)
         while state.epoch < config.epochs and state.epoch - state.best_epoch < config.patience:
@@ -392,10 +409,10 @@ class _Run:
             self.batches.set_epoch(epoch)  # the order of the clips
             self.model.train()
             batches = [rows.tolist() for rows in self.batches]
-            with closing(self.features.read_ahead(clips_of(*self._at(rows)) for rows in batches)) as inputs:
+            clips = (clips_of(*self._at(rows)) for rows in batches)
+            with closing(self.features.read_ahead(clips, before_layer=self._check)) as inputs:
                 for index, (rows, given) in enumerate(zip(batches, inputs, strict=True)):
-                    if should_stop():
-                        return
+                    self._check()
                     step = state.epoch * steps_per_epoch + index // config.accumulate
                     for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
                         group["lr"] = rate * schedule(step, config.epochs * steps_per_epoch, config.warmup_share)
@@ -406,7 +423,7 @@ class _Run:
             mean = float(accelerator.reduce(torch.stack(losses).mean(), reduction="mean"))
             if not math.isfinite(mean):
                 raise RecordError(f"the loss of epoch {epoch} is {mean}: lower the learning rate and train again")
-            outputs = self._outputs(self.judged)
+            outputs = self._outputs(self.judged, before_layer=self._check)
             every = range(len(self.validation))
             validation_loss, evaluation = self._judge(outputs, every, self.validation_pairs)
             rating = self._rating(epoch, validation_loss, evaluation, every)
@@ -443,9 +460,14 @@ class _Run:
 
         return self.learner.learn(inputs, loss, *seed, share=1 / self.config.accumulate)
 
+    @staticmethod
+    def _learning(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+        """The parameters that train, in the same order in all processes."""
+        return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
     def _step(self) -> None:
         """Change the weights by the gradients that were added up, in the mean of all processes."""
-        learning = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        learning = self._learning(self.optimizer)
         for parameter in learning if self.accelerator.num_processes > 1 else ():
             parameter.grad = self.accelerator.reduce(parameter.grad, reduction="mean")
         nn.utils.clip_grad_norm_(learning, self.config.gradient_clip)
@@ -455,14 +477,15 @@ class _Run:
     # ---- how well it does --------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def _outputs(self, clips: Sequence[VideoRecord]) -> Tensor:
+    def _outputs(self, clips: Sequence[VideoRecord], *, before_layer: BeforeLayer | None = None) -> Tensor:
         """What the head answers for `clips` (N, 5), on the CPU and not cut to the scale; each process computes its
-        share."""
+        share. Where a clip has to be encoded again, `before_layer` is called before each layer."""
         self.model.eval()
         count, mine = self.accelerator.num_processes, [torch.empty(0, len(DIMENSIONS))]
         own = clips[self.accelerator.process_index :: count]
         for start in range(0, len(own), self.config.batch_size):
-            mine.append(self.learner.scores(self.features.inputs(own[start : start + self.config.batch_size])).cpu())
+            batch = own[start : start + self.config.batch_size]
+            mine.append(self.learner.scores(self.features.inputs(batch, before_layer=before_layer)).cpu())
         outputs = torch.empty(len(clips), len(DIMENSIONS))
         for index, part in enumerate(gather_object([torch.cat(mine)])):
             outputs[index::count] = part
