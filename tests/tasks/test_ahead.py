@@ -47,17 +47,17 @@ def test_closing_waits_for_what_runs_and_leaves_the_rest():
 @pytest.mark.parametrize(
     ("cores", "limit", "processes", "threads"),
     [
-        (2, "max 100000", "1", 1),
-        (16, "max 100000", "1", 4),
-        (64, "200000 100000", "1", 1),  # a small container on a large machine
-        (64, "max 100000", "1", 8),
-        (64, "max 100000", "8", 2),
-        (64, None, "1", 8),
+        (2, "max 100000", 1, 1),
+        (16, "max 100000", 1, 4),
+        (64, "200000 100000", 1, 1),  # a small container on a large machine
+        (64, "max 100000", 1, 8),
+        (64, "max 100000", 8, 2),
+        (64, None, 1, 8),
     ],
 )
 def test_threads_follow_the_cores_that_this_process_may_use(monkeypatch, tmp_path, cores, limit, processes, threads):
     monkeypatch.setattr(ahead_module.os, "sched_getaffinity", lambda pid: set(range(cores)), raising=False)
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+    monkeypatch.setattr(ahead_module, "num_processes", lambda: processes)
     monkeypatch.setattr(ahead_module, "CGROUP_LIMIT", tmp_path / "cpu.max")
     if limit is not None:
         (tmp_path / "cpu.max").write_text(f"{limit}\n")

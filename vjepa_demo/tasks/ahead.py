@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+from vjepa_demo.tasks.launch import num_processes
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -25,8 +27,7 @@ def decoding_threads() -> int:
     with suppress(OSError, ValueError):  # no container, or one without a limit
         allowed, period = map(int, CGROUP_LIMIT.read_text().split())
         cores = min(cores, allowed / period)
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of torchrun on this machine
-    return max(1, min(MAX_DECODING_THREADS, int(cores / processes / CORES_OF_THREAD)))
+    return max(1, min(MAX_DECODING_THREADS, int(cores / num_processes() / CORES_OF_THREAD)))
 
 
 def ahead(

@@ -213,6 +213,10 @@ def _claimed(folder: Path) -> Iterator[None]:
         yield
 
 
+class _AskedToStopError(StoppedError):
+    """`should_stop` said yes. What it raises itself, such as of a visitor who has left, is another error."""
+
+
 class _Learner:
     """What learns: the head on pooled features, and with scope `top` the layers that make those.
 
@@ -350,10 +354,10 @@ class _Run:
     def _check(self) -> None:
         """
         Raises:
-            StoppedError: if the run should stop.
+            _AskedToStopError: if the run should stop.
         """
         if self.should_stop():
-            raise StoppedError("stopped while the clips were read: nothing was learned, nothing was saved")
+            raise _AskedToStopError("stopped while the clips were read: nothing was learned, nothing was saved")
 
     # ---- what learns -------------------------------------------------------------------------------------------------
 
@@ -394,13 +398,13 @@ class _Run:
 
     def epochs(self) -> Iterator[EpochReport]:
         """An epoch after another, until all are done, nothing gets better, or the run should stop."""
-        with suppress(StoppedError):  # the best whole epoch stays
+        with suppress(_AskedToStopError):  # the best whole epoch stays
             yield from self._epochs()
 
     def _epochs(self) -> Iterator[EpochReport]:
         """
         Raises:
-            StoppedError: if the run should stop.
+            _AskedToStopError: if the run should stop.
         """
         config, state, accelerator = self.config, self.state, self.accelerator
         steps_per_epoch = math.ceil(len(self.batches) / config.accumulate)
