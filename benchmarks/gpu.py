@@ -557,8 +557,8 @@ def run(bench: Bench, sections: Sequence[Section] = SECTIONS) -> bool:
         left = TOTAL_SECONDS - (time.perf_counter() - begin)
         try:
             with limited(min(limit, left)):
-                for row in section(bench):
-                    print(markdown_row(row), flush=True)
+                for row in section(bench):  # in one piece: the time may be over within `print`
+                    print(f"{markdown_row(row)}\n", end="", flush=True)
         except (Exception, SectionTimeoutError) as error:  # whatever it is, the other sections are worth their time
             traceback.print_exc()
             print(markdown_row((title, f"failed: {last_line(error)}", "")), flush=True)
