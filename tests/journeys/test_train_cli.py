@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +22,7 @@ from vjepa_demo.data.records import write_labels
 from vjepa_demo.media.video import write_video
 from vjepa_demo.model.checkpoint import read_checkpoint
 from vjepa_demo.schema import VideoRecord
+from vjepa_demo.tasks import train as train_module
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
@@ -130,6 +132,28 @@ def test_killed_in_the_middle_of_an_epoch_and_resumed_it_ends_like_a_run_that_wa
     for name in ("model.safetensors", "config.json"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert not (tmp_path / "killed" / ".training").exists()
+
+
+@pytest.mark.parametrize(("step", "told"), [(1, False), (4, True)])
+def test_ctrl_c_says_how_to_go_on_once_there_is_an_epoch(
+    run, dataset, checkpoint_folder, tmp_path, monkeypatch, step, told
+):
+    steps, rate = count(), train_module.schedule
+
+    def interrupted(*arguments: float) -> float:
+        if next(steps) == step:
+            raise KeyboardInterrupt
+        return rate(*arguments)
+
+    monkeypatch.setattr(train_module, "schedule", interrupted)
+    arguments = train_arguments(dataset, checkpoint_folder, tmp_path / "out", "--epochs", 3)
+    done = run(*arguments)
+    assert done.returncode == 130
+    assert ("resume with --resume" in done.stdout) == told
+    assert done.stderr.endswith("interrupted\n")
+    if told:
+        steps = count(100)
+        assert run(*arguments, "--resume").returncode == 0
 
 
 SAYS_ITS_WEIGHTS = """

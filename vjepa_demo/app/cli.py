@@ -36,6 +36,7 @@ from vjepa_demo.files import exists
 from vjepa_demo.schema import (
     BatchTable,
     DemoError,
+    EpochReport,
     Evaluation,
     LabelSource,
     ModelError,
@@ -302,7 +303,7 @@ def _train(options: argparse.Namespace) -> int:
         raise RecordError("train needs --out DIR, the folder of the checkpoint")
     kind: LabelSource = "human" if options.human else "procedural" if options.procedural else "undeclared"
     with _checked_labels(options, tell) as records:
-        for report in tasks.fine_tune(
+        reports = tasks.fine_tune(
             options.model or tasks.default_model(),
             records,
             config,
@@ -314,12 +315,20 @@ def _train(options: argparse.Namespace) -> int:
             device=options.device,
             resume=options.resume,
             token=None,
-        ):
-            tell(*cli_text.report_lines(report))
-            if isinstance(report, SplitReport):
-                if options.check:
-                    break
-                _say_loading(options)
+        )
+        has_epoch = options.resume
+        try:
+            for report in reports:
+                has_epoch |= isinstance(report, EpochReport)
+                tell(*cli_text.report_lines(report))
+                if isinstance(report, SplitReport):
+                    if options.check:
+                        break
+                    _say_loading(options)
+        except KeyboardInterrupt:
+            if has_epoch:
+                tell(f"the epochs so far are in {options.out}: resume with --resume")
+            raise
     return 0
 
 
