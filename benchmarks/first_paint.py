@@ -49,7 +49,12 @@ def measure(browser: Browser) -> tuple[float, float, float]:
 
 def main() -> None:
     installed = next(
-        (path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None
+        (
+            path
+            for path in map(shutil.which, ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"))
+            if path
+        ),
+        None,
     )
     with sync_playwright() as playwright:
         quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]

@@ -2,7 +2,7 @@
 
     python -m benchmarks.score [--model demo|vitl|vitg|tiny] [--frames N] [--video FILE] [--repeats N]
 
-VIDEO defaults to five seconds of FFmpeg's test picture in 720p. `vitl`, `vitg` and `tiny` have random weights in the
+VIDEO defaults to five seconds of a real video in 720p. `vitl`, `vitg` and `tiny` have random weights in the
 Hub's layout (see `full_size`), written to a temporary folder. The reference way is transformers' AutoModel in float32
 with its predictor, all hidden states kept; it gets the same pixels, and the same head makes its scores. Everything is
 measured in turns, and the medians are shown. For `demo` the seconds of whole processes are shown too.
@@ -29,6 +29,7 @@ from vjepa_demo.config import CACHE_GB_VARIABLE, PROJECT_ROOT, wait_passively
 wait_passively()
 
 import torch
+from gradio.media import get_video
 from torch import nn
 
 from benchmarks.full_size import encode_reference, load_reference, machine, markdown_table, write_encoders
@@ -50,10 +51,9 @@ Rows = list[tuple[str, str, str]]
 
 
 def make_video(path: Path) -> Path:
-    """Write five seconds of FFmpeg's test picture to `path`."""
-    source = "testsrc2=size=1280x720:rate=24:duration=5,noise=alls=8:allf=t"
-    command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", source, "-c:v", "libx264", "-crf", "23", str(path)]
-    subprocess.run(command, check=True)
+    """Write five seconds of a video that ships with gradio to `path`, in 720p."""
+    source = ["-i", get_video("world.mp4"), "-t", "5", "-an", "-vf", "scale=1280:720", "-r", "24"]
+    subprocess.run(["ffmpeg", "-v", "error", *source, "-c:v", "libx264", "-crf", "23", str(path)], check=True)
     return path
 
 
