@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, BertConfig, BertModel, BertTokenizer, VJEPA2Config, VJEPA2Model
 
 from scripts.demo_model.samples import CLIP
+from vjepa_demo.model.layers import rotary_angles
 from vjepa_demo.model.vjepa import VJEPAModel
 from vjepa_demo.procedural.clips import ATTRIBUTES, PHRASES, caption_words
 from vjepa_demo.procedural.faults import DEGRADATIONS
@@ -154,16 +155,12 @@ class Rotation:
     """A faster `apply_rotary_embeddings` of a VJEPA2RopeAttention: it turns all three axes in one step."""
 
     def __init__(self, attention: nn.Module) -> None:
-        self.axes = (attention.d_dim, attention.h_dim, attention.w_dim)
-        self.rest = attention.attention_head_size - sum(self.axes)
+        self.head_size = attention.attention_head_size
 
     def __call__(self, qk: Tensor, positions: Sequence[Tensor]) -> Tensor:
         """Queries or keys (B, heads, N, D), turned by `positions` in time, y and x, each (N,) or (1, heads, N)."""
-        parts = []
-        for size, places in zip(self.axes, positions, strict=True):
-            speeds = 1.0 / 10000 ** (torch.arange(size // 2) / (size / 2))
-            parts.append((places.reshape(-1, places.shape[-1])[0, :, None] * speeds).repeat(1, 2))
-        angles = torch.cat([*parts, torch.zeros(len(parts[0]), self.rest)], dim=1)  # (N, D), as transformers has them
+        places = [each.reshape(-1, each.shape[-1])[0] for each in positions]  # the same in all heads
+        angles = rotary_angles(places, self.head_size)  # (N, D)
         even, odd = qk.unflatten(-1, (-1, 2)).unbind(dim=-1)
         turned = torch.stack((-odd, even), dim=-1).flatten(-2)
         return qk * angles.cos().to(qk.dtype) + turned * angles.sin().to(qk.dtype)

@@ -8,7 +8,7 @@ The parts of a layer are called, not the layer and its attention: hooks on those
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -56,19 +56,24 @@ def _attend(attention: Any, hidden: Tensor) -> Tensor:
 def rotary_tables(
     num_tokens: int, grid_size: int, head_size: int, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (N, 1, head size) of the tokens of a clip, `grid_size` squared of them a tubelet.
-
-    Three parts of a head turn with the token's tubelet, row and column; what is left of it (4 numbers of 64) stays.
-    As in transformers, whose weights were trained so, number i of a part has the frequency i modulo half the part.
-    """
+    """Cosines and sines (N, 1, head size) of the tokens of a clip, `grid_size` squared of them a tubelet."""
     with torch.inference_mode(False), torch.autocast(device.type, enabled=False):
-        size = 2 * (head_size // 3 // 2)  # of a part
         token = torch.arange(num_tokens, device=device)
         places = token // grid_size**2, token // grid_size % grid_size, token % grid_size
-        frequencies = ROTARY_BASE ** -(torch.arange(size // 2, device=device, dtype=torch.float32) / (size / 2))
-        angles = torch.cat([torch.outer(place.float(), frequencies).repeat(1, 2) for place in places], dim=1)
-        angles = F.pad(angles, (0, head_size - angles.shape[1]))[:, None]  # (N, 1, head size)
+        angles = rotary_angles(places, head_size)[:, None]  # (N, 1, head size)
         return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+def rotary_angles(places: Sequence[Tensor], head_size: int) -> Tensor:
+    """By what angles (N, head size) float32 a head turns for tokens at `places`: tubelet, row and column, (N,) each.
+
+    Three parts of a head turn with those; what is left of it (4 numbers of 64) stays. As in transformers, whose weights
+    were trained so, number i of a part has the frequency i modulo half the part.
+    """
+    size = 2 * (head_size // 3 // 2)  # of a part
+    frequencies = ROTARY_BASE ** -(torch.arange(size // 2, device=places[0].device, dtype=torch.float32) / (size / 2))
+    angles = torch.cat([torch.outer(place.float(), frequencies).repeat(1, 2) for place in places], dim=1)
+    return F.pad(angles, (0, head_size - angles.shape[1]))
 
 
 def rotate(values: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:

@@ -103,7 +103,7 @@ class Scorer:
         Raises:
             VideoError: if the file cannot be read as a video.
             RecordError: if the prompt is empty or too long.
-            StoppedError: once `should_stop` said yes; nothing of it is remembered.
+            StoppedError: once `should_stop` said yes; a clip that was not encoded to its end is not remembered.
         """
         request = self._request(video, prompt)
         watch = _Watch(on_step, on_layer, should_stop)
