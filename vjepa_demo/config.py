@@ -141,6 +141,14 @@ HUB_LIBRARY = "vjepa-demo"
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)  # owner/name
 HUB_TIMEOUT_SECONDS = 10.0
 
+# Jobs on the Hub's rented hardware.
+JOB_IMAGE = "ghcr.io/astral-sh/uv:python3.12-bookworm"  # huggingface_hub's own choice for programs that uv installs
+# One GPU with bfloat16 each, the cheapest first: what is offered where the Hub does not list its hardware.
+JOB_HARDWARE = ("l4x1", "a10g-small", "l40sx1", "a100-large", "h200")
+JOB_HOURS, MAX_JOB_HOURS = 2.0, 24.0  # after which a job is ended, finished or not
+JOB_LINES = 200  # of its log
+JOB_POLL_SECONDS = 5.0
+
 MAX_HEAD_HIDDEN = 2**14
 MAX_FRAMES = 1024
 MAX_WINDOW = 256  # consecutive frames

@@ -43,6 +43,7 @@ from vjepa_demo.schema import (
     RecordError,
     RecordSet,
     SplitReport,
+    TrainingResult,
     check_prompt,
     to_compare,
     well_formed,
@@ -302,6 +303,7 @@ def _train(options: argparse.Namespace) -> int:
     if options.out is None and not options.check:
         raise RecordError("train needs --out DIR, the folder of the checkpoint")
     kind: LabelSource = "human" if options.human else "procedural" if options.procedural else "undeclared"
+    _reserve(options)
     with _checked_labels(options, tell) as records:
         reports = tasks.fine_tune(
             options.model or tasks.default_model(),
@@ -329,7 +331,20 @@ def _train(options: argparse.Namespace) -> int:
             if has_epoch:
                 tell(f"the epochs so far are in {options.out}: resume with --resume")
             raise
+    if not options.check:
+        _push(options, options.out, tell)
     return 0
+
+
+def _reserve(options: argparse.Namespace) -> None:
+    """Of a repository that cannot be written, a person hears before the training."""
+    if options.push is not None and not options.check and _is_first():
+        tasks.reserve_checkpoint(options.push, token=None)
+
+
+def _push(options: argparse.Namespace, folder: str | Path, tell: Tell) -> None:
+    if options.push is not None and _is_first():
+        tell(f"pushed to {tasks.push_checkpoint(folder, options.push, token=None, private=True)}")
 
 
 def _bootstrap(options: argparse.Namespace, config: TrainConfig, tell: Tell) -> None:
@@ -346,6 +361,7 @@ def _bootstrap(options: argparse.Namespace, config: TrainConfig, tell: Tell) -> 
         views = named_views(options.views) if options.views is not None else None
     except ValueError as error:
         raise RecordError(f"--{error}") from error
+    _reserve(options)
     tell(
         f"{options.model}: a first head from {options.count} procedural clips. 1. draw the clips, 2. encode them, "
         f"3. learn from them for {config.epochs} epochs"
@@ -354,6 +370,8 @@ def _bootstrap(options: argparse.Namespace, config: TrainConfig, tell: Tell) -> 
         options.model, options.out, config, count=options.count, device=options.device, views=views
     ):
         tell(*cli_text.report_lines(report))
+        if isinstance(report, TrainingResult):
+            _push(options, report.folder, tell)
 
 
 def _evaluate(options: argparse.Namespace) -> int:

@@ -162,6 +162,9 @@ def _add_train(commands: Any) -> None:
     source = train.add_mutually_exclusive_group()
     source.add_argument("--human", action="store_true", help="the labels were given by people; the model card says so")
     source.add_argument("--procedural", action="store_true", help="the labels were computed; the model card says so")
+    train.add_argument(
+        "--push", metavar="OWNER/NAME", help="push the checkpoint to this private repository on the Hub when it is done"
+    )
     train.add_argument("--check", action="store_true", help="only show which rows would be used, and which would not")
     train.add_argument("--resume", action="store_true", help="resume the run in DIR that was killed")
     train.add_argument("--bootstrap", action="store_true", help="train the first head of vitl or vitg without labels")

@@ -1,4 +1,6 @@
-"""The Hugging Face Hub: checkpoints and labelled data sets go up and down. Nothing fetched is run or unpickled.
+"""The Hugging Face Hub: checkpoints and labelled data sets go up and down, and jobs run there.
+
+Nothing fetched is run or unpickled.
 
 The server is $HF_ENDPOINT, read at each call; HF_HUB_OFFLINE=1 forbids all calls. A `token` is a person's own, False
 for nobody's, or None for the account that this machine is signed in with, if any. A page for strangers must never pass
@@ -23,8 +25,18 @@ from huggingface_hub import errors as hub_errors
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import filter_repo_objects
 
-from vjepa_demo.config import HUB_LIBRARY, HUB_TIMEOUT_SECONDS
-from vjepa_demo.schema import CheckpointError, DemoError, RecordError, UploadingReport
+from vjepa_demo.config import HUB_LIBRARY, HUB_TIMEOUT_SECONDS, JOB_IMAGE, JOB_LINES
+from vjepa_demo.schema import (
+    CheckpointError,
+    DemoError,
+    Hardware,
+    JobError,
+    JobPhase,
+    JobReport,
+    RecordError,
+    RentedJob,
+    UploadingReport,
+)
 from vjepa_demo.wording import bytes_text
 
 Token = str | Literal[False] | None
@@ -149,6 +161,37 @@ def fetch_files(
         pool.shutdown(cancel_futures=True)
 
 
+def make_repo(repo_id: str, *, token: Token, private: bool, kind: Kind = "model") -> set[str]:
+    """The files in the repository `repo_id`, which is made, private or public, if it does not exist.
+
+    Raises:
+        CheckpointError, of a data set RecordError: as `upload_files`.
+    """
+    repo = parse_repo(repo_id, kind)
+    if repo is None or repo.revision is not None:
+        example = {"model": "me/my-video-scores", "dataset": "me/my-ratings"}[kind]
+        raise ERRORS[kind](f"{repo_id!r} is no name of a repository; owner/name was expected, such as {example}")
+    with _explained(repo):
+        api = _api(repo, token)
+        try:
+            ask = api.model_info if kind == "model" else api.dataset_info
+            info = ask(repo_id, timeout=HUB_TIMEOUT_SECONDS)
+        except hub_errors.RepositoryNotFoundError as error:
+            if isinstance(error, hub_errors.GatedRepoError):
+                raise
+            api.create_repo(repo_id, repo_type=kind, private=private)
+            return set()
+        there = {file.rfilename for file in info.siblings or ()}
+        library = info.card_data.get("library_name") if info.card_data else None
+        if there - {".gitattributes", "README.md"} and library != HUB_LIBRARY:
+            raise ERRORS[kind](
+                f"{repo} holds something other than a {WRITTEN[kind]} of this program: choose another name"
+            )
+        if private and not info.private:
+            raise ERRORS[kind](f"{repo} exists already and is public: choose another name, or upload publicly")
+        return there
+
+
 def upload_files(
     repo_id: str,
     files: Mapping[str, Path | bytes],
@@ -169,29 +212,10 @@ def upload_files(
         CheckpointError, of a data set RecordError: if the repository was not written by this program, is public
             although `private` is asked for, or the account may not write to it.
     """
-    repo = parse_repo(repo_id, kind)
-    if repo is None or repo.revision is not None:
-        example = {"model": "me/my-video-scores", "dataset": "me/my-ratings"}[kind]
-        raise ERRORS[kind](f"{repo_id!r} is no name of a repository; owner/name was expected, such as {example}")
+    there = make_repo(repo_id, token=token, private=private, kind=kind)
+    repo = HubRepo(repo_id, kind)
     with _explained(repo):
         api = _api(repo, token)
-        there: set[str] = set()
-        try:
-            ask = api.model_info if kind == "model" else api.dataset_info
-            info = ask(repo_id, timeout=HUB_TIMEOUT_SECONDS)
-        except hub_errors.RepositoryNotFoundError as error:
-            if isinstance(error, hub_errors.GatedRepoError):
-                raise
-            api.create_repo(repo_id, repo_type=kind, private=private)
-        else:
-            there = {file.rfilename for file in info.siblings or ()}
-            library = info.card_data.get("library_name") if info.card_data else None
-            if there - {".gitattributes", "README.md"} and library != HUB_LIBRARY:
-                raise ERRORS[kind](
-                    f"{repo} holds something other than a {WRITTEN[kind]} of this program: choose another name"
-                )
-            if private and not info.private:
-                raise ERRORS[kind](f"{repo} exists already and is public: choose another name, or upload publicly")
         deletions = [CommitOperationDelete(path) for path in sorted(there - files.keys()) if is_ours(path)]
         additions = [CommitOperationAdd(path, content) for path, content in files.items()]
         for begin in range(0, len(additions), UPLOADED_AT_ONCE):  # nobody sees these until the commit names them
@@ -211,9 +235,11 @@ def _endpoint() -> str:
     return (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
 
 
-def _api(repo: HubRepo, token: Token) -> HfApi:
+def _api(repo: HubRepo | None, token: Token) -> HfApi:
+    """What speaks to the Hub for `token`, about a repository or about jobs."""
     if isinstance(token, str) and not re.fullmatch(r"[!-~]+", token):  # httpx would print it
-        raise ERRORS[repo.kind]("the token is empty or has a space in it: copy it again from the Hub's settings")
+        kind = JobError if repo is None else ERRORS[repo.kind]
+        raise kind("the token is empty or has a space in it: copy it again from the Hub's settings")
     return HfApi(endpoint=_endpoint(), token=token, library_name=HUB_LIBRARY)
 
 
@@ -270,3 +296,159 @@ def _explanation(error: Exception, repo: HubRepo) -> str:
             reason = error.strerror or "input or output failed"
             return f"{repo}: a file cannot be read or written on this machine: {reason}"
     return f"{repo}: {host} did not answer as the Hub does: check HF_ENDPOINT, or try again later"
+
+
+# ---- jobs on rented hardware -----------------------------------------------------------------------------------------
+
+
+PHASES: Mapping[str, JobPhase] = {
+    "SCHEDULING": "waiting",
+    "COMPLETED": "done",
+    "CANCELED": "cancelled",
+    "ERROR": "failed",
+    "DELETED": "failed",
+}  # any other stage of the Hub's is "running"
+JOB_PART = re.compile(r"\w[\w.-]{0,95}", re.ASCII)  # an account or a job's number, as a part of an address
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")  # colours and other signs of a terminal
+LINE_CHARACTERS = 400
+
+
+def job_prices_url() -> str:
+    """The address of the Hub's price list for jobs."""
+    return f"{_endpoint()}/docs/hub/jobs-pricing"
+
+
+def list_hardware() -> tuple[Hardware, ...]:
+    """The machines for jobs with one GPU or none, as the Hub lists them for everybody.
+
+    Raises:
+        JobError: if the Hub does not answer.
+    """
+    with _job_explained("the list of hardware"):
+        return tuple(
+            Hardware(
+                name=each.name,
+                title=each.pretty_name,
+                memory=each.accelerator.vram if each.accelerator else each.ram,
+                dollars=each.unit_cost_usd,
+                unit=each.unit_label,
+            )
+            for each in _api(None, False).list_jobs_hardware(token=False)
+            if each.accelerator is None or str(each.accelerator.quantity) == "1"
+        )
+
+
+def account_of(token: str) -> str:
+    """The name of the account that `token` is of.
+
+    Raises:
+        JobError: if the Hub does not know the token, or does not answer.
+    """
+    with _job_explained("your account"):
+        return str(_api(None, token).whoami(token=token)["name"])
+
+
+def run_job(
+    command: list[str],
+    *,
+    owner: str,
+    checkpoint: str,
+    hardware: str,
+    max_seconds: int,
+    secrets: dict[str, str],
+    token: str,
+) -> RentedJob:
+    """Start `command` on rented `hardware`, which the account `owner` pays for at most `max_seconds`.
+
+    The Hub keeps `secrets` encrypted, and gives them to the command as environment variables. `run_uv_job` would also
+    do, but takes each argument that happens to be a file of this machine for one to upload.
+
+    Raises:
+        JobError: if the Hub refuses, or does not answer.
+    """
+    with _job_explained("the job", at=f"{_endpoint()}/jobs/{owner}"):
+        info = _api(None, token).run_job(
+            image=JOB_IMAGE,
+            command=command,
+            env={"PYTHONUNBUFFERED": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"},
+            secrets=secrets,
+            flavor=hardware,
+            timeout=max_seconds,
+            name=f"{HUB_LIBRARY}-train",
+            namespace=owner,
+        )
+        return known_job(info.owner.name, info.id, checkpoint)
+
+
+def known_job(owner: str, job_id: str, checkpoint: str) -> RentedJob:
+    """The job `job_id` of the account `owner`; the Hub is not asked.
+
+    Raises:
+        JobError: if one of the three cannot be what it is meant to be.
+    """
+    repo = parse_repo(checkpoint)
+    if repo is None or not JOB_PART.fullmatch(owner) or not JOB_PART.fullmatch(job_id):
+        raise JobError("there is no such job: look at the jobs of your account on the Hub")
+    return RentedJob(owner, job_id, f"{_endpoint()}/jobs/{owner}/{job_id}", checkpoint)
+
+
+def job_report(job: RentedJob, *, token: str) -> JobReport:
+    """How far `job` is now, with the last `JOB_LINES` lines of its log. Takes up to five seconds while it runs, because
+    the Hub does not say where the log ends for now.
+
+    Raises:
+        JobError: if the account may not see the job, or the Hub does not answer.
+    """
+    with _job_explained("the job", at=job.url):
+        api = _api(None, token)
+        info = api.inspect_job(job_id=job.job_id, namespace=job.owner)
+        phase = PHASES.get(str(info.status.stage), "running")
+        seconds = info.durations.running_secs if info.durations else None
+        if phase == "waiting":
+            return JobReport(phase)
+        log = api.fetch_job_logs(job_id=job.job_id, namespace=job.owner, tail=JOB_LINES)
+        lines = [
+            ESCAPES.sub("", line.rstrip().rpartition("\r")[2]).replace(token, "…")[:LINE_CHARACTERS] for line in log
+        ]
+        return JobReport(
+            phase,
+            tuple(line[:LINE_CHARACTERS] for line in lines[-JOB_LINES:]),
+            None if seconds is None else float(seconds),
+        )
+
+
+def cancel_job(job: RentedJob, *, token: str) -> None:
+    """End `job` now; it costs nothing more.
+
+    Raises:
+        JobError: if the account may not end it, or the Hub does not answer.
+    """
+    with _job_explained("the job", at=job.url):
+        _api(None, token).cancel_job(job_id=job.job_id, namespace=job.owner)
+
+
+@contextmanager
+def _job_explained(about: str, at: str = "") -> Iterator[None]:
+    """As `_explained`, of what jobs are asked for; `at` is the address where the Hub shows how it really is."""
+    try:
+        yield
+    except EXPLAINED as error:
+        host = _endpoint().partition("//")[2]
+        if isinstance(error, hub_errors.OfflineModeIsEnabled):
+            raise JobError(f"{about}: HF_HUB_OFFLINE forbids to ask {host}") from error
+        if not isinstance(error, hub_errors.HfHubHTTPError):
+            look = f"; a job goes on meanwhile, see {at}" if at else ""
+            raise JobError(f"{about}: {host} cannot be reached, or did not answer as the Hub does{look}") from error
+        status = error.response.status_code
+        reasons = {
+            400: "the Hub refused this hardware or time limit: choose another",
+            401: f"{host} does not know this token: copy it again, or sign in again",
+            402: f"the account has no credit left: add some on {_endpoint()}/settings/billing",
+            403: "this token may not run jobs: use one with write access and the right to run jobs. Jobs also need "
+            f"credit, see {_endpoint()}/settings/billing",
+            404: "it is not there, or belongs to another account: use a token of the account that started it",
+            429: f"{host} had too many requests: try again in a few minutes",
+        }
+        raise JobError(
+            f"{about}: {reasons.get(status, f'{host} answered with status {status}: try again later')}"
+        ) from error

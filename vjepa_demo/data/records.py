@@ -16,7 +16,7 @@ from vjepa_demo.data.pairs import PairTable, read_pairs
 from vjepa_demo.data.table import LabelTable, read_labels
 from vjepa_demo.files import replacing
 from vjepa_demo.media.archive import is_hidden
-from vjepa_demo.schema import FetchingReport, RecordError, RecordSet, TrainingResult, VideoRecord
+from vjepa_demo.schema import FetchingReport, PairRecord, RecordError, RecordSet, TrainingResult, VideoRecord
 from vjepa_demo.wording import listed, shortened, some_of
 
 # Of the data sets on the Hub: a .txt or .json in one is seldom its table, and Parquet only where there is no text.
@@ -142,6 +142,28 @@ def write_labels(path: str | Path, records: Iterable[VideoRecord]) -> None:
     if any(record.split for record in records):
         table["split"] = [record.split for record in records]
     _write(path, table)
+
+
+def write_pairs(path: str | Path, pairs: Iterable[PairRecord]) -> None:
+    """Write `pairs` as a CSV that `read_pairs` reads: `video_a`, `video_b`, `prompt`, a column for each dimension that
+    any pair has an answer in, and `split` if any has one. Otherwise as `write_labels`.
+    """
+    pairs = list(pairs)
+    table = pd.DataFrame(
+        {
+            "video_a": [as_text(pair.a.name) for pair in pairs],
+            "video_b": [as_text(pair.b.name) for pair in pairs],
+            "prompt": [as_text(pair.prompt) for pair in pairs],
+            **{
+                name: [pair.answers.get(name) for pair in pairs]
+                for name in DIMENSIONS
+                if any(name in pair.answers for pair in pairs)
+            },
+        }
+    )
+    if any(pair.split for pair in pairs):
+        table["split"] = [pair.split for pair in pairs]
+    _write(Path(path), table)
 
 
 def write_predictions(path: str | Path, result: TrainingResult) -> None:

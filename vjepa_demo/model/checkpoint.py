@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -242,10 +242,10 @@ def find_checkpoint(name: str, *, token: Token = False) -> Checkpoint:
     return _pull_checkpoint(repo, token, CHECKPOINT_MAX_BYTES)
 
 
-def find_public_checkpoint(name: str, *, max_bytes: int) -> Checkpoint:
+def find_public_checkpoint(name: str, *, max_bytes: int, token: str | Literal[False] = False) -> Checkpoint:
     """The checkpoint `owner/name` or `owner/name@revision` of at most `max_bytes`, for a `name` that a stranger gave.
 
-    It is public on the Hub, never a folder of this machine.
+    It is on the Hub, never a folder of this machine: public, or such that the stranger's own `token` may read it.
 
     Raises:
         CheckpointError: if there is none, or see `check_stranger`.
@@ -253,7 +253,7 @@ def find_public_checkpoint(name: str, *, max_bytes: int) -> Checkpoint:
     repo = parse_repo(name)
     if repo is None:
         raise CheckpointError(f"{name[:60]!r} is no checkpoint on the Hub; owner/name was expected")
-    return _pull_checkpoint(repo, False, max_bytes, check=lambda checkpoint: check_stranger(checkpoint, name))
+    return _pull_checkpoint(repo, token, max_bytes, check=lambda checkpoint: check_stranger(checkpoint, name))
 
 
 def check_stranger(checkpoint: Checkpoint, name: str) -> None:

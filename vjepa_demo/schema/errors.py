@@ -28,6 +28,10 @@ class ModelError(DemoError):
     """A model that cannot be loaded, or that must not score."""
 
 
+class JobError(DemoError):
+    """A job on rented hardware that cannot be started, followed or cancelled."""
+
+
 class StoppedError(DemoError):
     """What ran was stopped by the person it ran for, or that person has left."""
 

@@ -193,3 +193,52 @@ class FirstHead:
     def is_settled(self) -> bool:
         """Whether nothing will change any more."""
         return self.phase in get_args(EndPhase)
+
+
+# ---- training on rented hardware -------------------------------------------------------------------------------------
+
+
+JobPhase = Literal["waiting", "running", "done", "failed", "cancelled"]
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """A machine that the Hub rents out: `name` is what a job asks for, `dollars` its price for each `unit` of time.
+
+    `memory` is that of its GPU, else of the machine, such as "24 GB". Price and memory are empty where the Hub was not
+    asked.
+    """
+
+    name: str
+    title: str
+    memory: str = ""
+    dollars: float | None = None
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class RentedJob:
+    """A job of the account `owner`: its number, the address of its page, and the checkpoint (`owner/name`) it makes."""
+
+    owner: str
+    job_id: str
+    url: str
+    checkpoint: str
+
+
+@dataclass(frozen=True)
+class JobReport:
+    """How far a job is, the last lines of its log, and how long it has run.
+
+    `problem` says why nothing newer is known; it is empty where the report is the newest.
+    """
+
+    phase: JobPhase
+    lines: tuple[str, ...] = ()
+    seconds: float | None = None
+    problem: str = ""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing will change any more."""
+        return self.phase in ("done", "failed", "cancelled")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vjepa_demo.tasks.cache import cache_size
     from vjepa_demo.tasks.dataset import make_dataset
     from vjepa_demo.tasks.evaluate import evaluate_model
+    from vjepa_demo.tasks.jobs import JobFollower, JobOrder, job_prices_url, known_job, list_hardware, start_job
     from vjepa_demo.tasks.labels import check_labels, read_rows, write_predictions
     from vjepa_demo.tasks.launch import default_device, from_main_process, training_device
     from vjepa_demo.tasks.learn import Learner
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         load_public_checkpoint,
         load_uploaded_checkpoint,
         push_checkpoint,
+        reserve_checkpoint,
         write_preview,
         zip_checkpoint,
     )
@@ -46,6 +48,7 @@ _HOMES = {
     "cache": ("cache_size",),
     "dataset": ("make_dataset",),
     "evaluate": ("evaluate_model",),
+    "jobs": ("JobFollower", "JobOrder", "job_prices_url", "known_job", "list_hardware", "start_job"),
     "labels": ("check_labels", "read_rows", "write_predictions"),
     "launch": ("default_device", "from_main_process", "training_device"),
     "learn": ("Learner",),
@@ -61,6 +64,7 @@ _HOMES = {
         "load_public_checkpoint",
         "load_uploaded_checkpoint",
         "push_checkpoint",
+        "reserve_checkpoint",
         "write_preview",
         "zip_checkpoint",
     ),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 from vjepa_demo.config import MAX_UPLOAD_BYTES
+from vjepa_demo.data.hub import Token, make_repo
 from vjepa_demo.data.match import extract_videos
 from vjepa_demo.media.preview import write_preview
 from vjepa_demo.model.checkpoint import (
@@ -22,9 +24,20 @@ __all__ = [
     "load_public_checkpoint",
     "load_uploaded_checkpoint",
     "push_checkpoint",
+    "reserve_checkpoint",
     "write_preview",
     "zip_checkpoint",
 ]
+
+
+def reserve_checkpoint(repo_id: str, *, token: Token) -> None:
+    """Make the private repository `repo_id` (`owner/name`) for a checkpoint, if need be. Called before a long training:
+    that must not end with a checkpoint that cannot be pushed.
+
+    Raises:
+        CheckpointError: if `push_checkpoint` would refuse the repository.
+    """
+    make_repo(repo_id, token=token, private=True)
 
 
 def load_uploaded_checkpoint(archive: str | Path, folder: Path, *, shown_as: str) -> Scorer:
@@ -40,13 +53,14 @@ def load_uploaded_checkpoint(archive: str | Path, folder: Path, *, shown_as: str
         return load_scorer(unpacked, shown_as=shown_as)
 
 
-def load_public_checkpoint(name: str) -> Scorer:
-    """A scorer of `owner/name` or `owner/name@revision` on the Hub, called so, which everybody may read.
+def load_public_checkpoint(name: str, *, token: str | Literal[False] = False) -> Scorer:
+    """A scorer of `owner/name` or `owner/name@revision` on the Hub, called so, which everybody may read, or the owner
+    of `token`.
 
     Raises:
         CheckpointError: if there is none, it is larger than an upload may be, or it names encoders which this page
             does not fetch.
         ModelError: if an encoder cannot be had.
     """
-    checkpoint = find_public_checkpoint(name, max_bytes=MAX_UPLOAD_BYTES)
+    checkpoint = find_public_checkpoint(name, max_bytes=MAX_UPLOAD_BYTES, token=token)
     return load_scorer(str(checkpoint.folder), shown_as=name)
