@@ -5,10 +5,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
+import shlex
+import subprocess
+import sys
 import threading
+import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -49,6 +55,96 @@ class Repo:
         return (sha, revisions[sha]) if sha in revisions else None
 
 
+class Job:
+    """A job of `owner` on rented hardware: what was asked for, its stage, and its log. `run` runs its command here."""
+
+    def __init__(self, owner: str, wanted: dict[str, Any]) -> None:
+        self.owner, self.wanted = owner, wanted
+        self.id = digest(repr((owner, wanted, time.monotonic_ns())).encode())[:24]
+        self.stage, self.lines = "SCHEDULING", ["===== Job started at 2026-01-01 00:00:00 ====="]
+        self._process: subprocess.Popen[str] | None = None
+
+    def run(self, hub: str, folder: Path) -> None:
+        """Run the command in a process of its own, as on a new machine: nothing but its environment and secrets, and a
+        home in `folder`. The image's `apt-get` and `uv run` do nothing but start this Python."""
+        tools, home = folder / "tools", folder / "home"
+        tools.mkdir(parents=True)
+        home.mkdir()
+        for name, script in {
+            "apt-get": "exit 0",
+            "uv": f'until [ "$1" = python ]; do shift; done; shift; exec {shlex.quote(sys.executable)} "$@"',
+        }.items():
+            (tools / name).write_text(f"#!/bin/sh\n{script}\n")
+            (tools / name).chmod(0o755)
+        environment = {
+            "PATH": f"{tools}:{os.environ['PATH']}",
+            "HOME": str(home),
+            "TMPDIR": str(home),
+            "HF_ENDPOINT": hub,
+            "HF_HUB_DISABLE_XET": "1",  # its upload speaks to a server of its own
+            "OMP_NUM_THREADS": "1",
+            **self.wanted["environment"],
+            **self.wanted["secrets"],
+        }
+        self._process = subprocess.Popen(
+            self.wanted["command"],
+            cwd=home,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.stage = "RUNNING"
+        threading.Thread(target=self._follow, args=[self._process], daemon=True).start()
+
+    def _follow(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        self.lines += (line.rstrip("\n") for line in process.stdout)
+        if self.stage == "RUNNING":
+            self.stage = "ERROR" if process.wait() else "COMPLETED"
+
+    def cancel(self) -> None:
+        self.stage = "CANCELED"
+        if self._process is not None:
+            self._process.kill()
+
+    def info(self) -> dict[str, Any]:
+        """What the Hub says of it: of its secrets the names alone."""
+        return {
+            "id": self.id,
+            "createdAt": "2026-01-01T00:00:00.000Z",
+            "dockerImage": self.wanted["dockerImage"],
+            "command": self.wanted["command"],
+            "arguments": [],
+            "environment": self.wanted["environment"],
+            "flavor": self.wanted["flavor"],
+            "status": {"stage": self.stage, "message": None},
+            "durations": {"schedulingSecs": 1, "runningSecs": 90, "totalSecs": 91},
+            "owner": {"id": digest(self.owner.encode()), "name": self.owner, "type": "user"},
+        }
+
+
+HARDWARE: list[dict[str, Any]] = [
+    {
+        "name": name,
+        "prettyName": title,
+        "cpu": "8 vCPU",
+        "ram": "30 GB",
+        "ephemeralStorage": "100 GB",
+        "accelerator": vram and {"type": "gpu", "model": "X", "quantity": gpus, "vram": vram, "manufacturer": "Nvidia"},
+        "unitCostMicroUSD": cost,
+        "unitCostUSD": cost / 1e6,
+        "unitLabel": "minute",
+    }
+    for name, title, gpus, vram, cost in (
+        ("cpu-basic", "CPU Basic", "0", None, 167),
+        ("l4x1", "1x Nvidia L4", "1", "24 GB", 13_333),
+        ("l4x4", "4x Nvidia L4", "4", "96 GB", 63_333),
+    )
+]
+
+
 class HubServer(ThreadingHTTPServer):
     """`repos` by "models/owner/name" or "datasets/owner/name"; `accounts` by token; `requests` as "METHOD path"."""
 
@@ -62,6 +158,9 @@ class HubServer(ThreadingHTTPServer):
         self.requests: list[str] = []
         self.failing: int | None = None  # a status that every request gets
         self.refuses_content = False  # of large files
+        self.jobs: dict[str, Job] = {}
+        self.job_folder: Path | None = None  # where jobs run; without one they wait for a machine for ever
+        self.job_status = 200  # what an order for a job is answered with
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     @property
@@ -232,10 +331,58 @@ class Handler(BaseHTTPRequestHandler):
         page = repo.removeprefix("models/")
         self.answer({"commitUrl": f"{self.server.url}/{page}/commit/{sha}", "commitOid": sha})
 
+    def whoami(self, body: bytes) -> None:
+        if self.account is None:
+            return self.refuse(401, "", "Invalid user token.")
+        return self.answer({"type": "user", "name": self.account, "orgs": []})
+
+    def hardware(self, body: bytes) -> None:
+        self.answer(HARDWARE)
+
+    def start_job(self, body: bytes, owner: str) -> None:
+        if self.account != owner or self.server.job_status != 200:
+            return self.refuse(403 if self.account != owner else self.server.job_status, "")
+        job = Job(owner, json.loads(body))
+        self.server.jobs[job.id] = job
+        if self.server.job_folder is not None:
+            job.run(self.server.url, self.server.job_folder / job.id)
+        return self.answer(job.info())
+
+    def find_job(self, owner: str, job_id: str) -> Job | None:
+        job = self.server.jobs.get(job_id)
+        if job is None or self.account != owner or job.owner != owner:
+            self.refuse(404, "", "Job not found")
+            return None
+        return job
+
+    def job(self, body: bytes, owner: str, job_id: str) -> None:
+        if job := self.find_job(owner, job_id):
+            self.answer(job.info())
+
+    def job_logs(self, body: bytes, owner: str, job_id: str) -> None:
+        """Server-sent events: the log so far, or the last lines of it."""
+        if job := self.find_job(owner, job_id):
+            tail = int(dict(each.split("=") for each in urlsplit(self.path).query.split("&") if each).get("tail", 0))
+            events = [{"data": line, "timestamp": "2026-01-01T00:00:00.000Z"} for line in job.lines[-tail:]]
+            sent = ": keep-alive\n\n" + "".join(f"data: {json.dumps(event)}\n\n" for event in events)
+            self.answer(sent.encode(), Content_Type="text/event-stream")
+
+    def end_job(self, body: bytes, owner: str, job_id: str) -> None:
+        if job := self.find_job(owner, job_id):
+            job.cancel()
+            self.answer(job.info())
+
 
 ID = r"[\w.-]+/[\w.-]+"
 REPO = rf"/api/(?P<repo>(?:models|datasets)/{ID})"
+JOB = r"/api/jobs/(?P<owner>[\w.-]+)/(?P<job_id>\w+)"
 ROUTES: list[tuple[str, str, Any]] = [
+    ("GET", "/api/whoami-v2", Handler.whoami),
+    ("GET", "/api/jobs/hardware", Handler.hardware),
+    ("POST", r"/api/jobs/(?P<owner>[\w.-]+)", Handler.start_job),
+    ("GET", JOB, Handler.job),
+    ("GET", f"{JOB}/logs", Handler.job_logs),
+    ("POST", f"{JOB}/cancel", Handler.end_job),
     ("GET", rf"{REPO}(?:/revision/(?P<revision>[^/]+))?", Handler.info),
     ("GET", f"{REPO}/auth-check", Handler.auth_check),
     ("GET", f"{REPO}/tree/(?P<revision>[^/]+)", Handler.tree),

@@ -407,14 +407,9 @@ def job_report(job: RentedJob, *, token: str) -> JobReport:
         if phase == "waiting":
             return JobReport(phase)
         log = api.fetch_job_logs(job_id=job.job_id, namespace=job.owner, tail=JOB_LINES)
-        lines = [
-            ESCAPES.sub("", line.rstrip().rpartition("\r")[2]).replace(token, "…")[:LINE_CHARACTERS] for line in log
-        ]
-        return JobReport(
-            phase,
-            tuple(line[:LINE_CHARACTERS] for line in lines[-JOB_LINES:]),
-            None if seconds is None else float(seconds),
-        )
+        lines = [ESCAPES.sub("", line.rstrip().rpartition("\r")[2]).replace(token, "…") for line in log]
+        kept = tuple(line[:LINE_CHARACTERS] for line in lines[-JOB_LINES:])
+        return JobReport(phase, kept, None if seconds is None else float(seconds))
 
 
 def cancel_job(job: RentedJob, *, token: str) -> None:

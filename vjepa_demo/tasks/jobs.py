@@ -232,7 +232,8 @@ class JobFollower:
         self.job, self._token = job, token
         self._report = JobReport("waiting")
         self._closed, self._wake = threading.Event(), threading.Event()
-        threading.Thread(target=self._run, name="job", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="job", daemon=True)
+        self._thread.start()
 
     def report(self) -> JobReport:
         """The newest that is known."""
