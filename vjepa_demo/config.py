@@ -145,6 +145,7 @@ HUB_TIMEOUT_SECONDS = 10.0
 JOB_IMAGE = "ghcr.io/astral-sh/uv:python3.12-bookworm"  # huggingface_hub's own choice for programs that uv installs
 # One GPU with bfloat16 each, the cheapest first: what is offered where the Hub does not list its hardware.
 JOB_HARDWARE = ("l4x1", "a10g-small", "l40sx1", "a100-large", "h200")
+JOB_PRICES = "https://huggingface.co/docs/hub/jobs-pricing"
 JOB_HOURS, MAX_JOB_HOURS = 2.0, 24.0  # after which a job is ended, finished or not
 JOB_LINES = 200  # of its log
 JOB_POLL_SECONDS = 5.0

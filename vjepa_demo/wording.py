@@ -28,7 +28,9 @@ from vjepa_demo.schema import (
     Evaluation,
     FetchingReport,
     FirstHead,
+    Hardware,
     Interval,
+    JobReport,
     LayersReport,
     OpeningReport,
     PairEvaluation,
@@ -554,6 +556,29 @@ def first_head_line(state: FirstHead) -> str:
         "failed": f"{state.name} could not learn its first head: {state.problem}",
         "elsewhere": f"{state.name} is learning its first head in another process",
     }[state.phase]
+
+
+def hardware_line(hardware: Hardware) -> str:
+    """A machine for rent, with its memory and its price as the Hub gives it, by the hour where that can be told."""
+    price = ""
+    if hardware.dollars is not None:
+        per_hour = {"minute": 60, "hour": 1}.get(hardware.unit)
+        price = (
+            f"${hardware.dollars * per_hour:.2f} an hour" if per_hour else f"${hardware.dollars:g} a {hardware.unit}"
+        )
+    return " · ".join(filter(None, [hardware.title, hardware.memory, price]))
+
+
+def job_line(report: JobReport, checkpoint: str) -> str:
+    """One line on a job that trains `checkpoint` on rented hardware."""
+    time = "" if report.seconds is None else f", {duration(report.seconds)}"
+    return {
+        "waiting": "The job waits for a machine",
+        "running": f"The job runs{time}",
+        "done": f"Done{time}: {checkpoint} is on the Hub, private",
+        "failed": "The job failed: the end of its log says why",
+        "cancelled": "The job was cancelled: it made no checkpoint",
+    }[report.phase]
 
 
 def about_cache(folder: Path | None, num_files: int, num_bytes: int, budget_bytes: int) -> str:

@@ -238,8 +238,8 @@ class Visitor:
     """Somebody on the tab, without a page: what they gave, and what each event would show them."""
 
     def __init__(self) -> None:
-        with gr.Blocks(analytics_enabled=False):
-            self.tab = FinetuneTab(gr.State(), "demo", gr.Dropdown(), gr.Tabs())
+        with gr.Blocks(analytics_enabled=False) as app:
+            self.tab = FinetuneTab(gr.State(), "demo", gr.Dropdown(), gr.Tabs(), app)
         tab, self.session = self.tab, Session()
         fields = (tab.labels, tab.videos, tab.hub_name, tab.label_range, tab.labeller, tab.base)
         self.values: dict[Any, Any] = dict.fromkeys((*fields, tab.rate, tab.seed))  # None: as of a tab never opened

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import gradio as gr
 
@@ -120,10 +120,10 @@ def add_loader(session: gr.State, model: gr.Dropdown, tabs: gr.Tabs) -> None:
         state = gr.HTML(elem_id="checkpoint-state")
 
     told: dict[str, Any] = {"outputs": [model, tabs, state], "show_progress_on": state, **LOADING}
-    archive.upload(lambda visitor, path: _chosen(visitor, use_zip(visitor, path)), [session, archive], **told)
+    archive.upload(lambda visitor, path: chosen(visitor, use_zip(visitor, path)), [session, archive], **told)
     gr.on(
         [button.click, name.submit],
-        lambda visitor, repo_id: _chosen(visitor, use_hub(visitor, repo_id or "")),
+        lambda visitor, repo_id: chosen(visitor, use_hub(visitor, repo_id or "")),
         [session, name],
         **told,
     )
@@ -131,10 +131,10 @@ def add_loader(session: gr.State, model: gr.Dropdown, tabs: gr.Tabs) -> None:
 
 def add_use(session: gr.State, event: Callable[..., Any], model: gr.Dropdown, tabs: gr.Tabs) -> None:
     """At `event` the checkpoint that this visitor trained is chosen in the Score tab, and that tab shown."""
-    event(lambda visitor: _chosen(visitor, use_trained(visitor))[:2], session, [model, tabs], **LOADING)
+    event(lambda visitor: chosen(visitor, use_trained(visitor))[:2], session, [model, tabs], **LOADING)
 
 
-def _chosen(session: Session, scorer: Scorer) -> tuple[gr.Dropdown, gr.Tabs, str]:
+def chosen(session: Session, scorer: Scorer) -> tuple[gr.Dropdown, gr.Tabs, str]:
     """The Score tab's model choice with the visitor's own model chosen, that tab in front, and what was chosen."""
     said = f"{scorer.name}, trained on {scorer.trained_on}, is chosen in the Score tab."
     return gr.Dropdown(model_choices(session), value=MINE), gr.Tabs(selected="score"), render.hint(said)
@@ -155,10 +155,10 @@ def use_zip(session: Session, archive: str | Path) -> Scorer:
         return _own(session, tasks.load_uploaded_checkpoint(archive, session.folder, shown_as=MY_UPLOAD))
 
 
-def use_hub(session: Session, name: str) -> Scorer:
-    """The public checkpoint `name` on the Hub is the visitor's own model now."""
+def use_hub(session: Session, name: str, *, token: str | Literal[False] = False) -> Scorer:
+    """The checkpoint `name` on the Hub, public or such that `token` may read it, is the visitor's own model now."""
     with shown_errors():
-        return _own(session, tasks.load_public_checkpoint(name.strip()))
+        return _own(session, tasks.load_public_checkpoint(name.strip(), token=token))
 
 
 def _own(session: Session, scorer: Scorer) -> Scorer:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
@@ -27,6 +27,7 @@ from vjepa_demo.app.data_inputs import (
     train_config,
 )
 from vjepa_demo.app.events import AT_ONCE, PREVIEWING, PROGRESS, TOLD, Values, shown_errors
+from vjepa_demo.app.jobs_panel import JobsPanel
 from vjepa_demo.app.session import Checked, Session
 from vjepa_demo.app.turns import TRAININGS
 from vjepa_demo.config import VISITOR_DATASET_BYTES, Scope, TrainConfig, model_presets
@@ -54,6 +55,9 @@ from vjepa_demo.wording import (
     some_of,
 )
 
+if TYPE_CHECKING:
+    from vjepa_demo.tasks import JobOrder
+
 Point = tuple[int, float | None, float | None, float | None]  # epoch, loss, validation loss, VQualA score
 SCOPES: list[tuple[str, Scope]] = [
     ("head: fast, an epoch takes seconds", "head"),
@@ -78,7 +82,9 @@ CHECKING: dict[str, Any] = {"concurrency_limit": 2, "api_visibility": "private"}
 class FinetuneTab:
     """The components of the tab, and what its events do. A handler returns new values of what it changes."""
 
-    def __init__(self, session: gr.State, default_model: str, model: gr.Dropdown, tabs: gr.Tabs) -> None:
+    def __init__(
+        self, session: gr.State, default_model: str, model: gr.Dropdown, tabs: gr.Tabs, app: gr.Blocks
+    ) -> None:
         """Fill the current tab; `model` and `tabs` are the Score tab's choice and what brings that tab to the front."""
         self.session, self._default_model = session, default_model
         with gr.Row(equal_height=False):
@@ -121,6 +127,9 @@ class FinetuneTab:
                 self.hint = gr.HTML(
                     render.hint("Add labels and videos, or use the sample data set."), elem_id="train-hint"
                 )
+                self.settings = (self.epochs, self.rate, self.validation, self.seed)
+                ordered = {self.hub_name, self.labeller, self.label_range, self.scope, *self.settings}
+                JobsPanel(session, app, self.job_order, ordered, model, tabs)
                 add_loader(session, model, tabs)
             with gr.Column(scale=3, min_width=320):
                 self.check = gr.HTML(render.EMPTY_TRAINING, elem_id="check")
@@ -296,28 +305,60 @@ class FinetuneTab:
         points: list[Point] = []
         training.points = points
         with shown_errors(), visitor.deleted_if_closed(), TRAININGS.turn():
-            settings = (self.epochs, self.rate, self.validation, self.seed)
-            config = train_config(values[self.scope] or "head", *(values[each] for each in settings))
+            config = self._config(values)
             loading = render.status("Loading the model", None, None)
             yield {self.status: loading, self.curves: gr.Plot(visible=False), self.panel: gr.Column(visible=False)}
             if training.run.should_stop():
                 raise StoppedError("stopped before it began: nothing was learned, nothing was saved")
             if training.records is None:
                 raise RecordError("nothing to train on: add labels and videos, or use the sample data set")
-            declared: LabelSource = values[self.labeller] or "undeclared"
             for report in tasks.fine_tune(
                 values[self.base] or self._default_model,
                 training.records,
                 config,
                 visitor.new_run(),
                 description=training.description,
-                kind=declared if training.kind == "undeclared" else training.kind,
+                kind=self._kind(values),
                 should_stop=training.run.should_stop,
             ):
                 if isinstance(report, TrainingResult):
                     yield self._finished(visitor, report)
                 else:
                     yield self._told(report, points)
+
+    def job_order(self, values: Values, *, model: str, checkpoint: str, hardware: str, hours: float) -> JobOrder:
+        """An order for a job on what was checked, else on the data set of the Hub that is named.
+
+        Raises:
+            RecordError: if there is neither.
+        """
+        training = values[self.session].training
+        data: RecordSet | str = (values[self.hub_name] or "").strip()
+        if training.checked is not None and training.checked.videos is None:
+            data = training.checked.labels
+        elif training.records is not None:
+            data = training.records
+        if not data:
+            raise RecordError("nothing to train on: add labels and videos, or name a data set on the Hub")
+        return tasks.JobOrder(
+            model,
+            data,
+            checkpoint,
+            hardware,
+            hours,
+            config=self._config(values),
+            kind=self._kind(values),
+            label_range=RANGES[values[self.label_range]] if values[self.label_range] else None,
+        )
+
+    def _config(self, values: Values) -> TrainConfig:
+        """The settings of a run as the visitor gave them."""
+        return train_config(values[self.scope] or "head", *(values[each] for each in self.settings))
+
+    def _kind(self, values: Values) -> LabelSource:
+        """Who gave the labels: as the data says by itself, else as the visitor says."""
+        known: LabelSource = values[self.session].training.kind
+        return (values[self.labeller] or "undeclared") if known == "undeclared" else known
 
     def _told(self, report: SplitReport | EncodingReport | StartReport | EpochReport, points: list[Point]) -> Values:
         """How far the run is. `points` gets what the curves show."""

@@ -67,7 +67,7 @@ def build_app(
             with gr.Tab("Rate", id="rate"):
                 rate = RateTab(session, default_model, score.model, tabs, app)
             with gr.Tab("Fine-tune", id="finetune"):
-                finetune = FinetuneTab(session, default_model, score.model, tabs)
+                finetune = FinetuneTab(session, default_model, score.model, tabs, app)
             with gr.Tab("About", id="about") as about:
                 add_about_tab(about)
         for other in (compare.model, batch.model):

@@ -36,7 +36,7 @@ from vjepa_demo.schema import (
 )
 
 if TYPE_CHECKING:
-    from vjepa_demo.tasks import Scorer
+    from vjepa_demo.tasks import JobFollower, Scorer
 
 BatchOrder = Literal["latest", "errors", "best", "worst"]  # which rows of a batch are shown first
 MINE = "mine"  # the value of the model choice that stands for the visitor's own checkpoint
@@ -201,6 +201,20 @@ class OwnModel:
     loading: threading.Lock = field(default_factory=threading.Lock)
 
 
+@dataclass(eq=False)
+class Renting:
+    """The job on rented hardware that is followed for the visitor, and the place of one that is being started."""
+
+    starting: Run
+    follower: JobFollower | None = None
+
+    def follow(self, follower: JobFollower | None) -> None:
+        """Follow this job from now on, in place of the last; what is followed no more goes on at the Hub."""
+        before, self.follower = self.follower, follower
+        if before is not None:
+            before.close()
+
+
 # ---- batches ---------------------------------------------------------------------------------------------------------
 
 
@@ -274,6 +288,7 @@ class Session:
         self.scoring, self.comparing = Stoppable(self.closed), Stoppable(self.closed)
         self.model = OwnModel()
         self.training = Training(Run(self.closed, "a training runs already: wait until it has ended, or stop it"))
+        self.renting = Renting(Run(self.closed, "a job is being started already: wait until it is there"))
         self.batch = BatchState(Run(self.closed, "a batch runs already: wait until it has ended, or stop it"))
         self._folder: tempfile.TemporaryDirectory[str] | None = None  # deleted with this object, if not before
         self._making_folder = threading.Lock()
@@ -412,6 +427,7 @@ class Session:
         self.closed.set()
         self.training.run.stop.set()
         self.batch.run.stop.set()
+        self.renting.follow(None)
         self.delete()
 
     def delete(self) -> None:

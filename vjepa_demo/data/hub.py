@@ -313,11 +313,6 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")  # colo
 LINE_CHARACTERS = 400
 
 
-def job_prices_url() -> str:
-    """The address of the Hub's price list for jobs."""
-    return f"{_endpoint()}/docs/hub/jobs-pricing"
-
-
 def list_hardware() -> tuple[Hardware, ...]:
     """The machines for jobs with one GPU or none, as the Hub lists them for everybody.
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vjepa_demo.tasks.cache import cache_size
     from vjepa_demo.tasks.dataset import make_dataset
     from vjepa_demo.tasks.evaluate import evaluate_model
-    from vjepa_demo.tasks.jobs import JobFollower, JobOrder, job_prices_url, known_job, list_hardware, start_job
+    from vjepa_demo.tasks.jobs import JobFollower, JobOrder, known_job, list_hardware, start_job
     from vjepa_demo.tasks.labels import check_labels, read_rows, write_predictions
     from vjepa_demo.tasks.launch import default_device, from_main_process, training_device
     from vjepa_demo.tasks.learn import Learner
@@ -48,7 +48,7 @@ _HOMES = {
     "cache": ("cache_size",),
     "dataset": ("make_dataset",),
     "evaluate": ("evaluate_model",),
-    "jobs": ("JobFollower", "JobOrder", "job_prices_url", "known_job", "list_hardware", "start_job"),
+    "jobs": ("JobFollower", "JobOrder", "known_job", "list_hardware", "start_job"),
     "labels": ("check_labels", "read_rows", "write_predictions"),
     "launch": ("default_device", "from_main_process", "training_device"),
     "learn": ("Learner",),

@@ -32,7 +32,6 @@ from vjepa_demo.config import (
 from vjepa_demo.data.hub import (
     account_of,
     cancel_job,
-    job_prices_url,
     job_report,
     known_job,
     list_hardware,
@@ -54,7 +53,7 @@ from vjepa_demo.schema import (
 )
 from vjepa_demo.wording import clips_and_pairs, listed
 
-__all__ = ["JobFollower", "JobOrder", "job_prices_url", "known_job", "list_hardware", "start_job"]
+__all__ = ["JobFollower", "JobOrder", "known_job", "list_hardware", "start_job"]
 
 PROGRAM_FILE, PAIRS_FILE, CARD_FILE, VIDEOS_FOLDER = "program.zip", "pairs.csv", "README.md", "videos"
 OUT_FOLDER = "checkpoint"  # on the rented machine
