@@ -563,9 +563,7 @@ def hardware_line(hardware: Hardware) -> str:
     price = ""
     if hardware.dollars is not None:
         per_hour = {"minute": 60, "hour": 1}.get(hardware.unit)
-        price = (
-            f"${hardware.dollars * per_hour:.2f} an hour" if per_hour else f"${hardware.dollars:g} a {hardware.unit}"
-        )
+        price = f"${hardware.dollars * per_hour:.2f}/h" if per_hour else f"${hardware.dollars:g} a {hardware.unit}"
     return " · ".join(filter(None, [hardware.title, hardware.memory, price]))
 
 

@@ -249,8 +249,8 @@ def _about(prices: str) -> str:
     link = f'<a href="{escape(prices)}" target="_blank" rel="noopener">prices</a>'
     return (
         f"<p>Your Hugging Face account rents a machine on the Hub and pays for it by the minute ({link}). Labels and "
-        "videos go up to a private data set of yours, a data set on the Hub is read there. The checkpoint becomes a "
-        "private repository of yours. What learns, epochs and the other settings above apply.</p>"
+        "videos are uploaded to a private data set of yours; a data set that is on the Hub already is read there. The "
+        "checkpoint goes to a private repository of yours. The settings above apply, but for Start from.</p>"
     )
 
 
