@@ -20,13 +20,14 @@ from playwright.sync_api import Page, expect
 from small_models import FRAMES
 
 from vjepa_demo import tasks
-from vjepa_demo.app import checkpoint_panel, cli
+from vjepa_demo.app import checkpoint_panel, cli, jobs_panel
 from vjepa_demo.app.page import build_app
 from vjepa_demo.app.session import MINE, Session
 from vjepa_demo.config import DIMENSIONS
 from vjepa_demo.media.video import write_video
 from vjepa_demo.model.checkpoint import find_checkpoint, push_checkpoint, read_checkpoint, zip_checkpoint
 from vjepa_demo.schema import CheckpointError, ModelError
+from vjepa_demo.tasks import jobs
 from vjepa_demo.tasks import score as scorer
 
 CLIPS = 10
@@ -360,3 +361,46 @@ def test_compared_clips_become_a_data_set_that_fine_tune_reads(hub, page, served
     page.on("dialog", lambda dialog: dialog.accept())
     page.click("#rate-delete")
     expect(page.locator("#rate-owner")).to_be_hidden()
+
+
+def test_a_job_on_rented_hardware_is_followed_over_a_reload_and_its_checkpoint_scores(
+    hub, page, checkpoint_folder, monkeypatch, world
+):
+    """The job waits for a machine that never comes; the test does what it would. tests/tasks/test_jobs.py runs one."""
+    monkeypatch.setattr(jobs, "JOB_POLL_SECONDS", 0.2)
+    monkeypatch.setattr(jobs_panel, "TICK_SECONDS", 0.5)
+    with page_of(lambda _: FakeScorer()) as address:
+        open_tab(page, address)
+        page.fill("#hub-dataset textarea", "you/clips")
+        page.click("#job > button")
+        expect(page.locator("#job-hardware input")).to_have_value("1x Nvidia L4 · 24 GB · $0.80/h")
+        page.fill("#job-repo textarea", "you/scores")
+        page.fill("#job-token input", "hf_you")
+        hub.job_status = 402
+        page.click("#job-start")
+        expect(page.locator(".toast-body").first).to_contain_text("the account has no credit left")
+        hub.job_status = 200
+        page.click("#job-start")
+        expect(page.locator("#job-status")).to_contain_text("The job waits for a machine")
+        expect(page.locator("#job-token input")).to_have_value("")
+        [job] = hub.jobs.values()
+        assert job.wanted["flavor"] == "l4x1"
+        page.reload()
+        page.get_by_role("tab", name="Fine-tune").click()
+        page.click("#job > button")
+        expect(page.locator("#job-status a")).to_have_attribute("href", f"{hub.url}/jobs/you/{job.id}")
+        page.fill("#job-token input", "hf_you")
+        page.click("#job-look")
+        job.stage = "RUNNING"
+        job.lines.append("Epoch 1 of 1: <b>loss</b> 0.1")
+        expect(page.locator("#job-status pre")).to_have_text("Epoch 1 of 1: <b>loss</b> 0.1")
+        expect(page.locator("#job-cancel")).to_be_visible()
+        push_checkpoint(checkpoint_folder, "you/scores", token="hf_you", private=True)
+        job.stage = "COMPLETED"
+        page.click("#job-use")
+        expect(page.locator("#score-button")).to_be_visible()
+        expect(page.locator("#model input")).to_have_value("you/scores")
+        fill_in(page, world, PROMPT)
+        page.click("#score-button")
+        wait_for_scores(page)
+        expect(page.locator("#heading")).to_contain_text("Scored by you/scores.")
