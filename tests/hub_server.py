@@ -61,7 +61,8 @@ class Job:
     def __init__(self, owner: str, wanted: dict[str, Any]) -> None:
         self.owner, self.wanted = owner, wanted
         self.id = digest(repr((owner, wanted, time.monotonic_ns())).encode())[:24]
-        self.stage, self.lines = "SCHEDULING", ["===== Job started at 2026-01-01 00:00:00 ====="]
+        self.stage = "SCHEDULING"
+        self.lines: list[str] | None = ["===== Job started at 2026-01-01 00:00:00 ====="]  # None: not to be had
         self._process: subprocess.Popen[str] | None = None
 
     def run(self, hub: str, folder: Path) -> None:
@@ -100,6 +101,7 @@ class Job:
 
     def _follow(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
+        assert self.lines is not None
         self.lines += (line.rstrip("\n") for line in process.stdout)
         if self.stage == "RUNNING":
             self.stage = "ERROR" if process.wait() else "COMPLETED"
@@ -361,11 +363,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def job_logs(self, body: bytes, owner: str, job_id: str) -> None:
         """Server-sent events: the log so far, or the last lines of it."""
-        if job := self.find_job(owner, job_id):
-            tail = int(dict(each.split("=") for each in urlsplit(self.path).query.split("&") if each).get("tail", 0))
-            events = [{"data": line, "timestamp": "2026-01-01T00:00:00.000Z"} for line in job.lines[-tail:]]
-            sent = ": keep-alive\n\n" + "".join(f"data: {json.dumps(event)}\n\n" for event in events)
-            self.answer(sent.encode(), Content_Type="text/event-stream")
+        if (job := self.find_job(owner, job_id)) is None:
+            return None
+        if job.lines is None:
+            return self.refuse(500, "")
+        tail = int(dict(each.split("=") for each in urlsplit(self.path).query.split("&") if each).get("tail", 0))
+        events = [{"data": line, "timestamp": "2026-01-01T00:00:00.000Z"} for line in job.lines[-tail:]]
+        sent = ": keep-alive\n\n" + "".join(f"data: {json.dumps(event)}\n\n" for event in events)
+        return self.answer(sent.encode(), Content_Type="text/event-stream")
 
     def end_job(self, body: bytes, owner: str, job_id: str) -> None:
         if job := self.find_job(owner, job_id):

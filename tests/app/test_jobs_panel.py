@@ -103,13 +103,13 @@ def test_who_signed_in_finds_the_job_again_after_a_reload_and_others_are_asked_f
 
 def test_hardware_has_the_price_of_the_hub_or_none(hub, visitor):
     hub.failing = 503
-    assert [name for _, name in visitor.panel.offer().choices] == list(JOB_HARDWARE)
+    assert [name for _, name in visitor.panel.offer(None).choices] == list(JOB_HARDWARE)
     hub.failing = None
-    offered = visitor.panel.offer()
+    offered = visitor.panel.offer(None)
     assert offered.choices == [("CPU Basic · 30 GB · $0.01/h", "cpu-basic"), ("1x Nvidia L4 · 24 GB · $0.80/h", "l4x1")]
     assert offered.value == "l4x1"
     hub.requests.clear()
-    visitor.panel.offer()
+    assert visitor.panel.offer("cpu-basic").value == "cpu-basic"
     assert hub.requests == []
     assert hardware_line(Hardware("x", "X", "", 0.5, "job")) == "X · $0.5 a job"
 

@@ -83,9 +83,11 @@ def test_a_data_set_of_the_hub_is_trained_on_and_evaluated_and_fetched_once(
 ):
     hub.repos["datasets/me/clips"] = Repo(dict(clips), private=True, readers={"me"})
     status, out, _ = command(
-        *("train", "me/clips", "--out", tmp_path / "out", "--model", checkpoint_folder, "--epochs", 1, "--human")
+        *("train", "me/clips", "--out", tmp_path / "out", "--model", checkpoint_folder, "--epochs", 1, "--human"),
+        *("--push", "me/scores"),
     )
     assert status == 0
+    assert f"pushed to {hub.url}/me/scores" in out
     assert f"Fetched {CLIPS + 1} of {CLIPS + 1} videos" in out
     assert hub.fetched() == clips.keys() - {f"{CLIPS}.mp4"}
     trained_on = read_checkpoint(tmp_path / "out").trained_on
@@ -94,7 +96,10 @@ def test_a_data_set_of_the_hub_is_trained_on_and_evaluated_and_fetched_once(
     status, out, err = command("evaluate", "me/clips", "--model", tmp_path / "out", "--json")
     assert (status, json.loads(out)["n"], hub.fetched()) == (0, CLIPS, set())
     assert "broken.mp4 cannot be read as a video" in err
-    push_checkpoint(tmp_path / "out", "me/scores", token="hf_me", private=True)
+    assert hub.repos["models/me/scores"].private
+    refused = ("train", "me/clips", "--out", tmp_path / "no", "--model", checkpoint_folder, "--push", "you/scores")
+    status, _, err = command(*refused)
+    assert (status, "you/scores" in err, hub.fetched()) == (1, True, set())
     again = ("train", "me/clips", "--out", tmp_path / "again", "--model", "me/scores", "--epochs", 1)
     assert command(*again)[0] == 0
     assert read_checkpoint(tmp_path / "again").trained_on.description == "me/clips"

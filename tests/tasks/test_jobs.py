@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import threading
 import zipfile
 from collections.abc import Iterator
 
@@ -13,7 +12,6 @@ import torch
 from small_models import FRAMES
 
 from vjepa_demo.config import MAX_JOB_HOURS, TrainConfig
-from vjepa_demo.data import hub as hub_calls
 from vjepa_demo.data.hub import job_report, known_job
 from vjepa_demo.media.video import write_video
 from vjepa_demo.model.checkpoint import find_checkpoint, push_checkpoint
@@ -21,6 +19,7 @@ from vjepa_demo.schema import (
     CheckpointError,
     Hardware,
     JobError,
+    JobReport,
     LabelRange,
     PairRecord,
     RecordSet,
@@ -181,22 +180,37 @@ def test_a_refusal_says_what_to_do_and_not_the_token(hub, status, message):
         started(order("you/clips"), token="hf me")
 
 
-def test_a_job_is_cancelled_by_its_owner_alone_and_followed_through_an_outage(hub, follow):
+def test_a_job_is_cancelled_by_its_owner_alone(hub, follow):
     job = started(order("you/clips"))
     assert job.url == f"{hub.url}/jobs/me/{job.job_id}"
-    hub.failing = 503
-    follower = follow(job)
-    seen = threading.Event()
-    monitored = hub_calls.job_report
-    while not follower.report().problem:
-        seen.wait(0.01)
-    assert (follower.report().phase, "status 503" in follower.report().problem) == ("waiting", True)
-    hub.failing = None
+    stranger = follow(job, "hf_you")
     with pytest.raises(JobError, match="belongs to another account"):
-        monitored(known_job("me", job.job_id, "me/scores"), token="hf_you")
+        stranger.cancel()
+    follower = follow(job)
     follower.cancel()
     follower._thread.join(FOREVER)
     assert (follower.report().phase, follower.report().problem) == ("cancelled", "")
+
+
+def test_an_outage_of_the_hub_is_told_until_it_is_over_or_lasts_too_long(hub, follow, monkeypatch):
+    job = started(order("you/clips"))
+    hub.jobs[job.job_id].stage = "COMPLETED"
+    hub.failing = 503
+
+    def recover(*arguments, **settings):
+        hub.failing = None
+        return job_report(*arguments, **settings)
+
+    answers = iter([job_report, job_report, recover])
+    monkeypatch.setattr(jobs, "job_report", lambda *arguments, **settings: next(answers)(*arguments, **settings))
+    follower = follow(job)
+    follower._thread.join(FOREVER)
+    assert follower.report() == JobReport("done", (), 90.0)
+    hub.failing, answers = 503, iter([job_report] * 2)
+    monkeypatch.setattr(jobs, "MAX_FAILURES", 2)
+    follower = follow(job)
+    follower._thread.join(FOREVER)
+    assert (follower.report().phase, "status 503" in follower.report().problem) == ("waiting", True)
 
 
 def test_what_a_job_prints_is_shown_without_colours_bars_and_the_token(hub):
@@ -207,6 +221,9 @@ def test_what_a_job_prints_is_shown_without_colours_bars_and_the_token(hub):
     report = job_report(job, token="hf_me")
     assert report.lines[:4] == ("green", "done", "token …", "x" * 400)
     assert len(report.lines) == 200
+    server_job.stage, server_job.lines = "COMPLETED", None  # the log is gone
+    report = job_report(job, token="hf_me")
+    assert (report.phase, report.lines, "does not give the log" in report.problem) == ("done", (), True)
 
 
 def test_the_hardware_with_one_gpu_or_none_has_the_hubs_price(hub):

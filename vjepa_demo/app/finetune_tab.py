@@ -420,11 +420,13 @@ def _forget(visitor: Session, *, keep: Checked | None = None) -> None:
     """Forget what was checked, and delete what earlier checks extracted and fetched, except the Hub's files of `keep`.
 
     Raises:
-        RecordError: while a training runs on it.
+        RecordError: while a training runs on it, or it is uploaded for a job.
     """
     training = visitor.training
     if training.run.is_running:
         raise RecordError("a training runs on the data that is there: change the data when it has ended")
+    if visitor.renting.starting.is_running:
+        raise RecordError("the data that is there is being uploaded for a job: change it when the job has started")
     training.records = training.checked = None
     shutil.rmtree(visitor.folder / EXTRACTED, ignore_errors=True)
     if keep is None or training.fetched is None or training.fetched.labels != keep.labels:

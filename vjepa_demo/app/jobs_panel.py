@@ -81,7 +81,7 @@ class JobsPanel:
 
         shown = [self.status, self.start, self.look, self.cancel, self.use, self.timer]
         mine: set[Any] = {session, self.kept, self.token}
-        panel.expand(self.offer, outputs=self.hardware, **LISTING)
+        panel.expand(self.offer, self.hardware, self.hardware, **LISTING)
         fields: set[Any] = {*mine, *inputs, self.base, self.hours, self.hardware, self.checkpoint}
         told = [*shown, self.kept, self.token]
         self.start.click(self.begin, fields, told, show_progress_on=self.status, **PUSHING)
@@ -99,18 +99,18 @@ class JobsPanel:
             **LOADING,
         )
 
-    def offer(self) -> gr.Dropdown:
-        """The Hub's hardware with its prices; where the Hub does not say, names without prices."""
+    def offer(self, chosen: str | None) -> gr.Dropdown:
+        """The Hub's hardware with its prices, and `chosen` still chosen; names alone where the Hub does not answer."""
         asked, hardware = self._listed
         if time.monotonic() - asked > LIST_SECONDS:
             try:
                 hardware = tasks.list_hardware()
                 self._listed = (time.monotonic(), hardware)
             except JobError:
-                return gr.Dropdown(list(JOB_HARDWARE))
+                return gr.Dropdown(list(JOB_HARDWARE), value=chosen if chosen in JOB_HARDWARE else JOB_HARDWARE[0])
         choices = [(hardware_line(each), each.name) for each in hardware]
         names = [each.name for each in hardware]
-        return gr.Dropdown(choices, value=next((name for name in JOB_HARDWARE if name in names), names[0]))
+        return gr.Dropdown(choices, value=next((name for name in (chosen, *JOB_HARDWARE) if name in names), None))
 
     def begin(self, values: Values, signed_in: gr.OAuthToken | None = None, progress: gr.Progress = PROGRESS) -> Values:
         """What the job needs is uploaded, and the job started; from then on it is followed."""
@@ -137,9 +137,9 @@ class JobsPanel:
         return {**self._shown(visitor), self.kept: kept, self.token: ""}
 
     def _started(self, visitor: Session, order: JobOrder, token: str, progress: gr.Progress) -> RentedJob:
-        """The job of `order`. No other data is checked meanwhile: that would delete the clips that go up."""
+        """The job of `order`, once all that it needs is uploaded."""
         progress(0.0, desc="Uploading")
-        with visitor.checks.turn(), closing(tasks.start_job(order, token=token)) as reports:
+        with closing(tasks.start_job(order, token=token)) as reports:
             for report in reports:
                 if isinstance(report, RentedJob):
                     return report

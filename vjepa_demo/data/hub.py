@@ -388,8 +388,8 @@ def known_job(owner: str, job_id: str, checkpoint: str) -> RentedJob:
 
 
 def job_report(job: RentedJob, *, token: str) -> JobReport:
-    """How far `job` is now, with the last `JOB_LINES` lines of its log. Takes up to five seconds while it runs, because
-    the Hub does not say where the log ends for now.
+    """How far `job` is now, with the last `JOB_LINES` lines of its log; none, and a `problem`, where the Hub does not
+    give the log. Takes up to five seconds while the job runs, because the Hub does not say where a log ends for now.
 
     Raises:
         JobError: if the account may not see the job, or the Hub does not answer.
@@ -398,13 +398,17 @@ def job_report(job: RentedJob, *, token: str) -> JobReport:
         api = _api(None, token)
         info = api.inspect_job(job_id=job.job_id, namespace=job.owner)
         phase = PHASES.get(str(info.status.stage), "running")
-        seconds = info.durations.running_secs if info.durations else None
+        running = info.durations.running_secs if info.durations else None
+        seconds = None if running is None else float(running)
         if phase == "waiting":
             return JobReport(phase)
-        log = api.fetch_job_logs(job_id=job.job_id, namespace=job.owner, tail=JOB_LINES)
+        try:
+            log = list(api.fetch_job_logs(job_id=job.job_id, namespace=job.owner, tail=JOB_LINES))
+        except EXPLAINED:  # the job goes on all the same
+            return JobReport(phase, (), seconds, "the Hub does not give the log now: look at the job there")
         lines = [ESCAPES.sub("", line.rstrip().rpartition("\r")[2]).replace(token, "…") for line in log]
         kept = tuple(line[:LINE_CHARACTERS] for line in lines[-JOB_LINES:])
-        return JobReport(phase, kept, None if seconds is None else float(seconds))
+        return JobReport(phase, kept, seconds)
 
 
 def cancel_job(job: RentedJob, *, token: str) -> None:

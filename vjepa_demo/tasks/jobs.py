@@ -61,7 +61,8 @@ MAX_FAILURES = 60  # in a row, after which a job is followed no more
 PAGE_ALONE = ("gradio", "plotly")  # packages that `train` does without
 # The image has no FFmpeg, which torchcodec decodes with. No argument passes through the shell.
 SET_UP = (
-    'set -e; apt-get -qq update; apt-get -qq install -y --no-install-recommends ffmpeg > /dev/null; exec uv run "$@"'
+    "set -e; export DEBIAN_FRONTEND=noninteractive; apt-get -qq update; "
+    'apt-get -qq install -y --no-install-recommends ffmpeg > /dev/null; exec uv run "$@"'
 )
 START = """
 import os, sys, tempfile, zipfile
@@ -262,7 +263,8 @@ class JobFollower:
         while not self._closed.is_set() and not self._report.is_settled and failures < MAX_FAILURES:
             self._wake.clear()
             try:
-                self._report = job_report(self.job, token=self._token)
+                report = job_report(self.job, token=self._token)
+                self._report = replace(report, lines=report.lines or self._report.lines)
                 failures = 0
             except DemoError as error:  # a network that is down comes back
                 failures += 1
