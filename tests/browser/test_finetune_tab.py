@@ -525,3 +525,19 @@ def test_of_the_hub_a_visitor_has_one_data_set_at_a_time_of_a_limited_size(visit
     assert set(limits) == {VISITOR_DATASET_BYTES}
     visitor.check(*own_labels, "0 to 100")
     assert there() == []
+
+
+def test_a_job_trains_on_what_was_checked_else_on_the_data_set_that_is_named(visitor, own_labels):
+    tab, values, training = visitor.tab, visitor.values, visitor.session.training
+    chosen = {"model": "vitl", "checkpoint": "me/x", "hardware": "l4x1", "hours": 1.0}
+    values |= {tab.hub_name: " you/large ", tab.labeller: "human", tab.label_range: "0 to 100"}
+    order = tab.job_order(values, **chosen)
+    assert (order.data, order.kind, order.config.epochs) == (training.records, "human", 5)
+    with visitor.session.renting.starting.claimed(), pytest.raises(gr.Error, match="is being uploaded for a job"):
+        visitor.check(*own_labels, "0 to 100")
+    training.records = training.checked = None  # not loaded here: it may be too large for that
+    order = tab.job_order(values, **chosen)
+    assert (order.data, order.label_range) == ("you/large", (0, 100))
+    values[tab.hub_name] = ""
+    with pytest.raises(RecordError, match="add labels and videos, or name a data set on the Hub"):
+        tab.job_order(values, **chosen)
