@@ -44,12 +44,13 @@ KEPT_VARIABLES = (
     *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "LD_PRELOAD"),
     *("PYTHONPATH", "PYTHONHOME", "PYTHONUTF8", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV", "CONDA_PREFIX"),
 )
-KEPT_PREFIXES = ("LC_", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_")
+KEPT_PREFIXES = ("LC_", "OMP_", "GOMP_", "KMP_", "MKL_")
 SET_VARIABLES = {
     "OMP_WAIT_POLICY": "PASSIVE",
-    # Each arena of glibc's malloc reserves 64 MiB, which counts against the limit of memory although it is not used, and
-    # FFmpeg has a thread a core. Large pages spare a child three of four page faults.
+    # FFmpeg has a thread a core, for each of which glibc's malloc would reserve 64 MiB: they would count against the
+    # limit of memory. Large pages spare a child three of four page faults.
     "GLIBC_TUNABLES": "glibc.malloc.arena_max=2:glibc.malloc.hugetlb=1",
+    "OPENBLAS_NUM_THREADS": "1",  # else numpy starts threads, which a fork does not copy
     "PYTHONSAFEPATH": "1",  # nothing is imported from the working folder
     "CUDA_VISIBLE_DEVICES": "",
 }

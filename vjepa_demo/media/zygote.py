@@ -25,9 +25,11 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import numpy as np
+import torch
 
 from vjepa_demo.config import ClipConfig, View
 from vjepa_demo.media.preview import render_preview
@@ -45,12 +47,22 @@ Arrays = list[np.ndarray]
 def main(control: socket.socket) -> None:
     """Serve requests until the other end of `control` is closed."""
     with suppress(ImportError, OSError, RuntimeError):  # without FFmpeg's libraries each child says what to install
-        import torchcodec.decoders
-        import torchcodec.transforms  # noqa: F401
+        _import_decoders()
     for kind in ("-filters", "-decoders"):  # remembered by each child
         ability_names(kind)
     gc.freeze()  # else a collection in a child would write to, and so copy, every page
     _Zygote(control).serve()
+
+
+def _import_decoders() -> None:
+    # torchcodec marks its operators for torch's compiler: to import that takes 2 s and 70 MB, and nothing is compiled
+    # here.
+    vars(torch)["_dynamo"] = SimpleNamespace(disallow_in_graph=lambda operator: operator)
+    try:
+        import torchcodec.decoders
+        import torchcodec.transforms  # noqa: F401
+    finally:
+        del vars(torch)["_dynamo"]
 
 
 class _Zygote:
