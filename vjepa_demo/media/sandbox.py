@@ -138,14 +138,15 @@ class _Limits:
 
 
 class _Child:
-    """A process that decodes one file. It says "begun", takes a request, and answers.
+    """A process that decodes one file. It says its id, takes a request, and answers.
 
     The answer is a line of JSON: of what its work returns, or `error` (of the file), `memory` (too little), `system`
     (an OSError) or `fault` (a traceback). The bytes of arrays follow.
     """
 
     def __init__(self, talk: socket.socket, line: socket.socket) -> None:
-        self._talk, self._line, self._is_done = talk, line, False
+        self._talk, self._line = talk, line
+        self._id, self._is_done = 0, False
 
     def __enter__(self) -> _Child:
         return self
@@ -163,7 +164,7 @@ class _Child:
         self, request: bytes, into: Sequence[memoryview], limits: _Limits, should_stop: Callable[[], bool]
     ) -> dict[str, Any]:
         try:
-            self._read_line(time.monotonic() + START_SECONDS, should_stop)  # begun
+            self._id = int(self._read_line(time.monotonic() + START_SECONDS, should_stop))  # no file was read yet
         except TimeoutError:
             raise _GoneError(f"it did not start within {START_SECONDS:g} s") from None
         except (EOFError, ConnectionError):
@@ -222,6 +223,9 @@ class _Child:
         if kind == b"refused":
             raise OSError(int(number), os.strerror(int(number)))
         if kind != b"ended":
+            if self._id:
+                with suppress(ProcessLookupError):  # what the child had started
+                    os.killpg(self._id, signal.SIGKILL)
             raise _GoneError("it does not answer")
         return int(number)
 

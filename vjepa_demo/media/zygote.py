@@ -154,8 +154,8 @@ def _kill(child: int) -> None:
 
 
 def _answer(talk: socket.socket) -> None:
-    """Say that it begins, read the request (a line of JSON), and answer: a line of JSON, then the bytes of arrays."""
-    talk.sendall(b"begun\n")
+    """Say its id, read the request (a line of JSON), and answer: a line of JSON, then the bytes of arrays."""
+    talk.sendall(f"{os.getpid()}\n".encode())
     with talk.makefile("rb") as lines:
         request = json.loads(lines.readline())
     arrays: Arrays = []
