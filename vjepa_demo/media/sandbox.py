@@ -40,12 +40,12 @@ SEND_BYTES = 4 * 2**20  # that a child sends ahead, if the system lets it: 64 fr
 MAX_ANSWER_BYTES = 2**20  # of the line before the bytes
 MAX_MESSAGE = 2000  # letters of an error or a note
 # What the zygote gets of the environment: how to find and run programs and libraries, never a token.
-KEPT_VARIABLES = (
+KEPT_NAMES = (
     *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "LD_PRELOAD"),
     *("PYTHONPATH", "PYTHONHOME", "PYTHONUTF8", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV", "CONDA_PREFIX"),
 )
 KEPT_PREFIXES = ("LC_", "OMP_", "GOMP_", "KMP_", "MKL_")
-SET_VARIABLES = {
+ADDED = {
     "OMP_WAIT_POLICY": "PASSIVE",
     # FFmpeg has a thread a core, for each of which glibc's malloc would reserve 64 MiB: they would count against the
     # limit of memory. Large pages spare a child three of four page faults.
@@ -339,11 +339,9 @@ class _Zygote:
 
 
 def _environment() -> Mapping[str, str]:
-    kept = {
-        name: value for name, value in os.environ.items() if name in KEPT_VARIABLES or name.startswith(KEPT_PREFIXES)
-    }
+    kept = {name: value for name, value in os.environ.items() if name in KEPT_NAMES or name.startswith(KEPT_PREFIXES)}
     path = os.pathsep.join(filter(None, (str(PROJECT_ROOT), kept.get("PYTHONPATH"))))
-    return {**kept, **SET_VARIABLES, "PYTHONPATH": path}
+    return {**kept, **ADDED, "PYTHONPATH": path}
 
 
 _zygote = _Zygote()
