@@ -69,6 +69,9 @@ SHOWN_FRAME = re.compile(
 )
 SHOWN_CLOCK = re.compile(r"config in time_base: (\d+/\d+), frame_rate: (\d+)/(\d+)", re.MULTILINE)
 FAULT = re.compile(r"^(?:\[[^]]* @ \w+\] )?\[(error|fatal)\] (.+)", re.MULTILINE)
+NO_MEMORY = re.compile(
+    "cannot allocate memory|can't allocate memory|failed to allocate packet|bad_alloc", re.IGNORECASE
+)
 SAID_LENGTH = re.compile(r"Duration: (\d+):(\d+):([\d.]+), start: (-?[\d.]+)")
 SAID_FORMAT = re.compile(r"Input #0, (\S+), from ")
 LISTS_OF_FILES = {"hls", "applehttp", "concat", "dash", "imf", "sdp", "vobsub"}  # names of FFmpeg's
@@ -200,7 +203,7 @@ def look(path: Path, metadata: VideoStreamMetadata | Description) -> Look:
     if metadata.color_transfer_characteristic in TONE_CURVES:
         found = _tone_mapped(found, metadata)
     decoder = ALPHA_DECODERS.get(metadata.codec or "") if has_alpha_track else None
-    if decoder and decoder not in _abilities("-decoders"):
+    if decoder and decoder not in ability_names("-decoders"):
         return replace(found, notes=(*found.notes, NO_ALPHA))
     streams = _alpha_streams(path) if has_alpha_track and not decoder else None
     if decoder or streams or ALPHA_FORMATS.match(metadata.pixel_format or ""):
@@ -239,7 +242,7 @@ def _alpha_streams(path: Path) -> tuple[str, str] | None:
 def _tone_mapped(found: Look, metadata: VideoStreamMetadata | Description) -> Look:
     """`found` with the filters that map HDR to SDR; with a note where this FFmpeg has none."""
     curve = metadata.color_transfer_characteristic or ""
-    if not {"zscale", "tonemap"} <= _abilities("-filters"):
+    if not {"zscale", "tonemap"} <= ability_names("-filters"):
         return replace(found, notes=(*found.notes, NO_TONE_MAPPING.format(TONE_CURVES[curve])))
     said = [
         f"{key}={usual}"
@@ -327,6 +330,8 @@ def _run(
             f"{name} takes FFmpeg longer than {max_seconds / 60:g} minutes: make it shorter or smaller"
         ) from error
     said = done.stderr.decode(errors="replace")
+    if NO_MEMORY.search(said):  # FFmpeg goes on without the frames that do not fit
+        raise VideoError(f"{name} cannot be read as a video: Cannot allocate memory; scale it down first")
     if done.returncode:
         faults = dict(FAULT.findall(said))  # the last of each level; a fatal one only says what came of it
         last = said.strip().rpartition("\n")[2] or f"exit status {done.returncode}"
@@ -400,7 +405,7 @@ def install_line() -> str:
 
 
 @lru_cache
-def _abilities(kind: str) -> frozenset[str]:
+def ability_names(kind: str) -> frozenset[str]:
     """The names of the filters ("-filters") or decoders ("-decoders") of this FFmpeg; none where it is missing."""
     try:
         listed, _ = _run("ffmpeg", "-hide_banner", kind, name="")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vjepa_demo.tasks.bootstrap import bootstrap_head
     from vjepa_demo.tasks.cache import cache_size
     from vjepa_demo.tasks.dataset import make_dataset
+    from vjepa_demo.tasks.decoding import prepare_decoding
     from vjepa_demo.tasks.evaluate import evaluate_model
     from vjepa_demo.tasks.jobs import JobFollower, JobOrder, known_job, list_hardware, start_job
     from vjepa_demo.tasks.labels import check_labels, read_rows, write_predictions
@@ -47,6 +48,7 @@ _HOMES = {
     "bootstrap": ("bootstrap_head",),
     "cache": ("cache_size",),
     "dataset": ("make_dataset",),
+    "decoding": ("prepare_decoding",),
     "evaluate": ("evaluate_model",),
     "jobs": ("JobFollower", "JobOrder", "known_job", "list_hardware", "start_job"),
     "labels": ("check_labels", "read_rows", "write_predictions"),

@@ -9,7 +9,7 @@ from typing import Literal
 from vjepa_demo.config import MAX_UPLOAD_BYTES
 from vjepa_demo.data.hub import Token, make_repo
 from vjepa_demo.data.match import extract_videos
-from vjepa_demo.media.preview import write_preview
+from vjepa_demo.media.isolated import write_preview
 from vjepa_demo.model.checkpoint import (
     check_stranger,
     find_public_checkpoint,
