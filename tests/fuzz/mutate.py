@@ -16,7 +16,7 @@ def mutants(data: bytes, seed: int, count: int) -> Iterator[tuple[str, bytes]]:
     The kinds of damage take turns, so that a few copies show each of them. The same `data` and `seed` give the same
     copies; of a longer run the first are those of a shorter one.
     """
-    random = Random(seed)  # noqa: S311
+    random = Random(seed)
     for damage in islice(cycle(DAMAGES), count):
         name, damaged = damage(bytearray(data), random)
         yield name, bytes(damaged)
