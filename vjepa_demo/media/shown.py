@@ -73,6 +73,10 @@ SAID_LENGTH = re.compile(r"Duration: (\d+):(\d+):([\d.]+), start: (-?[\d.]+)")
 SAID_FORMAT = re.compile(r"Input #0, (\S+), from ")
 LISTS_OF_FILES = {"hls", "applehttp", "concat", "dash", "imf", "sdp", "vobsub"}  # names of FFmpeg's
 LOSSLESS = ("-c:v", "ffv1", "-fs", str(MAX_COPY_BYTES))
+# What FFmpeg's program counted in the end, of a stream; and a frame that it gives although it is not what it was.
+COUNTED = re.compile(r"Input stream #0:\d+ \(video\): (\d+) packets read \(\d+ bytes\); (\d+) frames decoded")
+CORRUPT_FRAME = re.compile(r"corrupt decoded frame in stream")
+MAX_CHECK_SECONDS = 60.0  # of a video that is decoded once more to count its damaged frames
 UNSTEADY_RATE = 210.0  # above it, FFmpeg takes its guess of a constant frame rate for a clock
 
 
@@ -286,6 +290,30 @@ def film(path: Path, stream: str, how: Look) -> Film:
         look=how,
         promised_seconds=_promised(log.partition("Stream mapping:")[0]),
     )
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Of the `num_frames` that a file holds, or its first minute, FFmpeg reads `num_read` without an error."""
+
+    num_frames: int
+    num_read: int
+
+
+def damage(path: Path, stream: str) -> Damage:
+    """How much of a file FFmpeg's program reads without an error. It is decoded from end to end, or for a minute.
+
+    Raises:
+        VideoError: if FFmpeg's program is not installed, or reads nothing of the file.
+    """
+    log = ffmpeg(
+        *("-v", "level+verbose", "-max_error_rate", "1", *source(path), "-map", stream),
+        *("-t", str(MAX_CHECK_SECONDS), "-f", "null", "-"),
+        name=path.name,
+    )
+    counted = COUNTED.search(log)
+    num_packets, num_decoded = map(int, counted.groups()) if counted else (0, 0)
+    return Damage(max(num_packets, num_decoded), max(0, num_decoded - len(CORRUPT_FRAME.findall(log))))
 
 
 def _promised(log: str) -> float | None:

@@ -21,6 +21,7 @@ MP4_BOXES = {
     *(b"ftyp", b"moov", b"meta", b"mdat", b"wide", b"free", b"skip", b"uuid", b"pnot", b"styp", b"sidx", b"ssix"),
     *(b"moof", b"mfra", b"prft", b"emsg", b"pdin", b"udta"),
 }
+MP4_FRAMES = {b"moov", b"moof", b"mdat"}  # without any other box a video plays
 EBML_SEGMENT = 0x18538067
 EBML_ELEMENTS = {
     *(
@@ -35,6 +36,7 @@ EBML_ELEMENTS = {
     *(0xE7, 0xA7, 0xAB, 0x5854, 0xA3, 0xA0, 0xAF),  # of a cluster: time, place, size before, silence, blocks
 }
 AVI_CHUNK = re.compile(rb"\d\d(dc|db|wb|tx|pc)|idx1|JUNK|ix\d\d")
+EBML_TRAILERS = {0x1C53BB6B, 0x1254C367, 0x1941A469, 0xEC, 0xBF, 0x114D9B74}
 UNKNOWN_RIFF_SIZE, AVI_SLACK = 0xFFFFFF00, 10  # some count the head of the file, or the byte that makes a size even
 FLV_TAGS, MAX_FLASH_BYTES = {8, 9, 18}, 2**40
 ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
@@ -47,10 +49,22 @@ USUAL_BLOCK_BYTES = 128  # at least, of those that a GIF cuts its pictures into
 
 
 def signature(path: Path) -> str:
-    """ "matroska" (or WebM) and "flv", by how a file begins; of all others nothing."""
+    """ "matroska" (or WebM), "flv" and "avi", by how a file begins; of all others nothing."""
     with path.open("rb") as file:
-        head = file.read(len(MATROSKA))
-    return "matroska" if head == MATROSKA else "flv" if head.startswith(FLV) else ""
+        head = file.read(12)
+    if head.startswith(MATROSKA):
+        return "matroska"
+    return "flv" if head.startswith(FLV) else "avi" if _is_avi(head) else ""
+
+
+def is_size_known(path: Path) -> bool:
+    """Whether an AVI tells its size: one that was written to a pipe does not."""
+    with path.open("rb") as file:
+        return 0 < int.from_bytes(file.read(8)[4:], "little") < UNKNOWN_RIFF_SIZE
+
+
+def _is_avi(head: bytes) -> bool:
+    return head[:4] == b"RIFF" and head[8:12] == b"AVI "
 
 
 def is_cut_off(path: Path, head: bytes) -> bool:
@@ -176,7 +190,7 @@ def _walk_of(head: bytes) -> _Walk | None:
         return _asf
     if head.startswith(MPEG_PACK):
         return _program_stream
-    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+    if _is_avi(head):
         return _avi
     if head[4:8] in MP4_BOXES:
         return _mp4
@@ -189,10 +203,8 @@ def _mp4(read: _Reader, head: bytes) -> int:
     """Where the last box ends, or the last part that an index of segments (`sidx`) names."""
     place = least = 0
     for _ in range(MAX_STEPS):
-        if place >= read.size:
+        if place + 8 > read.size:
             break
-        if place + 8 > read.size and least <= read.size:
-            return read.size if not any(read(place, read.size - place)) else read.size + 1
         box = read(place, 8)
         size, kind, begin = int.from_bytes(box[:4], "big"), box[4:], 8
         if kind not in MP4_BOXES or size == 0:  # what follows is no part of the video, or the box goes on to the end
@@ -204,7 +216,8 @@ def _mp4(read: _Reader, head: bytes) -> int:
         if kind == b"sidx" and size < MAX_INDEX_BYTES:
             least = max(least, place + size + _segments_bytes(read(place + begin, size - begin)))
         place += size
-        least = max(least, place)
+        if kind in MP4_FRAMES:
+            least = max(least, place)
     return least
 
 
@@ -220,20 +233,27 @@ def _segments_bytes(index: bytes) -> int:
 
 
 def _matroska(read: _Reader, head: bytes) -> int:
-    """Where the last element ends that tells its size. Live recordings know neither that of the segment nor, from a
-    browser, that of a cluster: there the blocks tell."""
-    place, steps = 0, 0
-    while place < read.size and (steps := steps + 1) < MAX_STEPS:
-        name, size, begin = _element(read, place)
+    """Where the segment ends, or the last part of it. Live recordings know neither the size of the segment nor, from a
+    browser, that of a cluster: there the blocks tell. Where only what follows the frames is missing, none is."""
+    place, segment_end = 0, None
+    for _ in range(MAX_STEPS):
+        if place >= read.size:
+            return segment_end or place
+        try:
+            name, size, begin = _element(read, place)
+        except _CutError:
+            return segment_end or 0  # a byte or two: nothing, or the head of one more part
         if name not in EBML_ELEMENTS:
-            break
-        if size is None or (size == 0 and name == EBML_SEGMENT):
+            return 0  # appended data
+        if name == EBML_SEGMENT:
+            place, segment_end = begin, begin + size if size else None
+        elif size is None:
             place = begin  # into it
-        elif name == EBML_SEGMENT:
-            return begin + size
+        elif begin + size > read.size:
+            return 0 if name in EBML_TRAILERS else segment_end or begin + size
         else:
             place = begin + size
-    return place
+    return 0
 
 
 def _element(read: _Reader, place: int) -> tuple[int, int | None, int]:
@@ -255,20 +275,22 @@ def _element(read: _Reader, place: int) -> tuple[int, int | None, int]:
 
 
 def _avi(read: _Reader, head: bytes) -> int:
-    """Where the last RIFF chunk ends; if it does not tell, as in a file that was written to a pipe, the last frame."""
+    """Where the last list of frames ends (`movi`), or in one that does not tell its size, the last frame."""
     place = least = 0
     for _ in range(MAX_STEPS):
         if place + 12 > read.size:
             break
-        chunk, size = read(place, 4), int.from_bytes(read(place + 4, 4), "little")
-        is_list = chunk in (b"RIFF", b"LIST")
-        if not (is_list or AVI_CHUNK.fullmatch(chunk)):
-            break  # appended data
-        if is_list and not 0 < size < UNKNOWN_RIFF_SIZE:
+        chunk = read(place, 12)
+        size = int.from_bytes(chunk[4:8], "little")
+        end = place + 8 + size + size % 2
+        if chunk[:4] == b"RIFF" or (chunk[:4] == b"LIST" and not 0 < size < UNKNOWN_RIFF_SIZE):
             place += 12  # into it
             continue
-        place += 8 + size + size % 2
-        least = place - AVI_SLACK
+        if chunk[:4] != b"LIST" and not AVI_CHUNK.fullmatch(chunk[:4]):
+            break  # appended data
+        if chunk[:4] != b"idx1":
+            least = end - AVI_SLACK
+        place = end
     return least
 
 
