@@ -294,7 +294,8 @@ def film(path: Path, stream: str, how: Look) -> Film:
 
 @dataclass(frozen=True)
 class Damage:
-    """Of the `num_frames` that a file holds, or its first minute, FFmpeg reads `num_read` without an error."""
+    """Of the `num_frames` that a file, or its first minute, holds from its first key frame on, FFmpeg reads `num_read`
+    without an error. What comes before, in a recording that begins between two key frames, nobody can show."""
 
     num_frames: int
     num_read: int
@@ -313,7 +314,9 @@ def damage(path: Path, stream: str) -> Damage:
     )
     counted = COUNTED.search(log)
     num_packets, num_decoded = map(int, counted.groups()) if counted else (0, 0)
-    return Damage(max(num_packets, num_decoded), max(0, num_decoded - len(CORRUPT_FRAME.findall(log))))
+    packets = probe(path, stream.removeprefix("0:"), "packet=flags")["packets"]
+    num_hidden = next((index for index, packet in enumerate(packets) if "K" in packet["flags"]), 0)
+    return Damage(max(num_packets - num_hidden, num_decoded), max(0, num_decoded - len(CORRUPT_FRAME.findall(log))))
 
 
 def _promised(log: str) -> float | None:

@@ -22,7 +22,7 @@ MP4_BOXES = {
     *(b"moof", b"mfra", b"prft", b"emsg", b"pdin", b"udta"),
 }
 MP4_FRAMES = {b"moov", b"moof", b"mdat"}  # without any other box a video plays
-EBML_SEGMENT = 0x18538067
+EBML_SEGMENT, EBML_CLUSTER = 0x18538067, 0x1F43B675
 EBML_ELEMENTS = {
     *(
         0x1A45DFA3,
@@ -33,8 +33,9 @@ EBML_ELEMENTS = {
         0x1F43B675,
     ),  # head, seek head, info, tracks, frames
     *(0x1C53BB6B, 0x1254C367, 0x1043A770, 0x1941A469, 0xEC, 0xBF),  # cues, tags, chapters, attachments, void, checksum
-    *(0xE7, 0xA7, 0xAB, 0x5854, 0xA3, 0xA0, 0xAF),  # of a cluster: time, place, size before, silence, blocks
 }
+EBML_CLUSTER_FIELDS = {0xE7, 0xA7, 0xAB}  # time, place, size of the one before
+EBML_BLOCKS = {0xA3: range(0x81, 0xC0), 0xA0: (0xA1,)}  # and how their data begin: a number of a track, a block
 AVI_CHUNK = re.compile(rb"\d\d(dc|db|wb|tx|pc)|idx1|JUNK|ix\d\d")
 EBML_TRAILERS = {0x1C53BB6B, 0x1254C367, 0x1941A469, 0xEC, 0xBF, 0x114D9B74}
 UNKNOWN_RIFF_SIZE, AVI_SLACK = 0xFFFFFF00, 10  # some count the head of the file, or the byte that makes a size even
@@ -235,7 +236,7 @@ def _segments_bytes(index: bytes) -> int:
 def _matroska(read: _Reader, head: bytes) -> int:
     """Where the segment ends, or the last part of it. Live recordings know neither the size of the segment nor, from a
     browser, that of a cluster: there the blocks tell. Where only what follows the frames is missing, none is."""
-    place, segment_end = 0, None
+    place, segment_end, in_cluster = 0, None, False  # of unknown size
     for _ in range(MAX_STEPS):
         if place >= read.size:
             return segment_end or place
@@ -243,17 +244,24 @@ def _matroska(read: _Reader, head: bytes) -> int:
             name, size, begin = _element(read, place)
         except _CutError:
             return segment_end or 0  # a byte or two: nothing, or the head of one more part
-        if name not in EBML_ELEMENTS:
+        if name not in EBML_ELEMENTS and not (in_cluster and _is_block(read, name, size, begin)):
             return 0  # appended data
         if name == EBML_SEGMENT:
             place, segment_end = begin, begin + size if size else None
         elif size is None:
-            place = begin  # into it
+            place, in_cluster = begin, name == EBML_CLUSTER  # into it
         elif begin + size > read.size:
             return 0 if name in EBML_TRAILERS else segment_end or begin + size
         else:
             place = begin + size
     return 0
+
+
+def _is_block(read: _Reader, name: int, size: int | None, begin: int) -> bool:
+    """Whether an element is a part of a cluster, and no data that happen to begin like one."""
+    if size is None or name not in EBML_BLOCKS:
+        return name in EBML_CLUSTER_FIELDS and size is not None and size <= 8
+    return size > 4 and begin < read.size and read(begin, 1)[0] in EBML_BLOCKS[name]
 
 
 def _element(read: _Reader, place: int) -> tuple[int, int | None, int]:
@@ -263,7 +271,7 @@ def _element(read: _Reader, place: int) -> tuple[int, int | None, int]:
     if name_bytes > 4:
         return 0, None, place
     name = int.from_bytes(read(place, name_bytes), "big")
-    if name not in EBML_ELEMENTS:
+    if not (name in EBML_ELEMENTS or name in EBML_BLOCKS or name in EBML_CLUSTER_FIELDS):
         return 0, None, place
     place += name_bytes
     first = read(place, 1)[0]
@@ -383,12 +391,10 @@ def _transport_stream(read: _Reader, head: bytes) -> int:
     """Where the last packet ends."""
     packet_bytes, before = next(kind for kind in TS_PACKETS if _packets(head, *kind))
     _, tail = read.tail(TS_TAIL_PACKETS * packet_bytes)
-    for rest in range(1, packet_bytes):  # of a packet at the end
+    for rest in range(before + 1, packet_bytes):  # of a packet at the end
         starts = range(len(tail) - rest + before, -1, -packet_bytes)
-        if len(starts) > SURE_STEPS and all(tail[at : at + 1] in (b"\x47", b"") for at in starts):
+        if len(starts) > SURE_STEPS and all(tail[at] == 0x47 for at in starts):
             return read.size - rest + packet_bytes
-        if all(tail[at : at + 1] == b"\x47" for at in starts[1:]):
-            break
     return 0
 
 
