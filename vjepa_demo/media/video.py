@@ -37,6 +37,7 @@ from vjepa_demo.media.sampling import (
     view_shape,
 )
 from vjepa_demo.media.shown import (
+    Damage,
     Film,
     Look,
     check_size,
@@ -148,18 +149,17 @@ def decode_clip(path: str | Path, config: ClipConfig) -> Clip:
     with listening() as heard:
         clip, stream = _decode(path, config)
     notes = [ENDS_EARLY.format(clip.duration_seconds)] if _ends_early(path) else []
-    if heard.errors:
-        notes += _damage_notes(path, stream)
+    if heard.errors and stream is not None:
+        notes += _damage_notes(path, damage(path, stream))
     return replace(clip, notes=(*clip.notes, *notes))
 
 
-def _damage_notes(path: Path, stream: str) -> list[str]:
-    """What to say of a file of which FFmpeg's libraries said that something is wrong.
+def _damage_notes(path: Path, found: Damage) -> list[str]:
+    """What to say of a file in which something is wrong.
 
     Raises:
         VideoError: if so much is wrong that a score would not be one of the video.
     """
-    found = damage(path, stream)
     if found.num_read < READABLE_SHARE * found.num_frames:
         raise VideoError(
             f"{path.name} is damaged: {found.num_read} of its {found.num_frames} frames can be read without an error; "
@@ -168,14 +168,14 @@ def _damage_notes(path: Path, stream: str) -> list[str]:
     return [DAMAGED.format(found.num_frames - found.num_read, found.num_frames)] * (found.num_read < found.num_frames)
 
 
-def _decode(path: Path, config: ClipConfig) -> tuple[Clip, str]:
-    """The clip of a file, and FFmpeg's name of the stream."""
+def _decode(path: Path, config: ClipConfig) -> tuple[Clip, str | None]:
+    """The clip of a file, and FFmpeg's name of the stream; None if it was rendered, and its damage is known."""
     stream, num_frames, how = "0:v:0", None, Look()  # FFmpeg's name of the stream that torchcodec chose; its first look
     try:
         decoder = open_video(path)
         stream, num_frames = f"0:{decoder.metadata.stream_index}", len(decoder)
         how = look(path, decoder.metadata)
-        return _load(path, decoder, how, config), stream
+        return _load(path, decoder, how, config), None if how.is_odd else stream
     except _SeekError as problem:
         try:
             # MPEG streams have no index: a copy in a container that has one shows the same frames, if it has as many.
@@ -190,7 +190,7 @@ def _decode(path: Path, config: ClipConfig) -> tuple[Clip, str]:
             shown = film(path, stream, how)
             if num_frames is None:  # nobody has looked yet
                 _check_end(path, shown.end_seconds - shown.seconds[0], shown.promised_seconds)
-            return _load_film(shown, config), stream
+            return _load_film(shown, config), None
         except _CutOffError:
             raise
         except VideoError as error:
@@ -258,7 +258,8 @@ def _load_film(shown: Film, config: ClipConfig) -> Clip:
                 for view, rows in zip(config.views, places, strict=True)
             ]
     times = [tuple(shown.seconds[index] for index in view) for view in indices]
-    return _clip(list(zip(frames, times, strict=True)), stream, shown.look.notes)
+    damaged = _damage_notes(shown.path, Damage(num_frames, max(0, num_frames - shown.num_damaged)))
+    return _clip(list(zip(frames, times, strict=True)), stream, (*shown.look.notes, *damaged))
 
 
 def _clip(looks: list[_Look], stream: _Stream, notes: tuple[str, ...]) -> Clip:

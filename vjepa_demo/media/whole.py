@@ -46,6 +46,7 @@ ASF_HEAD_BYTES, ASF_DATA_HEAD_BYTES, ASF_BROADCAST, ASF_PACKET = 30, 50, 1, b"\x
 TS_PACKETS = ((188, 0), (192, 4), (204, 0))  # bytes of a packet, and of the clock before its first
 TS_TAIL_PACKETS = 32
 MAX_STEPS = 100_000  # over parts of a file: one of more is not known to be cut off
+WHOLE_SHARE = 0.95  # of a GIF that lies before what is no part of it
 USUAL_BLOCK_BYTES = 128  # at least, of those that a GIF cuts its pictures into
 
 
@@ -125,11 +126,13 @@ def _is_gif_cut_off(path: Path) -> bool:
                     file.seek(8, os.SEEK_CUR)
                     file.seek(colours_bytes(byte()) + 1, os.SEEK_CUR)
                 skip_blocks()
+            # Something else far from the end: a part of the file was lost, or is there twice.
+            is_lost = mark and mark[0] not in (0, GIF_TRAILER)
+            return bool(is_lost) and file.tell() < WHOLE_SHARE * path.stat().st_size
         except IndexError:
             return True
         except TimeoutError:
             return False
-    return False
 
 
 class _CutError(Exception):
