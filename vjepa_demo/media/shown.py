@@ -76,6 +76,10 @@ SAID_LENGTH = re.compile(r"Duration: (\d+):(\d+):([\d.]+), start: (-?[\d.]+)")
 SAID_FORMAT = re.compile(r"Input #0, (\S+), from ")
 LISTS_OF_FILES = {"hls", "applehttp", "concat", "dash", "imf", "sdp", "vobsub"}  # names of FFmpeg's
 LOSSLESS = ("-c:v", "ffv1", "-fs", str(MAX_COPY_BYTES))
+# What FFmpeg's program counted in the end, of a stream; and a frame that it gives although it is not what it was.
+COUNTED = re.compile(r"Input stream #0:\d+ \(video\): (\d+) packets read \(\d+ bytes\); (\d+) frames decoded")
+SAID_ERROR = re.compile(r"\[error\]|corrupt (?:decoded frame|input packet) in stream")
+MAX_CHECK_SECONDS = 60.0  # of a video that is decoded once more to count its damaged frames
 UNSTEADY_RATE = 210.0  # above it, FFmpeg takes its guess of a constant frame rate for a clock
 
 
@@ -115,7 +119,8 @@ class Film:
 
     `rate` is the constant frame rate at which FFmpeg would write it. A frame is `height` x `width` pixels, of which
     each is `pixel_aspect` times as wide as high. `stream` is FFmpeg's name of the stream. The header promises
-    `promised_seconds`, where it speaks of this stream for certain. `is_one_shape`: neither the size of the frames nor
+    `promised_seconds`, where it speaks of this stream for certain. Of `num_damaged` frames FFmpeg says that something
+    is wrong with them. `is_one_shape`: neither the size of the frames nor
     the format of their pixels changes.
     """
 
@@ -130,6 +135,7 @@ class Film:
     is_one_shape: bool = True
     look: Look = Look()
     promised_seconds: float | None = None
+    num_damaged: int = 0
 
     def write(self, indices: Sequence[int], copy: Path) -> None:
         """Write the frames at `indices`, in rising order, to `copy`, a .mkv, without loss.
@@ -156,6 +162,15 @@ class Film:
             raise VideoError(
                 f"the frames of {self.path.name} take more than {MAX_COPY_BYTES // 2**30} GiB: scale it down first"
             )
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Of the `num_frames` that a file, or its first minute, holds from its first key frame on, FFmpeg reads `num_read`
+    without an error. What comes before, in a recording that begins between two key frames, nobody can show."""
+
+    num_frames: int
+    num_read: int
 
 
 def describe(path: Path) -> Description:
@@ -288,7 +303,39 @@ def film(path: Path, stream: str, how: Look) -> Film:
         is_one_shape=len({(fmt, *shape) for _, fmt, _, _, *shape in frames}) == 1,
         look=how,
         promised_seconds=_promised(log.partition("Stream mapping:")[0]),
+        num_damaged=_num_damaged(log, begins_hidden=True),
     )
+
+
+def damage(path: Path, stream: str) -> Damage:
+    """How much of a file FFmpeg's program reads without an error. It is decoded from end to end, or for a minute.
+
+    Raises:
+        VideoError: if FFmpeg's program is not installed, or reads nothing of the file.
+    """
+    log = ffmpeg(
+        # With one thread what it says of a frame comes before the frame.
+        *("-v", "level+verbose", "-max_error_rate", "1", "-threads", "1", *source(path), "-map", stream),
+        *("-t", str(MAX_CHECK_SECONDS), "-vf", "showinfo=checksum=0", "-f", "null", "-"),
+        name=path.name,
+    )
+    counted = COUNTED.search(log)
+    num_packets, num_decoded = map(int, counted.groups()) if counted else (0, 0)
+    packets = probe(path, stream.removeprefix("0:"), "packet=flags")["packets"]
+    num_hidden = next((index for index, packet in enumerate(packets) if "K" in packet["flags"]), 0)
+    num_frames = max(num_packets - num_hidden, num_decoded)
+    # Some decoders show what comes before the first key frame, and whatever it refers to is missing.
+    num_groundless = min(num_hidden, max(0, num_decoded - (num_packets - num_hidden)))
+    num_damaged = num_groundless + _num_damaged(log, begins_hidden=num_hidden > 0)
+    return Damage(num_frames, max(0, num_decoded - num_damaged))
+
+
+def _num_damaged(log: str, *, begins_hidden: bool) -> int:
+    """Of how many frames FFmpeg's program says that something is wrong: in its log, as `showinfo` tells of each frame.
+
+    If the stream `begins_hidden`, between two key frames, what it says before the first frame is not of any."""
+    parts = SHOWN_FRAME.split(log.partition("Stream mapping:")[2])[:: SHOWN_FRAME.groups + 1]
+    return sum(SAID_ERROR.search(part) is not None for part in parts[1 if begins_hidden else 0 :])
 
 
 def _promised(log: str) -> float | None:

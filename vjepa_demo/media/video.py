@@ -22,6 +22,7 @@ from torch import Tensor
 
 from vjepa_demo.config import ClipConfig, View
 from vjepa_demo.files import is_file, is_folder, reading, replacing
+from vjepa_demo.media.heard import listening
 from vjepa_demo.media.sampling import (
     TIME_TOLERANCE_SECONDS,
     WINDOW_FRAMES_PER_SECOND,
@@ -36,9 +37,11 @@ from vjepa_demo.media.sampling import (
     view_shape,
 )
 from vjepa_demo.media.shown import (
+    Damage,
     Film,
     Look,
     check_size,
+    damage,
     describe,
     ffmpeg,
     film,
@@ -48,7 +51,7 @@ from vjepa_demo.media.shown import (
     source,
 )
 from vjepa_demo.media.webp import is_webp, webp_film
-from vjepa_demo.media.whole import is_cut_off, signature
+from vjepa_demo.media.whole import is_cut_off, is_size_known, least_bytes, signature
 from vjepa_demo.schema import VideoError
 
 if TYPE_CHECKING:
@@ -68,7 +71,10 @@ PLAYLIST = re.compile(
 )
 BLANKS = b"\xef\xbb\xbf \t\r\n\x0b\x0c"  # with the byte order mark
 LOST = "FFmpeg cannot seek in it; convert it to MP4 first, or export it again"
-TRUNCATED_BELOW = 0.95  # share of the frames that the header promises
+TRUNCATED_BELOW = 0.95  # share of the frames, the seconds or the bytes that the file promises
+READABLE_SHARE = 0.5  # of the frames of a damaged file that is scored
+ENDS_EARLY = "The file ends in the middle of a frame, as if it were cut off: the {:.1f} s that are there were scored."
+DAMAGED = "The file is damaged: {} of its {} frames cannot be read without an error. Scores may be too low."
 # A browser plays it before it is fetched whole; and with x264's macroblock trees the same frames gave other bytes
 # each time.
 ENCODER_OPTIONS = {"movflags": "+faststart", "x264-params": "mbtree=0"}
@@ -133,19 +139,43 @@ def decode_clip(path: str | Path, config: ClipConfig) -> Clip:
     It happens in this very process: of what strangers bring, `isolated.load_clip` makes the same clip in another one.
 
     Raises:
-        VideoError: if the file is missing, empty, cut off, without a video stream, or not a video, or if FFmpeg
-            is not installed.
+        VideoError: if the file is missing, empty, cut off, without a video stream, or not a video, if most of its
+            frames cannot be read, or if FFmpeg is not installed.
     """
     path = Path(path).absolute()  # FFmpeg takes "a:b.mp4" for an address
     check_file(path)
     if is_webp(path):
         return _load_film(webp_film(path), config)
+    with listening() as heard:
+        clip, stream = _decode(path, config)
+    notes = [ENDS_EARLY.format(clip.duration_seconds)] if _ends_early(path) else []
+    if heard.errors and stream is not None:
+        notes += _damage_notes(path, damage(path, stream))
+    return replace(clip, notes=(*clip.notes, *notes))
+
+
+def _damage_notes(path: Path, found: Damage) -> list[str]:
+    """What to say of a file in which something is wrong.
+
+    Raises:
+        VideoError: if so much is wrong that a score would not be one of the video.
+    """
+    if found.num_read < READABLE_SHARE * found.num_frames:
+        raise VideoError(
+            f"{path.name} is damaged: {found.num_read} of its {found.num_frames} frames can be read without an error; "
+            "download or export it again"
+        )
+    return [DAMAGED.format(found.num_frames - found.num_read, found.num_frames)] * (found.num_read < found.num_frames)
+
+
+def _decode(path: Path, config: ClipConfig) -> tuple[Clip, str | None]:
+    """The clip of a file, and FFmpeg's name of the stream; None if it was rendered, and its damage is known."""
     stream, num_frames, how = "0:v:0", None, Look()  # FFmpeg's name of the stream that torchcodec chose; its first look
     try:
         decoder = open_video(path)
         stream, num_frames = f"0:{decoder.metadata.stream_index}", len(decoder)
         how = look(path, decoder.metadata)
-        return _load(path, decoder, how, config)
+        return _load(path, decoder, how, config), None if how.is_odd else stream
     except _SeekError as problem:
         try:
             # MPEG streams have no index: a copy in a container that has one shows the same frames, if it has as many.
@@ -156,11 +186,11 @@ def decode_clip(path: str | Path, config: ClipConfig) -> Clip:
                 stream, how = f"0:{description.stream_index}", look(path, description)
                 stream = how.streams[0] if how.streams else stream
             elif (clip := _load_copy(path, stream, num_frames, config)) is not None:
-                return clip
+                return clip, stream
             shown = film(path, stream, how)
             if num_frames is None:  # nobody has looked yet
                 _check_end(path, shown.end_seconds - shown.seconds[0], shown.promised_seconds)
-            return _load_film(shown, config)
+            return _load_film(shown, config), None
         except _CutOffError:
             raise
         except VideoError as error:
@@ -228,7 +258,8 @@ def _load_film(shown: Film, config: ClipConfig) -> Clip:
                 for view, rows in zip(config.views, places, strict=True)
             ]
     times = [tuple(shown.seconds[index] for index in view) for view in indices]
-    return _clip(list(zip(frames, times, strict=True)), stream, shown.look.notes)
+    damaged = _damage_notes(shown.path, Damage(num_frames, max(0, num_frames - shown.num_damaged)))
+    return _clip(list(zip(frames, times, strict=True)), stream, (*shown.look.notes, *damaged))
 
 
 def _clip(looks: list[_Look], stream: _Stream, notes: tuple[str, ...]) -> Clip:
@@ -449,27 +480,47 @@ def _inspect(path: Path, decoder: VideoDecoder, how: Look) -> _Stream:
     check_size(path, height, width)
     # Half a clip must not pass for the whole. MP4, MOV and AVI promise a number of frames and a duration. An edit list
     # hides frames and shortens the duration: so a file is cut off only where both fall short. Matroska, WebM and others
-    # promise only the length of the longest stream, which is the video's for certain only where there is no other: a
-    # cut-off file with sound is not noticed.
+    # promise only the length of the longest stream, which is the video's for certain only where there is no other, or
+    # where the file ends early. An AVI that was written to a pipe promises what FFmpeg makes of sizes that nobody knew.
     promised = metadata.duration_seconds_from_header
-    if metadata.num_frames_from_header is not None:
-        if (metadata.num_frames_from_content or 0) >= TRUNCATED_BELOW * metadata.num_frames_from_header:
-            promised = None
-    elif promised is None and len(container.streams) == 1:
+    is_complete = metadata.num_frames_from_header is not None and (
+        (metadata.num_frames_from_content or 0) >= TRUNCATED_BELOW * metadata.num_frames_from_header
+    )
+    if kind == "avi" and not is_size_known(path):
+        promised = None
+    elif promised is None and (len(container.streams) == 1 or (kind == "matroska" and _ends_early(path))):
         promised = whole - max(begin, 0.0) if kind == "matroska" else whole  # Matroska's counts from 0 to the end
-    _check_end(path, found, promised)
+    if not is_complete:
+        _check_end(path, found, promised)
     return _Stream(len(decoder), height, width, begin, end)
 
 
 def _check_end(path: Path, found: float, promised: float | None) -> None:
+    """Refuse a file that holds less than the seconds, or much less than the bytes, that it promises."""
     if promised is not None and found < TRUNCATED_BELOW * promised:
         raise _CutOffError(
             f"{path.name} is cut off: {found:.1f} s of the {promised:.1f} s that its header promises are there; "
             "download or export it again"
         )
+    size, least = path.stat().st_size, least_bytes(path)
+    if size < TRUNCATED_BELOW * least:
+        raise _cut_off(path, size, least)
+
+
+def _ends_early(path: Path) -> bool:
+    return path.stat().st_size < least_bytes(path)
+
+
+def _cut_off(path: Path, size: int, least: int) -> VideoError:
+    return _CutOffError(
+        f"{path.name} is cut off: {size:,} of the {least:,} bytes that its parts should have are there; "
+        "download or export it again"
+    )
 
 
 def _unreadable(path: Path, error: Exception) -> VideoError:
+    if path.is_file() and (size := path.stat().st_size) < (least := least_bytes(path)):
+        return _cut_off(path, size, least)
     reason = _first_line(error)
     if ".cpp:" in reason:  # torchcodec puts its source file and line before FFmpeg's own words
         reason = reason.rpartition(".cpp:")[2].partition(", ")[2]
