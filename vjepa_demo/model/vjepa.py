@@ -36,10 +36,10 @@ from vjepa_demo.model.encoders import (
     load_text_encoder,
     load_video_encoder,
     over_same_tensors,
-    read_clip_config,
 )
 from vjepa_demo.model.layers import BeforeLayer, run_layers
 from vjepa_demo.model.randomness import drawing, seeded
+from vjepa_demo.model.source import read_clip_config
 from vjepa_demo.schema import SCORE_DECIMALS, ModelError
 
 if TYPE_CHECKING:
