@@ -206,6 +206,7 @@ PAIRS_LEARNED = {
 CHECKPOINT = {
     "label_range": Range(float, -1e9, 1e9, items=2),
     "weights_sha256": Range(str, 64, 64),
+    "encoders_sha256": Range(str, 64, 64, items=2, keys=("./video_encoder", "./text_encoder")),
 }
 
 # ---- config.json of an encoder ---------------------------------------------------------------------------------------

@@ -29,7 +29,13 @@ from transformers.utils.hub import extract_commit_hash
 
 from vjepa_demo.config import ENCODER_FILES, ModelConfig
 from vjepa_demo.files import content_sha256, is_folder
-from vjepa_demo.model.source import check_weights, first_line, read_encoder_config, read_tokenizer
+from vjepa_demo.model.source import (
+    check_weights,
+    first_line,
+    read_clip_config,
+    read_encoder_config,
+    read_tokenizer,
+)
 from vjepa_demo.schema import ModelError
 
 
@@ -67,28 +73,22 @@ def load_video_encoder(config: ModelConfig, device: torch.device, dtype: torch.d
 
     Models share the encoder, unless `share` is False: then nobody else gets it.
     """
-    source, attentive = config.video_encoder, config.pooling == "attentive"
-    described: Any = read_encoder_config(source, config.video_encoder_revision, "vjepa2")
-    if attentive and "VJEPA2ForVideoClassification" not in (described.architectures or []):
-        raise ModelError(
-            f"{source} has no attentive pooler: it is a base V-JEPA 2 checkpoint. "
-            "Choose pooling 'mean', or a VJEPA2ForVideoClassification checkpoint (the ssv2 ones)."
-        )
+    source, described, cls = _described_video(config)
 
     def load_parts(revision: str | None) -> dict[str, nn.Module]:
-        if not attentive:
-            return {"venc": _load_weights(_VideoEncoder, described, source, revision).encoder}
-        both = _load_weights(_VideoEncoderAndPooler, described, source, revision)
-        return {"venc": both.vjepa2.encoder, "pooler": both.pooler}
+        loaded = _load_weights(cls, described, source, revision)
+        if cls is _VideoEncoder:
+            return {"venc": loaded.encoder}
+        return {"venc": loaded.vjepa2.encoder, "pooler": loaded.pooler}
 
-    kind = "video, attentive" if attentive else "video"
+    kind = "video" if cls is _VideoEncoder else "video, attentive"
     return _load_encoder(source, config.video_encoder_revision, kind, device, dtype, load_parts, share=share)
 
 
 def load_text_encoder(config: ModelConfig, device: torch.device, dtype: torch.dtype, *, share: bool) -> Encoder:
     """The BERT encoder `tenc`, and its tokenizer, shared as the video encoder is."""
     source = config.text_encoder
-    described: Any = read_encoder_config(source, config.text_encoder_revision, "bert")
+    described = read_encoder_config(source, config.text_encoder_revision, "bert")
 
     def load_parts(revision: str | None) -> dict[str, nn.Module]:
         return {"tenc": _load_weights(BertModel, described, source, revision, add_pooling_layer=False)}
@@ -99,6 +99,37 @@ def load_text_encoder(config: ModelConfig, device: torch.device, dtype: torch.dt
     return _load_encoder(
         source, config.text_encoder_revision, "text", device, dtype, load_parts, load_tokenizer, share=share
     )
+
+
+def check_video_encoder(config: ModelConfig) -> None:
+    """Whether a model of `config` can have its video encoder, as far as that shows before its weights are loaded.
+
+    Raises:
+        ModelError: if not.
+    """
+    source, described, cls = _described_video(config)
+    read_clip_config(config, described)
+    check_weights(source, config.video_encoder_revision, lambda: cls(described), name=_name(cls))
+
+
+def check_text_encoder(config: ModelConfig) -> None:
+    """The same of its text encoder."""
+    source, revision = config.text_encoder, config.text_encoder_revision
+    described = read_encoder_config(source, revision, "bert")
+    read_tokenizer(source, revision, vocab_size=described.vocab_size)
+    check_weights(source, revision, lambda: BertModel(described, add_pooling_layer=False), name=_name(BertModel))
+
+
+def _described_video(config: ModelConfig) -> tuple[str, Any, type[Any]]:
+    """Where the video encoder of `config` is, what it says of itself, and the class that loads what is needed of it."""
+    source, attentive = config.video_encoder, config.pooling == "attentive"
+    described = read_encoder_config(source, config.video_encoder_revision, "vjepa2")
+    if attentive and "VJEPA2ForVideoClassification" not in (described.architectures or []):
+        raise ModelError(
+            f"{source} has no attentive pooler: it is a base V-JEPA 2 checkpoint. "
+            "Choose pooling 'mean', or a VJEPA2ForVideoClassification checkpoint (the ssv2 ones)."
+        )
+    return source, described, _VideoEncoderAndPooler if attentive else _VideoEncoder
 
 
 class _VideoEncoder(VJEPA2PreTrainedModel):
@@ -195,7 +226,16 @@ def _content(source: str, revision: str | None) -> tuple[str | None, str]:
         if commit is not None:
             return commit, f"{source}@{commit}"
         folder = Path(str(path)).parent
-    folder = folder.resolve()
+    return revision, f"sha256:{folder_digest(folder)}"
+
+
+def folder_digest(folder: str | Path) -> str:
+    """SHA-256 of all files of the encoder in `folder`, in hexadecimal.
+
+    Raises:
+        ModelError: if one cannot be read.
+    """
+    folder = Path(folder).resolve()
     try:
         paths = sorted(path for path in folder.iterdir() if any(fnmatchcase(path.name, each) for each in ENCODER_FILES))
         states = [(path.name, path.stat()) for path in paths]
@@ -206,16 +246,20 @@ def _content(source: str, revision: str | None) -> tuple[str | None, str]:
             digest = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
             _digests[folder] = state, digest
     except OSError as error:
-        raise ModelError(f"the encoder in {source} cannot be read: {error}") from error
-    return revision, f"sha256:{digest}"
+        raise ModelError(f"the encoder in {folder} cannot be read: {error}") from error
+    return digest
 
 
 # ---- from files ------------------------------------------------------------------------------------------------------
 
 
+def _name(cls: type[Any]) -> str:
+    return cls.__name__.lstrip("_")
+
+
 def _load_weights(cls: type[Any], config: Any, source: str, revision: str | None, **settings: Any) -> Any:
     """`cls.from_pretrained` in float32 with SDPA attention; refuses weights that do not fit `config`."""
-    check_weights(source, revision, lambda: cls(config, **settings), cls.__name__.lstrip("_"))
+    check_weights(source, revision, lambda: cls(config, **settings), name=_name(cls))
     try:
         with _less_talk(hide_bars=is_folder(source)):
             model, report = cls.from_pretrained(

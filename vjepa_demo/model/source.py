@@ -53,8 +53,8 @@ FLOATS = ("F64", "F32", "F16", "BF16")  # safetensors' names of what a weight ma
 # ---- configuration ---------------------------------------------------------------------------------------------------
 
 
-def read_encoder_config(source: str, revision: str | None, model_type: ModelType) -> VJEPA2Config | BertConfig:
-    """The configuration of the encoder at `source`: what its config.json says in the fields that have a range.
+def read_encoder_config(source: str, revision: str | None, model_type: ModelType) -> Any:
+    """The `VJEPA2Config` or `BertConfig` of the encoder at `source`: its config.json in the fields that have a range.
 
     Raises:
         ModelError: if there is none, it is of another type of model, or a field is out of its range.
@@ -110,7 +110,7 @@ def _text_config(fields: Mapping[str, Any]) -> BertConfig:
 # ---- weights ---------------------------------------------------------------------------------------------------------
 
 
-def check_weights(source: str, revision: str | None, build: Callable[[], nn.Module], name: str) -> None:
+def check_weights(source: str, revision: str | None, build: Callable[[], nn.Module], *, name: str) -> None:
     """Compare the headers of the weights at `source` with the model that `build` gives, called `name`, which is built
     without memory.
 
