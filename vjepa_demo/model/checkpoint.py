@@ -52,7 +52,8 @@ from vjepa_demo.files import (
 from vjepa_demo.media.archive import ArchiveError, extract_zip, is_hidden
 from vjepa_demo.model.card import model_card
 from vjepa_demo.model.encoders import check_text_encoder, check_video_encoder, folder_digest
-from vjepa_demo.model.vjepa import VJEPAModel, resolve_device
+from vjepa_demo.model.source import stored_weights
+from vjepa_demo.model.vjepa import OptimizedMOSHead, VJEPAModel, resolve_device
 from vjepa_demo.ranges import CHECKPOINT, MAX_CHECKPOINT_CONFIG_BYTES, check, read_object, shown
 from vjepa_demo.schema import CheckpointError, FolderError, ModelError, TrainedOn
 from vjepa_demo.wording import clips_and_pairs
@@ -425,12 +426,32 @@ def _check_whole(checkpoint: Checkpoint) -> None:
         text_encoder=_encoder_source(checkpoint.folder, checkpoint.model.text_encoder),
     )
     try:
-        if checkpoint.model.video_encoder in inside:
-            check_video_encoder(model)
-        if checkpoint.model.text_encoder in inside:
-            check_text_encoder(model)
+        stored = stored_weights([checkpoint.folder / WEIGHTS_FILE])
+        video = check_video_encoder(model) if checkpoint.model.video_encoder in inside else None
+        text = check_text_encoder(model) if checkpoint.model.text_encoder in inside else None
     except ModelError as error:
         raise CheckpointError(str(error)) from error
+    except SafetensorError as error:
+        raise CheckpointError(f"{checkpoint.folder / WEIGHTS_FILE} is not a safetensors file: {error}") from error
+    if video and text:
+        views = len(model.views)
+        with torch.device("meta"):  # widths: of what each encoder ends in
+            head = OptimizedMOSHead(
+                views * video["venc.layernorm.weight"][0],
+                text["tenc.embeddings.LayerNorm.weight"][0],
+                h=model.head_hidden,
+            )
+        of_head = {f"head.{name}": tuple(weight.shape) for name, weight in head.named_parameters()}
+        for name in of_head.keys() | stored.keys():
+            shape, expected = (
+                stored.get(name, ("missing",))[0],
+                {**video, **text, **of_head}.get(name, "no such weight"),
+            )
+            if shape != expected:
+                raise CheckpointError(
+                    f"{checkpoint.folder / WEIGHTS_FILE} does not fit its model: "
+                    f"{name[:100]} is {shape}; {expected} was expected"
+                )
 
 
 def _check_travels(checkpoint: Checkpoint) -> None:

@@ -30,6 +30,7 @@ from transformers.utils.hub import extract_commit_hash
 from vjepa_demo.config import ENCODER_FILES, ModelConfig
 from vjepa_demo.files import content_sha256, is_folder
 from vjepa_demo.model.source import (
+    Shapes,
     check_weights,
     first_line,
     read_clip_config,
@@ -101,23 +102,32 @@ def load_text_encoder(config: ModelConfig, device: torch.device, dtype: torch.dt
     )
 
 
-def check_video_encoder(config: ModelConfig) -> None:
-    """Whether a model of `config` can have its video encoder, as far as that shows before its weights are loaded.
+def check_video_encoder(config: ModelConfig) -> Shapes:
+    """The shapes of the weights that a model of `config` gets of its video encoder, by the names that these have there,
+    as far as all is well before they are loaded.
 
     Raises:
-        ModelError: if not.
+        ModelError: if it is not.
     """
     source, described, cls = _described_video(config)
     read_clip_config(config, described)
-    check_weights(source, config.video_encoder_revision, lambda: cls(described), name=_name(cls))
+    shapes = check_weights(source, config.video_encoder_revision, lambda: cls(described), name=_name(cls))
+    parts = {"encoder.": "venc.", "vjepa2.encoder.": "venc.", "pooler.": "pooler."}
+    return {
+        new + name.removeprefix(old): shape
+        for name, shape in shapes.items()
+        for old, new in parts.items()
+        if name.startswith(old)
+    }
 
 
-def check_text_encoder(config: ModelConfig) -> None:
+def check_text_encoder(config: ModelConfig) -> Shapes:
     """The same of its text encoder."""
     source, revision = config.text_encoder, config.text_encoder_revision
     described = read_encoder_config(source, revision, "bert")
     read_tokenizer(source, revision, vocab_size=described.vocab_size)
-    check_weights(source, revision, lambda: BertModel(described, add_pooling_layer=False), name=_name(BertModel))
+    shapes = check_weights(source, revision, lambda: BertModel(described, add_pooling_layer=False), name="BertModel")
+    return {f"tenc.{name}": shape for name, shape in shapes.items()}
 
 
 def _described_video(config: ModelConfig) -> tuple[str, Any, type[Any]]:

@@ -8,7 +8,7 @@ taken for a single weight: a stranger may have written it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -110,17 +110,21 @@ def _text_config(fields: Mapping[str, Any]) -> BertConfig:
 # ---- weights ---------------------------------------------------------------------------------------------------------
 
 
-def check_weights(source: str, revision: str | None, build: Callable[[], nn.Module], *, name: str) -> None:
-    """Compare the headers of the weights at `source` with the model that `build` gives, called `name`, which is built
-    without memory.
+Shapes = dict[str, tuple[int, ...]]  # of weights, by name
+
+
+def check_weights(source: str, revision: str | None, build: Callable[[], nn.Module], *, name: str) -> Shapes:
+    """The shapes of the weights of the model that `build` gives, called `name`, which is built without memory; those in
+    the headers of the files at `source` are the same.
 
     Raises:
         ModelError: if a weight is not among them, or has another shape or a type that is no floating point number; or
             if the files are missing or damaged.
     """
     with torch.device("meta"):
-        expected = {name: tuple(weight.shape) for name, weight in build().named_parameters()}
-    stored = _stored_weights(source, revision)
+        expected = {each: tuple(weight.shape) for each, weight in build().named_parameters()}
+    with _told(source, "the weights"):
+        stored = stored_weights(_weight_files(source, revision))
     found = {each: next((old for old in _names_on_disk(each) if old in stored), None) for each in expected}
     if missing := sorted(each for each, old in found.items() if old is None):
         raise ModelError(f"{source!r} lacks {len(missing)} of the weights of {name}, such as {missing[0]}")
@@ -131,6 +135,7 @@ def check_weights(source: str, revision: str | None, build: Callable[[], nn.Modu
                 f"the weights of {source!r} do not fit its config.json: {old} is {shown(shape)} in {dtype}; "
                 f"{expected[each]} in one of {', '.join(FLOATS)} was expected"
             )
+    return expected
 
 
 def _names_on_disk(name: str) -> Iterator[str]:
@@ -140,15 +145,18 @@ def _names_on_disk(name: str) -> Iterator[str]:
         yield each.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
 
 
-def _stored_weights(source: str, revision: str | None) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Shape and type of each tensor in the weights of `source`, from their headers alone."""
+def stored_weights(paths: Iterable[str | Path]) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and type of each tensor in some safetensors files, from their headers alone.
+
+    Raises:
+        OSError, SafetensorError: if one cannot be read.
+    """
     stored = {}
-    with _told(source, "the weights"):
-        for path in _weight_files(source, revision):
-            with safe_open(path, "pt") as file:
-                for name in file.keys():  # noqa: SIM118 (it is no dict)
-                    header = file.get_slice(name)
-                    stored[name] = tuple(header.get_shape()), header.get_dtype()
+    for path in paths:
+        with safe_open(path, "pt") as file:
+            for name in file.keys():  # noqa: SIM118 (it is no dict)
+                header = file.get_slice(name)
+                stored[name] = tuple(header.get_shape()), header.get_dtype()
     return stored
 
 
