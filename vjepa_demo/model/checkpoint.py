@@ -52,7 +52,7 @@ from vjepa_demo.files import (
 from vjepa_demo.media.archive import ArchiveError, extract_zip, is_hidden
 from vjepa_demo.model.card import model_card
 from vjepa_demo.model.encoders import check_text_encoder, check_video_encoder, folder_digest
-from vjepa_demo.model.source import stored_weights
+from vjepa_demo.model.source import FLOATS, stored_weights
 from vjepa_demo.model.vjepa import OptimizedMOSHead, VJEPAModel, resolve_device
 from vjepa_demo.ranges import CHECKPOINT, MAX_CHECKPOINT_CONFIG_BYTES, check, read_object, shown
 from vjepa_demo.schema import CheckpointError, FolderError, ModelError, TrainedOn
@@ -189,9 +189,10 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
             f"{path} is for the dimensions {shown(config.get('dimensions'))}; expected {list(DIMENSIONS)}"
         )
     try:
-        for name in ("model", "trained_on", "weights_sha256"):
-            if name not in config:
-                raise ValueError(f"it has no {name}")
+        for name, kind in {"model": dict, "trained_on": dict, "weights_sha256": str}.items():
+            if not isinstance(config.get(name), kind):
+                what = "an object" if kind is dict else "a text"
+                raise ValueError(f"{name} is {shown(config.get(name))}; {what} was expected")
         check(config, CHECKPOINT)
         low, high = config.get("label_range", (SCORE_MIN, SCORE_MAX))
         if low >= high:
@@ -441,16 +442,13 @@ def _check_whole(checkpoint: Checkpoint) -> None:
                 text["tenc.embeddings.LayerNorm.weight"][0],
                 h=model.head_hidden,
             )
-        of_head = {f"head.{name}": tuple(weight.shape) for name, weight in head.named_parameters()}
-        for name in of_head.keys() | stored.keys():
-            shape, expected = (
-                stored.get(name, ("missing",))[0],
-                {**video, **text, **of_head}.get(name, "no such weight"),
-            )
-            if shape != expected:
+        known = video | text | {f"head.{name}": tuple(weight.shape) for name, weight in head.named_parameters()}
+        for name in [each for each in known if each.startswith("head.")] + list(stored):
+            shape, dtype = stored.get(name, (None, None))
+            if shape != known.get(name) or dtype not in FLOATS:
                 raise CheckpointError(
-                    f"{checkpoint.folder / WEIGHTS_FILE} does not fit its model: "
-                    f"{name[:100]} is {shape}; {expected} was expected"
+                    f"{checkpoint.folder / WEIGHTS_FILE} does not fit its model: {name[:100]} is {shown(shape)} in "
+                    f"{dtype}; {known.get(name, 'no such weight')} in one of {', '.join(FLOATS)} was expected"
                 )
 
 

@@ -210,8 +210,11 @@ class VJEPAModel(nn.Module):
         for name in (*weights.keys() - expected.keys(), *missing):
             raise ModelError(f"{name} is too much or missing")
         for name, value in weights.items():
-            if value.shape != expected[name].shape:
-                raise ModelError(f"{name} is {tuple(value.shape)}; {tuple(expected[name].shape)} was expected")
+            if value.shape != expected[name].shape or not value.is_floating_point():
+                raise ModelError(
+                    f"{name} is {tuple(value.shape)} {value.dtype}; {tuple(expected[name].shape)} and a floating point "
+                    "type were expected"
+                )
         new = {
             name: value
             for name, value in weights.items()
