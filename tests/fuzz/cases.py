@@ -40,7 +40,6 @@ def answers(cases: Iterable[Case], folder: Path, monkeypatch: pytest.MonkeyPatch
             begin = time.perf_counter()
             second, seconds = _answer(act), time.perf_counter() - begin
             found[name] = first
-            print(f"{seconds:.2f} {name} -> {first[:300]}")
             left = [path.name for path in temporary.iterdir()]
             if problem := _problem(first, second, left, folder):
                 wrong.append(f"{name}: {problem} ({seconds:.1f} s)")
