@@ -14,6 +14,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "vjepa_demo"
 # A name is a folder or a file of the package; what stands on one row does not import each other.
 ROWS = (
+    ("ranges",),
     ("config", "lazy"),
     ("schema",),
     ("wording", "files"),

@@ -34,7 +34,7 @@ def test_a_model_that_knows_english_knows_every_word():
 def test_known_words_that_are_none_fail():
     with pytest.raises(ValueError, match="known_words"):
         TrainedOn("procedural", 10, "shapes", known_words=(1,))
-    with pytest.raises(ValueError, match="known_words is 'red'; a list of texts was expected"):
+    with pytest.raises(ValueError, match="known_words is 'red'; a list of at most"):
         TrainedOn("procedural", 10, "shapes", known_words="red")
 
 

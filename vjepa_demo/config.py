@@ -9,7 +9,9 @@ import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
+
+from vjepa_demo.ranges import MAX_VIEWS, MODEL, VIEW, Framing, Pooling, check, shown
 
 # The five mean opinion scores, always in this order (VQualA 2025, GenAI-Bench AIGC video quality track).
 DIMENSIONS = ("Traditional", "Alignment", "Aesthetic", "Temporal", "Overall")
@@ -155,13 +157,6 @@ JOB_HOURS, MAX_JOB_HOURS = 2.0, 24.0  # after which a job is ended, finished or 
 JOB_LINES = 200  # of its log
 JOB_POLL_SECONDS = 5.0
 
-MAX_HEAD_HIDDEN = 2**14
-MAX_FRAMES = 1024
-MAX_WINDOW = 256  # consecutive frames
-MAX_VIEW_EDGE = 2160  # pixels of a view's shortest edge
-
-Pooling = Literal["mean", "attentive", "cls"]
-
 
 @dataclass(frozen=True)
 class ZipLimits:
@@ -192,10 +187,6 @@ def acr_word(score: float) -> str:
     return ACR_WORDS[nearest]
 
 
-Framing = Literal["crop", "squeeze", "fragments"]
-MAX_VIEWS = 8
-
-
 @dataclass(frozen=True)
 class View:
     """One look at a video: which of its frames, and what of each becomes the encoder's `crop_size` square.
@@ -217,20 +208,7 @@ class View:
 
     def __post_init__(self) -> None:
         """Raises ValueError for fields that no view can have: they may come from a file."""
-        if self.framing not in get_args(Framing):
-            raise ValueError(f"framing is {self.framing!r}; choose one of {', '.join(get_args(Framing))}")
-        limits = {
-            "num_frames": (2, MAX_FRAMES),
-            "window": (2, MAX_WINDOW),
-            "edge": (16, MAX_VIEW_EDGE),
-            "grid": (1, 64),
-        }
-        for name, (least, most) in limits.items():
-            value = getattr(self, name)
-            if value is None and name != "grid":
-                continue
-            if type(value) is not int or not least <= value <= most or (name in ("num_frames", "window") and value % 2):
-                raise ValueError(f"{name} is {value!r}; a whole (even, of frames) number from {least} to {most:,}")
+        check(vars(self), VIEW)
         if self.window is not None and (self.num_frames is None or self.num_frames > self.window):
             raise ValueError(f"num_frames is {self.num_frames!r}; the window holds {self.window}")
 
@@ -332,26 +310,13 @@ class ModelConfig:
     def __post_init__(self) -> None:
         """Raises ValueError for fields that no model can have: they may come from a file."""
         if not isinstance(self.views, list | tuple) or not 1 <= len(self.views) <= MAX_VIEWS:
-            raise ValueError(f"views is {self.views!r}; a list of one to {MAX_VIEWS} views was expected")
+            raise ValueError(f"views is {shown(self.views)}; a list of one to {MAX_VIEWS} views was expected")
         try:  # JSON knows only lists and objects
             views = tuple(view if isinstance(view, View) else View(**view) for view in self.views)
         except TypeError as error:
-            raise ValueError(f"views is {self.views!r}; the fields of a view were expected: {error}") from error
+            raise ValueError(f"views is {shown(self.views)}; the fields of a view were expected: {error}") from error
         object.__setattr__(self, "views", views)
-        for name in ("video_encoder", "text_encoder"):
-            if not isinstance(getattr(self, name), str) or not getattr(self, name):
-                raise ValueError(f"{name} is {getattr(self, name)!r}; a Hub id or a folder was expected")
-        if self.pooling not in get_args(Pooling):
-            raise ValueError(f"pooling is {self.pooling!r}; choose one of {', '.join(get_args(Pooling))}")
-        if type(self.freeze_ratio) not in (int, float) or not 0 <= self.freeze_ratio <= 1:
-            raise ValueError(f"freeze_ratio is {self.freeze_ratio!r}; it is a share from 0 to 1")
-        for name in ("video_encoder_revision", "text_encoder_revision"):
-            if not isinstance(getattr(self, name), str | None):
-                raise ValueError(f"{name} is {getattr(self, name)!r}; a revision or nothing was expected")
-        for name, most in (("head_hidden", MAX_HEAD_HIDDEN), ("num_frames", MAX_FRAMES)):
-            value = getattr(self, name)
-            if not (value is None and name == "num_frames") and not (type(value) is int and 2 <= value <= most):
-                raise ValueError(f"{name} is {value!r}; a whole number from 2 to {most:,} was expected")
+        check(vars(self), MODEL)
 
 
 def named_views(names: str) -> tuple[View, ...]:

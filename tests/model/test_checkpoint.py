@@ -273,7 +273,7 @@ def test_values_that_no_checkpoint_has_are_refused(folder, changes, message):
     ("changes", "message"),
     [
         ({"num_clips": "many"}, "num_clips is 'many'"),
-        ({"srocc": {"Overall": "<b>"}}, "srocc Overall is '<b>'"),
+        ({"srocc": {"Overall": "<b>"}}, "srocc is {'Overall': '<b>'}"),
         ({"kind": "both"}, "kind is 'both'"),
     ],
 )
@@ -544,7 +544,7 @@ def test_weights_of_another_checkpoint_in_a_zip_are_refused(folder, tmp_path):
     files = files_of(folder)
     other = files["model.safetensors"][:-4] + b"abcd"
     zip_path = write_zip(tmp_path / "s.zip", {**files, "model.safetensors": other})
-    assert_refused(zip_path, r"s\.zip: model\.safetensors is not the file that config\.json was written with")
+    assert_refused(zip_path, r"s\.zip: model\.safetensors is not what config\.json was written with")
 
 
 @pytest.mark.parametrize("source", ["/srv/encoder", "./../encoder", "./other", "~/encoder", "encoder", "https://x/y"])

@@ -11,9 +11,10 @@ from itertools import chain, count
 from vjepa_demo.config import DIMENSIONS, VIDEO_SUFFIXES
 from vjepa_demo.data.cells import NUMBER, plain
 from vjepa_demo.schema import RecordError
-from vjepa_demo.wording import listed
+from vjepa_demo.wording import listed, shortened, some_of
 
 Row = tuple[int, tuple[str, ...]]  # its line, its stripped cells
+SHOWN_COLUMNS = 20  # of a table that may have a million, in a message
 
 
 def _label_column_names(dimension: str) -> tuple[str, ...]:
@@ -57,6 +58,11 @@ def num_known(cells: Iterable[str]) -> int:
     return len({plain(cell) for cell in cells} & KNOWN)
 
 
+def columns_shown(names: Sequence[str]) -> str:
+    """`names` of columns, which a stranger chose, as a message lists them."""
+    return some_of([shortened(name) for name in names], SHOWN_COLUMNS)
+
+
 def find_columns(name: str, header: Sequence[str], required: Collection[str]) -> tuple[dict[str, int], list[str]]:
     """The index of the column for each key of `COLUMN_NAMES` that has one; and notes on labels in several columns.
 
@@ -76,7 +82,7 @@ def find_columns(name: str, header: Sequence[str], required: Collection[str]) ->
         others = [index for index, each in names.items() if each in OTHER_NAMES.get(field, ())]
         chosen = first or candidates or others
         if len(chosen) > 1:
-            columns = list(dict.fromkeys(f"“{header[index]}”" for index in chosen))
+            columns = list(dict.fromkeys(f"“{shortened(header[index])}”" for index in chosen))[:SHOWN_COLUMNS]
             several = f"columns {listed(columns)}" if len(columns) > 1 else f"{len(chosen)} columns {columns[0]}"
             needed = field in ("video", "prompt") or ("labels" in required and field != "rater")
             (problems if needed else notes).append(f"The {several} could each be the {field}: keep one")
@@ -93,7 +99,7 @@ def find_columns(name: str, header: Sequence[str], required: Collection[str]) ->
         wanted = ", ".join(f"{name}_MOS" for name in DIMENSIONS)
         problems.append(f"No column of labels: at least one of {wanted} was expected")
     if problems:
-        raise RecordError(f"{name} has the columns {', '.join(header)}. " + ". ".join(problems))
+        raise RecordError(f"{name} has the columns {columns_shown(header)}. " + ". ".join(problems))
     if left_out := [f"“{header[index]}”" for index, each in names.items() if each in NO_DIMENSION]:
         notes.append(f"No dimension measures {listed(left_out)}: left out")
     return found, [f"{note}." for note in notes]

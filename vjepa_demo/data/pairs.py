@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vjepa_demo.config import DIMENSIONS
 from vjepa_demo.data.cells import path_parts, plain
-from vjepa_demo.data.columns import COLUMN_NAMES, OTHER_NAMES
+from vjepa_demo.data.columns import COLUMN_NAMES, OTHER_NAMES, SHOWN_COLUMNS, columns_shown
 from vjepa_demo.data.sheet import read_sheet
 from vjepa_demo.data.table import NO_LABEL, SPLIT_NAMES, by_line, row_messages, wrong_width
 from vjepa_demo.schema import Answer, RecordError, RecordProblem, SplitName
@@ -90,7 +90,7 @@ def read_pairs(path: str | Path) -> PairTable | None:
     if renamed := [name for name in DIMENSIONS if name in fields and names[fields[name]] in OTHER_WORDS[name]]:
         notes.append(f"{listed([f'{header[fields[name]]} is read as {name}' for name in renamed])}.")
     if ignored:
-        notes.append(f"Ignored columns: {', '.join(ignored)}.")
+        notes.append(f"Ignored columns: {columns_shown(ignored)}.")
     return PairTable(tuple(rows), by_line(problems), len(sheet.rows) - 1, tuple(notes))
 
 
@@ -117,7 +117,7 @@ def _other_columns(table: str, header: Sequence[str], names: Sequence[str]) -> d
         places = ([index for index, name in enumerate(names) if name in each] for each in ways)
         candidates = next(filter(None, places), [])
         if len(candidates) > 1:
-            columns = listed([f"“{header[index]}”" for index in candidates])
+            columns = listed([f"“{shortened(header[index])}”" for index in candidates[:SHOWN_COLUMNS]])
             problems.append(f"The columns {columns} could each be the {field}: keep one")
         elif candidates:
             found[field] = candidates[0]
@@ -126,7 +126,7 @@ def _other_columns(table: str, header: Sequence[str], names: Sequence[str]) -> d
     if not problems and not found.keys() & set(DIMENSIONS):
         problems.append(f"No column of answers: at least one of {', '.join(DIMENSIONS)} was expected")
     if problems:
-        raise RecordError(f"{table} has the columns {', '.join(header)}. " + ". ".join(problems))
+        raise RecordError(f"{table} has the columns {columns_shown(header)}. " + ". ".join(problems))
     return found
 
 

@@ -27,6 +27,7 @@ SEPARATORS = (",", ";", "\t", "|")
 SEPARATOR_LINE = re.compile(r'"?sep=([^"\r\n])"?[,;|]*\r?\n', re.IGNORECASE)
 JSON_SUFFIXES, JSON_LINES_SUFFIXES = (".json", ".jsonl", ".ndjson"), (".jsonl", ".ndjson")
 JSON_START = re.compile(r'\s*(\[\s*)?\{\s*"')  # of a JSON file, whatever its name
+MAX_SHEET_ROWS = 2**20  # of a sheet in Excel
 MAX_LINES_ABOVE = 10  # lines in which the names of the columns are looked for
 PARQUET_BATCH_BYTES = 2**28
 BINARY = "holds binary data; a table was expected, such as a CSV"
@@ -244,6 +245,8 @@ def _json(path: Path, text: str) -> Sheet:
         is_row = isinstance(whole, dict) and path.suffix.lower() in JSON_LINES_SUFFIXES
         objects = list(enumerate([whole] if is_row else _objects(path, whole), start=1))
     header = list(dict.fromkeys(key for _, each in objects for key in each))
+    if len(header) * len(objects) > MAX_TABLE_CELLS:  # told before so many empty cells are made
+        raise RecordError(f"{path.name} holds more than {MAX_TABLE_CELLS:,} cells; split it")
     rows = ((line, map(_as_cell, map(each.get, header))) for line, each in objects)
     return Sheet(_Collector(path).rows(chain([(1, map(_as_cell, header))], rows)), is_named=True)
 
@@ -331,7 +334,7 @@ def _workbook(path: Path, data: bytes) -> Sheet:
         for sheet in book.worksheets:
             if sheet.sheet_state == "visible":
                 sheet.reset_dimensions()  # which a file may declare wrongly
-                lines = enumerate(sheet.iter_rows(values_only=True), start=1)
+                lines = enumerate(_real_rows(path, sheet), start=1)
                 found[sheet.title] = collector.rows((line, map(_as_cell, cells)) for line, cells in lines)
     filled = {title: rows for title, rows in found.items() if rows}
     if not filled:
@@ -345,6 +348,16 @@ def _workbook(path: Path, data: bytes) -> Sheet:
         raise RecordError(f"{path.name} holds more than {MAX_TABLE_CELLS:,} cells; split it")
     padded = ((line, (*cells, *[""] * (len(header) - len(cells)))) for line, cells in rows)  # empty ends are not saved
     return Sheet(((line, header), *padded), is_named=False, notes=notes)
+
+
+def _real_rows(path: Path, sheet: Any) -> Iterator[tuple[Any, ...]]:
+    """The rows of `sheet`. openpyxl makes those that are not there too, up to any number that the next one claims."""
+    for number, cells in enumerate(sheet.iter_rows(values_only=True), start=1):
+        if number > MAX_SHEET_ROWS:
+            raise RecordError(
+                f"{path.name} has a row below line {MAX_SHEET_ROWS:,}, the last of a workbook; save it anew"
+            )
+        yield cells
 
 
 def _parquet(path: Path, data: bytes) -> Sheet:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from vjepa_demo.config import DIMENSIONS, MAX_PROMPT_CHARACTERS, SCORE_MAX, SCORE_MIN
 from vjepa_demo.data.cells import NUMBER, path_parts, plain
-from vjepa_demo.data.columns import NO_DIMENSION, find_columns, named_columns
+from vjepa_demo.data.columns import NO_DIMENSION, columns_shown, find_columns, named_columns
 from vjepa_demo.data.sheet import read_sheet
 from vjepa_demo.schema import LabelRange, RecordError, RecordProblem, SplitName
 from vjepa_demo.wording import counted, shortened
@@ -121,7 +121,7 @@ def read_labels(path: str | Path, *, label_range: tuple[float, float] | None = N
         num_rows=len(table.rows),
         notes=(
             *table.notes,
-            *([f"Ignored columns: {', '.join(ignored)}."] if ignored else []),
+            *([f"Ignored columns: {columns_shown(ignored)}."] if ignored else []),
             *number_notes,
             *_range_notes(numbers, chosen),
         ),

@@ -15,8 +15,10 @@ from typing import IO
 
 from vjepa_demo.config import ZipLimits
 from vjepa_demo.schema import DemoError
+from vjepa_demo.wording import shortened
 
 COPY_BYTES = 2**20
+MAX_PATH_CHARACTERS = 1000  # of a path in a zip: each part of it may be a folder
 DIRECTORY_BYTES = 512  # of a zip's directory for each file that it may hold: long names included
 
 
@@ -43,7 +45,7 @@ def extract_zip(
     name = zip_path.name
     try:
         with zip_path.open("rb") as file, _open(file, name, limits) as archive:
-            entries = [(_entry_path(entry), entry) for entry in archive.infolist() if not entry.is_dir()]
+            entries = [(_entry_path(entry), entry) for entry in archive.infolist() if not entry.filename.endswith("/")]
             chosen = choose([path for path, _ in entries])
             if outside := [path for path in chosen.values() if not _is_inside(path)]:
                 raise ArchiveError(f"{name}: the path “{outside[0][:60]}” leads out of the zip; pack it anew")
@@ -54,7 +56,9 @@ def extract_zip(
         path = Path(error.filename).name
         raise ArchiveError(f"{name} holds one path twice ({path}); pack it anew") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
-        raise ArchiveError(f"{name} is damaged or not a zip ({error}); make or upload it again") from error
+        raise ArchiveError(
+            f"{name} is damaged or not a zip ({shortened(str(error))}); make or upload it again"
+        ) from error
     except OSError as error:
         raise ArchiveError(f"{name} cannot be extracted: {error.strerror or error}") from error
 
@@ -79,7 +83,11 @@ def _open(file: IO[bytes], name: str, limits: ZipLimits) -> zipfile.ZipFile:
         shown = f"“{entry.orig_filename[:60].replace(chr(0), '?')}”"
         if "\0" in entry.orig_filename or not _is_inside(_entry_path(entry)):
             raise ArchiveError(f"{name}: the path {shown} leads out of the zip; pack it anew")
-        if not entry.is_dir() and _entry_path(entry) == ".":
+        if len(entry.filename) > MAX_PATH_CHARACTERS:
+            raise ArchiveError(
+                f"{name}: the path {shown} has more than {MAX_PATH_CHARACTERS:,} characters; pack it anew"
+            )
+        if not entry.filename.endswith("/") and _entry_path(entry) == ".":  # is_dir fails for an empty name
             raise ArchiveError(f"{name} holds a file without a name; pack it anew")
         if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise ArchiveError(f"{name}: {shown} is a link or no ordinary file; pack the files themselves")

@@ -11,16 +11,15 @@ import json
 import shutil
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load as load_safetensors
+from safetensors.torch import load_file, save_file
 from safetensors.torch import save as save_safetensors
-from safetensors.torch import save_file
 
 from vjepa_demo.config import (
     CHECKPOINT_CARD_FILE,
@@ -40,10 +39,22 @@ from vjepa_demo.config import (
     model_presets,
 )
 from vjepa_demo.data.hub import HubRepo, Token, download_snapshot, parse_repo, upload_files
-from vjepa_demo.files import exists, is_file, is_folder, new_folder, replacing, write_whole
+from vjepa_demo.files import (
+    content_sha256,
+    exists,
+    is_file,
+    is_folder,
+    new_folder,
+    reading,
+    replacing,
+    write_whole,
+)
 from vjepa_demo.media.archive import ArchiveError, extract_zip, is_hidden
 from vjepa_demo.model.card import model_card
-from vjepa_demo.model.vjepa import VJEPAModel, resolve_device
+from vjepa_demo.model.encoders import check_text_encoder, check_video_encoder, folder_digest
+from vjepa_demo.model.source import FLOATS, stored_weights
+from vjepa_demo.model.vjepa import OptimizedMOSHead, VJEPAModel, resolve_device
+from vjepa_demo.ranges import CHECKPOINT, MAX_CHECKPOINT_CONFIG_BYTES, check, read_object, shown
 from vjepa_demo.schema import CheckpointError, FolderError, ModelError, TrainedOn
 from vjepa_demo.wording import clips_and_pairs
 
@@ -51,7 +62,6 @@ FORMAT = "vjepa-demo-checkpoint"
 FORMAT_VERSION = 1
 WEIGHTS_FILE, CARD_FILE = CHECKPOINT_WEIGHTS_FILE, CHECKPOINT_CARD_FILE
 CHECKPOINT_FILES = (CHECKPOINT_CONFIG_FILE, WEIGHTS_FILE, CARD_FILE)
-CONFIG_MAX_BYTES = 64 * 2**20  # it remembers each clip that was learned from, in 15 bytes
 # The files that travel, as the patterns of fnmatch.
 CHECKPOINT_PATTERNS = (*CHECKPOINT_FILES, *(f"{folder}/{name}" for folder in ENCODER_FOLDERS for name in ENCODER_FILES))
 
@@ -60,7 +70,8 @@ CHECKPOINT_PATTERNS = (*CHECKPOINT_FILES, *(f"{folder}/{name}" for folder in ENC
 class Checkpoint:
     """What `config.json` says: the model, what its head learned from, and the SHA-256 of its weights file.
 
-    `label_range` is the range the labels were given in, which was mapped linearly to 1..5.
+    `label_range` is the range the labels were given in, which was mapped linearly to 1..5. `encoders_sha256` maps each
+    encoder inside the folder to the digest of its files; one that an older version of this program saved has none.
     """
 
     folder: Path
@@ -68,6 +79,7 @@ class Checkpoint:
     trained_on: TrainedOn
     weights_sha256: str
     label_range: tuple[float, float] = (SCORE_MIN, SCORE_MAX)
+    encoders_sha256: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def encoders(self) -> tuple[str, str]:
@@ -102,7 +114,10 @@ def save_checkpoint(
     weights = save_safetensors(trained_weights(model))
     write_whole(folder / WEIGHTS_FILE, weights)
     sha256 = hashlib.sha256(weights).hexdigest()
-    _describe(Checkpoint(folder, model_config or model.config, trained_on, sha256, label_range))
+    config = model_config or model.config
+    inside = [each for each in (config.video_encoder, config.text_encoder) if each.startswith("./")]
+    digests = {each: folder_digest(folder / each) for each in inside if is_folder(folder / each)}
+    _describe(Checkpoint(folder, config, trained_on, sha256, label_range, digests))
 
 
 def note_measured(folder: str | Path, measured: Mapping[str, str]) -> None:
@@ -137,6 +152,7 @@ def _describe(checkpoint: Checkpoint) -> None:
         "label_range": list(checkpoint.label_range),
         "trained_on": asdict(checkpoint.trained_on),
         "weights_sha256": checkpoint.weights_sha256,
+        "encoders_sha256": dict(checkpoint.encoders_sha256),
     }
     card = model_card(checkpoint.model, checkpoint.trained_on, checkpoint.label_range)
     write_whole(checkpoint.folder / CARD_FILE, card)
@@ -151,25 +167,36 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     """
     path = Path(folder) / CHECKPOINT_CONFIG_FILE
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = read_object(path, max_bytes=MAX_CHECKPOINT_CONFIG_BYTES)
     except FileNotFoundError as error:
         raise CheckpointError(
             f"{folder} is not a checkpoint: it has no {CHECKPOINT_CONFIG_FILE}. Give the folder that training wrote"
         ) from error
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
+    if config.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} was not written by this program (format {FORMAT!r} expected); "
             "an encoder alone cannot score: give a checkpoint that holds a trained head"
         )
     if config.get("format_version") != FORMAT_VERSION:
         raise CheckpointError(
-            f"{path} has format version {config.get('format_version')}; this program reads {FORMAT_VERSION}: update it"
+            f"{path} has format version {shown(config.get('format_version'))}; "
+            f"this program reads {FORMAT_VERSION}: update it"
         )
     if config.get("dimensions") != list(DIMENSIONS):
-        raise CheckpointError(f"{path} is for the dimensions {config.get('dimensions')}; expected {list(DIMENSIONS)}")
+        raise CheckpointError(
+            f"{path} is for the dimensions {shown(config.get('dimensions'))}; expected {list(DIMENSIONS)}"
+        )
     try:
+        for name, kind in {"model": dict, "trained_on": dict, "weights_sha256": str}.items():
+            if not isinstance(config.get(name), kind):
+                what = "an object" if kind is dict else "a text"
+                raise ValueError(f"{name} is {shown(config.get(name))}; {what} was expected")
+        check(config, CHECKPOINT)
+        low, high = config.get("label_range", (SCORE_MIN, SCORE_MAX))
+        if low >= high:
+            raise ValueError(f"label_range is {[low, high]}; the lower end first was expected")
         trained_on = dict(config["trained_on"])
         if trained_on.get("kind") == "human" and "lead" not in trained_on:
             trained_on["kind"] = "undeclared"  # older versions wrote "human" without asking who gave the labels
@@ -178,9 +205,10 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
             model=ModelConfig(**config["model"]),
             trained_on=TrainedOn(**trained_on),
             weights_sha256=config["weights_sha256"],
-            label_range=tuple(config.get("label_range", (SCORE_MIN, SCORE_MAX))),
+            label_range=(low, high),
+            encoders_sha256=config.get("encoders_sha256", {}),
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path} does not describe a model: {error}") from error
 
 
@@ -193,6 +221,7 @@ def load_checkpoint(
         CheckpointError: if the weights are missing, damaged, or do not fit the model.
         ModelError: if an encoder cannot be had.
     """
+    _check_digests(checkpoint)
     weights = _read_weights(checkpoint)
     config = replace(
         checkpoint.model,
@@ -277,7 +306,9 @@ def _pull_checkpoint(
 ) -> Checkpoint:
     """The checkpoint in `repo`. Its configuration is fetched first; the other files, of the same commit, only if that
     is one and passes `check`."""
-    folder = download_snapshot(repo, [CHECKPOINT_CONFIG_FILE], token=token, max_bytes=min(max_bytes, CONFIG_MAX_BYTES))
+    folder = download_snapshot(
+        repo, [CHECKPOINT_CONFIG_FILE], token=token, max_bytes=min(max_bytes, MAX_CHECKPOINT_CONFIG_BYTES)
+    )
     try:
         checkpoint = read_checkpoint(folder)
         _check_travels(checkpoint)
@@ -381,14 +412,44 @@ def _said_of(name: str, folder: Path, error: CheckpointError) -> CheckpointError
 def _check_whole(checkpoint: Checkpoint) -> None:
     """
     Raises:
-        CheckpointError: if the weights or an encoder is missing or damaged, or see `_check_travels`.
+        CheckpointError: if the weights or an encoder is missing or damaged, or no model can be built of it, or see
+            `_check_travels`.
     """
     _check_travels(checkpoint)
-    _read_weights(checkpoint)
-    for source in checkpoint.encoders:
-        folder = checkpoint.folder / source
-        if source.startswith("./") and not (is_file(folder / "config.json") and any(folder.glob("*.safetensors"))):
+    inside = {source: checkpoint.folder / source for source in checkpoint.encoders if source.startswith("./")}
+    for source, folder in inside.items():
+        if not (is_file(folder / "config.json") and any(folder.glob("*.safetensors"))):
             raise CheckpointError(f"{checkpoint.folder} is not whole: {source[2:]} has no config.json or no weights")
+    _check_digests(checkpoint)
+    model = replace(
+        checkpoint.model,
+        video_encoder=_encoder_source(checkpoint.folder, checkpoint.model.video_encoder),
+        text_encoder=_encoder_source(checkpoint.folder, checkpoint.model.text_encoder),
+    )
+    try:
+        stored = stored_weights([checkpoint.folder / WEIGHTS_FILE])
+        video = check_video_encoder(model) if checkpoint.model.video_encoder in inside else None
+        text = check_text_encoder(model) if checkpoint.model.text_encoder in inside else None
+    except ModelError as error:
+        raise CheckpointError(str(error)) from error
+    except SafetensorError as error:
+        raise CheckpointError(f"{checkpoint.folder / WEIGHTS_FILE} is not a safetensors file: {error}") from error
+    if video and text:
+        views = len(model.views)
+        with torch.device("meta"):  # widths: of what each encoder ends in
+            head = OptimizedMOSHead(
+                views * video["venc.layernorm.weight"][0],
+                text["tenc.embeddings.LayerNorm.weight"][0],
+                h=model.head_hidden,
+            )
+        known = video | text | {f"head.{name}": tuple(weight.shape) for name, weight in head.named_parameters()}
+        for name in [each for each in known if each.startswith("head.")] + list(stored):
+            shape, dtype = stored.get(name, (None, None))
+            if shape != known.get(name) or dtype not in FLOATS:
+                raise CheckpointError(
+                    f"{checkpoint.folder / WEIGHTS_FILE} does not fit its model: {name[:100]} is {shown(shape)} in "
+                    f"{dtype}; {known.get(name, 'no such weight')} in one of {', '.join(FLOATS)} was expected"
+                )
 
 
 def _check_travels(checkpoint: Checkpoint) -> None:
@@ -482,17 +543,28 @@ def _encoder_source(folder: Path, source: str) -> str:
     return str(path)
 
 
+def _check_digests(checkpoint: Checkpoint) -> None:
+    """
+    Raises:
+        CheckpointError: if a file of `checkpoint` is not what its configuration was written with, or is missing.
+    """
+    path = checkpoint.folder / WEIGHTS_FILE
+    with reading(path, kind=CheckpointError):
+        digests = {WEIGHTS_FILE: (content_sha256(path), checkpoint.weights_sha256)}
+    for source, expected in checkpoint.encoders_sha256.items():
+        if source in checkpoint.encoders:
+            digests[source[2:]] = folder_digest(_encoder_source(checkpoint.folder, source)), expected
+    for name, (found, expected) in digests.items():
+        if found != expected:
+            raise CheckpointError(
+                f"{checkpoint.folder / name} is not what {CHECKPOINT_CONFIG_FILE} was written with: "
+                "copy the whole folder again"
+            )
+
+
 def _read_weights(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     path = checkpoint.folder / WEIGHTS_FILE
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
-    if hashlib.sha256(data).hexdigest() != checkpoint.weights_sha256:
-        raise CheckpointError(
-            f"{path} is not the file that {CHECKPOINT_CONFIG_FILE} was written with: copy the whole folder again"
-        )
-    try:
-        return load_safetensors(data)
-    except SafetensorError as error:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} is not a safetensors file: {error}") from error

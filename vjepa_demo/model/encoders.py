@@ -9,32 +9,35 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from weakref import WeakValueDictionary
 
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, AutoTokenizer, BertModel, VJEPA2ForVideoClassification, VJEPA2Model
+from transformers import BertModel, VJEPA2Config
+from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2AttentivePooler, VJEPA2Encoder, VJEPA2PreTrainedModel
 from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import extract_commit_hash
 
-from vjepa_demo.config import ENCODER_FILES, ClipConfig, ModelConfig
+from vjepa_demo.config import ENCODER_FILES, ModelConfig
 from vjepa_demo.files import content_sha256, is_folder
+from vjepa_demo.model.source import (
+    Shapes,
+    check_weights,
+    first_line,
+    read_clip_config,
+    read_encoder_config,
+    read_tokenizer,
+)
 from vjepa_demo.schema import ModelError
-
-logger = logging.getLogger(__name__)
-
-# Where VJEPA2VideoProcessor keeps its settings: now, and in repositories saved before transformers 4.53.
-PROCESSOR_FILES = ("video_preprocessor_config.json", "preprocessor_config.json")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,35 +74,91 @@ def load_video_encoder(config: ModelConfig, device: torch.device, dtype: torch.d
 
     Models share the encoder, unless `share` is False: then nobody else gets it.
     """
-    source, attentive = config.video_encoder, config.pooling == "attentive"
-    has_pooler = "VJEPA2ForVideoClassification" in (
-        _read_config(source, config.video_encoder_revision, "vjepa2").architectures or []
-    )
-    if attentive and not has_pooler:
-        raise ModelError(
-            f"{source} has no attentive pooler: it is a base V-JEPA 2 checkpoint. "
-            "Choose pooling 'mean', or a VJEPA2ForVideoClassification checkpoint (the ssv2 ones)."
-        )
+    source, described, cls = _described_video(config)
 
     def load_parts(revision: str | None) -> dict[str, nn.Module]:
-        if not has_pooler:
-            return {"venc": _load_weights(VJEPA2Model, source, revision).encoder}
-        classifier = _load_weights(VJEPA2ForVideoClassification, source, revision)
-        return {"venc": classifier.vjepa2.encoder} | ({"pooler": classifier.pooler} if attentive else {})
+        loaded = _load_weights(cls, described, source, revision)
+        if cls is _VideoEncoder:
+            return {"venc": loaded.encoder}
+        return {"venc": loaded.vjepa2.encoder, "pooler": loaded.pooler}
 
-    kind = "video, attentive" if attentive else "video"
+    kind = "video" if cls is _VideoEncoder else "video, attentive"
     return _load_encoder(source, config.video_encoder_revision, kind, device, dtype, load_parts, share=share)
 
 
 def load_text_encoder(config: ModelConfig, device: torch.device, dtype: torch.dtype, *, share: bool) -> Encoder:
     """The BERT encoder `tenc`, and its tokenizer, shared as the video encoder is."""
     source = config.text_encoder
-    _read_config(source, config.text_encoder_revision, "bert")
+    described = read_encoder_config(source, config.text_encoder_revision, "bert")
 
     def load_parts(revision: str | None) -> dict[str, nn.Module]:
-        return {"tenc": _load_weights(BertModel, source, revision, add_pooling_layer=False)}
+        return {"tenc": _load_weights(BertModel, described, source, revision, add_pooling_layer=False)}
 
-    return _load_encoder(source, config.text_encoder_revision, "text", device, dtype, load_parts, share=share)
+    def load_tokenizer(revision: str | None) -> Any:
+        return read_tokenizer(source, revision, vocab_size=described.vocab_size)
+
+    return _load_encoder(
+        source, config.text_encoder_revision, "text", device, dtype, load_parts, load_tokenizer, share=share
+    )
+
+
+def check_video_encoder(config: ModelConfig) -> Shapes:
+    """The shapes of the weights that a model of `config` gets of its video encoder, by the names that these have there,
+    as far as all is well before they are loaded.
+
+    Raises:
+        ModelError: if it is not.
+    """
+    source, described, cls = _described_video(config)
+    read_clip_config(config, described)
+    shapes = check_weights(source, config.video_encoder_revision, lambda: cls(described), name=_name(cls))
+    parts = {"encoder.": "venc.", "vjepa2.encoder.": "venc.", "pooler.": "pooler."}
+    return {
+        new + name.removeprefix(old): shape
+        for name, shape in shapes.items()
+        for old, new in parts.items()
+        if name.startswith(old)
+    }
+
+
+def check_text_encoder(config: ModelConfig) -> Shapes:
+    """The same of its text encoder."""
+    source, revision = config.text_encoder, config.text_encoder_revision
+    described = read_encoder_config(source, revision, "bert")
+    read_tokenizer(source, revision, vocab_size=described.vocab_size)
+    shapes = check_weights(source, revision, lambda: BertModel(described, add_pooling_layer=False), name="BertModel")
+    return {f"tenc.{name}": shape for name, shape in shapes.items()}
+
+
+def _described_video(config: ModelConfig) -> tuple[str, Any, type[Any]]:
+    """Where the video encoder of `config` is, what it says of itself, and the class that loads what is needed of it."""
+    source, attentive = config.video_encoder, config.pooling == "attentive"
+    described = read_encoder_config(source, config.video_encoder_revision, "vjepa2")
+    if attentive and "VJEPA2ForVideoClassification" not in (described.architectures or []):
+        raise ModelError(
+            f"{source} has no attentive pooler: it is a base V-JEPA 2 checkpoint. "
+            "Choose pooling 'mean', or a VJEPA2ForVideoClassification checkpoint (the ssv2 ones)."
+        )
+    return source, described, _VideoEncoderAndPooler if attentive else _VideoEncoder
+
+
+class _VideoEncoder(VJEPA2PreTrainedModel):
+    """A `VJEPA2Model` without its predictor, which no score depends on."""
+
+    def __init__(self, config: VJEPA2Config) -> None:
+        super().__init__(config)
+        self.encoder = VJEPA2Encoder(config)
+        self.post_init()
+
+
+class _VideoEncoderAndPooler(VJEPA2PreTrainedModel):
+    """A `VJEPA2ForVideoClassification` without predictor and classifier."""
+
+    def __init__(self, config: VJEPA2Config) -> None:
+        super().__init__(config)
+        self.vjepa2 = _VideoEncoder(config)
+        self.pooler = VJEPA2AttentivePooler(config)
+        self.post_init()
 
 
 def _load_encoder(
@@ -109,17 +168,15 @@ def _load_encoder(
     device: torch.device,
     dtype: torch.dtype,
     load_parts: Callable[[str | None], dict[str, nn.Module]],
+    load_tokenizer: Callable[[str | None], Any] = lambda revision: None,
     *,
     share: bool,
 ) -> Encoder:
-    """The encoder of `source` with the parts that `load_parts` reads at a revision."""
+    """The encoder of `source` with the parts and the tokenizer that are read at a revision."""
     revision, content = _content(source, revision)
 
     def load() -> Encoder:
-        tokenizer = None
-        if kind == "text":
-            tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
-        parts = load_parts(revision)
+        tokenizer, parts = load_tokenizer(revision), load_parts(revision)
         if _content(source, revision)[1] != content:
             raise ModelError(f"{source} was written while it was loaded: load it again")
         for part in parts.values():
@@ -179,7 +236,16 @@ def _content(source: str, revision: str | None) -> tuple[str | None, str]:
         if commit is not None:
             return commit, f"{source}@{commit}"
         folder = Path(str(path)).parent
-    folder = folder.resolve()
+    return revision, f"sha256:{folder_digest(folder)}"
+
+
+def folder_digest(folder: str | Path) -> str:
+    """SHA-256 of all files of the encoder in `folder`, in hexadecimal.
+
+    Raises:
+        ModelError: if one cannot be read.
+    """
+    folder = Path(folder).resolve()
     try:
         paths = sorted(path for path in folder.iterdir() if any(fnmatchcase(path.name, each) for each in ENCODER_FILES))
         states = [(path.name, path.stat()) for path in paths]
@@ -190,34 +256,25 @@ def _content(source: str, revision: str | None) -> tuple[str | None, str]:
             digest = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
             _digests[folder] = state, digest
     except OSError as error:
-        raise ModelError(f"the encoder in {source} cannot be read: {error}") from error
-    return revision, f"sha256:{digest}"
+        raise ModelError(f"the encoder in {folder} cannot be read: {error}") from error
+    return digest
 
 
 # ---- from files ------------------------------------------------------------------------------------------------------
 
 
-def _read_config(source: str, revision: str | None, model_type: str) -> Any:
-    if Path(source).is_absolute() and not is_folder(source):
-        raise ModelError(f"{source}: no such folder")
-    try:
-        config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"cannot read a model at {source!r}: {_first_line(error)} "
-            "Give a Hub id and a network, or a folder with config.json and model.safetensors."
-        ) from error
-    if config.model_type != model_type:
-        raise ModelError(f"{source!r} is a {config.model_type!r} model; expected {model_type!r}")
-    return config
+def _name(cls: type[Any]) -> str:
+    return cls.__name__.lstrip("_")
 
 
-def _load_weights(cls: type[Any], source: str, revision: str | None, **settings: Any) -> Any:
-    """`cls.from_pretrained` in float32 with SDPA attention; refuses a checkpoint that lacks any weight."""
+def _load_weights(cls: type[Any], config: Any, source: str, revision: str | None, **settings: Any) -> Any:
+    """`cls.from_pretrained` in float32 with SDPA attention; refuses weights that do not fit `config`."""
+    check_weights(source, revision, lambda: cls(config, **settings), name=_name(cls))
     try:
         with _less_talk(hide_bars=is_folder(source)):
             model, report = cls.from_pretrained(
                 source,
+                config=config,
                 revision=revision,
                 dtype=torch.float32,
                 attn_implementation="sdpa",
@@ -228,10 +285,9 @@ def _load_weights(cls: type[Any], source: str, revision: str | None, **settings:
     except torch.OutOfMemoryError:
         raise  # a RuntimeError too, but nothing is wrong with the weights
     except (OSError, RuntimeError, SafetensorError, ValueError) as error:
-        raise ModelError(f"cannot load the weights of {source!r}: {_first_line(error)}") from error
-    if report["missing_keys"]:
-        missing = sorted(report["missing_keys"])
-        raise ModelError(f"{source!r} lacks {len(missing)} of the weights of {cls.__name__}, such as {missing[0]}")
+        raise ModelError(f"cannot load the weights of {source!r}: {first_line(error)}") from error
+    if report["missing_keys"]:  # a weight that transformers drew at random must not score
+        raise ModelError(f"{source!r} lacks weights, such as {min(report['missing_keys'])}")
     return model
 
 
@@ -248,49 +304,3 @@ def _less_talk(*, hide_bars: bool) -> Iterator[None]:
         transformers_logging.set_verbosity(verbosity)
         if bars:
             transformers_logging.enable_progress_bar()
-
-
-def read_clip_config(config: ModelConfig, encoder: Any) -> ClipConfig:
-    """The frames and pixels that the video encoder takes: its own crop size, its processor's colours.
-
-    Raises:
-        ModelError: if the frames or a view of `config` do not fit the encoder, or its processor's file is unusable.
-    """
-    num_frames = config.num_frames or encoder.frames_per_clip
-    if num_frames % encoder.tubelet_size:
-        raise ModelError(
-            f"num_frames is {num_frames}; {config.video_encoder} takes multiples of {encoder.tubelet_size}"
-        )
-    for view in config.views:
-        crop, problem = encoder.crop_size, ""
-        if view.num_frames is not None and view.num_frames % encoder.tubelet_size:
-            problem = f"num_frames is {view.num_frames}; multiples of {encoder.tubelet_size} were expected"
-        elif view.framing == "fragments" and crop % view.grid:
-            problem = f"grid is {view.grid}, which does not divide the encoder's {crop} pixels"
-        elif view.edge is not None and view.edge < crop:
-            problem = f"edge is {view.edge}; the encoder's {crop} pixels at least were expected"
-        if problem:
-            raise ModelError(f"a view does not fit the video encoder: {problem}")
-    settings, defaults = _read_processor(config.video_encoder, config.video_encoder_revision), ClipConfig()
-    mean, std = (settings.get(name, getattr(defaults, name)) for name in ("image_mean", "image_std"))
-    if not all(isinstance(value, list | tuple) and len(value) == encoder.in_chans for value in (mean, std)):
-        raise ModelError(f"the processor of {config.video_encoder} has no mean and std for each colour: {mean}, {std}")
-    colours = cast(Any, tuple(mean)), cast(Any, tuple(std))
-    return ClipConfig(num_frames, encoder.crop_size, *colours, views=config.views)
-
-
-def _read_processor(source: str, revision: str | None) -> dict[str, Any]:
-    for name in PROCESSOR_FILES:
-        path = cached_file(source, name, revision=revision, _raise_exceptions_for_missing_entries=False)
-        if path is None:
-            continue
-        try:
-            return dict(json.loads(Path(path).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise ModelError(f"{name} of {source!r} cannot be read: {error}") from error
-    logger.warning("%s has no video processor file: ImageNet's colours are used", source)
-    return {}
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]

@@ -36,10 +36,10 @@ from vjepa_demo.model.encoders import (
     load_text_encoder,
     load_video_encoder,
     over_same_tensors,
-    read_clip_config,
 )
 from vjepa_demo.model.layers import BeforeLayer, run_layers
 from vjepa_demo.model.randomness import drawing, seeded
+from vjepa_demo.model.source import read_clip_config
 from vjepa_demo.schema import SCORE_DECIMALS, ModelError
 
 if TYPE_CHECKING:
@@ -132,8 +132,8 @@ class VJEPAModel(nn.Module):
         dtype: torch.dtype = torch.float32,
         new_head: bool = True,
     ) -> VJEPAModel:
-        """The model that `config` describes; only its head trains. Without `new_head` the head's weights are not
-        initialised, and a checkpoint has to replace them.
+        """The model that `config` describes; only its head trains. Without `new_head` the head has no weights
+        yet, and a checkpoint has to bring them (`replace_weights`).
 
         Raises:
             ModelError: as the constructor does.
@@ -166,7 +166,7 @@ class VJEPAModel(nn.Module):
         self.video_dim = len(config.views) * self.venc.config.hidden_size
         with drawing if new_head else torch.device("meta"):  # a training beside this may be drawing too
             head = OptimizedMOSHead(self.video_dim, self.tenc.config.hidden_size, h=config.head_hidden)
-        self.head = head.to(self.device) if new_head else head.to_empty(device=self.device)
+        self.head = head.to(self.device) if new_head else head  # no memory before the weights are known to fit
         self.eval()
 
     def draw_head(self, seed: int) -> None:
@@ -210,13 +210,18 @@ class VJEPAModel(nn.Module):
         for name in (*weights.keys() - expected.keys(), *missing):
             raise ModelError(f"{name} is too much or missing")
         for name, value in weights.items():
-            if value.shape != expected[name].shape:
-                raise ModelError(f"{name} is {tuple(value.shape)}; {tuple(expected[name].shape)} was expected")
+            if value.shape != expected[name].shape or not value.is_floating_point():
+                raise ModelError(
+                    f"{name} is {tuple(value.shape)} {value.dtype}; {tuple(expected[name].shape)} and a floating point "
+                    "type were expected"
+                )
         new = {
             name: value
             for name, value in weights.items()
             if name.startswith("head.") or not torch.equal(value.to(expected[name]), expected[name])
         }
+        if self.head.net[0].weight.is_meta:
+            self.head.to_empty(device=self.device)
         self.load_state_dict(new, strict=False)
         for name, value in new.items():
             data = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from vjepa_demo.config import DIMENSIONS
+from vjepa_demo.ranges import PAIRS_LEARNED, check
 from vjepa_demo.schema.estimate import UNDEFINED, Estimate
 
 Answer = Literal["a", "b", "same"]
@@ -106,19 +106,4 @@ class PairsLearned:
 
     def __post_init__(self) -> None:
         """Raises ValueError for what no training run can have written: the fields may come from a file."""
-        for name in ("num_pairs", "num_held_out"):
-            count = getattr(self, name)
-            if type(count) is not int or count < 0:
-                raise ValueError(f"{name} is {count!r}; a count was expected")
-        numbers: dict[str, Any] = {}
-        for name in ("accuracy", "guess", "tie_thresholds"):
-            by_dimension = getattr(self, name)
-            if not isinstance(by_dimension, dict) or not set(by_dimension) <= set(DIMENSIONS):
-                raise ValueError(f"{name} is {repr(by_dimension)[:40]}; numbers by dimension were expected")
-            numbers |= {f"{name} of {dimension}": value for dimension, value in by_dimension.items()}
-        for name in ("lead", "lead_standard_error"):
-            if getattr(self, name) is not None:
-                numbers[name] = getattr(self, name)
-        for name, number in numbers.items():
-            if type(number) not in (int, float) or number != number:
-                raise ValueError(f"{name} is {number!r}; a number was expected")
+        check(vars(self), PAIRS_LEARNED)

@@ -18,6 +18,7 @@ from vjepa_demo.config import (
     SCORE_MAX,
     SCORE_MIN,
 )
+from vjepa_demo.ranges import LEARNED, check, shown
 from vjepa_demo.schema.errors import RecordError
 from vjepa_demo.schema.pairs import PairsLearned
 from vjepa_demo.schema.text import well_formed
@@ -149,42 +150,15 @@ class TrainedOn:
 
     def __post_init__(self) -> None:
         """Raises ValueError for what no training run can have written: the fields may come from a file."""
-        if self.kind not in LABEL_SOURCES:
-            raise ValueError(f"kind is {self.kind!r}; expected one of {', '.join(LABEL_SOURCES)}")
+        if not isinstance(self.kind, str) or self.kind not in LABEL_SOURCES:
+            raise ValueError(f"kind is {shown(self.kind)}; expected one of {', '.join(LABEL_SOURCES)}")
+        check(vars(self), LEARNED)
         for name in ("dimensions", "known_words", "digests"):
-            texts = getattr(self, name)
-            if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
-                raise ValueError(f"{name} is {repr(texts)[:40]}; a list of texts was expected")
-            object.__setattr__(self, name, tuple(texts))  # JSON knows only lists
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON knows only lists
         if isinstance(self.pairs, dict):
             object.__setattr__(self, "pairs", PairsLearned(**self.pairs))
         elif self.pairs is not None and not isinstance(self.pairs, PairsLearned):
-            raise ValueError(f"pairs is {repr(self.pairs)[:40]}; an object was expected")
-        if not set(self.dimensions) <= set(DIMENSIONS):
-            raise ValueError(f"dimensions is {self.dimensions!r}; some of {', '.join(DIMENSIONS)} were expected")
-        for name in ("num_clips", "num_held_out", "num_shared_prompts"):
-            count = getattr(self, name)
-            if (type(count) is not int or count < 0) and not (count is None and name == "num_shared_prompts"):
-                raise ValueError(f"{name} is {count!r}; a count was expected")
-        for name in ("description", "recipe"):
-            if not isinstance(getattr(self, name), str):
-                raise ValueError(f"{name} is {getattr(self, name)!r}; a text was expected")
-        if not all(isinstance(text, str) for pair in self.measured.items() for text in pair):
-            raise ValueError(f"measured is {self.measured!r}; texts were expected")
-        for name, margin in self.margins.items():
-            if name not in DIMENSIONS or type(margin) not in (int, float) or not 0 <= margin <= SCORE_MAX - SCORE_MIN:
-                raise ValueError(
-                    f"margins holds {name!r}: {margin!r}; a dimension and a number from 0 to 4 were expected"
-                )
-        for name, count in self.num_margin_clips.items():
-            if name not in DIMENSIONS or type(count) is not int or count < 0:
-                raise ValueError(f"num_margin_clips holds {name!r}: {count!r}; a dimension and a count were expected")
-        numbers = {f"srocc {name}": value for name, value in self.srocc.items()}
-        for name in ("vquala_score", "no_video_baseline", "lead", "lead_standard_error"):
-            numbers[name] = getattr(self, name)
-        for name, number in numbers.items():
-            if number is not None and type(number) not in (int, float):
-                raise ValueError(f"{name} is {number!r}; a number was expected")
+            raise ValueError(f"pairs is {shown(self.pairs)}; an object was expected")
 
     def unknown_words(self, prompt: str) -> tuple[str, ...]:
         """The words (`words_of`) of `prompt` that the text encoder never met, in lower case, each once; none where it
