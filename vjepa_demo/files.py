@@ -25,7 +25,7 @@ def replacing(path: str | Path, *, mode: int = 0o644) -> Iterator[Path]:
     If the block raises, `path` stays as it was and nothing else is left.
     """
     path = Path(path)
-    handle, name = tempfile.mkstemp(prefix=".", suffix=f"{PARTIAL}{path.suffix}", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=_partial_prefix(path), suffix=f"{PARTIAL}{path.suffix}", dir=path.parent)
     os.close(handle)
     partial = Path(name)
     try:
@@ -36,6 +36,19 @@ def replacing(path: str | Path, *, mode: int = 0o644) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def delete_partials(path: Path) -> None:
+    """Delete what killed processes left of `replacing(path)`. Only for who holds a lock on `path`: nobody else may be
+    writing it now."""
+    for partial in path.parent.glob(f"{_partial_prefix(path)}*{PARTIAL}*"):
+        partial.unlink(missing_ok=True)
+
+
+def _partial_prefix(path: Path) -> str:
+    """What the names of the partial files of `path`, and of no other, begin with. A digest: a name may be as long as
+    the system allows already."""
+    return f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}-"
 
 
 def write_whole(path: str | Path, data: bytes | str) -> None:
