@@ -11,7 +11,7 @@ import json
 import shutil
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -43,6 +43,7 @@ from vjepa_demo.data.hub import HubRepo, Token, download_snapshot, parse_repo, u
 from vjepa_demo.files import exists, is_file, is_folder, new_folder, replacing, write_whole
 from vjepa_demo.media.archive import ArchiveError, extract_zip, is_hidden
 from vjepa_demo.model.card import model_card
+from vjepa_demo.model.encoders import folder_digest
 from vjepa_demo.model.vjepa import VJEPAModel, resolve_device
 from vjepa_demo.schema import CheckpointError, FolderError, ModelError, TrainedOn
 from vjepa_demo.wording import clips_and_pairs
@@ -60,7 +61,8 @@ CHECKPOINT_PATTERNS = (*CHECKPOINT_FILES, *(f"{folder}/{name}" for folder in ENC
 class Checkpoint:
     """What `config.json` says: the model, what its head learned from, and the SHA-256 of its weights file.
 
-    `label_range` is the range the labels were given in, which was mapped linearly to 1..5.
+    `label_range` is the range the labels were given in, which was mapped linearly to 1..5. `encoders_sha256` has the
+    digest of each encoder that lies inside the checkpoint; older versions wrote none.
     """
 
     folder: Path
@@ -68,6 +70,7 @@ class Checkpoint:
     trained_on: TrainedOn
     weights_sha256: str
     label_range: tuple[float, float] = (SCORE_MIN, SCORE_MAX)
+    encoders_sha256: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def encoders(self) -> tuple[str, str]:
@@ -102,7 +105,10 @@ def save_checkpoint(
     weights = save_safetensors(trained_weights(model))
     write_whole(folder / WEIGHTS_FILE, weights)
     sha256 = hashlib.sha256(weights).hexdigest()
-    _describe(Checkpoint(folder, model_config or model.config, trained_on, sha256, label_range))
+    checkpoint = Checkpoint(folder, model_config or model.config, trained_on, sha256, label_range)
+    inside = {source: folder / source for source in checkpoint.encoders if source.startswith("./")}
+    digests = {source: folder_digest(path) for source, path in inside.items() if is_folder(path)}
+    _describe(replace(checkpoint, encoders_sha256=digests))
 
 
 def note_measured(folder: str | Path, measured: Mapping[str, str]) -> None:
@@ -137,6 +143,7 @@ def _describe(checkpoint: Checkpoint) -> None:
         "label_range": list(checkpoint.label_range),
         "trained_on": asdict(checkpoint.trained_on),
         "weights_sha256": checkpoint.weights_sha256,
+        "encoders_sha256": dict(checkpoint.encoders_sha256),
     }
     card = model_card(checkpoint.model, checkpoint.trained_on, checkpoint.label_range)
     write_whole(checkpoint.folder / CARD_FILE, card)
@@ -179,6 +186,7 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
             trained_on=TrainedOn(**trained_on),
             weights_sha256=config["weights_sha256"],
             label_range=tuple(config.get("label_range", (SCORE_MIN, SCORE_MAX))),
+            encoders_sha256=dict(config.get("encoders_sha256", {})),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} does not describe a model: {error}") from error
@@ -194,6 +202,7 @@ def load_checkpoint(
         ModelError: if an encoder cannot be had.
     """
     weights = _read_weights(checkpoint)
+    _check_encoders(checkpoint)
     config = replace(
         checkpoint.model,
         video_encoder=_encoder_source(checkpoint.folder, checkpoint.model.video_encoder),
@@ -389,6 +398,21 @@ def _check_whole(checkpoint: Checkpoint) -> None:
         folder = checkpoint.folder / source
         if source.startswith("./") and not (is_file(folder / "config.json") and any(folder.glob("*.safetensors"))):
             raise CheckpointError(f"{checkpoint.folder} is not whole: {source[2:]} has no config.json or no weights")
+    _check_encoders(checkpoint)
+
+
+def _check_encoders(checkpoint: Checkpoint) -> None:
+    """
+    Raises:
+        CheckpointError: if a file of an encoder inside the checkpoint changed since it was saved.
+    """
+    for source in checkpoint.encoders:
+        said = checkpoint.encoders_sha256.get(source)
+        if said is not None and folder_digest(Path(_encoder_source(checkpoint.folder, source))) != said:
+            raise CheckpointError(
+                f"{checkpoint.folder / source} is not the encoder that {CHECKPOINT_CONFIG_FILE} was written with: "
+                "copy the whole folder again"
+            )
 
 
 def _check_travels(checkpoint: Checkpoint) -> None:

@@ -28,8 +28,9 @@ from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import extract_commit_hash
 
 from vjepa_demo.config import ENCODER_FILES, ClipConfig, ModelConfig
+from vjepa_demo.data.hub import check_available
 from vjepa_demo.files import content_sha256, is_folder
-from vjepa_demo.schema import ModelError
+from vjepa_demo.schema import CheckpointError, ModelError
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +119,7 @@ def _load_encoder(
     def load() -> Encoder:
         tokenizer = None
         if kind == "text":
-            tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
+            tokenizer = _load_tokenizer(source, revision)
         parts = load_parts(revision)
         if _content(source, revision)[1] != content:
             raise ModelError(f"{source} was written while it was loaded: load it again")
@@ -179,6 +180,15 @@ def _content(source: str, revision: str | None) -> tuple[str | None, str]:
         if commit is not None:
             return commit, f"{source}@{commit}"
         folder = Path(str(path)).parent
+    return revision, f"sha256:{folder_digest(folder)}"
+
+
+def folder_digest(folder: Path) -> str:
+    """A digest of the encoder's files in `folder`.
+
+    Raises:
+        ModelError: if they cannot be read.
+    """
     folder = folder.resolve()
     try:
         paths = sorted(path for path in folder.iterdir() if any(fnmatchcase(path.name, each) for each in ENCODER_FILES))
@@ -190,8 +200,8 @@ def _content(source: str, revision: str | None) -> tuple[str | None, str]:
             digest = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
             _digests[folder] = state, digest
     except OSError as error:
-        raise ModelError(f"the encoder in {source} cannot be read: {error}") from error
-    return revision, f"sha256:{digest}"
+        raise ModelError(f"the encoder in {folder} cannot be read: {error}") from error
+    return digest
 
 
 # ---- from files ------------------------------------------------------------------------------------------------------
@@ -201,8 +211,10 @@ def _read_config(source: str, revision: str | None, model_type: str) -> Any:
     if Path(source).is_absolute() and not is_folder(source):
         raise ModelError(f"{source}: no such folder")
     try:
+        if not is_folder(source):
+            check_available(source, revision)  # transformers itself asks for half a minute, or for minutes
         config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, CheckpointError) as error:
         raise ModelError(
             f"cannot read a model at {source!r}: {_first_line(error)} "
             "Give a Hub id and a network, or a folder with config.json and model.safetensors."
@@ -210,6 +222,13 @@ def _read_config(source: str, revision: str | None, model_type: str) -> Any:
     if config.model_type != model_type:
         raise ModelError(f"{source!r} is a {config.model_type!r} model; expected {model_type!r}")
     return config
+
+
+def _load_tokenizer(source: str, revision: str | None) -> Any:
+    try:
+        return AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read the tokenizer of {source!r}: {_first_line(error)}") from error
 
 
 def _load_weights(cls: type[Any], source: str, revision: str | None, **settings: Any) -> Any:

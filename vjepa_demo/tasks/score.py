@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -24,6 +25,7 @@ from vjepa_demo.model.features import FeatureCache, FeatureKey, VideoFeatures, f
 from vjepa_demo.model.layers import BeforeLayer
 from vjepa_demo.model.vjepa import VJEPAModel, default_device, inference_dtype, on_scale, resolve_device
 from vjepa_demo.schema import (
+    CheckpointError,
     Comparison,
     DemoError,
     LayersReport,
@@ -43,6 +45,7 @@ STEPS = ("decode", "video", "text", "head")
 OnStep = Callable[[str], None]
 OnLayer = Callable[[LayersReport], None]
 ShouldStop = Callable[[], bool]
+OFFERS_DEMO = re.compile(r"(choose|choose one of|such as) demo\b")  # in a message that says so already
 WEIGHTS_DIGITS = 8  # of the SHA-256 of a checkpoint's weights, in the id of a model
 
 
@@ -303,9 +306,14 @@ def load_scorer(name: str, *, device: str | None = None, shown_as: str | None = 
     Raises as `get_scorer` does.
     """
     place = resolve_device(device or default_device())
-    checkpoint = find_checkpoint(name, token=token)
-    with enough_memory(name):
-        model = load_checkpoint(checkpoint, device=place, dtype=inference_dtype(place))
+    try:
+        checkpoint = find_checkpoint(name, token=token)
+        with enough_memory(name):
+            model = load_checkpoint(checkpoint, device=place, dtype=inference_dtype(place))
+    except (CheckpointError, ModelError) as error:
+        if name == "demo" or OFFERS_DEMO.search(str(error)):
+            raise
+        raise type(error)(f"{str(error).rstrip('.')}; choose demo meanwhile") from error
     is_path = name not in model_presets() and is_folder(name)
     short_name = Path(name).resolve().name if is_path else name  # the rest of a path is of this machine
     model_id = f"{shown_as or short_name}@{checkpoint.weights_sha256[:WEIGHTS_DIGITS]}"
