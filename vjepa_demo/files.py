@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -140,7 +141,14 @@ def writing(path: Path, *, advice: str, kind: type[DemoError] = FolderError) -> 
     try:
         yield
     except OSError as error:
-        raise kind(f"{path} cannot be written ({error.strerror or error}): {advice}") from error
+        raise kind(f"{path} cannot be written ({why_not_written(error)}): {advice}") from error
+
+
+def why_not_written(error: OSError) -> str:
+    """The system's words for `error`, of what made a folder and wrote into it."""
+    if isinstance(error, FileExistsError):  # what `mkdir` says of a file in the place of a folder
+        return os.strerror(errno.ENOTDIR)
+    return error.strerror or str(error)
 
 
 def content_sha256(path: str | Path) -> str:

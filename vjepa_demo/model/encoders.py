@@ -214,7 +214,9 @@ def _read_config(source: str, revision: str | None, model_type: str) -> Any:
         if not is_folder(source):
             check_available(source, revision)  # transformers itself asks for half a minute, or for minutes
         config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
-    except (OSError, ValueError, CheckpointError) as error:
+    except CheckpointError as error:
+        raise ModelError(f"cannot read a model at {source!r}: {str(error).removeprefix(f'{source}: ')}") from error
+    except (OSError, ValueError) as error:
         raise ModelError(
             f"cannot read a model at {source!r}: {_first_line(error)} "
             "Give a Hub id and a network, or a folder with config.json and model.safetensors."

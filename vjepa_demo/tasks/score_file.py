@@ -154,9 +154,9 @@ def _writable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RecordError(
-            f"{path} cannot be written ({error.strerror or error}); solve that, then resume with --resume"
-        ) from error
+        # What `mkdir` says of a file in the place of a folder.
+        reason = "Not a directory" if isinstance(error, FileExistsError) else error.strerror or error
+        raise RecordError(f"{path} cannot be written ({reason}); solve that, then resume with --resume") from error
 
 
 # ---- killed and resumed ----------------------------------------------------------------------------------------------
