@@ -16,7 +16,7 @@ from typing import IO, cast, get_args
 from vjepa_demo.config import DIMENSIONS, SCORE_MAX, SCORE_MIN
 from vjepa_demo.data.cells import as_cell, as_written
 from vjepa_demo.data.columns import added_columns
-from vjepa_demo.files import delete_partials, exists, only_process, replacing
+from vjepa_demo.files import delete_partials, exists, only_process, replacing, why_not_written
 from vjepa_demo.schema import BatchRow, BatchTable, Doubt, RecordError, RowResult, doubts_text, intervals, well_formed
 from vjepa_demo.tasks.batch_table import check_out
 from vjepa_demo.tasks.launch import num_processes, process_index
@@ -154,9 +154,9 @@ def _writable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        # What `mkdir` says of a file in the place of a folder.
-        reason = "Not a directory" if isinstance(error, FileExistsError) else error.strerror or error
-        raise RecordError(f"{path} cannot be written ({reason}); solve that, then resume with --resume") from error
+        raise RecordError(
+            f"{path} cannot be written ({why_not_written(error)}); solve that, then resume with --resume"
+        ) from error
 
 
 # ---- killed and resumed ----------------------------------------------------------------------------------------------
