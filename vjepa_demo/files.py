@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -25,7 +26,7 @@ def replacing(path: str | Path, *, mode: int = 0o644) -> Iterator[Path]:
     If the block raises, `path` stays as it was and nothing else is left.
     """
     path = Path(path)
-    handle, name = tempfile.mkstemp(prefix=".", suffix=f"{PARTIAL}{path.suffix}", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=_partial_prefix(path), suffix=f"{PARTIAL}{path.suffix}", dir=path.parent)
     os.close(handle)
     partial = Path(name)
     try:
@@ -36,6 +37,19 @@ def replacing(path: str | Path, *, mode: int = 0o644) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def delete_partials(path: Path) -> None:
+    """Delete what killed processes left of `replacing(path)`. Only for who holds a lock on `path`: nobody else may be
+    writing it now."""
+    for partial in path.parent.glob(f"{_partial_prefix(path)}*{PARTIAL}*"):
+        partial.unlink(missing_ok=True)
+
+
+def _partial_prefix(path: Path) -> str:
+    """What the names of the partial files of `path`, and of no other, begin with. A digest: a name may be as long as
+    the system allows already."""
+    return f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}-"
 
 
 def write_whole(path: str | Path, data: bytes | str) -> None:
@@ -127,7 +141,14 @@ def writing(path: Path, *, advice: str, kind: type[DemoError] = FolderError) -> 
     try:
         yield
     except OSError as error:
-        raise kind(f"{path} cannot be written ({error.strerror or error}): {advice}") from error
+        raise kind(f"{path} cannot be written ({why_not_written(error)}): {advice}") from error
+
+
+def why_not_written(error: OSError) -> str:
+    """The system's words for `error`, of what made a folder and wrote into it."""
+    if isinstance(error, FileExistsError):  # what `mkdir` says of a file in the place of a folder
+        return os.strerror(errno.ENOTDIR)
+    return error.strerror or str(error)
 
 
 def content_sha256(path: str | Path) -> str:

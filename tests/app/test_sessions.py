@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,11 +18,12 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 from gradio.components.api_component import Api
-from gradio.state_holder import SessionState
+from gradio.state_holder import SessionState, StateHolder
 
 from vjepa_demo import tasks
 from vjepa_demo.app import api_call, api_fields, visitors
 from vjepa_demo.app.api_call import Call
+from vjepa_demo.app.forget import IDLE_SECONDS, forget_idle_sessions
 from vjepa_demo.app.session import Session, add_session
 from vjepa_demo.app.visitors import Visitors
 from vjepa_demo.config import MAX_KEPT_SESSIONS
@@ -514,3 +516,21 @@ def test_a_visitor_who_leaves_while_a_preview_is_made_leaves_nothing(monkeypatch
     assert not places[0].parent.exists()
     with pytest.raises(StoppedError, match="the session has ended"):
         visitor.make_preview("another.avi")
+
+
+# ---- what Gradio keeps -----------------------------------------------------------------------------------------------
+
+
+def test_a_session_that_nobody_needs_is_forgotten():
+    with gr.Blocks() as app:
+        kept = gr.State("what a visitor made")
+    holder = StateHolder()
+    holder.set_blocks(app)
+    forget_idle_sessions(holder)
+    for name in ("curl", "a visitor", "curl, just now"):
+        assert holder[name] is holder[name]
+    assert holder["a visitor"][kept._id] == "what a visitor made"
+    for name in ("curl", "a visitor"):
+        holder.time_last_used[name] -= timedelta(seconds=IDLE_SECONDS + 1)
+    holder.delete_all_expired_state()
+    assert set(holder.session_data) == set(holder.time_last_used) == {"a visitor", "curl, just now"}

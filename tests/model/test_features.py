@@ -353,10 +353,11 @@ def test_a_reader_whose_file_was_deleted_by_another_process_gets_a_miss(tmp_path
     assert kept(tmp_path) == [0]
 
 
-def test_a_total_that_is_wrong_is_counted_anew(tmp_path, file_bytes):
+@pytest.mark.parametrize("total", ["", "1"])  # cut off: whole, it ends with a line break
+def test_a_total_that_is_wrong_is_counted_anew(tmp_path, file_bytes, total):
     paths = saved(tmp_path, 3, disk_bytes=3.5 * file_bytes)
     paths[0].unlink()  # by hand
-    (tmp_path / ".total").write_text("")
+    (tmp_path / ".total").write_text(total)
     assert save(on_disk(tmp_path, 3.5 * file_bytes), 3)
     assert kept(tmp_path) == [1, 2, 3]
 

@@ -19,6 +19,7 @@ from vjepa_demo.app.compare_tab import CompareTab
 from vjepa_demo.app.events import TOLD, Values, shown_errors
 from vjepa_demo.app.finetune_tab import FinetuneTab
 from vjepa_demo.app.first_head import add_first_head
+from vjepa_demo.app.forget import forget_idle_sessions
 from vjepa_demo.app.history import to_compare
 from vjepa_demo.app.model_choice import follow
 from vjepa_demo.app.rate_calls import serve_clips
@@ -120,4 +121,5 @@ def launch(app: gr.Blocks, **settings: Any) -> None:
         **settings,
     )
     serve_clips(app.app)
+    forget_idle_sessions(app.app.state_holder)
     logger.info("the page is on %s", app.local_url)

@@ -14,13 +14,20 @@ import re
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from json import JSONDecodeError
 from pathlib import Path
 from typing import Literal
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, snapshot_download
+from huggingface_hub import (
+    CommitOperationAdd,
+    CommitOperationDelete,
+    HfApi,
+    constants,
+    snapshot_download,
+    try_to_load_from_cache,
+)
 from huggingface_hub import errors as hub_errors
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import filter_repo_objects
@@ -114,6 +121,21 @@ def download_snapshot(repo: HubRepo, patterns: Collection[str], *, token: Token,
         wanted = filter_repo_objects(sizes, allow_patterns=list(patterns))
         _check_size(repo, (sizes[name] for name in wanted), max_bytes)
         return Path(fetch(token=token, endpoint=api.endpoint, library_name=HUB_LIBRARY))
+
+
+def check_available(name: str, revision: str | None) -> None:
+    """Ask the Hub once whether it has the model `name`, `owner/name`, unless an earlier download of it is here.
+
+    Raises:
+        CheckpointError: if it has none, or cannot be reached.
+    """
+    repo = parse_repo(name)
+    if repo is None:
+        return  # what loads it says what is wrong with the name
+    repo = replace(repo, revision=revision)
+    if not isinstance(try_to_load_from_cache(repo.repo_id, "config.json", revision=revision), str):
+        with _explained(repo):
+            _api(repo, None).model_info(repo.repo_id, revision=revision, timeout=HUB_TIMEOUT_SECONDS)
 
 
 def list_dataset(repo: HubRepo, *, token: Token) -> DatasetListing:

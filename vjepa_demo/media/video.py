@@ -7,6 +7,7 @@ divided by 255, normalised per channel.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import tempfile
@@ -378,13 +379,23 @@ def pixel_values(frames: Tensor, config: ClipConfig) -> Tensor:
 
 
 def write_video(path: str | Path, frames: Tensor, *, frames_per_second: float, crf: int = 18) -> None:
-    """Write frames (T, 3, H, W) uint8 RGB to `path`, an .mp4, as H.264 that browsers play; whole or not at all."""
+    """Write frames (T, 3, H, W) uint8 RGB to `path`, an .mp4, as H.264 that browsers play; whole or not at all.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
     from torchcodec.encoders import VideoEncoder
 
     with replacing(Path(path).absolute()) as partial:
-        VideoEncoder(frames, frame_rate=frames_per_second).to_file(
-            partial, codec="libx264", pixel_format="yuv420p", crf=crf, extra_options=ENCODER_OPTIONS
-        )
+        try:
+            VideoEncoder(frames, frame_rate=frames_per_second).to_file(
+                partial, codec="libx264", pixel_format="yuv420p", crf=crf, extra_options=ENCODER_OPTIONS
+            )
+        except RuntimeError as error:  # FFmpeg's words for all that the system refuses, too
+            for number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO):
+                if os.strerror(number) in str(error):
+                    raise OSError(number, os.strerror(number), str(path)) from error
+            raise
 
 
 def recode(frames: Tensor, *, codec: str, frames_per_second: float, **options: Any) -> Tensor:

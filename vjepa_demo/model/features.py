@@ -371,7 +371,7 @@ class _Disk:
         with suppress(FileNotFoundError):
             size -= path.stat().st_size
         try:
-            total = int((self._folder / TOTAL_FILE).read_text())
+            total = self._read_total()
         except (FileNotFoundError, ValueError):
             total = self._budget_bytes
         if total + size > self._budget_bytes:
@@ -389,8 +389,16 @@ class _Disk:
         self._write_total(total + size if fits else total)
         return fits
 
+    def _read_total(self) -> int:
+        """
+        Raises:
+            ValueError: if it is not whole: the line break, which is written last, is missing.
+        """
+        digits, end, _ = (self._folder / TOTAL_FILE).read_text().partition("\n")
+        return int(digits if end else "")
+
     def _write_total(self, total: int) -> None:
-        (self._folder / TOTAL_FILE).write_text(str(total))
+        (self._folder / TOTAL_FILE).write_text(f"{total}\n")
 
 
 def _checksum(tensors: dict[str, Tensor]) -> str:

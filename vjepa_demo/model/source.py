@@ -21,6 +21,7 @@ from transformers import BertConfig, BertTokenizer, VJEPA2Config
 from transformers.utils import cached_file
 
 from vjepa_demo.config import ClipConfig, ModelConfig
+from vjepa_demo.data.hub import check_available
 from vjepa_demo.files import is_folder
 from vjepa_demo.ranges import (
     MAX_CLIP_PIXELS,
@@ -39,7 +40,7 @@ from vjepa_demo.ranges import (
     read_object,
     shown,
 )
-from vjepa_demo.schema import ModelError
+from vjepa_demo.schema import CheckpointError, ModelError
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,11 @@ def read_encoder_config(source: str, revision: str | None, model_type: ModelType
     if Path(source).is_absolute() and not is_folder(source):
         raise ModelError(f"{source}: no such folder")
     try:
+        if not is_folder(source):
+            check_available(source, revision)  # transformers itself asks for half a minute, or for minutes
         path = cached_file(source, "config.json", revision=revision)
+    except CheckpointError as error:
+        raise ModelError(f"cannot read a model at {source!r}: {str(error).removeprefix(f'{source}: ')}") from error
     except (OSError, ValueError) as error:
         raise ModelError(
             f"cannot read a model at {source!r}: {first_line(error)} "

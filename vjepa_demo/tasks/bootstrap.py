@@ -22,7 +22,7 @@ from vjepa_demo.config import (
     model_presets,
     no_folder,
 )
-from vjepa_demo.files import exists, file_lock, is_file, is_folder
+from vjepa_demo.files import exists, file_lock, is_file, is_folder, why_not_written
 from vjepa_demo.model.checkpoint import load_base
 from vjepa_demo.model.cost import expected_seconds
 from vjepa_demo.model.features import feature_cache
@@ -154,7 +154,7 @@ def _work_folder(folder: Path, name: str) -> Iterator[Path]:
                 (work / "lock").unlink(missing_ok=True)
                 shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
-        raise CheckpointError(f"{folder} cannot be written: {error.strerror or error}") from error
+        raise CheckpointError(f"{folder} cannot be written: {why_not_written(error)}") from error
 
 
 def _remove_all_but_lock(work: Path) -> None:

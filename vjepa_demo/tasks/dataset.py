@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from vjepa_demo.data.records import LABELS_FILE, write_labels
-from vjepa_demo.files import exists
+from vjepa_demo.files import exists, why_not_written
 from vjepa_demo.procedural.clips import make_records
 from vjepa_demo.schema import DrawingReport, RecordError, VideoRecord
 
@@ -30,7 +30,7 @@ def make_dataset(folder: str | Path, *, count: int, seed: int) -> Iterator[Drawi
         records = yield from draw_clips(folder, count=count, seed=seed)
         write_labels(folder / LABELS_FILE, records)
     except OSError as error:
-        raise RecordError(f"{folder} cannot be written: {error.strerror or error}") from error
+        raise RecordError(f"{folder} cannot be written: {why_not_written(error)}") from error
 
 
 def draw_clips(

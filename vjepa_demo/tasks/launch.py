@@ -59,7 +59,7 @@ def from_main_process(make: Callable[[], T]) -> T:
 
 
 @contextmanager
-def enough_memory(name: str, advice: str = "use a smaller model") -> Iterator[None]:
+def enough_memory(name: str, advice: str = "use a smaller model, such as demo") -> Iterator[None]:
     """Around what computes with the model `name`: too little memory becomes an error with `advice`, and the process
     goes on.
 

@@ -25,6 +25,7 @@ from vjepa_demo.model.features import FeatureCache, FeatureKey, VideoFeatures, f
 from vjepa_demo.model.layers import BeforeLayer
 from vjepa_demo.model.vjepa import VJEPAModel, default_device, inference_dtype, on_scale, resolve_device
 from vjepa_demo.schema import (
+    CheckpointError,
     Comparison,
     DemoError,
     LayersReport,
@@ -315,9 +316,14 @@ def load_scorer(name: str, *, device: str | None = None, shown_as: str | None = 
     Raises as `get_scorer` does.
     """
     place = resolve_device(device or default_device())
-    checkpoint = find_checkpoint(name, token=token)
-    with enough_memory(name):
-        model = load_checkpoint(checkpoint, device=place, dtype=inference_dtype(place))
+    try:
+        checkpoint = find_checkpoint(name, token=token)
+        with enough_memory(name):
+            model = load_checkpoint(checkpoint, device=place, dtype=inference_dtype(place))
+    except (CheckpointError, ModelError) as error:
+        if "demo" in (name, *str(error).split()):  # it offers demo already
+            raise
+        raise type(error)(f"{str(error).rstrip('.')}; choose demo meanwhile") from error
     is_path = name not in model_presets() and is_folder(name)
     short_name = Path(name).resolve().name if is_path else name  # the rest of a path is of this machine
     model_id = f"{shown_as or short_name}@{checkpoint.weights_sha256[:WEIGHTS_DIGITS]}"

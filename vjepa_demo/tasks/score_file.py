@@ -16,7 +16,7 @@ from typing import IO, cast, get_args
 from vjepa_demo.config import DIMENSIONS, SCORE_MAX, SCORE_MIN
 from vjepa_demo.data.cells import as_cell, as_written
 from vjepa_demo.data.columns import added_columns
-from vjepa_demo.files import exists, only_process, replacing
+from vjepa_demo.files import delete_partials, exists, only_process, replacing, why_not_written
 from vjepa_demo.schema import BatchRow, BatchTable, Doubt, RecordError, RowResult, doubts_text, intervals, well_formed
 from vjepa_demo.tasks.batch_table import check_out
 from vjepa_demo.tasks.launch import num_processes, process_index
@@ -66,6 +66,7 @@ def claimed(out: Path) -> Iterator[None]:
         with _writable(out):
             out.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(only_process(out.with_name(f".{out.name}.lock"), busy=busy))
+            delete_partials(out)
         yield
 
 
@@ -154,7 +155,7 @@ def _writable(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise RecordError(
-            f"{path} cannot be written ({error.strerror or error}); solve that, then resume with --resume"
+            f"{path} cannot be written ({why_not_written(error)}); solve that, then resume with --resume"
         ) from error
 
 

@@ -27,9 +27,9 @@ from torch.utils.data import DataLoader
 from vjepa_demo.config import CHECKPOINT_CONFIG_FILE, DIMENSIONS, Scope, TrainConfig
 from vjepa_demo.data.hub import Token
 from vjepa_demo.data.split import split_records
-from vjepa_demo.files import exists, only_process, writing
+from vjepa_demo.files import delete_partials, exists, only_process, writing
 from vjepa_demo.media.isolated import load_clip
-from vjepa_demo.model.checkpoint import Checkpoint, bring_encoders, load_base, save_checkpoint
+from vjepa_demo.model.checkpoint import CHECKPOINT_FILES, Checkpoint, bring_encoders, load_base, save_checkpoint
 from vjepa_demo.model.conformal import cross_fitted, margins
 from vjepa_demo.model.features import FeatureCache, feature_cache
 from vjepa_demo.model.layers import BeforeLayer
@@ -210,6 +210,8 @@ def _claimed(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     busy = f"another run trains into {folder} now: wait until it ends, stop it, or train into another folder"
     with only_process(folder / ".lock", busy=busy):
+        for name in CHECKPOINT_FILES:
+            delete_partials(folder / name)
         yield
 
 
