@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -321,7 +322,7 @@ def load_scorer(name: str, *, device: str | None = None, shown_as: str | None = 
         with enough_memory(name):
             model = load_checkpoint(checkpoint, device=place, dtype=inference_dtype(place))
     except (CheckpointError, ModelError) as error:
-        if "demo" in (name, *str(error).split()):  # it offers demo already
+        if name == "demo" or re.search(r"\bdemo\b", str(error)):  # it offers demo already
             raise
         raise type(error)(f"{str(error).rstrip('.')}; choose demo meanwhile") from error
     is_path = name not in model_presets() and is_folder(name)
