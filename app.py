@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sys
 
 from vjepa_demo import tasks
-from vjepa_demo.app.page import build_app, launch
+from vjepa_demo.app.page import build_app, serve_until_told
 from vjepa_demo.config import model_presets, wait_passively
 
 
@@ -25,9 +26,7 @@ def main() -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio's requests to itself
     bootstrapper = tasks.Bootstrapper()
     app = build_app(load_scorer, default_model=choose_model(), bootstrapper=bootstrapper)
-    launch(app)
-    bootstrapper.start()
-    app.block_thread()
+    sys.exit(serve_until_told(app, bootstrapper))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +26,7 @@ from vjepa_demo.app.model_choice import follow
 from vjepa_demo.app.rate_calls import serve_clips
 from vjepa_demo.app.rate_tab import RateTab
 from vjepa_demo.app.score_tab import ScoreTab
-from vjepa_demo.app.session import add_session
+from vjepa_demo.app.session import add_session, close_sessions
 from vjepa_demo.config import ASSETS, MAX_UPLOAD_BYTES, MAX_WAITING
 from vjepa_demo.schema import DemoError
 
@@ -40,6 +42,7 @@ THEME = gr.themes.Soft(primary_hue="orange", neutral_hue="slate", font=["system-
     input_placeholder_color="*neutral_500",
     input_placeholder_color_dark="*neutral_400",
 )
+GRACE_SECONDS = 10.0  # for what runs when the server is told to end: a layer of a clip, a step of a training
 DELETE_CACHE_SECONDS = (3600, 86400)  # every hour, Gradio deletes the uploads that are a day old
 
 logger = logging.getLogger(__name__)
@@ -121,3 +124,34 @@ def launch(app: gr.Blocks, **settings: Any) -> None:
     )
     serve_clips(app.app)
     logger.info("the page is on %s", app.local_url)
+
+
+def serve_until_told(app: gr.Blocks, bootstrapper: Bootstrapper) -> int:
+    """Serve `app`, start `bootstrapper`, and wait for SIGTERM or Ctrl-C; then end what runs, and return the exit status.
+
+    Called in the main thread. What runs for visitors is told to stop and has `GRACE_SECONDS` for it. Without that, a
+    thread that is within torch while Python ends would bring the process down with a crash. A second signal ends it at
+    once.
+    """
+    told: list[int] = []
+    ended = threading.Event()
+
+    def tell(number: int, frame: object) -> None:
+        told.append(number)
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, signal.SIG_DFL)
+        ended.set()
+
+    launch(app)
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, tell)
+    bootstrapper.start()
+    ended.wait()
+    logger.info("told to end: closing the page")
+    bootstrapper.cancel()
+    close_sessions()
+    app.close(verbose=False)  # begins nothing more; ends when the calls that run have ended, or after five seconds
+    server = app.server.thread if app.server is not None else None
+    for join in (bootstrapper.join, *([] if server is None else [server.join])):
+        join(GRACE_SECONDS)
+    return 128 + told[0] if told[0] == signal.SIGTERM else 0
