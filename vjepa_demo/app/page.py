@@ -127,7 +127,7 @@ def launch(app: gr.Blocks, **settings: Any) -> None:
 
 
 def serve_until_told(app: gr.Blocks, bootstrapper: Bootstrapper) -> int:
-    """Serve `app`, start `bootstrapper`, and wait for SIGTERM or Ctrl-C; then end what runs, and return the exit status.
+    """Serve `app`, start `bootstrapper`, wait for SIGTERM or Ctrl-C, end what runs, and return the exit status.
 
     Called in the main thread. What runs for visitors is told to stop and has `GRACE_SECONDS` for it. Without that, a
     thread that is within torch while Python ends would bring the process down with a crash. A second signal ends it at
