@@ -12,21 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from vjepa_demo import tasks
 from vjepa_demo.app import html as render
 from vjepa_demo.app.about_tab import add_about_tab
 from vjepa_demo.app.api import add_api
 from vjepa_demo.app.batch_tab import BatchTab
 from vjepa_demo.app.checkpoint_panel import LOADING
 from vjepa_demo.app.compare_tab import CompareTab
-from vjepa_demo.app.events import TOLD, Values, shown_errors
+from vjepa_demo.app.events import AT_ONCE, TOLD, Values, shown_errors
 from vjepa_demo.app.finetune_tab import FinetuneTab
 from vjepa_demo.app.first_head import add_first_head
 from vjepa_demo.app.history import to_compare
-from vjepa_demo.app.model_choice import follow
+from vjepa_demo.app.model_choice import default_now, follow, model_choices, model_names
 from vjepa_demo.app.rate_calls import serve_clips
 from vjepa_demo.app.rate_tab import RateTab
 from vjepa_demo.app.score_tab import ScoreTab
-from vjepa_demo.app.session import add_session, close_sessions
+from vjepa_demo.app.session import Session, add_session, close_sessions
 from vjepa_demo.config import ASSETS, MAX_UPLOAD_BYTES, MAX_WAITING
 from vjepa_demo.schema import DemoError
 
@@ -95,14 +96,29 @@ def build_app(
 
         def model_state() -> Iterator[str]:
             """The header while the default model loads, and once it has."""
-            yield render.header(TITLE, default_model, "loading")
+            name = default_now(default_model)
+            yield render.header(TITLE, name, "loading")
             try:
-                yield render.header(TITLE, default_model, f"{load_scorer(default_model).hardware} · ready")
+                yield render.header(TITLE, name, f"{load_scorer(name).hardware} · ready")
             except DemoError as error:
                 logger.error("%s", error)
-                yield render.header(TITLE, default_model, "not available")
+                yield render.header(TITLE, name, "not available")
+
+        def choose_default(visitor: Session) -> Values:
+            """This page's own model is chosen once it is loaded."""
+            name = default_now(default_model)
+            return {
+                score.model: gr.Dropdown(model_choices(visitor), value=name),
+                finetune.base: gr.Dropdown(model_names(), value=name),
+            }
 
         app.load(model_state, outputs=badge, **TOLD)
+        if tasks.hosted_model() is not None:
+            app.load(choose_default, session, [score.model, finetune.base], **AT_ONCE)
+            if first_head is not None:
+                first_head.change(model_state, outputs=badge, **TOLD)
+                # What a visitor has chosen meanwhile stays chosen.
+                first_head.change(lambda visitor: gr.Dropdown(model_choices(visitor)), session, score.model, **AT_ONCE)
     return app
 
 
