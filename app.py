@@ -13,7 +13,7 @@ if on_zero_gpu():
 
 from vjepa_demo import tasks
 from vjepa_demo.app.model_choice import load_scorer
-from vjepa_demo.app.page import build_app, serve_until_told
+from vjepa_demo.app.page import build_app, in_event_loop, serve_until_told
 from vjepa_demo.schema import DemoError
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ def main() -> None:
     elif hosted is not None:
         hosted.start()
     bootstrapper = tasks.Bootstrapper()
-    app = build_app(load_scorer, default_model=choose_model(), bootstrapper=bootstrapper)
+    app = in_event_loop(lambda: build_app(load_scorer, default_model=choose_model(), bootstrapper=bootstrapper))
     sys.exit(serve_until_told(app, bootstrapper))
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import logging
+import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import gradio as gr
 
@@ -43,8 +47,12 @@ THEME = gr.themes.Soft(primary_hue="orange", neutral_hue="slate", font=["system-
     input_placeholder_color="*neutral_500",
     input_placeholder_color_dark="*neutral_400",
 )
+# Threads that compute: those of calls, a first head that is learned, this page's own model that is loaded.
+WORKING = ("AnyIO worker thread", "bootstrap", "default model")
 GRACE_SECONDS = 10.0  # for what runs when the server is told to end: a layer of a clip, a step of a training
 DELETE_CACHE_SECONDS = (3600, 86400)  # every hour, Gradio deletes the uploads that are a day old
+
+Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
 
@@ -142,6 +150,19 @@ def launch(app: gr.Blocks, **settings: Any) -> None:
     logger.info("the page is on %s", app.local_url)
 
 
+def in_event_loop(make: Callable[[], Result]) -> Result:
+    """What `make` returns, called while an event loop runs in this thread.
+
+    Without one, Gradio makes a loop for each of its locks and drops it open, and Python 3.12 writes a traceback for
+    each that it collects.
+    """
+
+    async def call() -> Result:
+        return make()
+
+    return asyncio.run(call())
+
+
 def serve_until_told(app: gr.Blocks, bootstrapper: Bootstrapper) -> int:
     """Serve `app`, start `bootstrapper`, wait for SIGTERM or Ctrl-C, end what runs, and return the exit status.
 
@@ -158,7 +179,7 @@ def serve_until_told(app: gr.Blocks, bootstrapper: Bootstrapper) -> int:
             signal.signal(each, signal.SIG_DFL)
         ended.set()
 
-    launch(app)
+    in_event_loop(partial(launch, app))
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, tell)
     bootstrapper.start()
@@ -166,8 +187,13 @@ def serve_until_told(app: gr.Blocks, bootstrapper: Bootstrapper) -> int:
     logger.info("told to end: closing the page")
     bootstrapper.cancel()
     close_sessions()
-    app.close(verbose=False)  # begins nothing more; ends when the calls that run have ended, or after five seconds
-    server = app.server.thread if app.server is not None else None
-    for join in (bootstrapper.join, *([] if server is None else [server.join])):
-        join(GRACE_SECONDS)
-    return 128 + told[0] if told[0] == signal.SIGTERM else 0
+    app.close(verbose=False)  # begins nothing more
+    status = 128 + told[0] if told[0] == signal.SIGTERM else 0
+    latest = time.monotonic() + GRACE_SECONDS
+    working = [thread for thread in threading.enumerate() if thread.name in WORKING]
+    for thread in working:
+        thread.join(max(0.0, latest - time.monotonic()))
+    if any(thread.is_alive() for thread in working):
+        logging.shutdown()
+        os._exit(status)  # without Python's own end, which such a thread would not survive
+    return status
