@@ -32,7 +32,7 @@ from vjepa_demo.app.rate_calls import serve_clips
 from vjepa_demo.app.rate_tab import RateTab
 from vjepa_demo.app.score_tab import ScoreTab
 from vjepa_demo.app.session import Session, add_session, close_sessions
-from vjepa_demo.config import ASSETS, MAX_UPLOAD_BYTES, MAX_WAITING
+from vjepa_demo.config import ASSETS, MAX_UPLOAD_BYTES, MAX_WAITING, on_zero_gpu
 from vjepa_demo.schema import DemoError
 
 if TYPE_CHECKING:
@@ -193,7 +193,8 @@ def serve_until_told(app: gr.Blocks, bootstrapper: Bootstrapper) -> int:
     working = [thread for thread in threading.enumerate() if thread.name in WORKING]
     for thread in working:
         thread.join(max(0.0, latest - time.monotonic()))
-    if any(thread.is_alive() for thread in working):
+    # Without Python's own end, which such a thread would not survive, and which waits for the processes of `spaces`.
+    if any(thread.is_alive() for thread in working) or on_zero_gpu():
         logging.shutdown()
-        os._exit(status)  # without Python's own end, which such a thread would not survive
+        os._exit(status)
     return status
