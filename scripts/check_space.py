@@ -90,8 +90,11 @@ def large_files(paths: Sequence[Path]) -> list[str]:
 
 def find_python(wanted: str) -> str:
     """A Python of the version that the Space asks for, such as "3.12", else the one that runs this."""
-    pyenv = sorted(Path.home().glob(f".pyenv/versions/{wanted}.*/bin/python"))
-    return shutil.which(f"python{wanted}") or (str(pyenv[-1]) if pyenv else sys.executable)
+    pyenv = sorted(map(str, Path.home().glob(f".pyenv/versions/{wanted}.*/bin/python")))
+    for python in filter(None, (shutil.which(f"python{wanted}"), *reversed(pyenv))):
+        if not subprocess.run([python, "-c", ""], check=False, capture_output=True).returncode:  # else a shim of pyenv
+            return python
+    return sys.executable
 
 
 def requirement_lines(text: str) -> list[str]:
