@@ -108,7 +108,8 @@ def install(folder: Path, python: str, requirements: Path, sdk_version: str, tel
     inside = environment / "bin" / "python"
     command = [inside, "-m", "pip", "install", "--progress-bar", "off", "-r", requirements]
     command += [f"gradio[oauth,mcp]=={sdk_version}", "spaces"]
-    with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as pip:
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(list(map(str, command)), env=os.environ | {"PYTHONUNBUFFERED": "1"}, **pipes) as pip:
         assert pip.stdout is not None
         for line in map(str.strip, pip.stdout):
             if line.startswith(PIP_SAYS):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import httpx
+import pytest
 from pages import PATIENCE_SECONDS, PROMPT, ROOT, served
+
+from scripts import check_space
 
 EXAMPLES = ROOT / "assets" / "examples"
 
@@ -38,3 +42,34 @@ def test_a_page_that_is_told_to_end_during_a_score_ends_in_order(tmp_path):
     assert "told to end" in log
     assert not [word for word in ("Traceback", "Exception", "Invalid file descriptor", "terminate") if word in log], log
     assert not list(tmp_path.glob("vjepa-demo-*"))
+
+
+SETTINGS = check_space.front_matter((ROOT / "README.md").read_text(encoding="utf-8"))
+REQUIREMENTS = check_space.requirement_lines((ROOT / "requirements.txt").read_text(encoding="utf-8"))
+
+
+def test_the_builder_takes_the_front_matter():
+    assert check_space.wrong_settings(SETTINGS, REQUIREMENTS, ROOT) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("sdk_version", "5.49.0", r"sdk_version is 5\.49\.0; requirements\.txt admits gradio<7,>=6\.31"),
+        ("colorTo", "orange", "colorTo is 'orange'; one of red, yellow"),
+        ("python_version", 3.12, r'python_version is 3\.12; text such as "3\.12"'),
+        ("short_description", "x" * 61, "short_description has 61 letters; 60 at most"),
+        ("app_file", "main.py", "app_file is 'main.py'; there is no such file"),
+    ],
+)
+def test_a_setting_that_the_builder_does_not_take_is_told(name, value, told):
+    (problem,) = check_space.wrong_settings({**SETTINGS, name: value}, REQUIREMENTS, ROOT)
+    assert re.match(told, problem)
+
+
+def test_a_file_that_needs_lfs_is_told(tmp_path):
+    large, small = tmp_path / "large", tmp_path / "small"
+    large.write_bytes(bytes(10 * 10**6 + 1))
+    small.write_bytes(bytes(10 * 10**6))
+    (problem,) = check_space.large_files([large, small])
+    assert problem.startswith(f"{large} has 10.0 MB; 10 MB at most")
