@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakSet
 
 import gradio as gr
 from gradio.utils import get_upload_folder
@@ -273,6 +274,10 @@ class BatchState:
 # ---- all together ----------------------------------------------------------------------------------------------------
 
 
+_sessions: WeakSet[Session] = WeakSet()  # those that live
+_sessions_lock = threading.Lock()
+
+
 class Session:
     """What Gradio holds for one visitor. Nobody else can name it, and nobody is told its folder's name."""
 
@@ -292,6 +297,8 @@ class Session:
         self.batch = BatchState(Run(self.closed, "a batch runs already: wait until it has ended, or stop it"))
         self._folder: tempfile.TemporaryDirectory[str] | None = None  # deleted with this object, if not before
         self._making_folder = threading.Lock()
+        with _sessions_lock:
+            _sessions.add(self)
 
     @property
     def folder(self) -> Path:
@@ -446,6 +453,14 @@ class Session:
         finally:
             if self.closed.is_set():
                 self.delete()
+
+
+def close_sessions() -> None:
+    """Close the sessions of all visitors and programs: the server ends, and what runs for them is to stop."""
+    with _sessions_lock:
+        sessions = list(_sessions)
+    for session in sessions:
+        session.close()
 
 
 class _New:
