@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock
@@ -128,6 +128,20 @@ def writing(path: Path, *, advice: str, kind: type[DemoError] = FolderError) -> 
         yield
     except OSError as error:
         raise kind(f"{path} cannot be written ({error.strerror or error}): {advice}") from error
+
+
+def held_bytes(folder: str | Path) -> int:
+    """Bytes of all files below `folder`; what is deleted meanwhile counts as nothing."""
+    total, rest = 0, [str(folder)]
+    while rest:
+        with suppress(OSError), os.scandir(rest.pop()) as entries:
+            for entry in entries:
+                with suppress(OSError):
+                    if entry.is_dir(follow_symlinks=False):
+                        rest.append(entry.path)
+                    else:
+                        total += entry.stat(follow_symlinks=False).st_size
+    return total
 
 
 def content_sha256(path: str | Path) -> str:

@@ -26,7 +26,7 @@ from vjepa_demo.app.data_inputs import (
     add_video_files,
     train_config,
 )
-from vjepa_demo.app.events import AT_ONCE, PREVIEWING, PROGRESS, TOLD, Values, shown_errors
+from vjepa_demo.app.events import AT_ONCE, PREVIEWING, PROGRESS, TOLD, Values, said, shown_errors
 from vjepa_demo.app.session import Checked, Session
 from vjepa_demo.app.turns import TRAININGS
 from vjepa_demo.config import VISITOR_DATASET_BYTES, Scope, TrainConfig, model_presets
@@ -179,7 +179,7 @@ class FinetuneTab:
         try:
             records = tasks.read_rows(labels, label_range=label_range)
         except RecordError as error:
-            return hidden | {self.check: fragments.refusal(str(error)), **self._ready(False, MEND)}
+            return hidden | {self.check: fragments.refusal(said(error)), **self._ready(False, MEND)}
         report = {self.check: render.check_report(summarise(records), records, are_videos_there=False)}
         if not records.clips:
             return hidden | report | self._ready(False, MEND)

@@ -1,6 +1,6 @@
 """What one visitor has: a folder of their own, their clips, scores and checkpoint. Gone when the session ends.
 
-Uploads are not part of it: Gradio keeps equal files once, whoever uploaded them, and deletes them after a day.
+The uploads that the visitor's page has named go with it; others, such as those of programs, after a day.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 BatchOrder = Literal["latest", "errors", "best", "worst"]  # which rows of a batch are shown first
 MINE = "mine"  # the value of the model choice that stands for the visitor's own checkpoint
 MAX_REMEMBERED = 12  # scored clips
+FOLDER_PREFIX = "vjepa-demo-session-"  # in the system's folder of temporary files
 NOTHING = "nothing to score: add videos, and a table or a prompt"
 
 
@@ -259,6 +260,10 @@ class BatchState:
 # ---- all together ----------------------------------------------------------------------------------------------------
 
 
+_owned: set[Path] = set()  # folders of uploads, each deleted with one session
+_owned_lock = threading.Lock()
+
+
 class Session:
     """What Gradio holds for one visitor. Nobody else can name it, and nobody is told its folder's name."""
 
@@ -266,6 +271,7 @@ class Session:
         self.closed = threading.Event()
         self.checks = Turns()  # one check of what was added at a time: each begins with an empty folder
         self.downloads: list[Path] = []  # folders of files that the session made to be downloaded
+        self._uploads: set[Path] = set()  # their folders
         self.fetching = threading.Lock()  # one file is fetched at a time for the visitor's calls of the API
         self.fetched_bytes = 0  # of the files that these calls have fetched and still use
         self._previews: dict[str, str] = {}  # the file to play, by the file that it shows
@@ -288,16 +294,23 @@ class Session:
         with self._making_folder:
             if self._folder is None:
                 self.check_open()
-                self._folder = tempfile.TemporaryDirectory(prefix="vjepa-demo-", ignore_cleanup_errors=True)
+                self._folder = tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX, ignore_cleanup_errors=True)
             return Path(self._folder.name)
 
     def download_path(self, name: str) -> Path:
         """Where to write a file that the visitor is to download: Gradio serves it, nobody can guess it, and it is
         deleted with the session."""
         folder = Path(get_upload_folder(), secrets.token_hex(32))
-        folder.mkdir(parents=True)
+        folder.mkdir(mode=0o700, parents=True)
         self.downloads.append(folder)
         return folder / name
+
+    def own_uploads(self, folders: Iterable[Path]) -> None:
+        """These folders of uploads are deleted with the session, but for those that are another's."""
+        with _owned_lock:
+            mine = set(folders) - _owned
+            _owned.update(mine)
+            self._uploads |= mine
 
     def make_preview(self, video: str) -> None:
         """Make a small copy for the page to play, where browsers have no decoder for `video`. Of a file that cannot be
@@ -415,12 +428,15 @@ class Session:
         self.delete()
 
     def delete(self) -> None:
-        """Delete the folder and the downloads; a run that was still writing calls it once more."""
+        """Delete the folder, the downloads and the uploads; a run that was still writing calls it once more."""
         with self._making_folder:
             if self._folder is not None:
                 self._folder.cleanup()
-        for folder in self.downloads:
+        for folder in (*self.downloads, *self._uploads):
             shutil.rmtree(folder, ignore_errors=True)
+        with _owned_lock:
+            _owned.difference_update(self._uploads)
+            self._uploads.clear()
 
     @contextmanager
     def deleted_if_closed(self) -> Iterator[None]:
