@@ -46,6 +46,11 @@ CACHE_VARIABLE, CACHE_GB_VARIABLE = "VJEPA_DEMO_CACHE", "VJEPA_DEMO_CACHE_GB"  #
 CHECKPOINTS_VARIABLE, DATASETS_VARIABLE = "VJEPA_DEMO_CHECKPOINTS", "VJEPA_DEMO_DATASETS"
 STUDIES_VARIABLE = "VJEPA_DEMO_STUDIES"
 GIGABYTE = 10**9
+# Limits of decoding one file, in the process that does only that. A page sets the shorter time, as its visitors are
+# strangers and wait; a table of films on the command line may take longer.
+DECODE_SECONDS_VARIABLE, DECODE_GB_VARIABLE = "VJEPA_DEMO_DECODE_SECONDS", "VJEPA_DEMO_DECODE_GB"
+DECODE_SECONDS, PAGE_DECODE_SECONDS = 1800.0, 120.0
+DECODE_BYTES = 4 * GIGABYTE
 MAX_CACHE_BYTES, CACHE_SHARE = 20 * GIGABYTE, 0.2  # default disk budget: 20 GB, or this share of the free disk
 MAX_UPLOAD_BYTES = 2 * 2**30
 MAX_FETCHED_BYTES = 4 * 2**30  # of all files that the running calls of one program have fetched
@@ -549,6 +554,37 @@ def feature_cache_bytes() -> int:
             with suppress(FileNotFoundError):  # another process deleted it meanwhile
                 held += path.stat().st_size
     return min(MAX_CACHE_BYTES, int(CACHE_SHARE * (shutil.disk_usage(existing).free + held)))
+
+
+def decode_seconds() -> float:
+    """How long decoding one file may take: $VJEPA_DEMO_DECODE_SECONDS, by default half an hour.
+
+    Raises:
+        ValueError: if the setting is not a number of seconds above 0.
+    """
+    setting = os.environ.get(DECODE_SECONDS_VARIABLE)
+    try:
+        seconds = float(setting) if setting else DECODE_SECONDS
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"{DECODE_SECONDS_VARIABLE} is {setting!r}; a number of seconds above 0 was expected")
+    return seconds
+
+
+def decode_bytes() -> int:
+    """How much memory decoding one file may take, beside what the libraries take: $VJEPA_DEMO_DECODE_GB in gigabytes.
+
+    Raises:
+        ValueError: if the setting is not a number of gigabytes.
+    """
+    setting = os.environ.get(DECODE_GB_VARIABLE)
+    return gigabytes(setting) if setting else DECODE_BYTES
+
+
+def decode_for_visitors() -> None:
+    """Take the shorter time limit of a page for this process, unless the environment names one."""
+    os.environ.setdefault(DECODE_SECONDS_VARIABLE, f"{PAGE_DECODE_SECONDS:g}")
 
 
 def gigabytes(text: str) -> int:

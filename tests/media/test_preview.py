@@ -12,7 +12,8 @@ from PIL import Image
 from torchcodec.decoders import VideoDecoder
 
 from vjepa_demo.media import preview as preview_module
-from vjepa_demo.media.preview import LONGEST_EDGE, write_preview
+from vjepa_demo.media.preview import LONGEST_EDGE
+from vjepa_demo.media.preview import render_preview as write_preview  # in this very process
 from vjepa_demo.schema import VideoError
 
 

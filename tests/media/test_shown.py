@@ -15,8 +15,9 @@ from torchcodec.decoders import VideoDecoder
 
 from vjepa_demo.config import DEMO_VIEWS, ClipConfig, View
 from vjepa_demo.media import shown, webp
-from vjepa_demo.media.preview import write_preview
-from vjepa_demo.media.video import Clip, load_clip
+from vjepa_demo.media.preview import render_preview as write_preview
+from vjepa_demo.media.video import Clip
+from vjepa_demo.media.video import decode_clip as load_clip  # in this very process
 from vjepa_demo.media.webp import raw_input, webp_film
 from vjepa_demo.media.whole import is_cut_off
 from vjepa_demo.schema import VideoError
@@ -210,7 +211,7 @@ def test_raw_hdr_is_mapped_like_the_same_stream_in_a_container(tmp_path):
 
 def test_hdr_that_this_ffmpeg_cannot_map_is_scored_with_a_note(tmp_path, monkeypatch):
     path = hdr(tmp_path / "hdr.mp4", "smpte2084")
-    monkeypatch.setattr(shown, "_abilities", lambda kind: frozenset())
+    monkeypatch.setattr(shown, "ability_names", lambda kind: frozenset())
     clip = load_clip(path, CONFIG)
     assert [note.startswith("The video is HDR (PQ)") for note in clip.notes] == [True]
     assert difference(clip, hdr(tmp_path / "sdr.mp4", "bt709")) < 1

@@ -18,7 +18,8 @@ from vjepa_demo.config import DEMO_VIEWS, ClipConfig, View
 from vjepa_demo.media import video
 from vjepa_demo.media.sampling import frame_times, view_frames, view_indices
 from vjepa_demo.media.shown import Look, film, probe
-from vjepa_demo.media.video import clip_pixels, load_clip, pixel_values, recode, write_video
+from vjepa_demo.media.video import clip_pixels, pixel_values, recode, write_video
+from vjepa_demo.media.video import decode_clip as load_clip  # in this very process
 from vjepa_demo.schema import VideoError
 
 CONFIG = ClipConfig(num_frames=8, crop_size=64)
@@ -418,9 +419,9 @@ MEASURE = r"""
 import re, resource, sys
 from pathlib import Path
 from vjepa_demo.config import DEMO_VIEWS, ClipConfig
-from vjepa_demo.media.video import load_clip
+from vjepa_demo.media.video import decode_clip
 for video in sys.argv[1:]:
-    load_clip(video, ClipConfig(num_frames=16, crop_size=128, views=DEMO_VIEWS))
+    decode_clip(video, ClipConfig(num_frames=16, crop_size=128, views=DEMO_VIEWS))
     # On Linux, ru_maxrss of a new process begins at the peak of the process that started it: the tests themselves.
     if sys.platform == "linux":
         print(int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024)

@@ -15,7 +15,8 @@ from small_models import CROP, FRAMES, TRAINED_ON
 from vjepa_demo import wording
 from vjepa_demo.config import DIMENSIONS
 from vjepa_demo.files import content_sha256
-from vjepa_demo.media.video import load_clip, pixel_values, write_video
+from vjepa_demo.media.isolated import load_clip
+from vjepa_demo.media.video import pixel_values, write_video
 from vjepa_demo.model.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from vjepa_demo.model.features import FeatureCache
 from vjepa_demo.schema import LayersReport, ModelError, RecordError, StoppedError, VideoError, VideoScores

@@ -36,7 +36,7 @@ def _plays_in_browsers(path: Path, found: Description) -> bool:
     return PLAYED.get(found.codec or "", "none") in found.container and found.pixel_format in PLAYED_PIXELS
 
 
-def write_preview(path: str | Path, preview: Path) -> bool:
+def render_preview(path: str | Path, preview: Path) -> bool:
     """Write the first minute of a video to `preview`, an .mp4 that every browser plays; whole or not at all.
 
     Returns whether it was written: a video that browsers play needs no copy.

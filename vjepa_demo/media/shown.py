@@ -200,7 +200,7 @@ def look(path: Path, metadata: VideoStreamMetadata | Description) -> Look:
     if metadata.color_transfer_characteristic in TONE_CURVES:
         found = _tone_mapped(found, metadata)
     decoder = ALPHA_DECODERS.get(metadata.codec or "") if has_alpha_track else None
-    if decoder and decoder not in _abilities("-decoders"):
+    if decoder and decoder not in ability_names("-decoders"):
         return replace(found, notes=(*found.notes, NO_ALPHA))
     streams = _alpha_streams(path) if has_alpha_track and not decoder else None
     if decoder or streams or ALPHA_FORMATS.match(metadata.pixel_format or ""):
@@ -239,7 +239,7 @@ def _alpha_streams(path: Path) -> tuple[str, str] | None:
 def _tone_mapped(found: Look, metadata: VideoStreamMetadata | Description) -> Look:
     """`found` with the filters that map HDR to SDR; with a note where this FFmpeg has none."""
     curve = metadata.color_transfer_characteristic or ""
-    if not {"zscale", "tonemap"} <= _abilities("-filters"):
+    if not {"zscale", "tonemap"} <= ability_names("-filters"):
         return replace(found, notes=(*found.notes, NO_TONE_MAPPING.format(TONE_CURVES[curve])))
     said = [
         f"{key}={usual}"
@@ -400,7 +400,7 @@ def install_line() -> str:
 
 
 @lru_cache
-def _abilities(kind: str) -> frozenset[str]:
+def ability_names(kind: str) -> frozenset[str]:
     """The names of the filters ("-filters") or decoders ("-decoders") of this FFmpeg; none where it is missing."""
     try:
         listed, _ = _run("ffmpeg", "-hide_banner", kind, name="")

@@ -127,8 +127,10 @@ class Clip:
         return f"Clip(frames={tuple(self.frames.shape)}, duration_seconds={self.duration_seconds:.2f})"
 
 
-def load_clip(path: str | Path, config: ClipConfig) -> Clip:
+def decode_clip(path: str | Path, config: ClipConfig) -> Clip:
     """Decode the frames of `path` that `config` asks for, and no others, as a player shows them (see `shown`).
+
+    It happens in this very process: of what strangers bring, `isolated.load_clip` makes the same clip in another one.
 
     Raises:
         VideoError: if the file is missing, empty, cut off, without a video stream, or not a video, or if FFmpeg

@@ -11,7 +11,7 @@ from vjepa_demo.config import DATASET_MAX_BYTES, ClipConfig
 from vjepa_demo.data.hub import Token
 from vjepa_demo.data.records import read_hub_records, read_records, read_rows, write_predictions
 from vjepa_demo.data.table import by_line
-from vjepa_demo.media.video import load_clip
+from vjepa_demo.media.isolated import load_clip
 from vjepa_demo.schema import FetchingReport, OpeningReport, RecordError, RecordProblem, RecordSet, VideoError
 
 __all__ = ["check_labels", "check_videos", "read_rows", "write_predictions"]

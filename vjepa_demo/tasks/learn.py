@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from vjepa_demo.config import DIMENSIONS, TrainConfig
 from vjepa_demo.data.hub import Token
 from vjepa_demo.files import new_folder, reading, writing
-from vjepa_demo.media.video import load_clip
+from vjepa_demo.media.isolated import load_clip
 from vjepa_demo.model.checkpoint import bring_encoders, find_checkpoint, load_checkpoint, save_checkpoint
 from vjepa_demo.model.conformal import margins
 from vjepa_demo.model.features import FeatureCache, feature_cache

@@ -17,7 +17,8 @@ import torch
 from vjepa_demo.config import DIMENSIONS, SLOW_CLIP_SECONDS, model_presets
 from vjepa_demo.data.hub import Token
 from vjepa_demo.files import content_sha256, is_folder, reading
-from vjepa_demo.media.video import Clip, check_file, clip_pixels, load_clip
+from vjepa_demo.media.isolated import load_clip
+from vjepa_demo.media.video import Clip, check_file, clip_pixels
 from vjepa_demo.model.checkpoint import find_checkpoint, load_checkpoint
 from vjepa_demo.model.cost import expected_seconds
 from vjepa_demo.model.features import FeatureCache, FeatureKey, VideoFeatures, feature_cache

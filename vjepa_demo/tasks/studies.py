@@ -23,7 +23,7 @@ from pathlib import Path
 from vjepa_demo.config import DIMENSIONS, STUDIES_VARIABLE, VISITOR_DATASET_BYTES, no_folder, studies_folder
 from vjepa_demo.data.ratings import CLIPS_FOLDER, LOCK_FILE, RATINGS_FILE, STUDY_FILE, read_study
 from vjepa_demo.files import PARTIAL, exists, is_folder, reading, writing
-from vjepa_demo.media.video import load_clip
+from vjepa_demo.media.isolated import load_clip
 from vjepa_demo.schema import (
     BatchTable,
     BusyError,

@@ -15,7 +15,7 @@ from vjepa_demo.config import DIMENSIONS, VIDEO_SUFFIXES
 from vjepa_demo.data.cells import path_parts
 from vjepa_demo.data.ratings import CLIPS_FOLDER, PREVIEWS_FOLDER, preview_path, write_study
 from vjepa_demo.files import content_sha256, new_folder, reading, writing
-from vjepa_demo.media.preview import write_preview
+from vjepa_demo.media.isolated import write_preview
 from vjepa_demo.schema import (
     BatchTable,
     CopyingReport,

@@ -28,7 +28,7 @@ from vjepa_demo.config import CHECKPOINT_CONFIG_FILE, DIMENSIONS, Scope, TrainCo
 from vjepa_demo.data.hub import Token
 from vjepa_demo.data.split import split_records
 from vjepa_demo.files import exists, only_process, writing
-from vjepa_demo.media.video import load_clip
+from vjepa_demo.media.isolated import load_clip
 from vjepa_demo.model.checkpoint import Checkpoint, bring_encoders, load_base, save_checkpoint
 from vjepa_demo.model.conformal import cross_fitted, margins
 from vjepa_demo.model.features import FeatureCache, feature_cache

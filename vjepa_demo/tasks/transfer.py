@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vjepa_demo.config import MAX_UPLOAD_BYTES
 from vjepa_demo.data.match import extract_videos
-from vjepa_demo.media.preview import write_preview
+from vjepa_demo.media.isolated import write_preview
 from vjepa_demo.model.checkpoint import (
     check_stranger,
     find_public_checkpoint,

@@ -1,0 +1,345 @@
+"""Decoding in a process of its own: what a file does to FFmpeg, torchcodec or Pillow ends with that process.
+
+A program that imports the decoders once, the zygote (see `zygote`), forks a child for each file. It is a new
+interpreter, never a fork of this process, which has threads; it gets no secret of the environment. A child has limits
+of time, memory and disk, which the FFmpeg programs that it starts inherit. What it answers is read as JSON and plain
+bytes, of sizes that are known before: it may be in the hands of whoever made the file.
+
+This is for Linux. Elsewhere `is_available` is False and files are decoded in this very process: Windows cannot fork,
+and macOS lets no fork use its frameworks.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vjepa_demo.config import PROJECT_ROOT, decode_bytes, decode_seconds
+from vjepa_demo.schema import DemoError, StoppedError, VideoError
+
+logger = logging.getLogger(__name__)
+
+START_SECONDS = 120.0  # that the zygote may take to import the decoders and to fork
+END_SECONDS = 5.0  # that the zygote may take to tell how a child ended
+STOP_SECONDS = 0.2  # that it may take to end
+POLL_SECONDS = 0.1  # between two looks at the clock and at `should_stop`
+SEND_BYTES = 4 * 2**20  # that a child sends ahead, if the system lets it: 64 frames of 384 pixels are 28 MB
+MAX_ANSWER_BYTES = 2**20  # of the line before the bytes
+MAX_MESSAGE = 2000  # letters of an error or a note
+# What the zygote gets of the environment: how to find and run programs and libraries, never a token.
+KEPT_VARIABLES = (
+    *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "LD_PRELOAD"),
+    *("PYTHONPATH", "PYTHONHOME", "PYTHONUTF8", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV", "CONDA_PREFIX"),
+)
+KEPT_PREFIXES = ("LC_", "OMP_", "GOMP_", "KMP_", "MKL_")
+SET_VARIABLES = {
+    "OMP_WAIT_POLICY": "PASSIVE",
+    # FFmpeg has a thread a core, for each of which glibc's malloc would reserve 64 MiB: they would count against the
+    # limit of memory. Large pages spare a child three of four page faults.
+    "GLIBC_TUNABLES": "glibc.malloc.arena_max=2:glibc.malloc.hugetlb=1",
+    "OPENBLAS_NUM_THREADS": "1",  # else numpy starts threads, which a fork does not copy
+    "PYTHONSAFEPATH": "1",  # nothing is imported from the working folder
+    "CUDA_VISIBLE_DEVICES": "",
+}
+
+
+class _GoneError(Exception):
+    """The zygote died, or never started."""
+
+
+def is_available() -> bool:
+    """Whether this system can decode in a process of its own."""
+    return sys.platform == "linux"
+
+
+def prepare() -> None:
+    """Start importing the decoders in the other process, so that the first file does not wait for them.
+
+    Returns at once. It needs not be called.
+    """
+    if is_available():
+        with suppress(OSError):  # the first file will say
+            _zygote.start()
+
+
+def run(
+    work: str,
+    path: Path,
+    folder: Path,
+    *,
+    into: Sequence[memoryview] = (),
+    should_stop: Callable[[], bool] = lambda: False,
+    **request: Any,
+) -> dict[str, Any]:
+    """The answer of a child to one of `zygote.WORK` on the file `path`, which is absolute.
+
+    The child keeps temporary files in `folder`, which the caller deletes; when this returns or raises, the child
+    writes no more. The bytes that follow its answer fill `into`. `request` are values of JSON.
+
+    Raises:
+        VideoError: what the child says of the file, or that it crashed, or took too much time or memory.
+        StoppedError: once `should_stop` said yes.
+        OSError: if the system refuses what the child, or a new process, needs.
+    """
+    try:
+        seconds, memory = decode_seconds(), decode_bytes()
+    except ValueError as error:
+        raise DemoError(str(error)) from error
+    limits = {"seconds": seconds, "bytes": memory}
+    line = json.dumps({"work": work, "path": str(path), "folder": str(folder), **limits, **request}).encode() + b"\n"
+    for _ in range(2):
+        try:
+            with _zygote.child() as child:
+                return child.ask(line, into, _Limits(path.name, seconds, memory), should_stop)
+        except _GoneError as error:
+            logger.warning("the process that decodes videos died; it is started again (%s)", error)
+            reason = error
+    raise VideoError(
+        f"{path.name} cannot be decoded: the process that decodes videos died twice ({reason}); try again"
+    ) from reason
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """Of the decoding of the file called `name`."""
+
+    name: str
+    seconds: float
+    memory: int
+
+    def too_slow(self) -> VideoError:
+        return VideoError(
+            f"{self.name} takes longer than {self.seconds:g} s to decode: make it shorter or smaller, or convert it "
+            "to an ordinary MP4 (H.264)"
+        )
+
+    def too_large(self) -> VideoError:
+        return VideoError(
+            f"{self.name} takes more than {self.memory / 10**9:.3g} GB of memory to decode: scale it down first"
+        )
+
+    def crashed(self) -> VideoError:
+        return VideoError(
+            f"{self.name} cannot be read as a video: the decoder crashed on it; it is damaged: export it again"
+        )
+
+
+class _Child:
+    """A process that decodes one file. It says "begun", takes a request, and answers.
+
+    The answer is a line of JSON: of what its work returns, or `error` (of the file), `memory` (too little), `system`
+    (an OSError) or `fault` (a traceback). The bytes of arrays follow.
+    """
+
+    def __init__(self, talk: socket.socket, line: socket.socket) -> None:
+        self._talk, self._line, self._is_done = talk, line, False
+
+    def __enter__(self) -> _Child:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # The zygote kills the child, if it has not ended, and tells when it has. One that has answered does no more.
+        self._talk.close()
+        with self._line, suppress(OSError):
+            self._line.shutdown(socket.SHUT_WR)
+            if not self._is_done:
+                self._line.settimeout(END_SECONDS)
+                self._line.recv(64)
+
+    def ask(
+        self, request: bytes, into: Sequence[memoryview], limits: _Limits, should_stop: Callable[[], bool]
+    ) -> dict[str, Any]:
+        try:
+            self._read_line(time.monotonic() + START_SECONDS, should_stop)  # begun
+        except TimeoutError:
+            raise _GoneError(f"it did not start within {START_SECONDS:g} s") from None
+        except (EOFError, ConnectionError):
+            self._explain()
+            raise _GoneError("it ended before it began") from None
+        try:
+            until = time.monotonic() + limits.seconds
+            self._talk.sendall(request)
+            answer = self._understood(self._read_line(until, should_stop), limits)
+            for view in into:
+                self._fill(view, until, should_stop)
+            self._is_done = True
+            return answer
+        except TimeoutError:
+            raise limits.too_slow() from None
+        except (EOFError, ConnectionError):
+            how = self._explain()
+            logger.warning("decoding %s ended with %s", limits.name, how)
+            if how == -signal.SIGXCPU:
+                raise limits.too_slow() from None
+            raise limits.crashed() from None
+
+    def _understood(self, line: bytes, limits: _Limits) -> dict[str, Any]:
+        try:
+            answer = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise limits.crashed() from error
+        match answer:
+            case {"memory": True}:
+                raise limits.too_large()
+            case {"error": str(text), "errno": None}:
+                raise VideoError(text[:MAX_MESSAGE])
+            case {"error": str(text), "errno": int(number)}:
+                raise VideoError(text[:MAX_MESSAGE]) from OSError(number, os.strerror(number))
+            case {"system": [int(number), _, str(name) | (None as name)]}:
+                raise OSError(number, os.strerror(number), name)
+            case {"fault": str(trace)}:
+                logger.error("decoding %s failed: %s", limits.name, trace)
+                raise limits.crashed()
+            case dict():
+                return answer
+        raise limits.crashed()
+
+    def _explain(self) -> int:
+        """The exit code of the child, negative where a signal ended it.
+
+        Raises:
+            OSError: if the system refused to make the process.
+            _GoneError: if the zygote has died and cannot tell.
+        """
+        self._line.settimeout(END_SECONDS)
+        try:
+            kind, _, number = self._line.recv(64).partition(b" ")
+        except OSError:
+            kind = b""
+        if kind == b"refused":
+            raise OSError(int(number), os.strerror(int(number)))
+        if kind != b"ended":
+            raise _GoneError("it does not answer")
+        return int(number)
+
+    def _read_line(self, until: float, should_stop: Callable[[], bool]) -> bytes:
+        line = bytearray()
+        while not line.endswith(b"\n"):
+            # A byte more than the line would belong to the arrays: they are looked at, then taken.
+            seen = self._wait(lambda: self._talk.recv(MAX_ANSWER_BYTES, socket.MSG_PEEK), until, should_stop)
+            end = seen.find(b"\n") + 1 or len(seen)
+            line += self._talk.recv(end)
+            if len(line) > MAX_ANSWER_BYTES:
+                raise EOFError
+        return bytes(line)
+
+    def _fill(self, view: memoryview, until: float, should_stop: Callable[[], bool]) -> None:
+        place = 0
+        while place < len(view):
+            place += self._wait(lambda: self._talk.recv_into(view[place:]), until, should_stop)  # noqa: B023 - at once
+
+    def _wait(self, receive: Callable[[], Any], until: float, should_stop: Callable[[], bool]) -> Any:
+        """What `receive` gives, as soon as there is anything.
+
+        Raises:
+            EOFError: if the child has closed its end.
+            TimeoutError: if the time is up.
+            StoppedError: once `should_stop` said yes.
+        """
+        while True:
+            left = until - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            if should_stop():
+                raise StoppedError("stopped: this clip was not decoded")
+            self._talk.settimeout(min(left, POLL_SECONDS))
+            try:
+                received = receive()
+            except TimeoutError:
+                continue
+            if not received:
+                raise EOFError
+            return received
+
+
+class _Zygote:
+    """The zygote of this process: started when it is needed, and again when it has died. Safe for threads."""
+
+    def __init__(self) -> None:
+        self.forget()
+        atexit.register(self.stop)
+        os.register_at_fork(after_in_child=self.forget)
+
+    def forget(self) -> None:
+        """Have none, as a fork of this process: the one that is there belongs to the parent."""
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control = socket.socket()
+
+    def start(self) -> None:
+        """Start it, if it does not run."""
+        with self._lock:
+            self._running()
+
+    def child(self) -> _Child:
+        """A new child of it.
+
+        Raises:
+            _GoneError: if it has ended.
+            OSError: if the system has no more sockets.
+        """
+        talk, line = socket.socketpair(), socket.socketpair()
+        talk[1].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
+        with talk[1], line[1]:
+            try:
+                with self._lock:
+                    socket.send_fds(self._running(), [b"."], [talk[1].fileno(), line[1].fileno()])
+            except OSError as error:
+                talk[0].close()
+                line[0].close()
+                if isinstance(error, ConnectionError):
+                    raise _GoneError("it has ended") from error
+                raise
+        return _Child(talk[0], line[0])
+
+    def stop(self) -> None:
+        """End it with all of its children."""
+        if self._process is not None:
+            self._control.close()
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:  # it is importing yet, and has no children
+                self._process.kill()
+
+    def _running(self) -> socket.socket:
+        """The socket on which it takes requests."""
+        if self._process is not None and self._process.poll() is None:
+            return self._control
+        self._control.close()
+        self._control, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "vjepa_demo.media.zygote", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                cwd="/",
+                env=_environment(),
+                start_new_session=True,  # Ctrl-C is for us alone
+            )
+        return self._control
+
+
+def _environment() -> Mapping[str, str]:
+    kept = {
+        name: value for name, value in os.environ.items() if name in KEPT_VARIABLES or name.startswith(KEPT_PREFIXES)
+    }
+    path = os.pathsep.join(filter(None, (str(PROJECT_ROOT), kept.get("PYTHONPATH"))))
+    return {**kept, **SET_VARIABLES, "PYTHONPATH": path}
+
+
+_zygote = _Zygote()
