@@ -178,6 +178,7 @@ LIMIT_VARIABLES = (
 )
 OFF_VARIABLE, LOGIN_VARIABLE, AUTH_VARIABLE = "VJEPA_DEMO_OFF", "VJEPA_DEMO_LOGIN", "VJEPA_DEMO_AUTH"
 PROXIES_VARIABLE = "VJEPA_DEMO_PROXIES"
+SPACE_VARIABLE = "SPACE_ID"
 Part = Literal["training", "rating", "batch"]  # of the page and the API, that can be switched off or need a login
 
 
@@ -220,7 +221,7 @@ SPACE_LIMITS = Limits(
 
 def is_a_space() -> bool:
     """Whether this is a Hugging Face Space: a page for strangers, behind one proxy."""
-    return bool(os.environ.get("SPACE_ID"))
+    return bool(os.environ.get(SPACE_VARIABLE))
 
 
 def limits() -> Limits:

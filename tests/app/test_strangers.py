@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import threading
+import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 from fakes import FakeScorer
 from pages import page_of
 
-from vjepa_demo import config
+from vjepa_demo import config, tasks
 from vjepa_demo.app import guard
 from vjepa_demo.app.events import shown_errors, without_folders
 from vjepa_demo.app.guard import GuardedBlocks, visitor_of
@@ -25,7 +26,8 @@ from vjepa_demo.app.page import build_app
 from vjepa_demo.app.session import Session
 from vjepa_demo.app.session import _owned as owned_by_sessions
 from vjepa_demo.config import ASSETS, MAX_BODY_BYTES, PROJECT_ROOT
-from vjepa_demo.schema import ModelError
+from vjepa_demo.media.isolated import load_clip
+from vjepa_demo.schema import FolderError, ModelError, RecordError, VideoError
 
 FILE = {"meta": {"_type": "gradio.FileData"}}
 OPENED = (
@@ -371,3 +373,55 @@ def test_a_message_names_no_folder_of_this_machine_and_no_token(monkeypatch, tmp
         raise error
     assert caught.value.message == f"ab cd/study.json cannot be read; demo: {Path.home().name}, Bearer hf_..."
     assert without_folders("1/2 of a/b, https://example.com/a/b") == "1/2 of a/b, https://example.com/a/b"
+
+
+# ---- limits of what is brought ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "unit"),
+    [("SECONDS", "0.5", "seconds"), ("FRAMES", "7", "frames"), ("MEGAPIXELS", "0.01", "mega")],
+)
+def test_a_video_beyond_a_limit_is_refused_before_it_is_decoded(limit, value, unit, monkeypatch):
+    """In the process that decodes, which takes the settings of this one."""
+    monkeypatch.setenv(f"VJEPA_DEMO_MAX_VIDEO_{limit}", value)
+    with pytest.raises(VideoError, match=rf"clean\.mp4 has [\d.]+ {unit}.*; this machine takes {value}"):
+        load_clip(ASSETS / "examples" / "clean.mp4", config.ClipConfig(num_frames=2, crop_size=16))
+
+
+def test_a_table_and_a_zip_beyond_a_limit_are_refused(tmp_path, monkeypatch):
+    table, archive = tmp_path / "t.csv", tmp_path / "z.zip"
+    table.write_text("video_name,Prompt\n" + "a.mp4,a\n" * 4)
+    with zipfile.ZipFile(archive, "w") as made:
+        for number in range(4):
+            made.writestr(f"{number}.mp4", b"x" * 1000)
+    monkeypatch.setenv("VJEPA_DEMO_MAX_TABLE_ROWS", "4")
+    monkeypatch.setenv("VJEPA_DEMO_MAX_ZIP_FILES", "4")
+    assert len(tasks.read_batch(table, [tmp_path]).rows) == 4
+    assert len(tasks.extract_videos(archive, tmp_path / "out", wanted=None).files) == 4
+    monkeypatch.setenv("VJEPA_DEMO_MAX_VISITOR_GB", "0.000003")
+    with pytest.raises(RecordError, match="holds more than"):
+        tasks.extract_videos(archive, tmp_path / "too much", wanted=None)
+    monkeypatch.setenv("VJEPA_DEMO_MAX_TABLE_ROWS", "3")
+    monkeypatch.setenv("VJEPA_DEMO_MAX_ZIP_FILES", "3")
+    with pytest.raises(RecordError, match=r"t\.csv has more than 3 rows"):
+        tasks.read_batch(table, [tmp_path])
+    with pytest.raises(RecordError, match=r"z\.zip holds 4 files; 3 at most"):
+        tasks.extract_videos(archive, tmp_path / "too many", wanted=None)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "t.csv", "z.zip"]
+
+
+def test_a_visitor_whose_disk_space_is_used_up_begins_nothing(monkeypatch, tmp_path):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.setenv("VJEPA_DEMO_MAX_VISITOR_GB", "0.001")
+    session = Session()
+    session.new_run()
+    (session.folder / "checkpoint").write_bytes(b"x" * 600_000)
+    session.download_path("checkpoint.zip").write_bytes(b"x" * 600_000)
+    with pytest.raises(FolderError, match="more than 1 MB, which is what one visitor may store"):
+        session.new_run()
+    session.close()
+    monkeypatch.setenv("VJEPA_DEMO_MAX_TOTAL_GB", "0.0000001")
+    (tmp_path / "upload").write_bytes(b"x" * 1000)
+    with pytest.raises(FolderError, match="for all visitors together"):
+        Session().new_run()

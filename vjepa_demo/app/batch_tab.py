@@ -379,6 +379,7 @@ def _read(visitor: Session, added: Added) -> BatchTable:
     batches, extracted = visitor.batch, visitor.folder / EXTRACTED
     if batches.unpacked is None or batches.unpacked[0] != added.videos:
         batches.unpacked = None
+        visitor.check_room()
         extracted.mkdir(exist_ok=True)
         still = batches.last.table.rows if batches.last is not None and batches.last.num_left else ()
         for folder in extracted.iterdir():  # of earlier zips, only what a batch has still to score is kept

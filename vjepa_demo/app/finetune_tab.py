@@ -29,7 +29,7 @@ from vjepa_demo.app.data_inputs import (
 from vjepa_demo.app.events import AT_ONCE, PREVIEWING, PROGRESS, TOLD, Values, said, shown_errors
 from vjepa_demo.app.session import Checked, Session
 from vjepa_demo.app.turns import TRAININGS
-from vjepa_demo.config import VISITOR_DATASET_BYTES, Scope, TrainConfig, model_presets
+from vjepa_demo.config import VISITOR_DATASET_BYTES, Scope, TrainConfig, limits, model_presets
 from vjepa_demo.schema import (
     EncodingReport,
     EpochReport,
@@ -396,6 +396,7 @@ def _read(visitor: Session, checked: Checked, progress: gr.Progress) -> RecordSe
     visitor's."""
     fetched = visitor.folder / FETCHED
     folder = visitor.folder / EXTRACTED if checked.videos else fetched
+    visitor.check_room()
     folder.mkdir(exist_ok=True)
     visitor.training.fetched = None if checked.videos else checked
     records = None
@@ -406,7 +407,7 @@ def _read(visitor: Session, checked: Checked, progress: gr.Progress) -> RecordSe
             extract_to=folder,
             label_range=RANGES[checked.label_range] if checked.label_range else None,
             token=False,
-            max_bytes=VISITOR_DATASET_BYTES,
+            max_bytes=int(min(VISITOR_DATASET_BYTES, limits().visitor_bytes)),
         ):
             if isinstance(report, RecordSet):
                 records = report

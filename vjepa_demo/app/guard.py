@@ -13,7 +13,6 @@ import math
 import re
 import secrets
 import shutil
-import tempfile
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
@@ -32,7 +31,7 @@ from gradio_client.utils import is_http_url_like
 
 from vjepa_demo.app.checkpoint_panel import can_sign_in
 from vjepa_demo.app.events import DISK_FULL
-from vjepa_demo.app.session import FOLDER_PREFIX, Session
+from vjepa_demo.app.session import Session, total_bytes
 from vjepa_demo.config import (
     LOGIN_VARIABLE,
     MAX_BODY_BYTES,
@@ -341,12 +340,6 @@ def serve_uploads(app: GuardedBlocks, allowed: Limits, proxies: int) -> None:
 
     server.add_api_route(UPLOAD, upload, methods=["POST"], include_in_schema=False)
     server.router.routes.insert(0, server.router.routes.pop())  # before Gradio's own
-
-
-def total_bytes() -> int:
-    """What the folders of uploads and of all sessions hold."""
-    sessions = Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*")
-    return held_bytes(Path(get_upload_folder())) + sum(map(held_bytes, sessions))
 
 
 def _check_room(allowed: Limits, mine: float, total: float) -> None:

@@ -5,6 +5,7 @@ The uploads that the visitor's page has named go with it; others, such as those 
 
 from __future__ import annotations
 
+import math
 import secrets
 import shutil
 import tempfile
@@ -22,8 +23,11 @@ from gradio.utils import get_upload_folder
 from vjepa_demo import tasks
 from vjepa_demo.app.events import AT_ONCE
 from vjepa_demo.app.turns import Turns
+from vjepa_demo.config import limits
+from vjepa_demo.files import held_bytes
 from vjepa_demo.schema import (
     BatchTable,
+    FolderError,
     LabelSource,
     ModelError,
     PredictedClip,
@@ -34,6 +38,7 @@ from vjepa_demo.schema import (
     VideoError,
     VideoScores,
 )
+from vjepa_demo.wording import bytes_text
 
 if TYPE_CHECKING:
     from vjepa_demo.tasks import Scorer
@@ -297,6 +302,25 @@ class Session:
                 self._folder = tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX, ignore_cleanup_errors=True)
             return Path(self._folder.name)
 
+    def check_room(self) -> None:
+        """Before something large is written for the visitor.
+
+        Raises:
+            FolderError: if what was made for this visitor, or for all, takes as much of the disk as it may.
+        """
+        allowed = limits()
+        if allowed.visitor_bytes < math.inf:
+            with self._making_folder:
+                folders = [*self.downloads, *([] if self._folder is None else [self._folder.name])]
+            if sum(map(held_bytes, folders)) > allowed.visitor_bytes:
+                most = bytes_text(int(allowed.visitor_bytes))
+                raise FolderError(
+                    f"what was made for you takes more than {most}, which is what one visitor may store: download what "
+                    "you need, then reload the page"
+                )
+        if allowed.total_bytes < math.inf and total_bytes() > allowed.total_bytes:
+            raise FolderError("this server holds as much as it may for all visitors together: try again in an hour")
+
     def download_path(self, name: str) -> Path:
         """Where to write a file that the visitor is to download: Gradio serves it, nobody can guess it, and it is
         deleted with the session."""
@@ -323,6 +347,7 @@ class Session:
             if video in self._previews:
                 return
             self.check_open()
+            self.check_room()
             self._previews[video] = video
             preview = self.download_path("preview.mp4")
             try:
@@ -385,6 +410,7 @@ class Session:
 
     def new_run(self) -> Path:
         """The folder of the next training run."""
+        self.check_room()
         self.training.num_runs += 1
         return self.folder / f"run-{self.training.num_runs}"
 
@@ -446,6 +472,12 @@ class Session:
         finally:
             if self.closed.is_set():
                 self.delete()
+
+
+def total_bytes() -> int:
+    """What the folders of uploads and of all sessions hold."""
+    sessions = Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*")
+    return held_bytes(get_upload_folder()) + sum(map(held_bytes, sessions))
 
 
 class _New:
