@@ -127,7 +127,7 @@ class _Collector:
                 kept.append((line, cells))
                 if len(kept) > 1 + most:  # with the header
                     raise RecordError(
-                        f"{self._name} has more than {most:,.6g} rows, which this machine takes: split it"
+                        f"{self._name} has more than {most:,.6g} rows, the limit of this machine: split it"
                     )
         return tuple(kept)
 

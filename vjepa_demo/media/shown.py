@@ -409,7 +409,7 @@ def check_limits(path: Path, *, num_frames: int, seconds: float, num_pixels: int
     ):
         if value > most:
             raise VideoError(
-                f"{path.name} has {value:,.6g} {unit}; this machine takes {most:,.6g} at most: cut it first"
+                f"{path.name} has {value:,.6g} {unit}; this machine takes {most:,.6g} at most: cut it or scale it down"
             )
 
 
