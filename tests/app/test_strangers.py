@@ -23,6 +23,7 @@ from vjepa_demo.app import guard
 from vjepa_demo.app.events import shown_errors, without_folders
 from vjepa_demo.app.guard import GuardedBlocks, visitor_of
 from vjepa_demo.app.page import build_app
+from vjepa_demo.app.rate_tab import check_studies_room
 from vjepa_demo.app.session import Session
 from vjepa_demo.app.session import _owned as owned_by_sessions
 from vjepa_demo.config import ASSETS, MAX_BODY_BYTES, PROJECT_ROOT
@@ -306,6 +307,24 @@ def test_a_part_behind_a_login_refuses_who_has_not_signed_in(monkeypatch):
             asked(0, scope)
 
 
+def test_no_other_site_uses_a_visitors_sign_in():
+    with GuardedBlocks() as blocks:
+        pass
+    checks = guard.Guard(None, blocks, config.Limits(), 0)
+    asked = {"path": "/gradio_api/queue/join", "method": "POST", "client": ("203.0.113.1", 1)}
+    server = SimpleNamespace(auth=None)
+
+    def status(site: bytes, session: dict) -> int | None:
+        headers = [(b"sec-fetch-site", site)] if site else []
+        refused = checks._refusal({**asked, "app": server, "session": session, "headers": headers})
+        return refused and refused[0]
+
+    signed_in = {"oauth_info": {"userinfo": {}}}
+    assert [status(site, signed_in) for site in (b"cross-site", b"same-site")] == [403, 403]
+    assert [status(site, signed_in) for site in (b"same-origin", b"none", b"")] == [None] * 3
+    assert status(b"cross-site", {}) is None
+
+
 def test_where_nobody_can_sign_in_a_part_that_needs_it_is_off(monkeypatch):
     monkeypatch.setenv("VJEPA_DEMO_LOGIN", "rating,training")
     with GuardedBlocks() as blocks:
@@ -425,3 +444,6 @@ def test_a_visitor_whose_disk_space_is_used_up_begins_nothing(monkeypatch, tmp_p
     (tmp_path / "upload").write_bytes(b"x" * 1000)
     with pytest.raises(FolderError, match="for all visitors together"):
         Session().new_run()
+    monkeypatch.setenv("VJEPA_DEMO_STUDIES", str(tmp_path))
+    with pytest.raises(FolderError, match="the studies on this server take as much"):
+        check_studies_room()

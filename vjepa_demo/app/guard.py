@@ -206,6 +206,8 @@ class Guard:
             return 401, SIGN_IN_FIRST
         if not is_post:
             return None
+        if self._is_another_sites(scope):
+            return 403, "another site sent this with your sign-in: open the page itself"
         length = dict(scope["headers"]).get(b"content-length", b"0")
         if path.rstrip("/") != UPLOAD and length.isdigit() and int(length) > MAX_BODY_BYTES:
             return 413, f"the request is larger than {bytes_text(MAX_BODY_BYTES)}: send less at once"
@@ -227,6 +229,15 @@ class Guard:
         cookies = Request(scope).cookies
         names = (f"access-token-{server.cookie_id}", f"access-token-unsecure-{server.cookie_id}")
         return any(cookies.get(name) in server.tokens for name in names)
+
+    def _is_another_sites(self, scope: Scope) -> bool:
+        """Whether a page of another site asks, through the browser of somebody who has signed in or logged in here.
+
+        Gradio lets every site ask, with cookies: such a page could push something of its own with a visitor's account.
+        """
+        site = dict(scope["headers"]).get(b"sec-fetch-site", b"none")  # which no page can forge
+        is_known = has_signed_in(scope) or (scope["app"].auth is not None and self._is_logged_in(scope))
+        return is_known and site not in (b"same-origin", b"none")
 
     def _may_ask(self, visitor: str, kind: str, most: float) -> bool:
         """Whether `visitor` has one of `most` requests a minute left. They come back one by one."""

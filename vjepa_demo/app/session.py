@@ -311,7 +311,7 @@ class Session:
         allowed = limits()
         if allowed.visitor_bytes < math.inf:
             with self._making_folder:
-                folders = [*self.downloads, *([] if self._folder is None else [self._folder.name])]
+                folders = [*self.downloads, *([] if self._folder is None else [Path(self._folder.name)])]
             if sum(map(held_bytes, folders)) > allowed.visitor_bytes:
                 most = bytes_text(int(allowed.visitor_bytes))
                 raise FolderError(

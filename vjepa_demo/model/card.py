@@ -48,7 +48,8 @@ def model_card(
     limits = " ".join(filter(None, (limits, caution(trained_on, after_verdict=True))))
     words = ""
     if trained_on.known_words:
-        words = f"Alignment means nothing for prompts with other words than these: {as_markdown(known_words(trained_on))}.\n"
+        known = as_markdown(known_words(trained_on))
+        words = f"Alignment means nothing for prompts with other words than these: {known}.\n"
     return f"""---
 license: apache-2.0
 library_name: {HUB_LIBRARY}
