@@ -23,7 +23,6 @@ from vjepa_demo.app import guard
 from vjepa_demo.app.events import shown_errors, without_folders
 from vjepa_demo.app.guard import GuardedBlocks, visitor_of
 from vjepa_demo.app.page import build_app
-from vjepa_demo.app.rate_tab import check_studies_room
 from vjepa_demo.app.session import Session
 from vjepa_demo.app.session import _owned as owned_by_sessions
 from vjepa_demo.config import ASSETS, MAX_BODY_BYTES, PROJECT_ROOT
@@ -444,6 +443,3 @@ def test_a_visitor_whose_disk_space_is_used_up_begins_nothing(monkeypatch, tmp_p
     (tmp_path / "upload").write_bytes(b"x" * 1000)
     with pytest.raises(FolderError, match="for all visitors together"):
         Session().new_run()
-    monkeypatch.setenv("VJEPA_DEMO_STUDIES", str(tmp_path))
-    with pytest.raises(FolderError, match="the studies on this server take as much"):
-        check_studies_room()

@@ -8,7 +8,6 @@ the owner's browser keeps its key, and a reload shows it again.
 from __future__ import annotations
 
 import json
-import math
 import secrets
 import tempfile
 from collections.abc import Iterator
@@ -30,9 +29,8 @@ from vjepa_demo.app.learners import learner_of, read_clips
 from vjepa_demo.app.model_choice import refusal
 from vjepa_demo.app.rate_calls import RATER_CALLS
 from vjepa_demo.app.session import Session
-from vjepa_demo.config import DIMENSIONS, limits, studies_folder
-from vjepa_demo.files import held_bytes
-from vjepa_demo.schema import BatchTable, FolderError, RecordError
+from vjepa_demo.config import DIMENSIONS
+from vjepa_demo.schema import BatchTable, RecordError
 from vjepa_demo.schema.learning import MIN_RATED_CLIPS
 from vjepa_demo.schema.rating import StudyKind, StudyOrder, rater_key
 from vjepa_demo.wording import left_out_notes, progress_line
@@ -76,17 +74,6 @@ LEARNING: dict[str, Any] = {"concurrency_limit": 2, "concurrency_id": "learning"
 NEWS_SECONDS = 20  # after which the owner's page asks whether others have answered
 SEEN_BY_READERS = "Whoever may read it sees the clips, the prompts, the answers and the names of the raters."
 HINT = "Add clips, and a table or the prompt that all were made from."
-
-
-def check_studies_room() -> None:
-    """Before a study is kept.
-
-    Raises:
-        FolderError: if all studies take as much of the disk as visitors may.
-    """
-    folder, most = studies_folder(), limits().total_bytes
-    if folder is not None and most < math.inf and held_bytes(folder) > most:
-        raise FolderError("the studies on this server take as much of the disk as they may: delete one of yours")
 
 
 class RateTab:
@@ -246,7 +233,6 @@ class RateTab:
     def _made(self, values: Values, table: BatchTable, progress: gr.Progress) -> Values:
         visitor: Session = values[self.session]
         asked, name = values[self.asked] or "five", (values[self.name] or "").strip() or OWNER_NAME
-        check_studies_room()
         rater_key(name)  # a name that cannot be used is refused before anything is copied
         kind: StudyKind = "pairs" if asked.startswith("pairs") else "clips"
         reports = tasks.keep_study(
