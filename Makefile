@@ -1,13 +1,17 @@
 # make run: everything set up, then the page on http://127.0.0.1:7860 (GRADIO_SERVER_NAME, GRADIO_SERVER_PORT change it)
+# make space: whether a Hugging Face Space can be built from what is committed (downloads some GB the first time)
 # make test: everything set up, then ruff, mypy and the whole test suite
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test clean
+.PHONY: run space test clean
 
 run: $(VENV)/.run
 	$(BIN)/python app.py
+
+space: $(VENV)/.run
+	$(BIN)/python scripts/check_space.py
 
 test: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
+
+from vjepa_demo.config import MODEL_VARIABLE, decode_for_visitors, model_presets, on_zero_gpu, wait_passively
+
+if on_zero_gpu():
+    import spaces  # noqa: F401  # it patches torch, and has to come before Gradio and torch
 
 from vjepa_demo import tasks
-from vjepa_demo.app.page import build_app, launch
-from vjepa_demo.config import decode_for_visitors, model_presets, wait_passively
+from vjepa_demo.app.model_choice import load_scorer
+from vjepa_demo.app.page import build_app, in_event_loop, serve_until_told
+from vjepa_demo.schema import DemoError
 
-
-def load_scorer(name: str) -> tasks.Scorer:
-    """The scorer of the model `name`; the first call loads torch, not before the page is painted."""
-    return tasks.get_scorer(name)
+logger = logging.getLogger(__name__)
 
 
 def choose_model() -> str:
     """The best model that can score here; torch is only asked where a large one could."""
-    return "demo" if model_presets()["vitg"].refusal is not None else tasks.default_model()
+    presets, wanted = model_presets(), os.environ.get(MODEL_VARIABLE, "").strip()
+    if wanted in presets and presets[wanted].refusal is None:
+        return wanted
+    return "demo" if presets["vitg"].refusal is not None else tasks.default_model()
 
 
 def main() -> None:
@@ -24,12 +32,26 @@ def main() -> None:
     decode_for_visitors()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio's requests to itself
+    hosted = tasks.hosted_model()
+    if on_zero_gpu():
+        place_encoders()
+        if hosted is not None:
+            hosted.load()
+    elif hosted is not None:
+        hosted.start()
     bootstrapper = tasks.Bootstrapper()
-    app = build_app(load_scorer, default_model=choose_model(), bootstrapper=bootstrapper)
-    launch(app)
-    tasks.prepare_decoding()  # the page is painted first
-    bootstrapper.start()
-    app.block_thread()
+    app = in_event_loop(lambda: build_app(load_scorer, default_model=choose_model(), bootstrapper=bootstrapper))
+    sys.exit(serve_until_told(app, bootstrapper))
+
+
+def place_encoders() -> None:
+    """Put the encoders of the large models that can score here on the shared GPU; one that fails stays on the CPU."""
+    for name, preset in model_presets().items():
+        if name != "demo" and preset.refusal is None:
+            try:
+                tasks.place(name)
+            except DemoError as error:
+                logger.error("%s is not on the shared GPU: %s", name, error)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,23 @@ def free_port() -> int:
             return port
 
 
+@dataclass(frozen=True)
+class Served:
+    """`python app.py`, a process of its own: where it answers, and what it has logged so far."""
+
+    address: str
+    process: subprocess.Popen[str]
+    log: list[str]
+
+    def end(self) -> int:
+        """Tell it to end, and wait until it has; its exit status."""
+        self.process.terminate()
+        return self.process.wait(PATIENCE_SECONDS)
+
+
 @contextmanager
-def serving(**environment: str) -> Iterator[str]:
-    """The address of `python app.py`, a process of its own."""
+def served(**environment: str) -> Iterator[Served]:
+    """The page in a process of its own, with these environment variables besides those of the tests."""
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "app.py"],
@@ -50,19 +65,28 @@ def serving(**environment: str) -> Iterator[str]:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    log = []
+    log: list[str] = []
     for line in process.stdout:
         log.append(line)
         if "the page is on" in line:
             break
     else:
         raise AssertionError("app.py ended:\n" + "".join(log))
-    threading.Thread(target=process.stdout.read, daemon=True).start()  # keep the pipe from filling up
+    reader = threading.Thread(target=lambda: log.extend(process.stdout), daemon=True)  # the pipe must not fill up
+    reader.start()
+    here = Served(f"http://127.0.0.1:{port}", process, log)
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield here
     finally:
-        process.terminate()
-        process.wait(PATIENCE_SECONDS)
+        here.end()
+        reader.join(PATIENCE_SECONDS)
+
+
+@contextmanager
+def serving(**environment: str) -> Iterator[str]:
+    """The address of `served`."""
+    with served(**environment) as here:
+        yield here.address
 
 
 @contextmanager

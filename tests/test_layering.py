@@ -37,6 +37,7 @@ OWNERS = {
     "openpyxl": {"data"},
     "huggingface_hub": {"data"},
     "accelerate": {"tasks"},
+    "spaces": {"tasks"},
     "filelock": {"files"},
 }
 TENSORS = {"media", "procedural", "data", "model", "tasks"}  # where torch may be imported

@@ -45,6 +45,7 @@ SLOW_CLIP_SECONDS = 4.0  # where encoding a clip takes longer, a person is told 
 CACHE_VARIABLE, CACHE_GB_VARIABLE = "VJEPA_DEMO_CACHE", "VJEPA_DEMO_CACHE_GB"  # environment variables
 CHECKPOINTS_VARIABLE, DATASETS_VARIABLE = "VJEPA_DEMO_CHECKPOINTS", "VJEPA_DEMO_DATASETS"
 STUDIES_VARIABLE = "VJEPA_DEMO_STUDIES"
+MODEL_VARIABLE = "VJEPA_DEMO_MODEL"
 GIGABYTE = 10**9
 # Limits of decoding one file, in the process that does only that. A page sets the shorter time, as its visitors are
 # strangers and wait; a table of films on the command line may take longer.
@@ -285,6 +286,11 @@ def page_login() -> tuple[str, str] | None:
     return user.strip(), password
 
 
+def on_zero_gpu() -> bool:
+    """Whether this is a ZeroGPU Space: its package `spaces` lends a GPU for seconds at a time."""
+    return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")  # as `spaces` reads it
+
+
 def wait_passively() -> None:
     """Let the threads of torch's OpenMP sleep while they wait for each other. Call it before torch is imported.
 
@@ -490,6 +496,13 @@ class ModelPreset:
         """Why this model cannot score on this machine, and what to do; None where its head is trained."""
         if self.checkpoint and os.path.isfile(self.checkpoint / CHECKPOINT_CONFIG_FILE):  # noqa: PTH113 - never raises
             return None
+        if on_zero_gpu():
+            return (
+                f"{self.name} cannot score on this Space: no trained head exists for it here, and ZeroGPU trains none. "
+                "On a machine with a GPU run python -m vjepa_demo train --bootstrap --model "
+                f"{self.name} --out head, then hf upload OWNER/NAME head; set {MODEL_VARIABLE}=OWNER/NAME in the "
+                "settings of this Space; choose demo meanwhile"
+            )
         first = "Train" if self.checkpoint else f"This user has no home folder: set {CHECKPOINTS_VARIABLE}, and train"
         return (
             f"{self.name} cannot score yet: {self.config.video_encoder} is only an encoder, and no trained head exists "
@@ -615,6 +628,14 @@ def model_presets() -> dict[str, ModelPreset]:
     )
     return {preset.name: preset for preset in presets}
 
+
+# A call of a shared GPU, before one was measured. Half an RTX PRO 6000 Blackwell should do some 2e14 operations of
+# bfloat16 a second in large products. A call that takes longer than declared is ended.
+SHARED_GPU_RATE = 1e14  # floating point operations a second
+SHARED_GPU_START_SECONDS = 4.0  # a process is forked and CUDA begins in it
+SHARED_GPU_READ_RATE = 1e9  # bytes a second of the encoders, which the process reads from the disk
+SHARED_GPU_CALL_SECONDS = 20  # that a call of several clips declares at most
+SHARED_GPU_CALL_BYTES = 256 * 2**20  # of the frames that go to the process in one call
 
 LABEL_RANGES = ((1, 5), (1, 4), (0, 1), (0, 5), (1, 10), (0, 10), (0, 100))  # ranges that a person can declare
 # Frames of a clip that an encoder without a trained head gets to see where there is no GPU. A quarter of the 64 that

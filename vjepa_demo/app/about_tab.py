@@ -68,6 +68,8 @@ def add_about_tab(tab: gr.Tab) -> None:
             size = tasks.cache_size()
             ready = [preset.name for preset in model_presets().values() if preset.refusal is None]
             about_models = [render.about_model(name, tasks.find_checkpoint(name).trained_on) for name in ready]
+            if (hosted := tasks.hosted_model()) is not None and hosted.is_ready:
+                about_models.insert(0, render.about_model(hosted.shown, hosted.scorer().trained_on))
         kept = about_cache(size.folder, size.num_files, size.num_bytes, size.budget_bytes)
         if not is_at_the_machine(request):
             kept = without_folders(kept)

@@ -50,11 +50,12 @@ from vjepa_demo.app.api_fields import (
 from vjepa_demo.app.data_inputs import RANGES, train_config
 from vjepa_demo.app.events import PROGRESS
 from vjepa_demo.app.guard import GuardedBlocks
+from vjepa_demo.app.model_choice import model_names, source_of
 from vjepa_demo.app.scoring import watched
 from vjepa_demo.app.session import MINE
 from vjepa_demo.app.turns import PROGRAMS, PROGRAMS_BATCHING, PROGRAMS_TRAINING, TRAININGS, in_turn
 from vjepa_demo.app.visitors import Visitors
-from vjepa_demo.config import Part, Scope, TrainConfig, model_presets
+from vjepa_demo.config import Part, Scope, TrainConfig
 from vjepa_demo.schema import (
     Evaluation,
     LabelSource,
@@ -76,21 +77,21 @@ LoadScorer = Callable[[str], "Scorer"]
 def add_api(load_scorer: LoadScorer, default_model: str, app: GuardedBlocks) -> None:
     """Name all public endpoints of `app`, the Blocks that are being built; none of a part that is switched off."""
     with gr.Column(visible=False):
-        endpoints = _Endpoints(load_scorer)
+        endpoints = _Endpoints(load_scorer, default_model)
         app.unload(endpoints.visitors.leave)
-        endpoints.publish(default_model, app)
+        endpoints.publish(app)
 
 
 class _Endpoints:
     """The endpoints: methods whose names, parameters and docstrings Gradio publishes, and the fields that they read."""
 
-    def __init__(self, load_scorer: LoadScorer) -> None:
-        self.load_scorer, self.visitors = load_scorer, Visitors()
+    def __init__(self, load_scorer: LoadScorer, default_model: str) -> None:
+        self.load_scorer, self.visitors, self._default = load_scorer, Visitors(), default_model
         self.video, self.videos = file_field("video"), file_field("videos", several=True)
         self.table, self.labels = file_field("table"), file_field("labels", or_several=True)
         self.batched, self.trained, self.exported = map(answer_field, (BATCHED, TRAINED, EXPORTED))
 
-    def publish(self, default_model: str, app: GuardedBlocks) -> None:
+    def publish(self, app: GuardedBlocks) -> None:
         """Give each endpoint its name, its fields and its queue; one of a `part` only where `app` has that."""
 
         def publish(
@@ -102,8 +103,10 @@ class _Endpoints:
             with nullcontext() if part is None else app.part(part):
                 button.click(run, inputs, answer, api_name=run.__name__, show_progress="hidden", **turn)
 
-        model = choice_field("model", [*model_presets(), MINE], default_model)
-        base = choice_field("model", list(model_presets()), default_model)
+        hosted = tasks.hosted_model()
+        default = self._default if hosted is None else hosted.shown
+        model = choice_field("model", [*model_names(), MINE], default)
+        base = choice_field("model", model_names(), default)
         label_range = choice_field("label_range", list(RANGES), next(iter(RANGES)))
         prompts = value_field("prompts", {"anyOf": [a_list(TEXT), TEXT]})
         prompt, optional_prompt = value_field("prompt", TEXT), value_field("prompt", TEXT, "")
@@ -129,10 +132,15 @@ class _Endpoints:
         publish(self.rate_stats, owned, answer_field(STATISTICS), PROGRAMS, "rating")
         publish(self.rate_export, owned, self.exported, PROGRAMS, "rating")
 
+    def _usable(self, model: str) -> str:
+        """`model`, but for this page's own, the default, while that cannot be used: then what answers in its place."""
+        hosted = tasks.hosted_model()
+        return self._default if hosted is not None and model == hosted.shown and not hosted.is_ready else model
+
     def _scorer(self, model: str, call: Call) -> Scorer:
         """The scorer of `model`; the client's own is loaded now if need be."""
         if model != MINE:
-            return self.load_scorer(model)
+            return self.load_scorer(self._usable(model))
         scorer = call.session.own_scorer(MINE)
         if scorer is None:
             raise ModelError(
@@ -342,14 +350,16 @@ class _Endpoints:
             config = train_config(scope, epochs, learning_rate, validation_share, seed)
             table, records = self._check(call, labels, videos, label_range)
             with TRAININGS.turn():
+                base, token = source_of(self._usable(model))
                 for report in tasks.fine_tune(
-                    model,
+                    base,
                     records,
                     config,
                     call.session.new_run(),
                     description=table,
                     kind=kind,
                     should_stop=call.stoppable.should_stop,
+                    token=token,
                 ):
                     if isinstance(report, SplitReport):
                         warnings = report.warnings

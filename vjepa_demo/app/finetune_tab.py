@@ -27,9 +27,10 @@ from vjepa_demo.app.data_inputs import (
     train_config,
 )
 from vjepa_demo.app.events import AT_ONCE, PREVIEWING, PROGRESS, TOLD, Values, said, shown_errors
+from vjepa_demo.app.model_choice import model_names, source_of
 from vjepa_demo.app.session import Checked, Session
 from vjepa_demo.app.turns import TRAININGS
-from vjepa_demo.config import VISITOR_DATASET_BYTES, Scope, TrainConfig, limits, model_presets
+from vjepa_demo.config import VISITOR_DATASET_BYTES, Scope, TrainConfig, limits
 from vjepa_demo.schema import (
     EncodingReport,
     EpochReport,
@@ -102,7 +103,7 @@ class FinetuneTab:
                 )
                 defaults = TrainConfig()
                 with gr.Accordion("Settings", open=False):
-                    self.base = gr.Dropdown(list(model_presets()), value=self._default_model, label="Start from")
+                    self.base = gr.Dropdown(model_names(), value=self._default_model, label="Start from")
                     self.scope = gr.Radio(SCOPES, value=defaults.scope, label="What learns", elem_id="scope")
                     self.epochs = gr.Slider(1, 100, value=defaults.epochs, step=1, label="Epochs")
                     self.rate = gr.Number(defaults.learning_rate, label="Base learning rate", minimum=1e-7, maximum=0.1)
@@ -305,14 +306,16 @@ class FinetuneTab:
             if training.records is None:
                 raise RecordError("nothing to train on: add labels and videos, or use the sample data set")
             declared: LabelSource = values[self.labeller] or "undeclared"
+            base, token = source_of(values[self.base] or self._default_model)
             for report in tasks.fine_tune(
-                values[self.base] or self._default_model,
+                base,
                 training.records,
                 config,
                 visitor.new_run(),
                 description=training.description,
                 kind=declared if training.kind == "undeclared" else training.kind,
                 should_stop=training.run.should_stop,
+                token=token,
             ):
                 if isinstance(report, TrainingResult):
                     yield self._finished(visitor, report)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import gradio as gr
 
+from vjepa_demo import tasks
 from vjepa_demo.app import html as render
 from vjepa_demo.app.events import AT_ONCE, TOLD, Values
 from vjepa_demo.wording import first_head_line
@@ -25,21 +26,24 @@ LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
 def add_first_head(app: gr.Blocks, bootstrapper: Bootstrapper) -> gr.HTML:
-    """A line that follows `bootstrapper` until it has ended; it changes when a model becomes usable."""
+    """A line that follows `bootstrapper`, and the loading of this page's own model, until both have ended; it changes
+    when a model becomes usable."""
     with gr.Row(visible=False, elem_id="first-head") as row:
         line = gr.HTML(elem_id="first-head-line")
         cancel = gr.Button("Cancel", size="sm", scale=0, min_width=100, elem_id="first-head-cancel")
-    timer = gr.Timer(POLL_SECONDS)
+    timer, hosted = gr.Timer(POLL_SECONDS), tasks.hosted_model()
 
     def show(request: gr.Request) -> Values:
         state = bootstrapper.state()
-        text = first_head_line(state)
+        lines = [first_head_line(state), "" if hosted is None else hosted.line]
+        text = " ".join(line for line in lines if line)
+        is_settled = state.is_settled and (hosted is None or hosted.is_settled)
         running = not state.is_settled and state.phase not in ("stopping", "elsewhere")
         return {
             row: gr.Row(visible=bool(text)),
             line: render.hint(text),
             cancel: gr.Button(visible=running and is_at_the_machine(request)),
-            timer: gr.Timer(active=not state.is_settled),
+            timer: gr.Timer(active=not is_settled),
         }
 
     def stop(request: gr.Request) -> Values:

@@ -9,6 +9,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from vjepa_demo import tasks
+from vjepa_demo.app.model_choice import source_of
 from vjepa_demo.app.turns import in_turn
 from vjepa_demo.schema import EncodingReport
 
@@ -53,7 +54,8 @@ def read_clips(study: OpenStudy, model: str) -> Generator[EncodingReport, None, 
 def _loaded(place: _Place, study: OpenStudy, model: str) -> StudyLearner:
     with place.loading:
         if place.learner is None:
-            place.learner = tasks.StudyLearner(study, model)
+            name, token = source_of(model)
+            place.learner = tasks.StudyLearner(study, name, token=token)
         return place.learner
 
 

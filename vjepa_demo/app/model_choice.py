@@ -1,12 +1,19 @@
-"""The choice of a model, on every tab that scores: the presets, and the visitor's own."""
+"""The choice of a model, on every tab that scores: this page's own default, the presets, and the visitor's own."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import gradio as gr
 
+from vjepa_demo import tasks
 from vjepa_demo.app.events import AT_ONCE
 from vjepa_demo.app.session import MINE, Session
 from vjepa_demo.config import model_presets
+from vjepa_demo.data.hub import Token
+
+if TYPE_CHECKING:
+    from vjepa_demo.tasks import Scorer
 
 
 def model_choices(session: Session | None = None) -> list[tuple[str, str]]:
@@ -15,6 +22,9 @@ def model_choices(session: Session | None = None) -> list[tuple[str, str]]:
         (f"{preset.name}: {preset.summary}{' (no trained head yet)' if preset.refusal else ''}", preset.name)
         for preset in model_presets().values()
     ]
+    if (hosted := tasks.hosted_model()) is not None:
+        state = " (could not be loaded)" if hosted.is_settled else " (being loaded)"
+        presets.insert(0, (f"{hosted.shown}: the model of this page{'' if hosted.is_ready else state}", hosted.shown))
     own = None if session is None else session.model.scorer
     if own is None:
         return presets
@@ -24,7 +34,35 @@ def model_choices(session: Session | None = None) -> list[tuple[str, str]]:
 
 def refusal(model: str) -> str | None:
     """Why `model` cannot score; None where it can."""
+    hosted = tasks.hosted_model()
+    if hosted is not None and model == hosted.shown:
+        return hosted.refusal
     return None if model == MINE else model_presets()[model].refusal
+
+
+def model_names() -> list[str]:
+    """The models that everybody can choose here."""
+    hosted = tasks.hosted_model()
+    return [*([] if hosted is None else [hosted.shown]), *model_presets()]
+
+
+def default_now(default_model: str) -> str:
+    """The model of this page once it is loaded, until then `default_model`."""
+    hosted = tasks.hosted_model()
+    return hosted.shown if hosted is not None and hosted.is_ready else default_model
+
+
+def load_scorer(name: str) -> Scorer:
+    """The scorer of the model `name`; the first call loads torch, not before the page is painted."""
+    hosted = tasks.hosted_model()
+    return hosted.scorer() if hosted is not None and name == hosted.shown else tasks.get_scorer(name)
+
+
+def source_of(name: str) -> tuple[str, Token]:
+    """What stands for the model `name` outside the page, and who may read that: the model of this page everybody who is
+    served by it, with the machine's own token."""
+    hosted = tasks.hosted_model()
+    return (hosted.name, None) if hosted is not None and name == hosted.shown else (name, False)
 
 
 def add_model_choice(default_model: str, elem_id: str) -> gr.Dropdown:

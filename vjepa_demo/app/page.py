@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import logging
 import math
+import os
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import gradio as gr
 from starlette.middleware import Middleware
 
+from vjepa_demo import tasks
 from vjepa_demo.app import html as render
 from vjepa_demo.app.about_tab import add_about_tab
 from vjepa_demo.app.api import add_api
 from vjepa_demo.app.batch_tab import BatchTab
 from vjepa_demo.app.checkpoint_panel import LOADING
 from vjepa_demo.app.compare_tab import CompareTab
-from vjepa_demo.app.events import TOLD, Values, shown_errors
+from vjepa_demo.app.events import AT_ONCE, TOLD, Values, shown_errors
 from vjepa_demo.app.finetune_tab import FinetuneTab
 from vjepa_demo.app.first_head import add_first_head
 from vjepa_demo.app.guard import Guard, GuardedBlocks, serve_uploads
 from vjepa_demo.app.history import to_compare
-from vjepa_demo.app.model_choice import follow
+from vjepa_demo.app.model_choice import default_now, follow, model_choices, model_names
 from vjepa_demo.app.rate_calls import serve_clips
 from vjepa_demo.app.rate_tab import RateTab
 from vjepa_demo.app.score_tab import ScoreTab
-from vjepa_demo.app.session import add_session
-from vjepa_demo.config import ASSETS, MAX_WAITING, Part, limits, num_proxies, page_login
+from vjepa_demo.app.session import Session, add_session, close_sessions
+from vjepa_demo.config import ASSETS, MAX_WAITING, Part, limits, num_proxies, on_zero_gpu, page_login
 from vjepa_demo.schema import DemoError
 from vjepa_demo.wording import listed
 
@@ -45,7 +52,12 @@ THEME = gr.themes.Soft(primary_hue="orange", neutral_hue="slate", font=["system-
     input_placeholder_color_dark="*neutral_400",
 )
 PARTS: dict[Part, str] = {"batch": "Batch", "rating": "Rate", "training": "Fine-tune"}
+# Threads that compute: those of calls, a first head that is learned, this page's own model that is loaded.
+WORKING = ("AnyIO worker thread", "bootstrap", "default model")
+GRACE_SECONDS = 10.0  # for what runs when the server is told to end: a layer of a clip, a step of a training
 DELETE_CACHE_SECONDS = (3600, 86400)  # every hour, Gradio deletes the uploads that are a day old
+
+Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
 
@@ -111,14 +123,28 @@ def build_app(
 
         def model_state() -> Iterator[str]:
             """The header while the default model loads, and once it has."""
-            yield render.header(TITLE, default_model, "loading")
+            name = default_now(default_model)
+            yield render.header(TITLE, name, "loading")
             try:
-                yield render.header(TITLE, default_model, f"{load_scorer(default_model).hardware} · ready")
+                yield render.header(TITLE, name, f"{load_scorer(name).hardware} · ready")
             except DemoError as error:
                 logger.error("%s", error)
-                yield render.header(TITLE, default_model, "not available")
+                yield render.header(TITLE, name, "not available")
+
+        def choose_default(visitor: Session) -> Values:
+            """This page's own model is chosen once it is loaded."""
+            name = default_now(default_model)
+            chosen: Values = {score.model: gr.Dropdown(model_choices(visitor), value=name)}
+            return chosen if finetune is None else chosen | {finetune.base: gr.Dropdown(model_names(), value=name)}
 
         app.load(model_state, outputs=badge, **TOLD)
+        if tasks.hosted_model() is not None:
+            bases = [] if finetune is None else [finetune.base]
+            app.load(choose_default, session, [score.model, *bases], **AT_ONCE)
+            if first_head is not None:
+                first_head.change(model_state, outputs=badge, **TOLD)
+                # What a visitor has chosen meanwhile stays chosen.
+                first_head.change(lambda visitor: gr.Dropdown(model_choices(visitor)), session, score.model, **AT_ONCE)
     return app
 
 
@@ -148,3 +174,54 @@ def launch(app: GuardedBlocks, **settings: Any) -> None:
     if app.has("rating"):
         serve_clips(app.app)
     logger.info("the page is on %s", app.local_url)
+
+
+def in_event_loop(make: Callable[[], Result]) -> Result:
+    """What `make` returns, called while an event loop runs in this thread.
+
+    Without one, Gradio makes a loop for each of its locks and drops it open, and Python 3.12 writes a traceback for
+    each that it collects.
+    """
+
+    async def call() -> Result:
+        return make()
+
+    return asyncio.run(call())
+
+
+def serve_until_told(app: GuardedBlocks, bootstrapper: Bootstrapper) -> int:
+    """Serve `app`, start `bootstrapper`, wait for SIGTERM or Ctrl-C, end what runs, and return the exit status.
+
+    Called in the main thread. What runs for visitors is told to stop and has `GRACE_SECONDS` for it. Without that, a
+    thread that is within torch while Python ends would bring the process down with a crash. A second signal ends it at
+    once.
+    """
+    told: list[int] = []
+    ended = threading.Event()
+
+    def tell(number: int, frame: object) -> None:
+        told.append(number)
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, signal.SIG_DFL)
+        ended.set()
+
+    in_event_loop(partial(launch, app))
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, tell)
+    tasks.prepare_decoding()  # the page is painted first
+    bootstrapper.start()
+    ended.wait()
+    logger.info("told to end: closing the page")
+    bootstrapper.cancel()
+    close_sessions()
+    app.close(verbose=False)  # begins nothing more
+    status = 128 + told[0] if told[0] == signal.SIGTERM else 0
+    latest = time.monotonic() + GRACE_SECONDS
+    working = [thread for thread in threading.enumerate() if thread.name in WORKING]
+    for thread in working:
+        thread.join(max(0.0, latest - time.monotonic()))
+    # Without Python's own end, which such a thread would not survive, and which waits for the processes of `spaces`.
+    if any(thread.is_alive() for thread in working) or on_zero_gpu():
+        logging.shutdown()
+        os._exit(status)
+    return status

@@ -26,7 +26,7 @@ from vjepa_demo.app.checkpoint_panel import add_push, add_push_checkpoint, add_u
 from vjepa_demo.app.data_inputs import add_prompts, add_video_files
 from vjepa_demo.app.events import AT_ONCE, PROGRESS, TOLD, Values, keep_in_step, shown_errors
 from vjepa_demo.app.learners import learner_of, read_clips
-from vjepa_demo.app.model_choice import refusal
+from vjepa_demo.app.model_choice import default_now, refusal
 from vjepa_demo.app.rate_calls import RATER_CALLS
 from vjepa_demo.app.session import Session
 from vjepa_demo.config import DIMENSIONS
@@ -85,7 +85,7 @@ class RateTab:
         """Fill the current tab, one of `tabs` with the id "rate"; `model` is the Score tab's choice."""
         self.session, self._tabs = session, tabs
         # A model without a trained head has nothing that ratings could be added to.
-        self._learns = "demo" if refusal(default_model) else default_model
+        self._fallback = "demo" if refusal(default_model) else default_model
         self.key = gr.Textbox(visible="hidden", elem_id="rate-key")  # JSON: the study that is owned, and its secret
         self._add_setup()
         self.stage = gr.HTML(
@@ -338,7 +338,7 @@ class RateTab:
                 return
             yield {self.reading: render.status("Loading the model that learns", None, None)}
             problems: tuple[Any, ...] = ()
-            with closing(read_clips(study, self._learns)) as reports:
+            with closing(read_clips(study, default_now(self._fallback))) as reports:
                 for report in reports:
                     visitor.check_open()
                     problems = report.problems
@@ -379,10 +379,10 @@ class RateTab:
 
     def _learner(self, study: OpenStudy, visitor: Session) -> StudyLearner:
         """What learns from `study`, which has read all clips; after a restart of the server that is done here."""
-        with closing(read_clips(study, self._learns)) as reports:
+        with closing(read_clips(study, default_now(self._fallback))) as reports:
             for _ in reports:
                 visitor.check_open()
-        return learner_of(study, self._learns)
+        return learner_of(study, default_now(self._fallback))
 
     def save(self, values: Values) -> Values:
         """What all ratings teach becomes the visitor's own model."""

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakSet
 
 import gradio as gr
 from gradio.utils import get_upload_folder
@@ -267,6 +268,8 @@ class BatchState:
 
 _owned: set[Path] = set()  # folders of uploads, each deleted with one session
 _owned_lock = threading.Lock()
+_sessions: WeakSet[Session] = WeakSet()  # those that live
+_sessions_lock = threading.Lock()
 
 
 class Session:
@@ -288,6 +291,8 @@ class Session:
         self.batch = BatchState(Run(self.closed, "a batch runs already: wait until it has ended, or stop it"))
         self._folder: tempfile.TemporaryDirectory[str] | None = None  # deleted with this object, if not before
         self._making_folder = threading.Lock()
+        with _sessions_lock:
+            _sessions.add(self)
 
     @property
     def folder(self) -> Path:
@@ -478,6 +483,14 @@ def total_bytes() -> int:
     """What the folders of uploads and of all sessions hold."""
     sessions = Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*")
     return held_bytes(get_upload_folder()) + sum(map(held_bytes, sessions))
+
+
+def close_sessions() -> None:
+    """Close the sessions of all visitors and programs: the server ends, and what runs for them is to stop."""
+    with _sessions_lock:
+        sessions = list(_sessions)
+    for session in sessions:
+        session.close()
 
 
 class _New:

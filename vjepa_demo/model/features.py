@@ -75,7 +75,7 @@ class FeatureKey:
             content_sha256=content_sha256,
             clip=model.clip_config,
             weights=model.video_weights_digest(layer),
-            products=f"{model.device.type} {model.dtype}",
+            products=model.products,
             pooling=model.config.pooling if layer is None else None,
             layer=layer,
         )

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 
 import torch
 
+from vjepa_demo.config import on_zero_gpu
+
 drawing = threading.RLock()  # held while torch's own generators are drawn from
 
 
@@ -20,7 +22,9 @@ drawing = threading.RLock()  # held while torch's own generators are drawn from
 def seeded(*numbers: int) -> Iterator[None]:
     """Draw in the block what `numbers` alone decide; afterwards the generators are as they were before."""
     digest = hashlib.sha256(repr(numbers).encode()).digest()
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    # On a ZeroGPU Space this process only seems to have a GPU: its generator cannot be read.
+    has_gpu = torch.cuda.is_available() and not on_zero_gpu()
+    devices = [torch.cuda.current_device()] if has_gpu else []
     with drawing, torch.random.fork_rng(devices):
         torch.manual_seed(int.from_bytes(digest[:8]) >> 1)
         yield

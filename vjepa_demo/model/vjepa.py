@@ -7,6 +7,7 @@ part's output, and pooling is a setting because V-JEPA 2 has no CLS token.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
@@ -29,7 +30,9 @@ from vjepa_demo.config import (
     MAX_TEXT_TOKENS,
     SCORE_MAX,
     SCORE_MIN,
+    ClipConfig,
     ModelConfig,
+    on_zero_gpu,
 )
 from vjepa_demo.model.encoders import (
     Encoder,
@@ -47,6 +50,9 @@ if TYPE_CHECKING:
     from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2Encoder
 
 logger = logging.getLogger(__name__)
+
+# The video encoders that another process runs (see tasks/zero_gpu.py), by `VJEPAModel.video_key`: its device and dtype.
+elsewhere: dict[tuple[str, str], str] = {}
 
 
 @dataclass(frozen=True)
@@ -285,6 +291,30 @@ class VJEPAModel(nn.Module):
         digest = f" {hashlib.sha256(json.dumps(changed).encode()).hexdigest()}" if changed else ""
         return self._video_content + digest
 
+    @property
+    def video_key(self) -> tuple[str, str]:
+        """Equal for models whose video encoders make the same features of the same pixels."""
+        return self.video_weights_digest(), self.config.pooling
+
+    @property
+    def products(self) -> str:
+        """Device and precision of the video encoder's matrix products, such as "cpu torch.float32"."""
+        return elsewhere.get(self.video_key, f"{self.device.type} {self.dtype}")
+
+    def video_part(self, device: str) -> VJEPAModel:
+        """A model for `encode_video` alone: a copy of this one's video encoder on `device`, without text and head."""
+        part = copy.copy(self)
+        names = [name for name in ("venc", "pooler") if getattr(self, name) is not None]
+        part._modules = {name: copy.deepcopy(getattr(self, name)).to(device) for name in names}
+        part._encoders, part.device = (), torch.device(device)
+        return part
+
+    def looking_as(self, config: ModelConfig, clip_config: ClipConfig) -> VJEPAModel:
+        """The same model, which looks at clips as another over the same encoder does."""
+        other = copy.copy(self)
+        other.config, other.clip_config = config, clip_config
+        return other
+
     @torch.no_grad()
     def encode_prefix(
         self, pixel_values_videos: Tensor | Sequence[Tensor], *, before_layer: BeforeLayer | None = None
@@ -487,8 +517,8 @@ def resolve_device(device: str | torch.device) -> torch.device:
 
 
 def default_device() -> str:
-    """ "cuda" where there is one, else "cpu"."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    """ "cuda" where this process has one, else "cpu"."""
+    return "cuda" if torch.cuda.is_available() and not on_zero_gpu() else "cpu"
 
 
 def inference_dtype(device: str | torch.device) -> torch.dtype:

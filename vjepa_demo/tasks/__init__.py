@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vjepa_demo.tasks.dataset import make_dataset
     from vjepa_demo.tasks.decoding import prepare_decoding
     from vjepa_demo.tasks.evaluate import evaluate_model
+    from vjepa_demo.tasks.hosted import Hosted, hosted_model
     from vjepa_demo.tasks.labels import check_labels, read_rows, write_predictions
     from vjepa_demo.tasks.launch import default_device, from_main_process, training_device
     from vjepa_demo.tasks.learn import Learner
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         write_preview,
         zip_checkpoint,
     )
+    from vjepa_demo.tasks.zero_gpu import place
 
 _HOMES = {
     "batch": ("run_batch", "summarise_batch"),
@@ -48,6 +50,7 @@ _HOMES = {
     "dataset": ("make_dataset",),
     "decoding": ("prepare_decoding",),
     "evaluate": ("evaluate_model",),
+    "hosted": ("Hosted", "hosted_model"),
     "labels": ("check_labels", "read_rows", "write_predictions"),
     "launch": ("default_device", "from_main_process", "training_device"),
     "learn": ("Learner",),
@@ -66,6 +69,7 @@ _HOMES = {
         "write_preview",
         "zip_checkpoint",
     ),
+    "zero_gpu": ("place",),
 }
 
 __getattr__ = attach(__name__, {name: home for home, names in _HOMES.items() for name in names})

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,7 +43,8 @@ def ahead(
     with ThreadPoolExecutor(threads, thread_name_prefix="ahead") as pool:
         try:
             for item in items:
-                waiting.append((item, pool.submit(work, item)))
+                # Within the caller's context: a call of a shared GPU is counted for the visitor whom it names.
+                waiting.append((item, pool.submit(copy_context().run, work, item)))
                 if len(waiting) > (threads + 1 if depth is None else depth):
                     yield waiting.popleft()
             while waiting:

@@ -7,7 +7,14 @@ import os
 import threading
 from collections.abc import Callable
 
-from vjepa_demo.config import BOOTSTRAP_CLIPS, BOOTSTRAP_MODEL, BOOTSTRAP_VARIABLE, TrainConfig, model_presets
+from vjepa_demo.config import (
+    BOOTSTRAP_CLIPS,
+    BOOTSTRAP_MODEL,
+    BOOTSTRAP_VARIABLE,
+    TrainConfig,
+    model_presets,
+    on_zero_gpu,
+)
 from vjepa_demo.schema import (
     BusyError,
     DemoError,
@@ -107,6 +114,8 @@ class Bootstrapper:
             raise ModelError(f"{BOOTSTRAP_VARIABLE} is {setting[:40]!r}; 0, vitl or vitg was expected")
         if name is None or model_presets()[name].refusal is None:
             return FirstHead("idle", name or BOOTSTRAP_MODEL)
+        if on_zero_gpu():  # only where the setting asks for it: this process has no GPU of its own
+            raise ModelError(model_presets()[name].refusal)
         self._tell(FirstHead("loading", name))
         from vjepa_demo.tasks.bootstrap import bootstrap_head  # loads torch: the page is served before
 

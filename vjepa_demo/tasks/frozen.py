@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from threading import Event, Lock
 
@@ -18,7 +20,8 @@ from vjepa_demo.media.video import Clip, clip_pixels
 from vjepa_demo.model.features import FeatureCache, FeatureKey, VideoFeatures
 from vjepa_demo.model.layers import BeforeLayer
 from vjepa_demo.model.vjepa import VJEPAModel
-from vjepa_demo.schema import StoppedError, VideoRecord, content_digest
+from vjepa_demo.schema import ModelError, StoppedError, VideoRecord, content_digest
+from vjepa_demo.tasks import zero_gpu
 from vjepa_demo.tasks.ahead import ahead
 
 LoadClip = Callable[[Path, ClipConfig], Clip]
@@ -35,14 +38,21 @@ class Inputs:
 
 
 class FrozenFeatures:
-    """Features of the clips and prompts of one run: from the cache, else computed anew."""
+    """Features of the clips and prompts of one run: from the cache, else computed anew.
+
+    Raises:
+        ModelError: for what cannot learn on a shared GPU.
+    """
 
     def __init__(self, model: VJEPAModel, config: TrainConfig, load: LoadClip, cache: FeatureCache) -> None:
         self._model, self._load, self._cache = model, load, cache
         self._layer = model.num_frozen_layers if config.scope == "top" else None
+        if self._layer is not None and zero_gpu.is_elsewhere(model):
+            raise ModelError(zero_gpu.TOP_REFUSED)
         self._keys: dict[Path, FeatureKey] = {}
         self._keys_lock = Lock()
         self._texts: dict[str, Tensor] = {}
+        self._encoded: dict[Path, Tensor] = {}  # by the last call of a shared GPU, not yet in the cache
 
     def decode(self, record: VideoRecord) -> Clip | None:
         """The clip of `record`, None where it need not be encoded any more. Safe for threads.
@@ -63,6 +73,27 @@ class FrozenFeatures:
         """
         self._get(record.video, clip, before_layer)
         return self._cache.keeps(self._key(record.video))
+
+    def together(
+        self, decoded: Iterator[tuple[VideoRecord, Future[Clip | None]]]
+    ) -> Iterator[tuple[VideoRecord, Future[Clip | None]]]:
+        """`decoded`, records with what `decode` gives, as it comes. Where a shared GPU encodes the clips, as many
+        as one call takes are encoded first; `encode` then finds that done.
+
+        Raises:
+            ModelError: if the GPU cannot be had now. What was encoded before is kept.
+        """
+        while group := list(islice(decoded, zero_gpu.clips_at_once(self._model))):
+            if len(group) > 1:
+                clips = {
+                    record.video: clip
+                    for record, future in group
+                    if future.exception() is None and (clip := future.result()) is not None
+                }
+                if clips:
+                    features = zero_gpu.encode(self._model, list(clips.values()))
+                    self._encoded = dict(zip(clips, features, strict=True))
+            yield from group
 
     def read_prompts(self, records: Sequence[VideoRecord]) -> None:
         """Compute the text features of each different prompt once."""
@@ -108,12 +139,17 @@ class FrozenFeatures:
         def compute() -> VideoFeatures:
             clip_config = self._model.clip_config
             clip = decoded or self._load(video, clip_config)
-            pixels = clip_pixels(clip, clip_config, self._model.device)
-            if self._layer is None:
-                values = self._model.encode_video(pixels, before_layer=before_layer)  # pooled, as scoring keeps it
+            if zero_gpu.is_elsewhere(self._model):
+                values = self._encoded.pop(video, None)
+                if values is None:
+                    values = zero_gpu.encode(self._model, [clip])[0]
+            elif self._layer is None:  # pooled, as scoring keeps it
+                pixels = clip_pixels(clip, clip_config, self._model.device)
+                values = self._model.encode_video(pixels, before_layer=before_layer)[0].cpu()
             else:  # the hidden state (1, N, hidden), as exact as the products that it comes from
-                values = self._model.encode_prefix(pixels, before_layer=before_layer).to(self._model.dtype)
-            return VideoFeatures(values[0].cpu(), clip.frame_seconds, clip.duration_seconds, notes=clip.notes)
+                pixels = clip_pixels(clip, clip_config, self._model.device)
+                values = self._model.encode_prefix(pixels, before_layer=before_layer).to(self._model.dtype)[0].cpu()
+            return VideoFeatures(values, clip.frame_seconds, clip.duration_seconds, notes=clip.notes)
 
         return self._cache.get_or_compute(self._key(video), compute)
 

@@ -37,6 +37,7 @@ from vjepa_demo.schema import (
     to_compare,
     well_formed,
 )
+from vjepa_demo.tasks import zero_gpu
 from vjepa_demo.tasks.ahead import ahead, decoding_threads
 from vjepa_demo.tasks.launch import enough_memory
 
@@ -74,12 +75,14 @@ class Scorer:
         """About how long `num_clips` clips take to be encoded here, without decoding: as long as the last one took, and
         before the first as the model's size says. None where a clip takes less than `SLOW_CLIP_SECONDS`, which is not
         worth telling."""
-        seconds = self._clip_seconds or expected_seconds(self._model)
+        seconds = self._clip_seconds or zero_gpu.clip_seconds(self._model) or expected_seconds(self._model)
         return None if seconds < SLOW_CLIP_SECONDS else num_clips * seconds
 
     @property
     def hardware(self) -> str:
         """Where and in which precision the model runs, such as "CPU bf16"."""
+        if zero_gpu.is_elsewhere(self._model):
+            return "ZeroGPU"
         precision = {torch.bfloat16: "bf16", torch.float32: "fp32"}[self._model.dtype]
         return f"{'GPU' if self._model.device.type == 'cuda' else 'CPU'} {precision}"
 
@@ -216,9 +219,12 @@ class Scorer:
     @torch.no_grad()  # training, which shares the cache, cannot learn from tensors of the inference mode
     def _encode(self, clip: Clip, watch: _Watch, *, with_frames: bool) -> VideoFeatures:
         with watch.step("video"), enough_memory(self.name):
-            before_layer = watch.before_layer(self._model, self.expected_seconds())
-            pixels = clip_pixels(clip, self._model.clip_config, self._model.device)  # of each view, (1, C, T, H, W)
-            pooled = self._model.encode_video(pixels, before_layer=before_layer)[0].cpu()  # (video_dim,)
+            if zero_gpu.is_elsewhere(self._model):
+                pooled = zero_gpu.encode(self._model, [clip])[0]  # (video_dim,)
+            else:
+                before_layer = watch.before_layer(self._model, self.expected_seconds())
+                pixels = clip_pixels(clip, self._model.clip_config, self._model.device)  # of each view, (1, C, T, H, W)
+                pooled = self._model.encode_video(pixels, before_layer=before_layer)[0].cpu()
         self._clip_seconds = watch.seconds["video"]
         frames = _frames(clip) if with_frames else None
         return VideoFeatures(pooled, clip.frame_seconds, clip.duration_seconds, frames, clip.notes)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vjepa_demo.data.hub import Token
 from vjepa_demo.model.ridge import Spread
 from vjepa_demo.schema import EncodingReport, LabelSource
 from vjepa_demo.schema.learning import Learned
@@ -28,9 +29,11 @@ class StudyLearner:
         ModelError, CheckpointError: as `Learner`.
     """
 
-    def __init__(self, study: OpenStudy, name: str = "demo", *, device: str | None = None) -> None:
+    def __init__(
+        self, study: OpenStudy, name: str = "demo", *, device: str | None = None, token: Token = False
+    ) -> None:
         self.study = study
-        self._learner = Learner(name, device=device)
+        self._learner = Learner(name, device=device, token=token)
         self._records = {clip.key: study.record(clip.key) for clip in study.study.clips}
         self._hidden: dict[str, NDArray[np.float64]] = {}  # (1, h) of each clip that was encoded
         self._spread = Spread(np.empty((0, 1)))

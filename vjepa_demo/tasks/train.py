@@ -325,7 +325,7 @@ class _Run:
         problems: dict[RecordProblem, Path] = {}  # each with the video that it is about
         recomputed, begin = 0, time.perf_counter()
         with closing(ahead(self.features.decode, mine, threads=decoding_threads())) as decoded:
-            for done, (record, clip) in enumerate(decoded, start=1):
+            for done, (record, clip) in enumerate(self.features.together(decoded), start=1):
                 self._check()
                 try:
                     recomputed += not self.features.encode(record, clip.result(), before_layer=self._check)
