@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -83,17 +84,23 @@ def processes() -> list[psutil.Process]:
     return [process, *process.children(recursive=True)]
 
 
-def once_it_runs(act: Callable[[psutil.Process], object]) -> Callable[[], bool]:
-    """A `should_stop` that never says yes, but calls `act` with the child that decodes once ffprobe runs in it."""
+def once_it_runs(
+    act: Callable[[psutil.Process], object], started: list[psutil.Process] | None = None
+) -> Callable[[], bool]:
+    """A `should_stop` that never says yes, but calls `act` with the child that decodes once ffprobe runs in it, which
+    is added to `started`."""
+    started = [] if started is None else started
 
     def should_stop() -> bool:
-        for child in psutil.Process(sandbox._zygote._process.pid).children():
-            if child.children() and child.pid not in acted:
-                acted.append(child.pid)
-                act(child)
+        with suppress(psutil.NoSuchProcess):  # it ends just now
+            for child in psutil.Process(sandbox._zygote._process.pid).children():
+                if (programs := child.children()) and child not in acted:
+                    acted.append(child)
+                    started.extend(programs)
+                    act(child)
         return False
 
-    acted: list[int] = []
+    acted: list[psutil.Process] = []
     return should_stop
 
 
@@ -216,12 +223,12 @@ def test_a_person_can_stop_it(stuck):
 
 
 def test_a_zygote_that_dies_is_started_again(stuck, clips):
-    first = psutil.Process(sandbox._zygote._process.pid)
-    first.kill()
-    assert load_clip(clips / "odd.mp4", CONFIG).frames.shape == (4, 3, 32, 32)
-    assert psutil.Process(sandbox._zygote._process.pid) != first
+    started: list[psutil.Process] = []
     with pytest.raises(VideoError, match=r"^stuck\.mp4 cannot be decoded: the process that decodes videos died twice"):
-        load_clip(stuck, CONFIG, should_stop=once_it_runs(lambda child: child.parent().kill()))
+        load_clip(stuck, CONFIG, should_stop=once_it_runs(lambda child: child.parent().kill(), started))
+    assert len(started) == 2
+    assert all_gone(started)
+    assert load_clip(clips / "odd.mp4", CONFIG).frames.shape == (4, 3, 32, 32)
 
 
 PARENT = """
@@ -286,13 +293,14 @@ CRASHED = "the decoder crashed on it"
         (b'{"memory": true}\n', "takes more than 1 GB of memory"),
         (b'{"fault": "Traceback ..."}\n', CRASHED),
     ],
+    ids=["words", "nested", "list", "endless", "number", "half", "short", "wordy", "memory", "fault"],
 )
 def test_a_decoder_in_strange_hands_gives_an_error(answer, error):
     (talk, theirs), (line, told) = socket.socketpair(), socket.socketpair()
     told.send(b"ended -11")
     told.close()
     with theirs, ThreadPoolExecutor(1) as pool:
-        pool.submit(lambda: (theirs.sendall(b"begun\n" + answer), theirs.shutdown(socket.SHUT_WR)))
+        pool.submit(lambda: (theirs.sendall(b"999999999\n" + answer), theirs.shutdown(socket.SHUT_WR)))
         with sandbox._Child(talk, line) as child, pytest.raises(VideoError, match=error):
             child.ask(b"", [memoryview(bytearray(10))], sandbox._Limits("a.mp4", 30.0, 10**9), lambda: False)
 

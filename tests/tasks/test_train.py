@@ -538,7 +538,7 @@ def on_disk(folder: Path, disk_bytes: int = 2**30) -> FeatureCache:
     return FeatureCache(folder, memory_bytes=0, disk_bytes=disk_bytes)
 
 
-def unread(path, config) -> Clip:
+def unread(path, config, **settings) -> Clip:
     raise AssertionError(f"{path} was decoded again")
 
 
