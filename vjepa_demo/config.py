@@ -9,7 +9,7 @@ import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from vjepa_demo.ranges import MAX_VIEWS, MODEL, VIEW, Framing, Pooling, check, shown
 
@@ -58,6 +58,7 @@ MAX_CACHE_BYTES, CACHE_SHARE = 20 * GIGABYTE, 0.2  # default disk budget: 20 GB,
 MAX_UPLOAD_BYTES = 2 * 2**30
 MAX_FETCHED_BYTES = 4 * 2**30  # of all files that the running calls of one program have fetched
 FETCH_SECONDS, MAX_REDIRECTS = 60.0, 10  # limits of a file that a program names by its URL
+MAX_BODY_BYTES = 8 * 2**20  # of a request that is no upload: a batch of 20,000 files fits
 MAX_KEPT_SESSIONS = 64  # of programs; past it, the session used longest ago is closed
 MAX_WAITING = 64  # requests in the queue; the next one is told to come back
 MIN_COMPARED, MAX_COMPARED = 2, 4  # videos side by side
@@ -172,6 +173,121 @@ class ZipLimits:
 # Neither videos nor weights shrink much: a zip that grows a hundredfold holds neither.
 VIDEO_ZIP_LIMITS = ZipLimits(50_000, 4 * 2**30, 64 * 2**30, 100)
 CHECKPOINT_ZIP_LIMITS = ZipLimits(1000, CHECKPOINT_MAX_BYTES, CHECKPOINT_MAX_BYTES, 100)
+
+# What a page that strangers use may give each of them, and all together; in the order of the fields of `Limits`.
+LIMIT_VARIABLES = (
+    *("VJEPA_DEMO_MAX_UPLOAD_GB", "VJEPA_DEMO_MAX_VIDEO_SECONDS", "VJEPA_DEMO_MAX_VIDEO_FRAMES"),
+    *("VJEPA_DEMO_MAX_VIDEO_MEGAPIXELS", "VJEPA_DEMO_MAX_TABLE_ROWS", "VJEPA_DEMO_MAX_ZIP_FILES"),
+    *("VJEPA_DEMO_MAX_VISITOR_GB", "VJEPA_DEMO_MAX_TOTAL_GB"),
+    *("VJEPA_DEMO_MAX_VISITOR_REQUESTS", "VJEPA_DEMO_MAX_VISITOR_JOBS"),
+)
+OFF_VARIABLE, LOGIN_VARIABLE, AUTH_VARIABLE = "VJEPA_DEMO_OFF", "VJEPA_DEMO_LOGIN", "VJEPA_DEMO_AUTH"
+PROXIES_VARIABLE = "VJEPA_DEMO_PROXIES"
+SPACE_VARIABLE = "SPACE_ID"
+Part = Literal["training", "rating", "batch"]  # of the page and the API, that can be switched off or need a login
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What visitors may bring and use; infinity where nothing limits them.
+
+    Of a file: bytes of an upload; seconds, frames and megapixels (millions of pixels in one frame) of a video; rows of
+    a table; files in a zip. Of one visitor: bytes on the disk, requests a minute, jobs that wait or run. `total_bytes`
+    are on the disk for all visitors together.
+    """
+
+    upload_bytes: float = MAX_UPLOAD_BYTES
+    video_seconds: float = math.inf
+    video_frames: float = math.inf
+    video_megapixels: float = math.inf
+    table_rows: float = math.inf
+    zip_files: float = VIDEO_ZIP_LIMITS.entries
+    visitor_bytes: float = math.inf
+    total_bytes: float = math.inf
+    visitor_requests: float = math.inf
+    visitor_jobs: float = math.inf
+
+
+HOME_LIMITS = Limits()
+# A Space has 50 GB of disk, and two slow cores where it costs nothing.
+SPACE_LIMITS = Limits(
+    upload_bytes=512 * 2**20,
+    video_seconds=600,
+    video_frames=36_000,
+    video_megapixels=34,  # 8K
+    table_rows=10_000,
+    zip_files=10_000,
+    visitor_bytes=4 * GIGABYTE,
+    total_bytes=20 * GIGABYTE,
+    visitor_requests=600,
+    visitor_jobs=8,
+)
+
+
+def is_a_space() -> bool:
+    """Whether this is a Hugging Face Space: a page for strangers, behind one proxy."""
+    return bool(os.environ.get(SPACE_VARIABLE))
+
+
+def limits() -> Limits:
+    """The limits of this machine: `SPACE_LIMITS` or `HOME_LIMITS`, but for what `LIMIT_VARIABLES` say; 0 is no limit.
+
+    Raises:
+        ValueError: if a setting is not a number from 0 up.
+    """
+    given: dict[str, float] = {}
+    defaults = vars(SPACE_LIMITS if is_a_space() else HOME_LIMITS)
+    for variable, (name, default) in zip(LIMIT_VARIABLES, defaults.items(), strict=True):
+        given[name] = default
+        if text := os.environ.get(variable):
+            try:
+                number = float(text)
+            except ValueError:
+                number = math.nan
+            if not 0 <= number < math.inf:
+                raise ValueError(f"{variable} is {text!r}; a number from 0 up was expected, where 0 is no limit")
+            given[name] = number * (GIGABYTE if name.endswith("_bytes") else 1) or math.inf
+    return Limits(**given)
+
+
+def num_proxies() -> int:
+    """How many proxies stand before the page, each of which adds an address to X-Forwarded-For: $VJEPA_DEMO_PROXIES, by
+    default 1 on a Space and none elsewhere.
+
+    Raises:
+        ValueError: if the setting is not a whole number.
+    """
+    text = os.environ.get(PROXIES_VARIABLE) or str(int(is_a_space()))
+    if not text.isdecimal():
+        raise ValueError(f"{PROXIES_VARIABLE} is {text!r}; a whole number from 0 up was expected")
+    return int(text)
+
+
+def parts_of(variable: str) -> frozenset[Part]:
+    """The parts that the environment's `variable` names, such as "training,batch".
+
+    Raises:
+        ValueError: if one of the names is none of `Part`.
+    """
+    names = {name.strip() for name in os.environ.get(variable, "").split(",")} - {""}
+    if unknown := names - set(get_args(Part)):
+        raise ValueError(f"{variable} names {min(unknown)!r}; {', '.join(get_args(Part))} were expected, with commas")
+    return frozenset(part for part in get_args(Part) if part in names)
+
+
+def page_login() -> tuple[str, str] | None:
+    """User and password that the whole page asks for: $VJEPA_DEMO_AUTH, such as `ann:secret`; None where it is not set.
+
+    Raises:
+        ValueError: if one of the two is missing.
+    """
+    text = os.environ.get(AUTH_VARIABLE)
+    if not text:
+        return None
+    user, _, password = text.partition(":")
+    if not user.strip() or not password:
+        raise ValueError(f"{AUTH_VARIABLE} is not of the form user:password")  # which is not repeated here
+    return user.strip(), password
 
 
 def on_zero_gpu() -> bool:

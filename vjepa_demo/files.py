@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock
@@ -149,6 +149,20 @@ def why_not_written(error: OSError) -> str:
     if isinstance(error, FileExistsError):  # what `mkdir` says of a file in the place of a folder
         return os.strerror(errno.ENOTDIR)
     return error.strerror or str(error)
+
+
+def held_bytes(folder: str | Path) -> int:
+    """Bytes of all files below `folder`; what is deleted meanwhile counts as nothing."""
+    total, rest = 0, [str(folder)]
+    while rest:
+        with suppress(OSError), os.scandir(rest.pop()) as entries:
+            for entry in entries:
+                with suppress(OSError):
+                    if entry.is_dir(follow_symlinks=False):
+                        rest.append(entry.path)
+                    else:
+                        total += entry.stat(follow_symlinks=False).st_size
+    return total
 
 
 def content_sha256(path: str | Path) -> str:

@@ -14,6 +14,7 @@ from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import gradio as gr
 import pytest
@@ -87,13 +88,13 @@ def site(monkeypatch) -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Site)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    is_public = fetch.safehttpx.is_public_ip
+    is_public = fetch.is_public
 
     async def found(_loop, host, *_, **__):
         return [(socket.AF_INET, 1, 6, "", ("127.0.0.1" if host == "127.0.0.1" else "10.0.0.1", 0))]
 
     monkeypatch.setattr("asyncio.base_events.BaseEventLoop.getaddrinfo", found)
-    monkeypatch.setattr(fetch.safehttpx, "is_public_ip", lambda ip: ip == "127.0.0.1" or is_public(ip))
+    monkeypatch.setattr(fetch, "is_public", lambda ip: ip == "127.0.0.1" or is_public(ip))
     yield f"http://127.0.0.1:{server.server_address[1]}"
     server.shutdown()
     thread.join()
@@ -161,10 +162,49 @@ def test_redirects_are_followed_to_public_hosts_alone(site, tmp_path):
         fetch.fetch(f"{site}/round.mp4", tmp_path)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "10.1.2.3", "169.254.169.254", "0.0.0.0", "[::ffff:127.0.0.1]"])
+PRIVATE = (
+    "127.0.0.1 127.1 2130706433 0x7f000001 0177.0.0.1 0 0.0.0.0 10.1.2.3 172.31.0.1 192.168.0.1 169.254.169.254 "
+    "100.64.0.1 100.100.100.200 192.0.0.1 198.18.0.1 224.0.0.1 255.255.255.255 localhost localhost. LOCALHOST "
+    "[::] [::1] [fe80::1] [fd00::1] [fec0::1] [ff02::1] [2001:db8::1] [::ffff:127.0.0.1] [::ffff:a00:1] [::127.0.0.1] "
+    "[64:ff9b::7f00:1] [64:ff9b:1::a00:1] [2002:7f00:1::] [2001:0:4136:e378:8000:63bf:80ff:fffe] １２７.0.0.1"
+)
+
+
+@pytest.mark.parametrize("host", PRIVATE.split())
 def test_no_private_host_is_asked(host, tmp_path):
-    with pytest.raises(RecordError, match="no host on the public internet"):
+    with pytest.raises(RecordError, match=r"no host on the public internet|Errno"):
         fetch.fetch(f"http://{host}/clip.mp4", tmp_path)
+
+
+def test_public_addresses_stay_public():
+    assert all(map(fetch.is_public, ("8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "2002:808:808::")))
+
+
+def test_of_a_name_with_a_private_and_a_public_address_the_public_one_is_asked(monkeypatch, tmp_path):
+    found = [(0, 0, 0, "", (address, 0)) for address in ("10.0.0.1", "192.0.2.1", "8.8.8.8")]
+
+    async def resolve(*_: Any, **__: Any) -> list[Any]:
+        return found
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", resolve)
+    assert asyncio.run(fetch._transport("rebinding.example", ())).verified_ip == "8.8.8.8"
+    found.pop()
+    with pytest.raises(RecordError, match="no host on the public internet"):
+        asyncio.run(fetch._transport("rebinding.example", ()))
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://host/x", "file:///etc/passwd", "gopher://host/", "//host/x", "data:text/plain,a"]
+)
+def test_nothing_but_http_is_fetched(url, tmp_path):
+    with pytest.raises(RecordError, match="neither http nor https"):
+        fetch.fetch(url, tmp_path)
+
+
+def test_a_password_in_a_url_is_neither_sent_nor_repeated(tmp_path):
+    with pytest.raises(RecordError, match="a name or a password") as caught:
+        fetch.fetch("https://ann:secret@example.com/x", tmp_path)
+    assert "secret" not in str(caught.value)
 
 
 def test_another_status_than_200_is_named(site, tmp_path):

@@ -6,7 +6,8 @@ import gradio as gr
 
 from vjepa_demo import tasks
 from vjepa_demo.app import html as render
-from vjepa_demo.app.events import TOLD, Values, shown_errors
+from vjepa_demo.app.events import TOLD, Values, shown_errors, without_folders
+from vjepa_demo.app.first_head import is_at_the_machine
 from vjepa_demo.config import ACR_WORDS, DIMENSION_MEANINGS, model_presets
 from vjepa_demo.wording import about_cache
 
@@ -62,7 +63,7 @@ def add_about_tab(tab: gr.Tab) -> None:
     gr.Markdown("### What the models learned from, and how well they do")
     models = gr.HTML(elem_id="about-models")
 
-    def look_up() -> Values:
+    def look_up(request: gr.Request) -> Values:
         with shown_errors():
             size = tasks.cache_size()
             ready = [preset.name for preset in model_presets().values() if preset.refusal is None]
@@ -70,6 +71,8 @@ def add_about_tab(tab: gr.Tab) -> None:
             if (hosted := tasks.hosted_model()) is not None and hosted.is_ready:
                 about_models.insert(0, render.about_model(hosted.shown, hosted.scorer().trained_on))
         kept = about_cache(size.folder, size.num_files, size.num_bytes, size.budget_bytes)
+        if not is_at_the_machine(request):
+            kept = without_folders(kept)
         return {cache: kept, models: "".join(about_models)}
 
     tab.select(look_up, outputs=[cache, models], **TOLD)

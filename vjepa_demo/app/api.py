@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -49,12 +49,13 @@ from vjepa_demo.app.api_fields import (
 )
 from vjepa_demo.app.data_inputs import RANGES, train_config
 from vjepa_demo.app.events import PROGRESS
+from vjepa_demo.app.guard import GuardedBlocks
 from vjepa_demo.app.model_choice import model_names, source_of
 from vjepa_demo.app.scoring import watched
 from vjepa_demo.app.session import MINE
 from vjepa_demo.app.turns import PROGRAMS, PROGRAMS_BATCHING, PROGRAMS_TRAINING, TRAININGS, in_turn
 from vjepa_demo.app.visitors import Visitors
-from vjepa_demo.config import Scope, TrainConfig
+from vjepa_demo.config import Part, Scope, TrainConfig
 from vjepa_demo.schema import (
     Evaluation,
     LabelSource,
@@ -73,12 +74,12 @@ if TYPE_CHECKING:
 LoadScorer = Callable[[str], "Scorer"]
 
 
-def add_api(load_scorer: LoadScorer, default_model: str, app: gr.Blocks) -> None:
-    """Name all public endpoints of `app`, the Blocks that are being built."""
+def add_api(load_scorer: LoadScorer, default_model: str, app: GuardedBlocks) -> None:
+    """Name all public endpoints of `app`, the Blocks that are being built; none of a part that is switched off."""
     with gr.Column(visible=False):
         endpoints = _Endpoints(load_scorer, default_model)
         app.unload(endpoints.visitors.leave)
-        endpoints.publish()
+        endpoints.publish(app)
 
 
 class _Endpoints:
@@ -90,12 +91,17 @@ class _Endpoints:
         self.table, self.labels = file_field("table"), file_field("labels", or_several=True)
         self.batched, self.trained, self.exported = map(answer_field, (BATCHED, TRAINED, EXPORTED))
 
-    def publish(self) -> None:
-        """Give each endpoint its name, its fields and its queue."""
+    def publish(self, app: GuardedBlocks) -> None:
+        """Give each endpoint its name, its fields and its queue; one of a `part` only where `app` has that."""
 
-        def publish(run: Callable[..., Any], inputs: list[Api], answer: Api, turn: dict[str, Any]) -> None:
+        def publish(
+            run: Callable[..., Any], inputs: list[Api], answer: Api, turn: dict[str, Any], part: Part | None = None
+        ) -> None:
+            if part is not None and not app.has(part):
+                return
             button = gr.Button(visible=False)
-            button.click(run, inputs, answer, api_name=run.__name__, show_progress="hidden", **turn)
+            with nullcontext() if part is None else app.part(part):
+                button.click(run, inputs, answer, api_name=run.__name__, show_progress="hidden", **turn)
 
         hosted = tasks.hosted_model()
         default = self._default if hosted is None else hosted.shown
@@ -116,14 +122,15 @@ class _Endpoints:
         publish(cancellable(self.score), [self.video, prompt, model], answer_field(an_object(**RESULT)), PROGRAMS)
         publish(cancellable(self.compare), [self.videos, prompts, model], answer_field(COMPARED), PROGRAMS)
         batch = [self.videos, optional_prompt, model, label_range, self.table]
-        publish(self.batch, batch, self.batched, PROGRAMS_BATCHING)
-        publish(self.check_labels, [*labelled, label_range], answer_field(CHECKED), PROGRAMS)
+        publish(self.batch, batch, self.batched, PROGRAMS_BATCHING, "batch")
+        publish(self.check_labels, [*labelled, label_range], answer_field(CHECKED), PROGRAMS, "training")
         fine_tune = [*labelled, base, *settings, label_range, *kinds]
-        publish(self.fine_tune, fine_tune, self.trained, PROGRAMS_TRAINING)
-        publish(self.evaluate, [*labelled, model, label_range], answer_field(EVALUATED), PROGRAMS_BATCHING)
+        publish(self.fine_tune, fine_tune, self.trained, PROGRAMS_TRAINING, "training")
+        judge = [*labelled, model, label_range]
+        publish(self.evaluate, judge, answer_field(EVALUATED), PROGRAMS_BATCHING, "batch")
         owned = [value_field("study", TEXT), value_field("owner", TEXT)]
-        publish(self.rate_stats, owned, answer_field(STATISTICS), PROGRAMS)
-        publish(self.rate_export, owned, self.exported, PROGRAMS)
+        publish(self.rate_stats, owned, answer_field(STATISTICS), PROGRAMS, "rating")
+        publish(self.rate_export, owned, self.exported, PROGRAMS, "rating")
 
     def _usable(self, model: str) -> str:
         """`model`, but for this page's own, the default, while that cannot be used: then what answers in its place."""

@@ -26,7 +26,7 @@ from gradio_client.utils import encode_file_path, is_file_obj_with_meta, is_http
 from vjepa_demo.app.events import shown_errors
 from vjepa_demo.app.session import Session, Stoppable
 from vjepa_demo.app.visitors import Visitors
-from vjepa_demo.config import MAX_FETCHED_BYTES, MAX_UPLOAD_BYTES
+from vjepa_demo.config import MAX_FETCHED_BYTES, MAX_UPLOAD_BYTES, limits
 from vjepa_demo.media.fetch import fetch
 from vjepa_demo.schema import RecordError
 from vjepa_demo.wording import bytes_text
@@ -78,6 +78,7 @@ class Call:
             visitors.session(request, keep=keep) as session,
             tempfile.TemporaryDirectory(dir=session.folder, ignore_cleanup_errors=True) as folder,
         ):
+            session.check_room()
             call = cls(session, Path(folder), request)
             try:
                 yield call
@@ -134,7 +135,7 @@ class Call:
                 url,
                 self.folder,
                 trusted_hosts=PUBLIC_HOSTNAME_WHITELIST,  # the Hub's, which inside a Space have private addresses
-                max_bytes=min(left, MAX_UPLOAD_BYTES),
+                max_bytes=int(min(left, MAX_UPLOAD_BYTES, limits().upload_bytes)),
                 why_not_more=why_not_more,
             )
             size = path.stat().st_size

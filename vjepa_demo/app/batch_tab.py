@@ -19,7 +19,7 @@ from vjepa_demo.app import batch_html as fragments
 from vjepa_demo.app import html as render
 from vjepa_demo.app.charts import leaderboard_chart
 from vjepa_demo.app.data_inputs import RANGES, SAMPLE, SAMPLE_TABLE, add_label_range, add_prompts, add_video_files
-from vjepa_demo.app.events import AT_ONCE, TOLD, Values, add_running, keep_in_step, shown_errors
+from vjepa_demo.app.events import AT_ONCE, TOLD, Values, add_running, keep_in_step, said, shown_errors
 from vjepa_demo.app.model_choice import add_model_choice, refusal
 from vjepa_demo.app.scoring import STOPPING, scroll_to
 from vjepa_demo.app.session import NOTHING, Added, Batch, BatchState, Session, Staged
@@ -369,7 +369,7 @@ def _stage(visitor: Session, added: Added) -> Staged:
                 try:
                     batches.staged = Staged(added, _read(visitor, added))
                 except DemoError as error:
-                    batches.staged = Staged(added, problem=str(error))
+                    batches.staged = Staged(added, problem=said(error))
                     raise
         return batches.staged
 
@@ -379,6 +379,7 @@ def _read(visitor: Session, added: Added) -> BatchTable:
     batches, extracted = visitor.batch, visitor.folder / EXTRACTED
     if batches.unpacked is None or batches.unpacked[0] != added.videos:
         batches.unpacked = None
+        visitor.check_room()
         extracted.mkdir(exist_ok=True)
         still = batches.last.table.rows if batches.last is not None and batches.last.num_left else ()
         for folder in extracted.iterdir():  # of earlier zips, only what a batch has still to score is kept

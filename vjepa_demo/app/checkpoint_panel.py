@@ -152,6 +152,7 @@ def use_trained(session: Session) -> Scorer:
 def use_zip(session: Session, archive: str | Path) -> Scorer:
     """The checkpoint in the uploaded zip is the visitor's own model now."""
     with shown_errors():
+        session.check_room()
         return _own(session, tasks.load_uploaded_checkpoint(archive, session.folder, shown_as=MY_UPLOAD))
 
 

@@ -26,12 +26,12 @@ from vjepa_demo.app.data_inputs import (
     add_video_files,
     train_config,
 )
-from vjepa_demo.app.events import AT_ONCE, PREVIEWING, PROGRESS, TOLD, Values, shown_errors
+from vjepa_demo.app.events import AT_ONCE, PREVIEWING, PROGRESS, TOLD, Values, said, shown_errors
 from vjepa_demo.app.jobs_panel import JobsPanel
 from vjepa_demo.app.model_choice import model_names, source_of
 from vjepa_demo.app.session import Checked, Session
 from vjepa_demo.app.turns import TRAININGS
-from vjepa_demo.config import VISITOR_DATASET_BYTES, Scope, TrainConfig
+from vjepa_demo.config import VISITOR_DATASET_BYTES, Scope, TrainConfig, limits
 from vjepa_demo.schema import (
     EncodingReport,
     EpochReport,
@@ -189,7 +189,7 @@ class FinetuneTab:
         try:
             records = tasks.read_rows(labels, label_range=label_range)
         except RecordError as error:
-            return hidden | {self.check: fragments.refusal(str(error)), **self._ready(False, MEND)}
+            return hidden | {self.check: fragments.refusal(said(error)), **self._ready(False, MEND)}
         report = {self.check: render.check_report(summarise(records), records, are_videos_there=False)}
         if not records.clips:
             return hidden | report | self._ready(False, MEND)
@@ -442,6 +442,7 @@ def _read(visitor: Session, checked: Checked, progress: gr.Progress) -> RecordSe
     visitor's."""
     fetched = visitor.folder / FETCHED
     folder = visitor.folder / EXTRACTED if checked.videos else fetched
+    visitor.check_room()
     folder.mkdir(exist_ok=True)
     visitor.training.fetched = None if checked.videos else checked
     records = None
@@ -452,7 +453,7 @@ def _read(visitor: Session, checked: Checked, progress: gr.Progress) -> RecordSe
             extract_to=folder,
             label_range=RANGES[checked.label_range] if checked.label_range else None,
             token=False,
-            max_bytes=VISITOR_DATASET_BYTES,
+            max_bytes=int(min(VISITOR_DATASET_BYTES, limits().visitor_bytes)),
         ):
             if isinstance(report, RecordSet):
                 records = report

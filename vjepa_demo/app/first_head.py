@@ -42,12 +42,12 @@ def add_first_head(app: gr.Blocks, bootstrapper: Bootstrapper) -> gr.HTML:
         return {
             row: gr.Row(visible=bool(text)),
             line: render.hint(text),
-            cancel: gr.Button(visible=running and _is_at_the_machine(request)),
+            cancel: gr.Button(visible=running and is_at_the_machine(request)),
             timer: gr.Timer(active=not is_settled),
         }
 
     def stop(request: gr.Request) -> Values:
-        if not _is_at_the_machine(request):
+        if not is_at_the_machine(request):
             raise gr.Error("only somebody at the machine that serves the page can cancel", print_exception=False)
         bootstrapper.cancel()
         return show(request)
@@ -58,7 +58,7 @@ def add_first_head(app: gr.Blocks, bootstrapper: Bootstrapper) -> gr.HTML:
     return line
 
 
-def _is_at_the_machine(request: gr.Request) -> bool:
+def is_at_the_machine(request: gr.Request) -> bool:
     """Whether the page was opened on the machine that serves it, and that machine is not a Space."""
     opened_as = urlsplit(f"//{request.headers.get('host', '')}").hostname
     came_from = request.client.host if request.client else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import logging
+import math
 import os
 import signal
 import threading
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from vjepa_demo import tasks
 from vjepa_demo.app import html as render
@@ -27,14 +29,16 @@ from vjepa_demo.app.events import AT_ONCE, TOLD, Values, shown_errors
 from vjepa_demo.app.finetune_tab import FinetuneTab
 from vjepa_demo.app.first_head import add_first_head
 from vjepa_demo.app.forget import forget_idle_sessions
+from vjepa_demo.app.guard import Guard, GuardedBlocks, serve_uploads
 from vjepa_demo.app.history import to_compare
 from vjepa_demo.app.model_choice import default_now, follow, model_choices, model_names
 from vjepa_demo.app.rate_calls import serve_clips
 from vjepa_demo.app.rate_tab import RateTab
 from vjepa_demo.app.score_tab import ScoreTab
 from vjepa_demo.app.session import Session, add_session, close_sessions
-from vjepa_demo.config import ASSETS, MAX_UPLOAD_BYTES, MAX_WAITING, on_zero_gpu
+from vjepa_demo.config import ASSETS, MAX_WAITING, Part, limits, num_proxies, on_zero_gpu, page_login
 from vjepa_demo.schema import DemoError
+from vjepa_demo.wording import listed
 
 if TYPE_CHECKING:
     from vjepa_demo.tasks import Bootstrapper, Scorer
@@ -48,6 +52,7 @@ THEME = gr.themes.Soft(primary_hue="orange", neutral_hue="slate", font=["system-
     input_placeholder_color="*neutral_500",
     input_placeholder_color_dark="*neutral_400",
 )
+PARTS: dict[Part, str] = {"batch": "Batch", "rating": "Rate", "training": "Fine-tune"}
 # Threads that compute: those of calls, a first head that is learned, this page's own model that is loaded.
 WORKING = ("AnyIO worker thread", "bootstrap", "default model")
 GRACE_SECONDS = 10.0  # for what runs when the server is told to end: a layer of a clip, a step of a training
@@ -60,35 +65,49 @@ logger = logging.getLogger(__name__)
 
 def build_app(
     load_scorer: Callable[[str], Scorer], *, default_model: str = "demo", bootstrapper: Bootstrapper | None = None
-) -> gr.Blocks:
+) -> GuardedBlocks:
     """The page, not yet served. `load_scorer(name)` gives the scorer of a model, loading it at most once.
 
     The page tells how far `bootstrapper` is; the caller starts it.
     """
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=DELETE_CACHE_SECONDS) as app:
+    with GuardedBlocks(title=TITLE, analytics_enabled=False, delete_cache=DELETE_CACHE_SECONDS) as app:
         badge = gr.HTML(render.header(TITLE, default_model, "loading"), elem_id="header")
         add_api(load_scorer, default_model, app)  # first: its endpoints get the names that handlers below have too
         session = add_session(app)
+        app.owns_uploads(session)
+        if app.login:
+            gr.LoginButton(size="sm", elem_id="sign-in-first")
+            gr.HTML(render.hint(f"Sign in for {listed([PARTS[part] for part in PARTS if part in app.login])}."))
         first_head = None if bootstrapper is None else add_first_head(app, bootstrapper)
         with gr.Tabs() as tabs:
             with gr.Tab("Score", id="score"):
                 score = ScoreTab(load_scorer, default_model, session, recheck=first_head)
             with gr.Tab("Compare", id="compare"):
                 compare = CompareTab(load_scorer, default_model, session, tabs=tabs)
-            with gr.Tab("Batch", id="batch"):
-                batch = BatchTab(load_scorer, default_model, session)
-            with gr.Tab("Rate", id="rate"):
-                rate = RateTab(session, default_model, score.model, tabs, app)
-            with gr.Tab("Fine-tune", id="finetune"):
-                finetune = FinetuneTab(session, default_model, score.model, tabs, app)
+            # What is switched off is not there, so that nothing can call it.
+            batch = rate = finetune = None
+            if app.has("batch"):
+                with gr.Tab("Batch", id="batch"), app.part("batch"):
+                    batch = BatchTab(load_scorer, default_model, session)
+            if app.has("rating"):
+                with gr.Tab("Rate", id="rate"), app.part("rating"):
+                    rate = RateTab(session, default_model, score.model, tabs, app)
+            if app.has("training"):
+                with gr.Tab("Fine-tune", id="finetune"), app.part("training"):
+                    finetune = FinetuneTab(session, default_model, score.model, tabs, app)
             with gr.Tab("About", id="about") as about:
                 add_about_tab(about)
-        for other in (compare.model, batch.model):
+        for other in (compare.model, *([] if batch is None else [batch.model])):
             follow(score.model, other, session)
-
-        rate.to_finetune.click(
-            rate.hand_over, {session, rate.key}, [finetune.labels, finetune.videos, finetune.labeller, tabs], **LOADING
-        )
+        if rate is not None:
+            if batch is None:
+                rate.batch.visible = False
+            if finetune is None:
+                rate.to_finetune.visible = False
+            else:
+                labelled = [finetune.labels, finetune.videos, finetune.labeller, tabs]
+                with app.part("training"):
+                    rate.to_finetune.click(rate.hand_over, {session, rate.key}, labelled, **LOADING)
 
         def send(values: Values, key: str | None) -> Values:
             with shown_errors():
@@ -116,14 +135,13 @@ def build_app(
         def choose_default(visitor: Session) -> Values:
             """This page's own model is chosen once it is loaded."""
             name = default_now(default_model)
-            return {
-                score.model: gr.Dropdown(model_choices(visitor), value=name),
-                finetune.base: gr.Dropdown(model_names(), value=name),
-            }
+            chosen: Values = {score.model: gr.Dropdown(model_choices(visitor), value=name)}
+            return chosen if finetune is None else chosen | {finetune.base: gr.Dropdown(model_names(), value=name)}
 
         app.load(model_state, outputs=badge, **TOLD)
         if tasks.hosted_model() is not None:
-            app.load(choose_default, session, [score.model, finetune.base], **AT_ONCE)
+            bases = [] if finetune is None else [finetune.base]
+            app.load(choose_default, session, [score.model, *bases], **AT_ONCE)
             if first_head is not None:
                 first_head.change(model_state, outputs=badge, **TOLD)
                 # What a visitor has chosen meanwhile stays chosen.
@@ -131,24 +149,32 @@ def build_app(
     return app
 
 
-def launch(app: gr.Blocks, **settings: Any) -> None:
+def launch(app: GuardedBlocks, **settings: Any) -> None:
     """Serve `app` with the page's theme, and return; host and port: GRADIO_SERVER_NAME and GRADIO_SERVER_PORT."""
-    app.queue(max_size=MAX_WAITING)
+    login, allowed, proxies = page_login(), limits(), num_proxies()
+    app.queue(max_size=MAX_WAITING, api_open=False)  # nobody goes past the queue
     app.launch(
         theme=THEME,
         css_paths=[STYLE],
         allowed_paths=[str(ASSETS / "examples")],
-        max_file_size=MAX_UPLOAD_BYTES,
+        max_file_size=None if math.isinf(allowed.upload_bytes) else int(allowed.upload_bytes),
+        auth=login,
+        app_kwargs={"middleware": [Middleware(Guard, blocks=app, allowed=allowed, proxies=proxies)]},
+        enable_monitoring=False,
+        run_history=False,  # it would keep what was typed in the browser's storage, a token too
         quiet=True,
         prevent_thread_lock=True,
         # Startup has asked this server for an answer already, without a time limit. Gradio's second look has 3 seconds,
         # after which a busy machine is told that localhost cannot be reached.
         _frontend=False,
-        mcp_server=importlib.util.find_spec("mcp") is not None,  # with the extra gradio[mcp]; else the page alone
+        # With the extra gradio[mcp]; else the page alone. Gradio's MCP server cannot log in.
+        mcp_server=login is None and importlib.util.find_spec("mcp") is not None,
         **settings,
     )
-    serve_clips(app.app)
+    serve_uploads(app, allowed, proxies)
     forget_idle_sessions(app.app.state_holder)
+    if app.has("rating"):
+        serve_clips(app.app)
     logger.info("the page is on %s", app.local_url)
 
 
@@ -165,7 +191,7 @@ def in_event_loop(make: Callable[[], Result]) -> Result:
     return asyncio.run(call())
 
 
-def serve_until_told(app: gr.Blocks, bootstrapper: Bootstrapper) -> int:
+def serve_until_told(app: GuardedBlocks, bootstrapper: Bootstrapper) -> int:
     """Serve `app`, start `bootstrapper`, wait for SIGTERM or Ctrl-C, end what runs, and return the exit status.
 
     Called in the main thread. What runs for visitors is told to stop and has `GRACE_SECONDS` for it. Without that, a

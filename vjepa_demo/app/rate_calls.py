@@ -16,6 +16,7 @@ from fastapi.responses import FileResponse
 
 from vjepa_demo import tasks
 from vjepa_demo.app import rate_html as fragments
+from vjepa_demo.app.events import said
 from vjepa_demo.app.learners import loaded_learner
 from vjepa_demo.schema import BusyError, DemoError, FolderError, RecordError
 from vjepa_demo.schema.rating import Rater, RatingItem
@@ -45,7 +46,7 @@ def _answered(does: Callable[[OpenStudy, Asked], Asked]) -> Callable[[Asked], As
             return {**does(study, asked), "ended": study.ended}
         except DemoError as error:
             can_wait = isinstance(error, BusyError | FolderError)
-            told = {"error": fragments.sentence(str(error)), "retry": can_wait}
+            told = {"error": fragments.sentence(said(error)), "retry": can_wait}
             return told | ({"ended": study.ended} if study is not None and not can_wait else {})
 
     del answer.__wrapped__  # Gradio looks at the signature
@@ -155,7 +156,7 @@ def serve_clips(server: FastAPI) -> None:
         try:
             file: Path = tasks.linked_study(study_id).played_file(key)
         except DemoError as error:
-            raise HTTPException(404, str(error)) from error
+            raise HTTPException(404, said(error)) from error
         if not file.is_file():
             raise HTTPException(404, "the video of this clip is gone")
         # The name on the disk is random; browsers may keep the file for as long as they rate.

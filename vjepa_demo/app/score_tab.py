@@ -20,6 +20,7 @@ from vjepa_demo.app.events import (
     Values,
     add_running,
     keep_in_step,
+    said,
     shown_errors,
 )
 from vjepa_demo.app.history import HISTORY_JS, file_of, panel, scored_clip
@@ -176,7 +177,7 @@ class ScoreTab:
                 visitor.check_open()
                 return {self.history: gr.skip()}
             except DemoError as error:
-                visitor.history.problem = str(error)
+                visitor.history.problem = said(error)
                 raise
         # Named as the person named the file, not by where the server keeps it.
         clip = scored_clip(video, model, replace(result, video=Path(video).name))

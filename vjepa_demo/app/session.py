@@ -1,16 +1,17 @@
 """What one visitor has: a folder of their own, their clips, scores and checkpoint. Gone when the session ends.
 
-Uploads are not part of it: Gradio keeps equal files once, whoever uploaded them, and deletes them after a day.
+The uploads that the visitor's page has named go with it; others, such as those of programs, after a day.
 """
 
 from __future__ import annotations
 
+import math
 import secrets
 import shutil
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,8 +24,11 @@ from gradio.utils import get_upload_folder
 from vjepa_demo import tasks
 from vjepa_demo.app.events import AT_ONCE
 from vjepa_demo.app.turns import Turns
+from vjepa_demo.config import limits
+from vjepa_demo.files import held_bytes
 from vjepa_demo.schema import (
     BatchTable,
+    FolderError,
     LabelSource,
     ModelError,
     PredictedClip,
@@ -35,6 +39,7 @@ from vjepa_demo.schema import (
     VideoError,
     VideoScores,
 )
+from vjepa_demo.wording import bytes_text
 
 if TYPE_CHECKING:
     from vjepa_demo.tasks import JobFollower, Scorer
@@ -42,6 +47,7 @@ if TYPE_CHECKING:
 BatchOrder = Literal["latest", "errors", "best", "worst"]  # which rows of a batch are shown first
 MINE = "mine"  # the value of the model choice that stands for the visitor's own checkpoint
 MAX_REMEMBERED = 12  # scored clips
+FOLDER_PREFIX = "vjepa-demo-session-"  # in the system's folder of temporary files
 NOTHING = "nothing to score: add videos, and a table or a prompt"
 
 
@@ -274,6 +280,8 @@ class BatchState:
 # ---- all together ----------------------------------------------------------------------------------------------------
 
 
+_owned: set[Path] = set()  # folders of uploads, each deleted with one session
+_owned_lock = threading.Lock()
 _sessions: WeakSet[Session] = WeakSet()  # those that live
 _sessions_lock = threading.Lock()
 
@@ -285,6 +293,7 @@ class Session:
         self.closed = threading.Event()
         self.checks = Turns()  # one check of what was added at a time: each begins with an empty folder
         self.downloads: list[Path] = []  # folders of files that the session made to be downloaded
+        self._uploads: set[Path] = set()  # their folders
         self.fetching = threading.Lock()  # one file is fetched at a time for the visitor's calls of the API
         self.fetched_bytes = 0  # of the files that these calls have fetched and still use
         self._previews: dict[str, str] = {}  # the file to play, by the file that it shows
@@ -310,16 +319,42 @@ class Session:
         with self._making_folder:
             if self._folder is None:
                 self.check_open()
-                self._folder = tempfile.TemporaryDirectory(prefix="vjepa-demo-", ignore_cleanup_errors=True)
+                self._folder = tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX, ignore_cleanup_errors=True)
             return Path(self._folder.name)
+
+    def check_room(self) -> None:
+        """Before something large is written for the visitor.
+
+        Raises:
+            FolderError: if what was made for this visitor, or for all, takes as much of the disk as it may.
+        """
+        allowed = limits()
+        if allowed.visitor_bytes < math.inf:
+            with self._making_folder:
+                folders = [*self.downloads, *([] if self._folder is None else [Path(self._folder.name)])]
+            if sum(map(held_bytes, folders)) > allowed.visitor_bytes:
+                most = bytes_text(int(allowed.visitor_bytes))
+                raise FolderError(
+                    f"what was made for you takes more than {most}, which is what one visitor may store: download what "
+                    "you need, then reload the page"
+                )
+        if allowed.total_bytes < math.inf and total_bytes() > allowed.total_bytes:
+            raise FolderError("this server holds as much as it may for all visitors together: try again in an hour")
 
     def download_path(self, name: str) -> Path:
         """Where to write a file that the visitor is to download: Gradio serves it, nobody can guess it, and it is
         deleted with the session."""
         folder = Path(get_upload_folder(), secrets.token_hex(32))
-        folder.mkdir(parents=True)
+        folder.mkdir(mode=0o700, parents=True)
         self.downloads.append(folder)
         return folder / name
+
+    def own_uploads(self, folders: Iterable[Path]) -> None:
+        """These folders of uploads are deleted with the session, but for those that are another's."""
+        with _owned_lock:
+            mine = set(folders) - _owned
+            _owned.update(mine)
+            self._uploads |= mine
 
     def make_preview(self, video: str) -> None:
         """Make a small copy for the page to play, where browsers have no decoder for `video`. Of a file that cannot be
@@ -332,6 +367,7 @@ class Session:
             if video in self._previews:
                 return
             self.check_open()
+            self.check_room()
             self._previews[video] = video
             preview = self.download_path("preview.mp4")
             try:
@@ -394,6 +430,7 @@ class Session:
 
     def new_run(self) -> Path:
         """The folder of the next training run."""
+        self.check_room()
         self.training.num_runs += 1
         return self.folder / f"run-{self.training.num_runs}"
 
@@ -438,12 +475,15 @@ class Session:
         self.delete()
 
     def delete(self) -> None:
-        """Delete the folder and the downloads; a run that was still writing calls it once more."""
+        """Delete the folder, the downloads and the uploads; a run that was still writing calls it once more."""
         with self._making_folder:
             if self._folder is not None:
                 self._folder.cleanup()
-        for folder in self.downloads:
+        for folder in (*self.downloads, *self._uploads):
             shutil.rmtree(folder, ignore_errors=True)
+        with _owned_lock:
+            _owned.difference_update(self._uploads)
+            self._uploads.clear()
 
     @contextmanager
     def deleted_if_closed(self) -> Iterator[None]:
@@ -453,6 +493,12 @@ class Session:
         finally:
             if self.closed.is_set():
                 self.delete()
+
+
+def total_bytes() -> int:
+    """What the folders of uploads and of all sessions hold."""
+    sessions = Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*")
+    return held_bytes(get_upload_folder()) + sum(map(held_bytes, sessions))
 
 
 def close_sessions() -> None:

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 
 # Spreadsheets run a cell that begins so as a formula (OWASP, CSV Injection); an apostrophe makes it text.
-FORMULA = re.compile(r"'*[=+\-@\t\r＝＋－＠]")
+FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 

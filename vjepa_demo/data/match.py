@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Generic, TypeVar
 
-from vjepa_demo.config import VIDEO_SUFFIXES, VIDEO_ZIP_LIMITS
+from vjepa_demo.config import VIDEO_SUFFIXES, VIDEO_ZIP_LIMITS, limits
 from vjepa_demo.data.cells import path_parts, same_tail
 from vjepa_demo.data.pairs import PairTable
 from vjepa_demo.data.table import LabelTable, by_line
@@ -353,10 +353,15 @@ def extract_videos(zip_path: str | Path, folder: str | Path, *, wanted: Iterable
 
     try:
         with new_folder(folder) as partial:
-            most = min(VIDEO_ZIP_LIMITS.total_bytes, shutil.disk_usage(partial).free // 2)
-            files = extract_zip(
-                zip_path, partial, choose, limits=dataclasses.replace(VIDEO_ZIP_LIMITS, total_bytes=most)
+            allowed, here = limits(), VIDEO_ZIP_LIMITS
+            most = min(here.total_bytes, shutil.disk_usage(partial).free // 2, allowed.visitor_bytes)
+            zip_limits = dataclasses.replace(
+                here,
+                total_bytes=int(most),
+                entry_bytes=min(here.entry_bytes, int(most)),
+                entries=int(min(here.entries, allowed.zip_files)),
             )
+            files = extract_zip(zip_path, partial, choose, limits=zip_limits)
     except (ArchiveError, FolderError) as error:
         raise RecordError(str(error)) from error
     except OSError as error:

@@ -16,7 +16,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from vjepa_demo.config import MAX_CELL_CHARACTERS, MAX_TABLE_BYTES, MAX_TABLE_CELLS
+from vjepa_demo.config import MAX_CELL_CHARACTERS, MAX_TABLE_BYTES, MAX_TABLE_CELLS, limits
 from vjepa_demo.data.cells import as_written, plain
 from vjepa_demo.data.columns import COLUMN_NAMES, Row, is_video, num_known
 from vjepa_demo.schema import RecordError, well_formed
@@ -111,7 +111,7 @@ class _Collector:
         Raises:
             RecordError: for a cell that is too long, and for more cells or letters than a table may have.
         """
-        kept = []
+        kept, most = [], limits().table_rows
         for line, row in rows:
             cells = tuple(as_written(cell).strip() for cell in row)
             longest = max(map(len, cells), default=0)
@@ -126,6 +126,10 @@ class _Collector:
                 )
             if longest:
                 kept.append((line, cells))
+                if len(kept) > 1 + most:  # with the header
+                    raise RecordError(
+                        f"{self._name} has more than {most:,.6g} rows, the limit of this machine: split it"
+                    )
         return tuple(kept)
 
 

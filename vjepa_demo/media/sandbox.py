@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vjepa_demo.config import PROJECT_ROOT, decode_bytes, decode_seconds
+from vjepa_demo.config import LIMIT_VARIABLES, PROJECT_ROOT, SPACE_VARIABLE, decode_bytes, decode_seconds
 from vjepa_demo.schema import DemoError, StoppedError, VideoError
 
 logger = logging.getLogger(__name__)
@@ -98,7 +98,8 @@ def run(
         seconds, memory = decode_seconds(), decode_bytes()
     except ValueError as error:
         raise DemoError(str(error)) from error
-    limits = {"seconds": seconds, "bytes": memory}
+    settings = {name: os.environ[name] for name in (*LIMIT_VARIABLES, SPACE_VARIABLE) if name in os.environ}
+    limits = {"seconds": seconds, "bytes": memory, "settings": settings}
     line = json.dumps({"work": work, "path": str(path), "folder": str(folder), **limits, **request}).encode() + b"\n"
     for _ in range(2):
         try:

@@ -24,6 +24,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from vjepa_demo.config import limits
 from vjepa_demo.schema import VideoError
 
 if TYPE_CHECKING:
@@ -444,6 +445,24 @@ def check_size(path: Path, height: int, width: int) -> None:
             f"{path.name} is {width} x {height} pixels; "
             f"one side may be {MAX_ASPECT_RATIO:.0f} times the other at most: crop it first"
         )
+
+
+def check_limits(path: Path, *, num_frames: int, seconds: float, num_pixels: int) -> None:
+    """Refuse a video that is larger than this machine's owner allows (`config.Limits`).
+
+    Raises:
+        VideoError: if it is too long, or has too many frames, or too many pixels in a frame.
+    """
+    allowed = limits()
+    for value, most, unit in (
+        (seconds, allowed.video_seconds, "seconds"),
+        (num_frames, allowed.video_frames, "frames"),
+        (num_pixels / 1e6, allowed.video_megapixels, "megapixels"),
+    ):
+        if value > most:
+            raise VideoError(
+                f"{path.name} has {value:,.6g} {unit}; this machine takes {most:,.6g} at most: cut it or scale it down"
+            )
 
 
 def install_line() -> str:

@@ -41,6 +41,7 @@ from vjepa_demo.media.shown import (
     Damage,
     Film,
     Look,
+    check_limits,
     check_size,
     damage,
     describe,
@@ -230,6 +231,7 @@ def _load_film(shown: Film, config: ClipConfig) -> Clip:
     """The clip of a file whose frames have to be rendered: those that a view looks at, and no others."""
     check_size(shown.path, shown.height, round(shown.width * shown.pixel_aspect))
     begin, end, num_frames = shown.seconds[0], shown.end_seconds, len(shown.seconds)
+    check_limits(shown.path, num_frames=num_frames, seconds=end - begin, num_pixels=shown.height * shown.width)
     rate = num_frames / (end - begin) if end > begin else WINDOW_FRAMES_PER_SECOND
     are_together = any(view.window is not None for view in config.views)
     indices = [view_indices(view, num_frames, rate, config) for view in config.views]
@@ -489,6 +491,7 @@ def _inspect(path: Path, decoder: VideoDecoder, how: Look) -> _Stream:
         )
     width = max(1, round(width * how.pixel_aspect))  # of square pixels
     check_size(path, height, width)
+    check_limits(path, num_frames=len(decoder), seconds=end - begin, num_pixels=height * width)
     # Half a clip must not pass for the whole. MP4, MOV and AVI promise a number of frames and a duration. An edit list
     # hides frames and shortens the duration: so a file is cut off only where both fall short. Matroska, WebM and others
     # promise only the length of the longest stream, which is the video's for certain only where there is no other, or

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vjepa_demo.config import DIMENSIONS, HUB_ID, HUB_LIBRARY, SCORE_MAX, SCORE_MIN, ModelConfig
-from vjepa_demo.schema import TrainedOn
+from vjepa_demo.schema import TrainedOn, as_markdown
 from vjepa_demo.wording import card_verdict, caution, known_words, margins_line
 
 
@@ -16,7 +16,8 @@ def model_card(
     labels = "The labels are scores from 1 to 5."
     if tuple(label_range) != (SCORE_MIN, SCORE_MAX):
         labels = f"The labels, from {label_range[0]:g} to {label_range[1]:g}, were mapped linearly to 1 to 5."
-    recipe = f"\n## Recipe\n\n{trained_on.recipe}\n" if trained_on.recipe else ""
+    recipe = "\n".join(map(as_markdown, trained_on.recipe.splitlines()))
+    recipe = f"\n## Recipe\n\n{recipe}\n" if recipe else ""
     shared = trained_on.num_shared_prompts
     if shared is None:
         prompts = "that were not trained on, nor what they show (the prompts of a few may have been)"
@@ -34,7 +35,9 @@ def model_card(
             f"Held-out Spearman correlation (SROCC), {trained_on.num_held_out:,} clips {prompts}:\n\n"
             f"| dimension | SROCC |\n| --- | --- |\n{rows}\n\n"
         )
-    measured = "".join(f"| {what} | {value} |\n" for what, value in trained_on.measured.items())
+    measured = "".join(
+        f"| {as_markdown(what)} | {as_markdown(value)} |\n" for what, value in trained_on.measured.items()
+    )
     if measured:
         measured = f"\n| what else was measured | |\n| --- | --- |\n{measured}"
     limits = {
@@ -45,7 +48,8 @@ def model_card(
     limits = " ".join(filter(None, (limits, caution(trained_on, after_verdict=True))))
     words = ""
     if trained_on.known_words:
-        words = f"Alignment means nothing for prompts with other words than these: {known_words(trained_on)}.\n"
+        known = as_markdown(known_words(trained_on))
+        words = f"Alignment means nothing for prompts with other words than these: {known}.\n"
     return f"""---
 license: apache-2.0
 library_name: {HUB_LIBRARY}
@@ -62,7 +66,7 @@ Five mean opinion scores (1 Bad .. 5 Excellent) for a video and the prompt it wa
 
 ## Data
 
-Trained on {trained_on}. {labels}
+Trained on {as_markdown(str(trained_on))}. {labels}
 {recipe}
 ## Metrics
 

@@ -80,4 +80,4 @@ from vjepa_demo.schema.scores import (
     to_compare,
     words_of,
 )
-from vjepa_demo.schema.text import well_formed
+from vjepa_demo.schema.text import as_markdown, well_formed

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from vjepa_demo.tasks.dataset import make_dataset
     from vjepa_demo.tasks.decoding import prepare_decoding
     from vjepa_demo.tasks.evaluate import evaluate_model
-    from vjepa_demo.tasks.jobs import JobFollower, JobOrder, known_job, list_hardware, start_job
     from vjepa_demo.tasks.hosted import Hosted, hosted_model
+    from vjepa_demo.tasks.jobs import JobFollower, JobOrder, known_job, list_hardware, start_job
     from vjepa_demo.tasks.labels import check_labels, read_rows, write_predictions
     from vjepa_demo.tasks.launch import default_device, from_main_process, training_device
     from vjepa_demo.tasks.learn import Learner

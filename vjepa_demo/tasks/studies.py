@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hmac
 import logging
-import os
 import re
 import secrets
 import shutil
@@ -20,9 +19,9 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
-from vjepa_demo.config import DIMENSIONS, STUDIES_VARIABLE, VISITOR_DATASET_BYTES, no_folder, studies_folder
+from vjepa_demo.config import DIMENSIONS, STUDIES_VARIABLE, VISITOR_DATASET_BYTES, limits, no_folder, studies_folder
 from vjepa_demo.data.ratings import CLIPS_FOLDER, LOCK_FILE, RATINGS_FILE, STUDY_FILE, read_study
-from vjepa_demo.files import PARTIAL, exists, is_folder, reading, writing
+from vjepa_demo.files import PARTIAL, exists, held_bytes, is_folder, reading, writing
 from vjepa_demo.media.isolated import load_clip
 from vjepa_demo.schema import (
     BatchTable,
@@ -228,8 +227,13 @@ def _room_for(size: int, root: Path) -> Iterator[None]:
         FolderError: if there is no room beside what is there and what else is made now.
     """
     with _room_lock:
-        size_now = _size(root) + sum(_making) + size  # what is half copied counts twice: rather too early than too late
-        if size_now > MAX_BYTES or shutil.disk_usage(root).free - sum(_making) - size < MIN_FREE_BYTES:
+        size_now = (
+            held_bytes(root) + sum(_making) + size
+        )  # what is half copied counts twice: rather too early than too late
+        if (
+            size_now > min(MAX_BYTES, limits().total_bytes)
+            or shutil.disk_usage(root).free - sum(_making) - size < MIN_FREE_BYTES
+        ):
             raise FolderError(NO_ROOM)
         _making.append(size)
     try:
@@ -237,18 +241,6 @@ def _room_for(size: int, root: Path) -> Iterator[None]:
     finally:
         with _room_lock:
             _making.remove(size)
-
-
-def _size(root: Path) -> int:
-    """The bytes of all files within `root`; others may delete some meanwhile."""
-    total = 0
-    for folder, _, names in os.walk(root):  # passes over folders that are gone
-        for name in names:
-            try:
-                total += Path(folder, name).stat().st_size
-            except FileNotFoundError:
-                continue
-    return total
 
 
 def _sweep_hourly(root: Path) -> None:

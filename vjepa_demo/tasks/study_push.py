@@ -10,7 +10,7 @@ from pathlib import Path
 from vjepa_demo.config import HUB_LIBRARY, VIDEO_SUFFIXES
 from vjepa_demo.data.hub import Token, upload_files
 from vjepa_demo.data.records import LABELS_FILE
-from vjepa_demo.schema import UploadingReport
+from vjepa_demo.schema import UploadingReport, as_markdown
 from vjepa_demo.tasks.rate import PAIRS_TABLE, RATINGS_TABLE, SCORES_TABLE, VIDEOS_FOLDER, OpenStudy
 from vjepa_demo.wording import counted, listed
 
@@ -126,7 +126,7 @@ task_categories: [video-classification]
 tags: [video-quality-assessment, generated-video, {tag}]
 configs:
 {configs}---
-# {study.study.title}
+# {as_markdown(study.study.title)}
 
 Generated videos that people rated: {clips}{asked}, {raters}, {counted(len(ratings), "answer")} ({repeats} to something
 that the rater had seen before). The raters were asked about {dimensions}.

@@ -1,0 +1,363 @@
+"""What a stranger may ask the server for: which addresses, how much, how often, and which parts of the page.
+
+Gradio serves more than this page uses: a proxy for any URL, a converter of recordings, saved states, numbers of what
+others do. `Guard` stands before all of it and lets through what is listed here. docs/reliability.md has the review.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import logging
+import math
+import re
+import secrets
+import shutil
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+from anyio.to_thread import run_sync
+from fastapi import Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from gradio.route_utils import API_PREFIX, MultiPartException, upload_fn
+from gradio.routes import file_upload_statuses
+from gradio.utils import get_upload_folder
+from gradio_client.utils import is_http_url_like
+
+from vjepa_demo.app.checkpoint_panel import can_sign_in
+from vjepa_demo.app.events import DISK_FULL
+from vjepa_demo.app.session import Session, total_bytes
+from vjepa_demo.config import (
+    LOGIN_VARIABLE,
+    MAX_BODY_BYTES,
+    OFF_VARIABLE,
+    Limits,
+    Part,
+    parts_of,
+)
+from vjepa_demo.files import held_bytes
+from vjepa_demo.wording import bytes_text
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS")
+UPLOAD, STUDY_CLIPS = f"{API_PREFIX}/upload", "/study-clips"
+UPLOAD_PREFIX = "upload-"  # of the folder of one request
+API = re.escape(API_PREFIX)
+# For everybody, also before they log in: the login page, what it loads, and nothing that anybody brought or made.
+BEFORE_LOGIN = re.compile(
+    rf"/(login|logout|config|theme\.css|favicon\.ico|robots\.txt|manifest\.json)?/?|/(static|assets|svelte)/.+"
+    rf"|/login/(huggingface|callback)/?|{API}/(user|login_check|app_id|startup-events|theme\.css)/?"
+)
+READ = re.compile(
+    rf"{API}/(info|openapi\.json|queue/data|queue/status|upload_progress|heartbeat/[^/]+|call/(v2/)?[^/]+/[^/]+)/?"
+    rf"|{API}/file=(?!\w+:/).+|{API}/mcp(/.*)?|{STUDY_CLIPS}/[^/]+/[^/]+"
+)
+WRITTEN = re.compile(
+    rf"/login/?|{API}/((run|api|call|call/v2)/[^/]+|queue/join|cancel|reset|component_server|upload)/?|{API}/mcp(/.*)?"
+)
+JOBS = re.compile(rf"{API}/(queue/join|call/.+)")
+MAX_KNOWN_VISITORS = 4096  # whose requests are counted; past it, the one who asked longest ago is forgotten
+LOGIN_TRIES = 10  # a minute
+KEEP_SECONDS = 86400  # for an upload that no page has named
+SIGN_IN_FIRST = "sign in first: this page asks for it before training, rating or batches, as its owner has chosen"
+
+logger = logging.getLogger(__name__)
+
+
+def visitor_of(scope: Mapping[str, Any], proxies: int) -> str | None:
+    """Who asks, by address: of IPv6 the network, which one person has whole. None for this machine itself.
+
+    Behind `proxies` the address is the one that the outermost of them saw. What stands further left in X-Forwarded-For
+    anybody can write there.
+    """
+    address = (scope.get("client") or ("",))[0]
+    if proxies:
+        given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
+        hops = [hop.strip() for hop in ",".join(given).split(",") if hop.strip()]
+        address = hops[-proxies] if len(hops) >= proxies else address
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if found.is_loopback:
+        return None
+    return str(ipaddress.ip_network((found, 64), strict=False)) if found.version == 6 else address
+
+
+class GuardedBlocks(gr.Blocks):
+    """Blocks whose private handlers fetch no URL and read only uploads, and whose parts may need a login.
+
+    A handler that is wired in `with blocks.part("batch")` belongs to that part.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._off, self.login = parts_of(OFF_VARIABLE), parts_of(LOGIN_VARIABLE)
+        if self.login and not can_sign_in():
+            logger.warning("%s is set, but nobody can sign in here: these parts are switched off", LOGIN_VARIABLE)
+            self._off, self.login = self._off | self.login, frozenset()
+        self._part_of: dict[int, Part] = {}
+        self._session: gr.State | None = None
+
+    def has(self, part: Part) -> bool:
+        """Whether the page has this part: without it no handler is there that could be called."""
+        return part not in self._off
+
+    @contextmanager
+    def part(self, part: Part) -> Iterator[None]:
+        """Around what wires the handlers of `part`."""
+        before = set(self.fns)
+        yield
+        self._part_of |= dict.fromkeys(set(self.fns) - before, part)
+
+    def owns_uploads(self, session: gr.State) -> None:
+        """What a visitor's events name as uploads is deleted with their `session`."""
+        self._session = session
+
+    async def process_api(  # type: ignore[override]
+        self, block_fn: Any, inputs: list[Any], state: Any = None, request: Any = None, **named: Any
+    ) -> dict[str, Any]:
+        """Run a handler as Gradio does, unless who asks may not, or gives a URL in the place of a file.
+
+        Of a file's path Gradio itself checks that it is an upload. A URL it would fetch, of any size.
+        """
+        function = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
+        if self._part_of.get(function._id) in self.login:
+            asked = getattr(request, "request", None)  # the server's request, in Gradio's
+            if asked is None or not has_signed_in(asked.scope):
+                raise gr.Error(SIGN_IN_FIRST, print_exception=False)
+        if function.api_visibility == "private":
+            paths = list(_paths(inputs))
+            if any(map(is_http_url_like, paths)):
+                raise gr.Error("a URL is no upload: download the file, then add it here", print_exception=False)
+            if paths and state is not None and self._session is not None:
+                session = state[self._session._id]
+                if isinstance(session, Session):
+                    session.own_uploads(filter(None, map(_upload_folder, paths)))
+        return await super().process_api(function, inputs, state, request, **named)
+
+
+def has_signed_in(scope: Mapping[str, Any]) -> bool:
+    """Whether who asks has signed in with Hugging Face."""
+    return bool(scope.get("session", {}).get("oauth_info"))
+
+
+def _paths(data: Any) -> Iterator[str]:
+    """Every "path" of an object within `data`, JSON however deep."""
+    rest = [data]
+    while rest:
+        each = rest.pop()
+        if isinstance(each, dict):
+            if isinstance(path := each.get("path"), str):
+                yield path
+            rest += each.values()
+        elif isinstance(each, list | tuple):
+            rest += each
+
+
+def _upload_folder(path: str) -> Path | None:
+    """The folder of the request that uploaded the file `path`; None for another file."""
+    uploads = Path(get_upload_folder()).resolve()
+    given = Path(path)
+    if not given.is_absolute() or not given.is_relative_to(uploads):
+        return None
+    first = given.relative_to(uploads).parts[:1]
+    return uploads / first[0] if first and first[0].startswith(UPLOAD_PREFIX) else None
+
+
+class Guard:
+    """An ASGI middleware: refuses what is not listed, what is too large, and what one visitor asks too often."""
+
+    def __init__(self, app: ASGIApp, blocks: GuardedBlocks, allowed: Limits, proxies: int) -> None:
+        self._app, self._blocks, self._limits, self._proxies = app, blocks, allowed, proxies
+        self._asked: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()  # what is left, and since when
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        refused = self._refusal(scope)
+        if refused is not None:
+            status, why = refused
+            await JSONResponse({"detail": why}, status)(scope, receive, send)
+            return
+        is_upload = scope["path"].rstrip("/").endswith(UPLOAD)  # which counts for itself
+        await self._app(scope, receive if is_upload else _limited(receive, MAX_BODY_BYTES), send)
+
+    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+        """The status and the reason with which a request is refused; None for one that is let through."""
+        path, method = scope["path"].removeprefix(scope.get("root_path", "")), scope["method"]
+        is_post, is_login = method == "POST", path.rstrip("/") == "/login"
+        is_open = not is_post and BEFORE_LOGIN.fullmatch(path)
+        listed = WRITTEN if is_post else READ
+        if method not in METHODS or not (is_open or listed.fullmatch(path)):
+            return 404, "Not Found"
+        if not (is_open or is_login or self._is_logged_in(scope)):
+            return 401, "log in first: open the page in a browser"
+        is_rating = path.startswith((f"{API_PREFIX}/component_server", f"{STUDY_CLIPS}/"))
+        if is_rating and "rating" in self._blocks.login and not has_signed_in(scope):
+            return 401, SIGN_IN_FIRST
+        if not is_post:
+            return None
+        if self._is_another_sites(scope):
+            return 403, "another site sent this with your sign-in: open the page itself"
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        if path.rstrip("/") != UPLOAD and length.isdigit() and int(length) > MAX_BODY_BYTES:
+            return 413, f"the request is larger than {bytes_text(MAX_BODY_BYTES)}: send less at once"
+        visitor = visitor_of(scope, self._proxies)
+        if visitor is None:
+            return None
+        kind, most = ("login", LOGIN_TRIES) if is_login else ("", self._limits.visitor_requests)
+        if not self._may_ask(visitor, kind, most):
+            return 429, "too many requests from your address in the last minute: wait a moment, then try again"
+        if JOBS.match(path) and self._num_jobs(visitor) >= (most := self._limits.visitor_jobs):
+            return 429, f"{most:g} jobs of yours wait or run already: wait until one has ended, then try again"
+        return None
+
+    def _is_logged_in(self, scope: Scope) -> bool:
+        """Whether Gradio knows who asks; everybody, where the page asks for no login."""
+        server = scope["app"]
+        if server.auth is None:
+            return True
+        cookies = Request(scope).cookies
+        names = (f"access-token-{server.cookie_id}", f"access-token-unsecure-{server.cookie_id}")
+        return any(cookies.get(name) in server.tokens for name in names)
+
+    def _is_another_sites(self, scope: Scope) -> bool:
+        """Whether a page of another site asks, through the browser of somebody who has signed in or logged in here.
+
+        Gradio lets every site ask, with cookies: such a page could push something of its own with a visitor's account.
+        """
+        site = dict(scope["headers"]).get(b"sec-fetch-site", b"none")  # which no page can forge
+        is_known = has_signed_in(scope) or (scope["app"].auth is not None and self._is_logged_in(scope))
+        return is_known and site not in (b"same-origin", b"none")
+
+    def _may_ask(self, visitor: str, kind: str, most: float) -> bool:
+        """Whether `visitor` has one of `most` requests a minute left. They come back one by one."""
+        if most == math.inf:
+            return True
+        now = time.monotonic()
+        left, since = self._asked.pop((visitor, kind), (most, now))
+        left = min(most, left + (now - since) * most / 60)
+        self._asked[visitor, kind] = (left - 1 if left >= 1 else left), now
+        while len(self._asked) > MAX_KNOWN_VISITORS:
+            self._asked.popitem(last=False)
+        return left >= 1
+
+    def _num_jobs(self, visitor: str) -> int:
+        """The events of `visitor` that wait or run, in the queues of the page and of programs."""
+        if self._limits.visitor_jobs == math.inf:
+            return 0
+        events = list(self._blocks._queue.event_ids_to_events.values())
+        return sum(visitor_of(event.request.scope, self._proxies) == visitor for event in events)
+
+
+class _TooLargeError(Exception):
+    """More bytes came than are allowed; the message says what was allowed."""
+
+
+def _limited(receive: Receive, most: float) -> Receive:
+    """`receive` for a body of at most `most` bytes, whatever its head says; a larger one is cut off."""
+    num_bytes = 0
+
+    async def receive_some() -> Message:
+        nonlocal num_bytes
+        message = await receive()
+        num_bytes += len(message.get("body", b""))
+        return message if num_bytes <= most else {"type": "http.disconnect"}
+
+    return receive_some
+
+
+def serve_uploads(app: GuardedBlocks, allowed: Limits, proxies: int) -> None:
+    """Keep each upload in a folder of its own with a name that nobody can guess, within what its visitor may store.
+
+    Gradio would keep equal files once, under their SHA-256: who has a file could see whether somebody uploaded it.
+    """
+    server, uploads = app.app, Path(get_upload_folder())
+    uploads.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        uploads.chmod(0o700)
+    except OSError:
+        logger.warning("the folder of uploads belongs to another user: set GRADIO_TEMP_DIR to a folder of your own")
+    folders_of: dict[str | None, list[Path]] = {}
+    arriving: Counter[str | None] = Counter()  # bytes of uploads that have not ended
+
+    def stored(visitor: str | None) -> tuple[int, int]:
+        """Bytes on the disk of `visitor`'s uploads and of all that visitors brought and made."""
+        for folder in uploads.glob(f"{UPLOAD_PREFIX}*"):  # those that no session owned, or a server that died
+            with suppress(FileNotFoundError):
+                if time.time() - folder.stat().st_mtime > KEEP_SECONDS:
+                    shutil.rmtree(folder, ignore_errors=True)
+        if len(folders_of) > MAX_KNOWN_VISITORS:
+            for each in [each for each, folders in folders_of.items() if not any(map(Path.exists, folders))]:
+                folders_of.pop(each, None)
+        folders_of[visitor] = [folder for folder in folders_of.get(visitor, []) if folder.exists()]
+        mine = sum(map(held_bytes, folders_of[visitor])) if allowed.visitor_bytes < math.inf else 0
+        return mine, total_bytes() if allowed.total_bytes < math.inf else 0
+
+    async def upload(request: Request, upload_id: str | None = None) -> Response:
+        visitor = visitor_of(request.scope, proxies)
+        mine, total = await run_sync(stored, visitor)
+        before = arriving[visitor], arriving.total()
+
+        async def receive() -> Message:
+            message = await request.receive()
+            arriving[visitor] += len(message.get("body", b""))
+            come[0] += len(message.get("body", b""))
+            _check_room(allowed, mine + arriving[visitor] - before[0], total + arriving.total() - before[1])
+            return message
+
+        come = [0]
+        folder = uploads / f"{UPLOAD_PREFIX}{secrets.token_hex(16)}"
+        folder.mkdir(mode=0o700)
+        folders_of.setdefault(visitor, []).append(folder)
+        is_kept = False
+        try:
+            length = int(request.headers.get("content-length", "0"))
+            _check_room(allowed, mine + length, total + length)
+            files, _, _ = await upload_fn(
+                Request(request.scope, receive),
+                str(folder),
+                allowed.upload_bytes,
+                upload_id,
+                upload_progress=file_upload_statuses if upload_id else None,
+            )
+            app.upload_file_set.update(files)  # Gradio deletes those after a day
+            is_kept = True
+            return JSONResponse(files)
+        except _TooLargeError as error:
+            return PlainTextResponse(str(error), 413)
+        except MultiPartException as error:
+            if "maximum allowed size" not in error.message:
+                return PlainTextResponse(error.message, 400)
+            most = bytes_text(int(allowed.upload_bytes))
+            return PlainTextResponse(f"the file is larger than {most}, which is what an upload may have", 413)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            return PlainTextResponse(DISK_FULL, 507)
+        finally:
+            arriving[visitor] -= come[0]
+            if not is_kept:
+                await run_sync(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+    server.add_api_route(UPLOAD, upload, methods=["POST"], include_in_schema=False)
+    server.router.routes.insert(0, server.router.routes.pop())  # before Gradio's own
+
+
+def _check_room(allowed: Limits, mine: float, total: float) -> None:
+    if mine > allowed.visitor_bytes:
+        raise _TooLargeError(
+            f"your uploads would take more than {bytes_text(int(allowed.visitor_bytes))}, which is what one visitor "
+            "may store: upload less, or come back in an hour"
+        )
+    if total > allowed.total_bytes:
+        raise _TooLargeError("this server holds as much as it may for all visitors together: try again in an hour")
