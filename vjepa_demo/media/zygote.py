@@ -178,7 +178,8 @@ def _answer(talk: socket.socket) -> None:
 
 def _limit(request: dict[str, Any]) -> None:
     """Take the limits of a request, for this process and the programs that it starts."""
-    tempfile.tempdir = os.environ["TMPDIR"] = request["folder"]
+    tempfile.tempdir = request["folder"]
+    os.environ.update(TMPDIR=request["folder"])
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     memory = pages * resource.getpagesize() + request["bytes"]
     seconds = int(request["seconds"] * (os.cpu_count() or 1)) + 1  # the caller's clock ends it before
