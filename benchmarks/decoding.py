@@ -3,8 +3,8 @@
     python -m benchmarks.decoding [--video FILE] [--repeats N]
 
 VIDEO defaults to five seconds of a real video in 720p. It is decoded as `demo` looks at it, and as 64 frames of 384
-pixels (28 MB, as `vitg` looks at it), in turns: here, and in a child of the zygote. Both give the same frames. Shown are
-the extra milliseconds of a turn, and of processor time, which other work on the machine changes less.
+pixels (28 MB, as `vitg` looks at it), in turns: here, and in a child of the zygote. Both give the same frames. Shown
+are the extra milliseconds of a turn, and of processor time, which other work on the machine changes less.
 """
 
 # ruff: noqa: E402 (torch comes after wait_passively)
@@ -69,7 +69,7 @@ def _compared(name: str, video: Path, config: ClipConfig, repeats: int) -> tuple
             decode(video, config)
             seconds.append(time.perf_counter() - begin)
             while psutil.Process(_zygote_id()).children():  # its end belongs to its cost, but nobody waits for it
-                pass
+                time.sleep(0.01)
             processor[way] += _processor_seconds() - used
         here.append(1000 * seconds[0])
         extra.append(1000 * (seconds[1] - seconds[0]))
