@@ -234,14 +234,16 @@ def test_a_zygote_that_dies_is_started_again(stuck, clips):
 
 PARENT = """
 import sys
+from contextlib import suppress
 from pathlib import Path
 import psutil
 from vjepa_demo.media import sandbox
 def look():
-    for child in psutil.Process(sandbox._zygote._process.pid).children():
-        if child.children():
-            print(sandbox._zygote._process.pid, child.pid, child.children()[0].pid, flush=True)
-            sys.stdin.read()
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(sandbox._zygote._process.pid).children():
+            if child.children():
+                print(sandbox._zygote._process.pid, child.pid, child.children()[0].pid, flush=True)
+                sys.stdin.read()
     return False
 sandbox.run("preview", Path(sys.argv[1]), Path(sys.argv[2]), name="preview.mp4", should_stop=look)
 """
