@@ -275,8 +275,9 @@ class _Zygote:
 
     def __init__(self) -> None:
         self.forget()
-        atexit.register(self.stop)
-        os.register_at_fork(after_in_child=self.forget)
+        if is_available():
+            atexit.register(self.stop)
+            os.register_at_fork(after_in_child=self.forget)
 
     def forget(self) -> None:
         """Have none, as a fork of this process: the one that is there belongs to the parent."""
