@@ -6,7 +6,7 @@ import logging
 
 from vjepa_demo import tasks
 from vjepa_demo.app.page import build_app, launch
-from vjepa_demo.config import model_presets, wait_passively
+from vjepa_demo.config import decode_for_visitors, model_presets, wait_passively
 
 
 def load_scorer(name: str) -> tasks.Scorer:
@@ -21,11 +21,13 @@ def choose_model() -> str:
 
 def main() -> None:
     wait_passively()
+    decode_for_visitors()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio's requests to itself
     bootstrapper = tasks.Bootstrapper()
     app = build_app(load_scorer, default_model=choose_model(), bootstrapper=bootstrapper)
     launch(app)
+    tasks.prepare_decoding()  # the page is painted first
     bootstrapper.start()
     app.block_thread()
 

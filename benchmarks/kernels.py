@@ -28,7 +28,8 @@ from transformers import VJEPA2Config
 from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2RopeAttention
 
 from benchmarks.full_size import VIDEO_SIZES, machine, markdown_table
-from vjepa_demo.media.video import clip_pixels, load_clip
+from vjepa_demo.media.isolated import load_clip
+from vjepa_demo.media.video import clip_pixels
 from vjepa_demo.model.checkpoint import find_checkpoint, load_checkpoint
 from vjepa_demo.model.layers import rotary_tables, rotate
 

@@ -35,7 +35,8 @@ from torch import nn
 from benchmarks.full_size import encode_reference, load_reference, machine, markdown_table, write_encoders
 from benchmarks.measures import at_least, at_most
 from vjepa_demo.app.charts import radar_chart
-from vjepa_demo.media.video import clip_pixels, load_clip
+from vjepa_demo.media.isolated import load_clip
+from vjepa_demo.media.video import clip_pixels
 from vjepa_demo.model.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
 from vjepa_demo.model.cost import clip_flops, matrix_rate
 from vjepa_demo.model.vjepa import VJEPAModel, default_device, inference_dtype, resolve_device

@@ -50,7 +50,7 @@ GIGABYTE = 10**9
 # strangers and wait; a table of films on the command line may take longer.
 DECODE_SECONDS_VARIABLE, DECODE_GB_VARIABLE = "VJEPA_DEMO_DECODE_SECONDS", "VJEPA_DEMO_DECODE_GB"
 DECODE_SECONDS, PAGE_DECODE_SECONDS = 1800.0, 120.0
-DECODE_BYTES = 4 * GIGABYTE
+DECODE_BYTES = 6 * GIGABYTE  # the largest frames that are allowed, 8192 x 4320 in HDR, take 4.9
 MAX_CACHE_BYTES, CACHE_SHARE = 20 * GIGABYTE, 0.2  # default disk budget: 20 GB, or this share of the free disk
 MAX_UPLOAD_BYTES = 2 * 2**30
 MAX_FETCHED_BYTES = 4 * 2**30  # of all files that the running calls of one program have fetched

@@ -226,7 +226,7 @@ def test_encoding_can_be_left_and_gone_on_with(checkpoint, clips) -> None:
     calls = []
 
     def load(path, config):
-        from vjepa_demo.media.video import load_clip
+        from vjepa_demo.media.isolated import load_clip
 
         calls.append(path)
         return load_clip(path, config)

@@ -13,7 +13,8 @@ from tables import last
 
 from vjepa_demo import tasks
 from vjepa_demo.config import DIMENSIONS, TrainConfig
-from vjepa_demo.media.video import load_clip, write_video
+from vjepa_demo.media.isolated import load_clip
+from vjepa_demo.media.video import write_video
 from vjepa_demo.model.checkpoint import load_base, load_checkpoint, read_checkpoint
 from vjepa_demo.schema import (
     EncodingReport,

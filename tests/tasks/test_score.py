@@ -15,7 +15,8 @@ from small_models import CROP, FRAMES, TRAINED_ON
 from vjepa_demo import wording
 from vjepa_demo.config import DIMENSIONS
 from vjepa_demo.files import content_sha256
-from vjepa_demo.media.video import load_clip, pixel_values, write_video
+from vjepa_demo.media.isolated import load_clip
+from vjepa_demo.media.video import pixel_values, write_video
 from vjepa_demo.model.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from vjepa_demo.model.features import FeatureCache
 from vjepa_demo.schema import LayersReport, ModelError, RecordError, StoppedError, VideoError, VideoScores
@@ -291,9 +292,9 @@ def decoded(monkeypatch) -> list[str]:
     """The names of the files that were decoded."""
     names: list[str] = []
 
-    def count(path, config):
+    def count(path, config, **settings):
         names.append(Path(path).name)
-        return load_clip(path, config)
+        return load_clip(path, config, **settings)
 
     monkeypatch.setattr(scorer_module, "load_clip", count)
     return names
@@ -340,10 +341,10 @@ def test_what_the_system_refuses_is_an_error_in_its_place(scorer, clips, tmp_pat
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
         return digest(path)
 
-    def no_space(path, config):
+    def no_space(path, config, **settings):
         if path == full:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return load(path, config)
+        return load(path, config, **settings)
 
     monkeypatch.setattr(scorer_module, "content_sha256", no_entry)
     monkeypatch.setattr(scorer_module, "load_clip", no_space)
@@ -398,9 +399,9 @@ def test_the_next_clips_are_decoded_while_one_is_encoded_but_not_too_many(scorer
     started = {clip.name: threading.Event() for clip in clips}
     taken: list[str] = []
 
-    def tell(path, config):
+    def tell(path, config, **settings):
         started[path.name].set()
-        return load_clip(path, config)
+        return load_clip(path, config, **settings)
 
     def requests() -> Iterator[tuple[Path, str]]:
         for clip in clips:
@@ -429,12 +430,40 @@ def test_closing_stops_the_thread(scorer, clips, decoded):
     assert len(decoded) <= 2 + scorer_module.decoding_threads()
 
 
+@pytest.mark.parametrize("how", ["closed", "stopped"])
+def test_what_is_being_decoded_ends_too(how, scorer, clips, monkeypatch):
+    begun, ended = threading.Event(), threading.Event()
+
+    def endless(path, config, *, should_stop):
+        if path == clips[0]:
+            return load_clip(path, config)
+        begun.set()
+        while not should_stop():
+            pass
+        ended.set()
+        raise StoppedError
+
+    monkeypatch.setattr(scorer_module, "load_clip", endless)
+    results = scorer.score_all(
+        ((clip, "x") for clip in clips[:2]), should_stop=lambda: how == "stopped" and begun.is_set()
+    )
+    if how == "closed":
+        assert next(results).video == str(clips[0])
+        assert begun.wait(60)
+        results.close()
+    else:
+        with pytest.raises(StoppedError):
+            list(results)
+    assert ended.is_set()
+    assert decoding_threads() == []
+
+
 @pytest.mark.parametrize("error", [ZeroDivisionError(), KeyboardInterrupt()])
 def test_an_error_that_nobody_expects_ends_it(scorer, clips, monkeypatch, error):
-    def broken(path, config):
+    def broken(path, config, **settings):
         if path == clips[2]:
             raise error
-        return load_clip(path, config)
+        return load_clip(path, config, **settings)
 
     monkeypatch.setattr(scorer_module, "load_clip", broken)
     results = scorer.score_all((clip, "x") for clip in clips)

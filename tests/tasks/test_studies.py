@@ -13,9 +13,9 @@ from small_models import FRAMES, write_checkpoint
 
 from vjepa_demo.config import DIMENSIONS
 from vjepa_demo.data.ratings import read_study
-from vjepa_demo.media.preview import write_preview
+from vjepa_demo.media.isolated import load_clip, write_preview
 from vjepa_demo.media.shown import ffmpeg
-from vjepa_demo.media.video import load_clip, write_video
+from vjepa_demo.media.video import write_video
 from vjepa_demo.schema import BatchTable, FolderError, RecordError, VideoError
 from vjepa_demo.schema.rating import Statistic, StudyMade
 from vjepa_demo.tasks import studies

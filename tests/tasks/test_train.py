@@ -16,7 +16,8 @@ from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2DropPath
 from vjepa_demo import tasks, wording
 from vjepa_demo.config import DIMENSIONS, TrainConfig
 from vjepa_demo.files import content_sha256
-from vjepa_demo.media.video import Clip, load_clip, write_video
+from vjepa_demo.media.isolated import load_clip
+from vjepa_demo.media.video import Clip, write_video
 from vjepa_demo.model.checkpoint import load_base, load_checkpoint, read_checkpoint
 from vjepa_demo.model.features import ENTRY_BYTES, HELD_SHARE, FeatureCache, FeatureKey, VideoFeatures, feature_cache
 from vjepa_demo.model.vjepa import VJEPAModel, inference_dtype
@@ -537,7 +538,7 @@ def on_disk(folder: Path, disk_bytes: int = 2**30) -> FeatureCache:
     return FeatureCache(folder, memory_bytes=0, disk_bytes=disk_bytes)
 
 
-def unread(path, config) -> Clip:
+def unread(path, config, **settings) -> Clip:
     raise AssertionError(f"{path} was decoded again")
 
 

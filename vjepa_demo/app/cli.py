@@ -126,6 +126,7 @@ def _teller(*, to_stderr: bool = False) -> Tell:
 
 def _load_scorer(options: argparse.Namespace) -> Scorer:
     """The scorer that `options` ask for. This loads torch: call it once nothing else is wrong with the call."""
+    tasks.prepare_decoding()
     _say_loading(options)
     _check_device(options)
     device = options.device
@@ -178,6 +179,7 @@ def _checked_labels(options: argparse.Namespace, tell: Tell) -> Iterator[RecordS
     fetched = dataset_folder()
     if options.videos is None and fetched is None:
         raise RecordError(f"data sets from the Hub have no place to go: {no_folder(DATASETS_VARIABLE)}")
+    tasks.prepare_decoding()
     with tempfile.TemporaryDirectory() as folder:
         for report in tasks.check_labels(
             options.labels,

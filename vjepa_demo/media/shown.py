@@ -69,6 +69,9 @@ SHOWN_FRAME = re.compile(
 )
 SHOWN_CLOCK = re.compile(r"config in time_base: (\d+/\d+), frame_rate: (\d+)/(\d+)", re.MULTILINE)
 FAULT = re.compile(r"^(?:\[[^]]* @ \w+\] )?\[(error|fatal)\] (.+)", re.MULTILINE)
+NO_MEMORY = re.compile(
+    "cannot allocate memory|can't allocate memory|failed to allocate packet|bad_alloc", re.IGNORECASE
+)
 SAID_LENGTH = re.compile(r"Duration: (\d+):(\d+):([\d.]+), start: (-?[\d.]+)")
 SAID_FORMAT = re.compile(r"Input #0, (\S+), from ")
 LISTS_OF_FILES = {"hls", "applehttp", "concat", "dash", "imf", "sdp", "vobsub"}  # names of FFmpeg's
@@ -374,6 +377,8 @@ def _run(
             f"{name} takes FFmpeg longer than {max_seconds / 60:g} minutes: make it shorter or smaller"
         ) from error
     said = done.stderr.decode(errors="replace")
+    if NO_MEMORY.search(said):  # FFmpeg goes on without the frames that do not fit
+        raise VideoError(f"{name} cannot be read as a video: Cannot allocate memory; scale it down first")
     if done.returncode:
         faults = dict(FAULT.findall(said))  # the last of each level; a fatal one only says what came of it
         last = said.strip().rpartition("\n")[2] or f"exit status {done.returncode}"

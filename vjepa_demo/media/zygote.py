@@ -22,22 +22,23 @@ import socket
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import numpy as np
+import torch
 
 from vjepa_demo.config import ClipConfig, View
 from vjepa_demo.media.preview import render_preview
-from vjepa_demo.media.shown import MAX_COPY_BYTES, ability_names
+from vjepa_demo.media.shown import MAX_COPY_BYTES, NO_MEMORY, ability_names
 from vjepa_demo.media.video import decode_clip
 from vjepa_demo.schema import VideoError
 
 SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
 SPARE_COPY_BYTES = 64 * 2**20  # FFmpeg ends a copy by itself, a little after MAX_COPY_BYTES
-NO_MEMORY = ("cannot allocate memory", "can't allocate memory", "bad_alloc")  # of FFmpeg, torch, C++
 MAX_TRACE = 4000  # characters of a traceback that are told
 Arrays = list[np.ndarray]
 
@@ -45,12 +46,22 @@ Arrays = list[np.ndarray]
 def main(control: socket.socket) -> None:
     """Serve requests until the other end of `control` is closed."""
     with suppress(ImportError, OSError, RuntimeError):  # without FFmpeg's libraries each child says what to install
-        import torchcodec.decoders
-        import torchcodec.transforms  # noqa: F401
+        _import_decoders()
     for kind in ("-filters", "-decoders"):  # remembered by each child
         ability_names(kind)
     gc.freeze()  # else a collection in a child would write to, and so copy, every page
     _Zygote(control).serve()
+
+
+def _import_decoders() -> None:
+    # torchcodec marks its operators for torch's compiler: to import that takes 2 s and 70 MB, and nothing is compiled
+    # here.
+    vars(torch)["_dynamo"] = SimpleNamespace(disallow_in_graph=lambda operator: operator)
+    try:
+        import torchcodec.decoders
+        import torchcodec.transforms  # noqa: F401
+    finally:
+        del vars(torch)["_dynamo"]
 
 
 class _Zygote:
@@ -142,8 +153,8 @@ def _kill(child: int) -> None:
 
 
 def _answer(talk: socket.socket) -> None:
-    """Say that it begins, read the request (a line of JSON), and answer: a line of JSON, then the bytes of arrays."""
-    talk.sendall(b"begun\n")
+    """Say its id, read the request (a line of JSON), and answer: a line of JSON, then the bytes of arrays."""
+    talk.sendall(f"{os.getpid()}\n".encode())
     with talk.makefile("rb") as lines:
         request = json.loads(lines.readline())
     arrays: Arrays = []
@@ -151,17 +162,15 @@ def _answer(talk: socket.socket) -> None:
         _limit(request)
         answer, arrays = WORK[request["work"]](request)
     except VideoError as error:
-        is_memory = any(words in str(error).lower() for words in NO_MEMORY)
+        is_memory = any(NO_MEMORY.search(str(each)) for each in _causes(error))
         answer = {"memory": True} if is_memory else {"error": str(error), "errno": _system_error(error)}
     except MemoryError:
         answer = {"memory": True}
     except OSError as error:
         answer = {"system": [error.errno, error.strerror, error.filename]}
     except Exception as error:  # whatever it is, it ends with this child
-        if any(words in str(error).lower() for words in NO_MEMORY):
-            answer = {"memory": True}
-        else:
-            answer = {"fault": traceback.format_exc()[-MAX_TRACE:]}
+        is_memory = NO_MEMORY.search(str(error)) is not None
+        answer = {"memory": True} if is_memory else {"fault": traceback.format_exc()[-MAX_TRACE:]}
     talk.sendall(json.dumps(answer).encode() + b"\n")
     for array in arrays:
         talk.sendall(np.ascontiguousarray(array).data.cast("B"))
@@ -169,7 +178,8 @@ def _answer(talk: socket.socket) -> None:
 
 def _limit(request: dict[str, Any]) -> None:
     """Take the limits of a request, for this process and the programs that it starts."""
-    tempfile.tempdir = os.environ["TMPDIR"] = request["folder"]
+    tempfile.tempdir = request["folder"]
+    os.environ.update(TMPDIR=request["folder"])
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     memory = pages * resource.getpagesize() + request["bytes"]
     seconds = int(request["seconds"] * (os.cpu_count() or 1)) + 1  # the caller's clock ends it before
@@ -191,8 +201,18 @@ def _clip(request: dict[str, Any]) -> tuple[dict[str, Any], Arrays]:
     fields = request["config"]
     config = ClipConfig(**{**fields, "views": tuple(View(**view) for view in fields["views"])})
     clip = decode_clip(request["path"], config)
-    told = {"seconds": clip.frame_seconds, "duration": clip.duration_seconds, "notes": clip.notes}
-    return told, [frames.numpy() for frames in (clip.frames, *clip.more_views)]
+    views = (clip.frames, *clip.more_views)  # (T, 3, crop, crop) each
+    # torchcodec's frames lie in memory with their colours last: they are sent as they lie, not turned around.
+    is_last = [not view.is_contiguous() and view.permute(0, 2, 3, 1).is_contiguous() for view in views]
+    told = {
+        "seconds": clip.frame_seconds,
+        "duration": clip.duration_seconds,
+        "notes": clip.notes,
+        "colours_last": is_last,
+    }
+    return told, [
+        (view.permute(0, 2, 3, 1) if last else view).numpy() for view, last in zip(views, is_last, strict=True)
+    ]
 
 
 def _preview(request: dict[str, Any]) -> tuple[dict[str, Any], Arrays]:
@@ -204,12 +224,15 @@ WORK: dict[str, Callable[[dict[str, Any]], tuple[dict[str, Any], Arrays]]] = {"c
 
 def _system_error(error: BaseException) -> int | None:
     """The number of the system's error that led to `error`, if one did."""
-    number = None
-    cause: BaseException | None = error
-    while (cause := cause and cause.__cause__) is not None:
-        if isinstance(cause, OSError) and cause.errno is not None:  # Pillow's own have no number
-            number = cause.errno
-    return number
+    numbers = [each.errno for each in _causes(error) if isinstance(each, OSError)]
+    return next((number for number in reversed(numbers) if number is not None), None)  # Pillow's own have no number
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and what it was raised from, down to the first."""
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
 def run(arguments: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vjepa_demo.tasks.bootstrap import bootstrap_head
     from vjepa_demo.tasks.cache import cache_size
     from vjepa_demo.tasks.dataset import make_dataset
+    from vjepa_demo.tasks.decoding import prepare_decoding
     from vjepa_demo.tasks.evaluate import evaluate_model
     from vjepa_demo.tasks.labels import check_labels, read_rows, write_predictions
     from vjepa_demo.tasks.launch import default_device, from_main_process, training_device
@@ -45,6 +46,7 @@ _HOMES = {
     "bootstrap": ("bootstrap_head",),
     "cache": ("cache_size",),
     "dataset": ("make_dataset",),
+    "decoding": ("prepare_decoding",),
     "evaluate": ("evaluate_model",),
     "labels": ("check_labels", "read_rows", "write_predictions"),
     "launch": ("default_device", "from_main_process", "training_device"),

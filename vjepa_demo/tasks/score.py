@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,6 +44,7 @@ STEPS = ("decode", "video", "text", "head")
 OnStep = Callable[[str], None]
 OnLayer = Callable[[LayersReport], None]
 ShouldStop = Callable[[], bool]
+STOP_POLL_SECONDS = 0.1  # between two looks at `should_stop` while a clip is decoded
 WEIGHTS_DIGITS = 8  # of the SHA-256 of a checkpoint's weights, in the id of a model
 
 
@@ -97,8 +98,9 @@ class Scorer:
 
         `on_step` is called with each of `STEPS` as it begins; what is remembered does not begin. `on_layer` is told
         before each layer of the video encoder how far that is, where it takes long (see `expected_seconds`).
-        `should_stop` is asked before each step and layer. Without `with_frames` the result has the frames only if they
-        are remembered; with it, a video that is known from disk, where no pictures are kept, is decoded for them.
+        `should_stop` is asked before each step and layer, and while the video is decoded. Without `with_frames` the
+        result has the frames only if they are remembered; with it, a video that is known from disk, where no pictures
+        are kept, is decoded for them.
         Scores are cut to the scale, 1 to 5, and rounded to four decimals.
 
         Raises:
@@ -111,7 +113,7 @@ class Scorer:
 
         def decode() -> Clip:
             with watch.step("decode"):
-                return load_clip(request.video, self._model.clip_config)
+                return load_clip(request.video, self._model.clip_config, should_stop=should_stop)
 
         features = self._cache.get_or_compute(
             request.key,
@@ -132,7 +134,7 @@ class Scorer:
 
         While one clip is encoded the next are decoded (see `ahead`); what is known, or the same video again, is not.
         The error of a request is yielded in its place, as is what the system refuses, and the others go on; any other
-        exception ends it. Closing the iterator waits for the clips that are being decoded, no more.
+        exception ends it. Closing the iterator also ends the decoding.
         `on_step`, `on_layer` and `should_stop` are called in the caller's thread, as by `score`, `on_step` but for what
         was decoded ahead.
 
@@ -141,13 +143,17 @@ class Scorer:
         """
 
         being_decoded: set[FeatureKey] = set()
+        is_closed = threading.Event()
 
         def decode(request: tuple[str | Path, str]) -> _Decoded:
-            return self._decode_ahead(*request, being_decoded)
+            return self._decode_ahead(*request, being_decoded, is_closed.is_set)
 
         with closing(ahead(decode, requests, threads=decoding_threads())) as decoded:
-            for (video, _), future in decoded:
-                yield self._score_decoded(video, future, _Watch(on_step, on_layer, should_stop))
+            try:
+                for (video, _), future in decoded:
+                    yield self._score_decoded(video, future, _Watch(on_step, on_layer, should_stop))
+            finally:
+                is_closed.set()
 
     def compare(
         self,
@@ -174,19 +180,23 @@ class Scorer:
                 results.append(outcome)
         return Comparison(tuple(results))
 
-    def _decode_ahead(self, video: str | Path, prompt: str, being_decoded: set[FeatureKey]) -> _Decoded:
+    def _decode_ahead(
+        self, video: str | Path, prompt: str, being_decoded: set[FeatureKey], should_stop: ShouldStop
+    ) -> _Decoded:
         """The clip of `video`, unless its features are known or will be as soon as it is this one's turn."""
         request = self._request(video, prompt)
         if request.key in being_decoded or self._cache.get(request.key) is not None:
             return _Decoded(request, None, 0.0)
         being_decoded.add(request.key)
         begin = time.perf_counter()
-        clip = load_clip(request.video, self._model.clip_config)
+        clip = load_clip(request.video, self._model.clip_config, should_stop=should_stop)
         return _Decoded(request, clip, round(time.perf_counter() - begin, 4))
 
     def _score_decoded(self, video: str | Path, future: Future[_Decoded], watch: _Watch) -> VideoScores | DemoError:
         try:
             watch.check()
+            while not wait([future], STOP_POLL_SECONDS).done:
+                watch.check()
             decoded = future.result()
             watch.seconds["decode"] = decoded.seconds
 
@@ -194,7 +204,8 @@ class Scorer:
                 clip = decoded.clip
                 if clip is None:  # the features were known, and are forgotten by now
                     with watch.step("decode"):
-                        clip = load_clip(decoded.request.video, self._model.clip_config)
+                        path, config = decoded.request.video, self._model.clip_config
+                        clip = load_clip(path, config, should_stop=watch.should_stop)
                 return self._encode(clip, watch, with_frames=False)
 
             features = self._cache.get_or_compute(decoded.request.key, encode)
@@ -324,14 +335,14 @@ class _Watch:
 
     def __init__(self, on_step: OnStep, on_layer: OnLayer, should_stop: ShouldStop) -> None:
         self.seconds = dict.fromkeys(STEPS, 0.0)
-        self._on_step, self._on_layer, self._should_stop = on_step, on_layer, should_stop
+        self._on_step, self._on_layer, self.should_stop = on_step, on_layer, should_stop
 
     def check(self) -> None:
         """
         Raises:
             StoppedError: if it should stop.
         """
-        if self._should_stop():
+        if self.should_stop():
             raise StoppedError("stopped: this clip was not scored")
 
     @contextmanager
