@@ -18,7 +18,8 @@ from typing import BinaryIO
 
 LOG_LEVEL_VARIABLE = "TORCHCODEC_FFMPEG_LOG_LEVEL"
 SAID = re.compile(rb"^\[[^\]\n]* @ 0x[0-9a-f]+\] .*\n?|^ +Last message repeated \d+ times\n?", re.MULTILINE)
-SEEKING = "co located POCs unavailable"  # said of whole streams too, where a frame between two key frames is sought
+# What is said of whole streams too, where a frame between two key frames is sought.
+SEEKING = re.compile("co located POCs unavailable|mmco: unref short failure")
 STDERR = 2
 
 
@@ -69,7 +70,7 @@ def _end(heard: Heard, begin: int) -> None:
         size = os.lseek(_log.fileno(), 0, os.SEEK_END)
         said = os.pread(_log.fileno(), size - begin, begin)
         lines = (line.decode(errors="replace").strip() for line in SAID.findall(said))
-        heard.errors = tuple(line for line in lines if line.startswith("[") and SEEKING not in line)
+        heard.errors = tuple(line for line in lines if line.startswith("[") and not SEEKING.search(line))
         if not _listening:
             with suppress(OSError, ValueError):
                 sys.stderr.flush()

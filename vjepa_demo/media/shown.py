@@ -384,6 +384,8 @@ def _run(
         faults = dict(FAULT.findall(said))  # the last of each level; a fatal one only says what came of it
         last = said.strip().rpartition("\n")[2] or f"exit status {done.returncode}"
         reason = faults.get("error") or faults.get("fatal") or last
+        for file in filter(os.path.isabs, (argument.removeprefix("file:") for argument in command)):
+            reason = reason.replace(f"file:{file}", Path(file).name).replace(file, Path(file).name)
         raise VideoError(f"{name} cannot be read as a video: {reason}; it is damaged, incomplete, or not a video file")
     return done.stdout.decode(errors="replace"), said
 

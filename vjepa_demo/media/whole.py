@@ -24,20 +24,15 @@ MP4_BOXES = {
 MP4_FRAMES = {b"moov", b"moof", b"mdat"}  # without any other box a video plays
 EBML_SEGMENT, EBML_CLUSTER = 0x18538067, 0x1F43B675
 EBML_ELEMENTS = {
-    *(
-        0x1A45DFA3,
-        EBML_SEGMENT,
-        0x114D9B74,
-        0x1549A966,
-        0x1654AE6B,
-        0x1F43B675,
-    ),  # head, seek head, info, tracks, frames
-    *(0x1C53BB6B, 0x1254C367, 0x1043A770, 0x1941A469, 0xEC, 0xBF),  # cues, tags, chapters, attachments, void, checksum
+    # The head of the file, segment, places of the others, information, tracks and clusters of frames;
+    *(0x1A45DFA3, EBML_SEGMENT, 0x114D9B74, 0x1549A966, 0x1654AE6B, EBML_CLUSTER),
+    # index, tags, chapters, attachments, padding, checksum.
+    *(0x1C53BB6B, 0x1254C367, 0x1043A770, 0x1941A469, 0xEC, 0xBF),
 }
+EBML_TRAILERS = {0x1C53BB6B, 0x1254C367, 0x1941A469, 0x114D9B74, 0xEC, 0xBF}  # no frame is missing with them
 EBML_CLUSTER_FIELDS = {0xE7, 0xA7, 0xAB}  # time, place, size of the one before
 EBML_BLOCKS = {0xA3: range(0x81, 0xC0), 0xA0: (0xA1,)}  # and how their data begin: a number of a track, a block
 AVI_CHUNK = re.compile(rb"\d\d(dc|db|wb|tx|pc)|idx1|JUNK|ix\d\d")
-EBML_TRAILERS = {0x1C53BB6B, 0x1254C367, 0x1941A469, 0xEC, 0xBF, 0x114D9B74}
 UNKNOWN_RIFF_SIZE, AVI_SLACK = 0xFFFFFF00, 10  # some count the head of the file, or the byte that makes a size even
 FLV_TAGS, MAX_FLASH_BYTES = {8, 9, 18}, 2**40
 ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
