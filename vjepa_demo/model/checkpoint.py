@@ -18,8 +18,9 @@ from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
+from safetensors.torch import save_file
 
 from vjepa_demo.config import (
     CHECKPOINT_CARD_FILE,
@@ -565,6 +566,6 @@ def _check_digests(checkpoint: Checkpoint) -> None:
 def _read_weights(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     path = checkpoint.folder / WEIGHTS_FILE
     try:
-        return load_file(path)
+        return load_safetensors(path.read_bytes())  # not by its path, which safetensors wants in UTF-8
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
