@@ -9,6 +9,7 @@ import sys
 from vjepa_demo.config import MODEL_VARIABLE, decode_for_visitors, model_presets, on_zero_gpu, wait_passively
 
 if on_zero_gpu():
+    wait_passively()
     import spaces  # noqa: F401  # it patches torch, and has to come before Gradio and torch
 
 from vjepa_demo import tasks

@@ -18,7 +18,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ COLOURS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
 MAX_DESCRIPTION, MAX_FILE_BYTES = 60, 10 * 10**6  # letters; bytes of a file without Git LFS
 ENDED_WELL = (0, 128 + signal.SIGTERM)
 BAD_WORDS = ("Traceback", "Invalid file descriptor", "terminate called")
+SILENT_SECONDS = 60
 START_SECONDS, SCORE_SECONDS, END_SECONDS = 300, 600, 60  # a busy machine is slow
 PIP_SAYS = ("Collecting", "Downloading", "Installing", "Successfully", "ERROR")
 ASK = """
@@ -97,6 +99,24 @@ def find_python(wanted: str) -> str:
     return sys.executable
 
 
+@contextmanager
+def still_at_it(tell: Tell) -> Iterator[None]:
+    """Around what is silent for minutes: a line now and then."""
+    ended, begin = threading.Event(), time.monotonic()
+
+    def talk() -> None:
+        while not ended.wait(SILENT_SECONDS):
+            tell(f"  still at it after {time.monotonic() - begin:.0f} s")
+
+    thread = threading.Thread(target=talk, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
 def requirement_lines(text: str) -> list[str]:
     return [line.partition("#")[0].strip() for line in text.splitlines() if line.partition("#")[0].strip()]
 
@@ -106,10 +126,11 @@ def install(folder: Path, python: str, requirements: Path, sdk_version: str, tel
     environment = folder / "environment"
     subprocess.run([python, "-m", "venv", str(environment)], check=True)
     inside = environment / "bin" / "python"
-    command = [inside, "-m", "pip", "install", "--progress-bar", "off", "-r", requirements]
+    command = [inside, "-m", "pip", "install", "--progress-bar", "off", "--no-compile", "-r", requirements]
     command += [f"gradio[oauth,mcp]=={sdk_version}", "spaces"]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    with subprocess.Popen(list(map(str, command)), env=os.environ | {"PYTHONUNBUFFERED": "1"}, **pipes) as pip:
+    unbuffered = os.environ | {"PYTHONUNBUFFERED": "1"}
+    with still_at_it(tell), subprocess.Popen(list(map(str, command)), env=unbuffered, **pipes) as pip:
         assert pip.stdout is not None
         for line in map(str.strip, pip.stdout):
             if line.startswith(PIP_SAYS):

@@ -95,6 +95,16 @@ def test_a_folder_shows_its_last_name_alone(hosted, checkpoint_folder, tmp_path)
     assert str(tmp_path) not in model.line
 
 
+def test_a_page_with_a_model_of_its_own_trains_no_other_by_itself(hosted, checkpoint_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("VJEPA_DEMO_CHECKPOINTS", str(tmp_path))
+    monkeypatch.delenv("VJEPA_DEMO_BOOTSTRAP")
+    hosted(str(checkpoint_folder))
+    bootstrapper = tasks.Bootstrapper(has_gpu=lambda: True)
+    bootstrapper.start()
+    bootstrapper.join()
+    assert bootstrapper.state().phase == "idle"
+
+
 def test_a_preset_is_no_model_of_its_own(hosted):
     assert hosted("vitl") is None
     assert hosted("") is None

@@ -136,7 +136,7 @@ def test_layers_of_the_encoder_cannot_learn_there_and_the_reason_is_said(spaces,
         (
             "ZeroGPU quota exceeded",
             "You have used it up (60s left). ",
-            r"\(60s left\)\. Sign in .* choose demo",
+            r"\(60s left\)\. Sign in to Hugging Face .* choose demo, which needs no GPU",
         ),
         ("ZeroGPU illegal duration", "larger than the maximum allowed", "allowed. Use a smaller model"),
         ("ZeroGPU queue timeout", "No GPU was available after 60s", "60s. Try again in a minute, or choose demo"),

@@ -11,6 +11,7 @@ from vjepa_demo.config import (
     BOOTSTRAP_CLIPS,
     BOOTSTRAP_MODEL,
     BOOTSTRAP_VARIABLE,
+    MODEL_VARIABLE,
     TrainConfig,
     model_presets,
     on_zero_gpu,
@@ -36,7 +37,8 @@ logger = logging.getLogger(__name__)
 class Bootstrapper:
     """Trains a missing first head in the background of a server, at most once. Safe for many threads.
 
-    $VJEPA_DEMO_BOOTSTRAP says of which model: without it `vitg`, the default where there is a GPU, and only there;
+    $VJEPA_DEMO_BOOTSTRAP says of which model: without it `vitg`, the default where there is a GPU, and only there, and
+    not where $VJEPA_DEMO_MODEL is another default;
     `vitl` or `vitg` that one, GPU or not; `0` none.
     """
 
@@ -107,7 +109,8 @@ class Bootstrapper:
         setting = os.environ.get(BOOTSTRAP_VARIABLE, "").strip()
         name: str | None = setting
         if not setting:
-            name = BOOTSTRAP_MODEL if self._has_gpu() else None
+            has_default = bool(os.environ.get(MODEL_VARIABLE, "").strip())  # a page with a model needs no other
+            name = None if has_default or not self._has_gpu() else BOOTSTRAP_MODEL
         elif setting == "0":
             name = None
         elif setting not in model_presets():

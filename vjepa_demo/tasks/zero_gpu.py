@@ -49,11 +49,11 @@ logger = logging.getLogger(__name__)
 INSTEAD = "or choose demo, which needs no GPU"
 # What to do, by the title of the error that `spaces` raises; its own message says what happened.
 ADVICE = {
-    "ZeroGPU quota exceeded": f"sign in to Hugging Face for a larger quota, wait until tomorrow, {INSTEAD}",
-    "ZeroGPU pending credits exceeded": f"wait until your other calls have ended, {INSTEAD}",
-    "ZeroGPU illegal duration": "use a smaller model, or run this program on a GPU of your own",
-    "ZeroGPU queue timeout": f"try again in a minute, {INSTEAD}",
-    "ZeroGPU client error": f"try again in a minute or reload the page, {INSTEAD}",
+    "ZeroGPU quota exceeded": f"Sign in to Hugging Face for a larger quota, wait until tomorrow, {INSTEAD}",
+    "ZeroGPU pending credits exceeded": f"Wait until your other calls have ended, {INSTEAD}",
+    "ZeroGPU illegal duration": "Use a smaller model, or run this program on a GPU of your own",
+    "ZeroGPU queue timeout": f"Try again in a minute, {INSTEAD}",
+    "ZeroGPU client error": f"Try again in a minute or reload the page, {INSTEAD}",
 }
 ABORTED = "GPU task aborted"  # what `spaces` says of a process that ended before it answered
 TOP_REFUSED = (
@@ -212,8 +212,8 @@ def encode(model: VJEPAModel, clips: Sequence[Clip]) -> Tensor:
                 f"the shared GPU ended the call before it answered; {seconds} s were declared for it. Try again: the "
                 "next call declares more"
             ) from error
-        advice = ADVICE.get(title, f"try again, {INSTEAD}")
-        raise ModelError(f"the shared GPU did not encode the video: {message}. {advice.capitalize()}") from error
+        advice = ADVICE.get(title, f"Try again, {INSTEAD}")
+        raise ModelError(f"the shared GPU did not encode the video: {message}. {advice}") from error
     if isinstance(answer, ModelError):
         raise answer
     _pace.learn(look, answer)
