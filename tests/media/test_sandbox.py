@@ -138,6 +138,7 @@ def test_a_clip_is_that_of_this_very_process(name, tmp_path):
     )
     for one, other in zip((there.frames, *there.more_views), (here.frames, *here.more_views), strict=True):
         assert torch.equal(one, other)
+        assert one.stride() == other.stride()  # what computes with them computes in the same order
 
 
 def test_notes_and_errors_are_those_of_this_very_process(clips, tmp_path, monkeypatch):
@@ -319,16 +320,21 @@ def test_what_the_system_refuses_is_no_error_of_the_file():
 @pytest.mark.parametrize(
     "answer",
     [
-        {},
-        {"seconds": [0.0], "duration": 1.0, "notes": []},
-        {"seconds": [0.0, 1.0, 2.0, "3"], "duration": 1.0, "notes": []},
-        {"seconds": [0.0, 1.0, 2.0, float("nan")], "duration": 1.0, "notes": []},
-        {"seconds": [0.0, 1.0, 2.0, 3.0], "duration": None, "notes": []},
-        {"seconds": [0.0, 1.0, 2.0, 3.0], "duration": 4.0, "notes": ["x" * 10**5]},
-        {"seconds": [0.0, 1.0, 2.0, 3.0], "duration": 4.0, "notes": ["x"] * 10**5},
+        {"seconds": None},
+        {"seconds": [0.0]},
+        {"seconds": [0.0, 1.0, 2.0, "3"]},
+        {"seconds": [0.0, 1.0, 2.0, float("nan")]},
+        {"duration": None},
+        {"notes": ["x" * 10**5]},
+        {"notes": ["x"] * 10**5},
+        {"colours_last": []},
     ],
+    ids=lambda answer: next(iter(answer)),
 )
 def test_a_clip_that_cannot_be_is_refused(answer, clips, monkeypatch):
-    monkeypatch.setattr(isolated.sandbox, "run", lambda *_, **__: answer)
+    good = {"seconds": [0.0, 1.0, 2.0, 3.0], "duration": 4.0, "notes": [], "colours_last": [True]}
+    monkeypatch.setattr(isolated.sandbox, "run", lambda *_, **__: good)
+    assert load_clip(clips / "plain.mp4", CONFIG).frames.shape == (4, 3, 32, 32)
+    monkeypatch.setattr(isolated.sandbox, "run", lambda *_, **__: good | answer)
     with pytest.raises(VideoError, match="the decoder gave no clip"):
         load_clip(clips / "plain.mp4", CONFIG)

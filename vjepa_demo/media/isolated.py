@@ -36,26 +36,30 @@ def load_clip(path: str | Path, config: ClipConfig, *, should_stop: Callable[[],
         return decode_clip(path, config)
     path = Path(path).absolute()
     edge = config.crop_size
-    views = [
-        torch.empty(view.num_frames or config.num_frames, 3, edge, edge, dtype=torch.uint8) for view in config.views
-    ]
+    counts = [view.num_frames or config.num_frames for view in config.views]
+    views = [torch.empty(count * 3 * edge * edge, dtype=torch.uint8) for count in counts]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         answer = sandbox.run(
             "clip",
             path,
             Path(folder),
-            into=[view.numpy().data.cast("B") for view in views],
+            into=[view.numpy().data for view in views],
             should_stop=should_stop,
             config=asdict(config),
         )
     match answer:
-        case {"seconds": [*seconds], "duration": duration, "notes": [*notes]} if (
-            len(seconds) == len(views[0])
+        case {"seconds": [*seconds], "duration": duration, "notes": [*notes], "colours_last": [*are_last]} if (
+            len(seconds) == counts[0]
             and all(map(_is_time, (*seconds, duration)))
             and len(notes) <= MAX_NOTES
             and all(isinstance(note, str) and len(note) <= MAX_NOTE for note in notes)
+            and len(are_last) == len(views)
         ):
-            return Clip(views[0], tuple(map(float, seconds)), float(duration), tuple(views[1:]), tuple(notes))
+            frames = [
+                view.view(-1, edge, edge, 3).permute(0, 3, 1, 2) if is_last else view.view(-1, 3, edge, edge)
+                for view, is_last in zip(views, are_last, strict=True)
+            ]  # (T, 3, crop, crop) each
+            return Clip(frames[0], tuple(map(float, seconds)), float(duration), tuple(frames[1:]), tuple(notes))
     raise VideoError(f"{path.name} cannot be read as a video: the decoder gave no clip; it is damaged: export it again")
 
 

@@ -178,7 +178,8 @@ def _answer(talk: socket.socket) -> None:
 
 def _limit(request: dict[str, Any]) -> None:
     """Take the limits of a request, for this process and the programs that it starts."""
-    tempfile.tempdir = os.environ["TMPDIR"] = request["folder"]
+    tempfile.tempdir = request["folder"]
+    os.environ.update(TMPDIR=request["folder"])
     os.environ.update(request["settings"])
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     memory = pages * resource.getpagesize() + request["bytes"]
@@ -201,8 +202,18 @@ def _clip(request: dict[str, Any]) -> tuple[dict[str, Any], Arrays]:
     fields = request["config"]
     config = ClipConfig(**{**fields, "views": tuple(View(**view) for view in fields["views"])})
     clip = decode_clip(request["path"], config)
-    told = {"seconds": clip.frame_seconds, "duration": clip.duration_seconds, "notes": clip.notes}
-    return told, [frames.numpy() for frames in (clip.frames, *clip.more_views)]
+    views = (clip.frames, *clip.more_views)  # (T, 3, crop, crop) each
+    # torchcodec's frames lie in memory with their colours last: they are sent as they lie, not turned around.
+    is_last = [not view.is_contiguous() and view.permute(0, 2, 3, 1).is_contiguous() for view in views]
+    told = {
+        "seconds": clip.frame_seconds,
+        "duration": clip.duration_seconds,
+        "notes": clip.notes,
+        "colours_last": is_last,
+    }
+    return told, [
+        (view.permute(0, 2, 3, 1) if last else view).numpy() for view, last in zip(views, is_last, strict=True)
+    ]
 
 
 def _preview(request: dict[str, Any]) -> tuple[dict[str, Any], Arrays]:
