@@ -140,10 +140,10 @@ def test_two_pages_that_read_at_once_wait_for_each_other_outside_of_turns(study,
 def test_nobody_waits_for_a_model_that_is_being_loaded(study, checkpoint, monkeypatch):
     loading, may_load, make = threading.Event(), threading.Event(), tasks.StudyLearner
 
-    def load(*arguments: object) -> StudyLearner:
+    def load(*arguments: object, **named: object) -> StudyLearner:
         loading.set()
         assert may_load.wait(60)
-        return make(*arguments)
+        return make(*arguments, **named)
 
     monkeypatch.setattr(tasks, "StudyLearner", load, raising=False)
     with ThreadPoolExecutor(1) as pool:
