@@ -347,6 +347,9 @@ def test_what_is_no_unicode_is_shown_with_the_replacement_character(run, world, 
     assert "model \ufffd (CPU" in run("score", good, "--prompt", "x", "--model", model).stdout  # shares loaded encoders
     weights = shutil.copytree(checkpoint_folder, tmp_path / "other") / "video_encoder" / "model.safetensors"
     save_file({name: each + 1 for name, each in load_file(weights).items()}, weights, metadata={"format": "pt"})
+    config = tmp_path / "other" / "config.json"
+    described = {name: each for name, each in json.loads(config.read_text()).items() if name != "encoders_sha256"}
+    config.write_text(json.dumps(described))
     other = (tmp_path / "other").rename(tmp_path / "other \udcfe")  # its encoders are not loaded yet
     done = run("score", good, "--prompt", "x", "--model", other)
     assert done.stderr.splitlines()[-1].startswith("error: cannot load the weights of ")
