@@ -59,9 +59,9 @@ def from_main_process(make: Callable[[], T]) -> T:
 
 
 @contextmanager
-def enough_memory(name: str, advice: str = "use a smaller model, such as demo") -> Iterator[None]:
-    """Around what computes with the model `name`: too little memory becomes an error with `advice`, and the process
-    goes on.
+def enough_memory(name: str, advice: str | None = None) -> Iterator[None]:
+    """Around what computes with the model `name`: too little memory becomes an error with `advice`, by default to use a
+    smaller model, and the process goes on.
 
     Raises:
         ModelError: if the memory of the GPU, or of this machine, is too small for what runs in the block.
@@ -74,6 +74,8 @@ def enough_memory(name: str, advice: str = "use a smaller model, such as demo") 
         error.__traceback__ = None  # its frames hold the tensors that did not fit
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+        if advice is None:
+            advice = "use a smaller model" if name == "demo" else "use a smaller model, such as demo"
         raise ModelError(
             f"the memory is too small for {name}, or in use by other programs: free some, or {advice}"
         ) from error
