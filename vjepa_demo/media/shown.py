@@ -146,12 +146,14 @@ class Film:
         """
         # Frames are chosen by number, and before they are filtered. Where the size or the format changes, all
         # become as the first; FFmpeg must not begin a new chain of filters then, which would count from 0 again.
-        keep_chain = () if self.is_one_shape else ("-reinit_filter", "0")
+        options = () if self.is_one_shape else ("-reinit_filter", "0")
+        if self.num_damaged:  # else the frames are not the same each time
+            options = (*options, "-threads", "1")
         one_size = [] if self.is_one_shape else [f"scale={self.width}:{self.height}"]
         square = [] if self.pixel_aspect == 1 else ["scale=iw*sar:ih", "setsar=1"]
         filters = [*one_size, f"select='{_chosen(indices)}'", *self.look.filters, *square, "setpts=N/(25*TB)"]
         ffmpeg(
-            *rendering(self.path, self.stream, self.look, filters, *keep_chain),
+            *rendering(self.path, self.stream, self.look, filters, *options),
             *("-r", "25", "-frames:v", str(len(indices)), *LOSSLESS, str(copy)),
             name=self.path.name,
         )
@@ -278,11 +280,10 @@ def film(path: Path, stream: str, how: Look) -> Film:
     Raises:
         VideoError: if FFmpeg finds a fault in it, or no frames.
     """
-    log = ffmpeg(
-        *("-max_error_rate", "0", *source(path), "-map", stream),
-        *("-vf", "showinfo=checksum=0", "-f", "null", "-"),
-        name=path.name,
-    )
+    command = ("-max_error_rate", "0", *source(path), "-map", stream, "-vf", "showinfo=checksum=0", "-f", "null", "-")
+    log = ffmpeg(*command, name=path.name)
+    if _num_damaged(log, begins_hidden=True):
+        log = ffmpeg("-threads", "1", *command, name=path.name)  # what it says of a frame comes before the frame
     if said := SAID_FORMAT.search(log):
         _check_format(path, said[1])
     clock, frames = SHOWN_CLOCK.search(log), SHOWN_FRAME.findall(log)

@@ -13,6 +13,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -82,6 +83,8 @@ DAMAGED = "The file is damaged: {} of its {} frames cannot be read without an er
 ENCODER_OPTIONS = {"movflags": "+faststart", "x264-params": "mbtree=0"}
 DECODED_BYTES = 64 * 2**20  # of frames that are decoded together, before a view shrinks them
 DECODER_THREADS = 2  # each FFmpeg thread holds whole frames: more of them cost memory on 4K and gain little
+
+_num_threads: ContextVar[int] = ContextVar("num_threads", default=DECODER_THREADS)
 
 
 class _SeekError(VideoError):
@@ -153,6 +156,13 @@ def decode_clip(path: str | Path, config: ClipConfig) -> Clip:
     notes = [ENDS_EARLY.format(clip.duration_seconds)] if _ends_early(path) else []
     if heard.errors and stream is not None:
         notes += _damage_notes(path, damage(path, stream))
+        # What a decoder puts in the place of what it cannot read depends on how far its threads have come: with one
+        # thread the same file gives the same frames each time.
+        before = _num_threads.set(1)
+        try:
+            clip, _ = _decode(path, config)
+        finally:
+            _num_threads.reset(before)
     return replace(clip, notes=(*clip.notes, *notes))
 
 
@@ -458,7 +468,7 @@ def open_video(path: Path, **settings: Any) -> VideoDecoder:
             f"(torchcodec: {_first_line(error)})"
         ) from error
     try:
-        return VideoDecoder(str(path), seek_mode="exact", num_ffmpeg_threads=DECODER_THREADS, **settings)
+        return VideoDecoder(str(path), seek_mode="exact", num_ffmpeg_threads=_num_threads.get(), **settings)
     except ValueError as error:  # torchcodec: "The best video stream is unknown"
         raise VideoError(f"{path.name} has no video stream (is it audio only?); a video was expected") from error
     except (RuntimeError, AssertionError) as error:
