@@ -6,7 +6,14 @@ import logging
 import os
 import sys
 
-from vjepa_demo.config import MODEL_VARIABLE, decode_for_visitors, model_presets, on_zero_gpu, wait_passively
+from vjepa_demo.config import (
+    MODEL_VARIABLE,
+    check_settings,
+    decode_for_visitors,
+    model_presets,
+    on_zero_gpu,
+    wait_passively,
+)
 
 if on_zero_gpu():
     wait_passively()
@@ -31,6 +38,10 @@ def choose_model() -> str:
 def main() -> None:
     wait_passively()
     decode_for_visitors()
+    try:
+        check_settings()
+    except ValueError as error:
+        sys.exit(f"error: {error}")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio's requests to itself
     hosted = tasks.hosted_model()

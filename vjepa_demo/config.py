@@ -250,6 +250,15 @@ def limits() -> Limits:
     return Limits(**given)
 
 
+def check_settings() -> None:
+    """
+    Raises:
+        ValueError: if a setting of the environment that any command reads is not what was expected.
+    """
+    for read in (limits, decode_seconds, decode_bytes, feature_cache_bytes):
+        read()
+
+
 def num_proxies() -> int:
     """How many proxies stand before the page, each of which adds an address to X-Forwarded-For: $VJEPA_DEMO_PROXIES, by
     default 1 on a Space and none elsewhere.

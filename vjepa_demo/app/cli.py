@@ -27,6 +27,7 @@ from vjepa_demo.config import (
     DATASETS_VARIABLE,
     TABLE_SUFFIXES,
     TrainConfig,
+    check_settings,
     dataset_folder,
     named_views,
     no_folder,
@@ -65,6 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, variable in (("cache", CACHE_VARIABLE), ("cache_gb", CACHE_GB_VARIABLE)):
         if getattr(options, name, None) is not None:
             os.environ[variable] = getattr(options, name)  # for this process and those that it starts
+    try:
+        check_settings()
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     try:
         status = COMMANDS[options.command](options)
         sys.stdout.flush()

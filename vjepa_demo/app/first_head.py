@@ -7,7 +7,6 @@ that serves it, without a proxy between. Anybody else waits, or restarts the ser
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -15,7 +14,8 @@ import gradio as gr
 
 from vjepa_demo import tasks
 from vjepa_demo.app import html as render
-from vjepa_demo.app.events import AT_ONCE, TOLD, Values
+from vjepa_demo.app.events import AT_ONCE, TOLD, Values, without_folders
+from vjepa_demo.config import is_a_space
 from vjepa_demo.wording import first_head_line
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def add_first_head(app: gr.Blocks, bootstrapper: Bootstrapper) -> gr.HTML:
 
     def show(request: gr.Request) -> Values:
         state = bootstrapper.state()
-        lines = [first_head_line(state), "" if hosted is None else hosted.line]
+        lines = [first_head_line(state), "" if hosted is None else without_folders(hosted.line)]
         text = " ".join(line for line in lines if line)
         is_settled = state.is_settled and (hosted is None or hosted.is_settled)
         running = not state.is_settled and state.phase not in ("stopping", "elsewhere")
@@ -63,4 +63,4 @@ def is_at_the_machine(request: gr.Request) -> bool:
     opened_as = urlsplit(f"//{request.headers.get('host', '')}").hostname
     came_from = request.client.host if request.client else None
     proxied = "x-forwarded-for" in request.headers or "forwarded" in request.headers
-    return opened_as in LOCAL and came_from in LOCAL and not proxied and "SPACE_ID" not in os.environ
+    return opened_as in LOCAL and came_from in LOCAL and not proxied and not is_a_space()

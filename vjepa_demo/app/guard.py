@@ -24,10 +24,10 @@ import gradio as gr
 from anyio.to_thread import run_sync
 from fastapi import Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
-from gradio.route_utils import API_PREFIX, MultiPartException, upload_fn
+from gradio.route_utils import API_PREFIX, GradioMultiPartParser, MultiPartException
 from gradio.routes import file_upload_statuses
 from gradio.utils import get_upload_folder
-from gradio_client.utils import is_http_url_like
+from gradio_client.utils import is_http_url_like, strip_invalid_filename_characters
 
 from vjepa_demo.app.checkpoint_panel import can_sign_in
 from vjepa_demo.app.events import DISK_FULL
@@ -315,6 +315,8 @@ def serve_uploads(app: GuardedBlocks, allowed: Limits, proxies: int) -> None:
             _check_room(allowed, mine + arriving[visitor] - before[0], total + arriving.total() - before[1])
             return message
 
+        if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+            return PlainTextResponse("files were expected, as multipart/form-data", 400)
         come = [0]
         folder = uploads / f"{UPLOAD_PREFIX}{secrets.token_hex(16)}"
         folder.mkdir(mode=0o700)
@@ -323,13 +325,18 @@ def serve_uploads(app: GuardedBlocks, allowed: Limits, proxies: int) -> None:
         try:
             length = int(request.headers.get("content-length", "0"))
             _check_room(allowed, mine + length, total + length)
-            files, _, _ = await upload_fn(
-                Request(request.scope, receive),
-                str(folder),
-                allowed.upload_bytes,
-                upload_id,
+            parser = GradioMultiPartParser(
+                request.headers,
+                Request(request.scope, receive).stream(),
+                max_fields=0,  # Gradio would keep them in memory, however large
+                upload_dir=folder,
+                upload_id=upload_id,
                 upload_progress=file_upload_statuses if upload_id else None,
+                max_file_size=allowed.upload_bytes,
             )
+            if upload_id:
+                file_upload_statuses.track(upload_id)
+            files = _named((await parser.parse()).getlist("files"), folder)
             app.upload_file_set.update(files)  # Gradio deletes those after a day
             is_kept = True
             return JSONResponse(files)
@@ -351,6 +358,19 @@ def serve_uploads(app: GuardedBlocks, allowed: Limits, proxies: int) -> None:
 
     server.add_api_route(UPLOAD, upload, methods=["POST"], include_in_schema=False)
     server.router.routes.insert(0, server.router.routes.pop())  # before Gradio's own
+
+
+def _named(files: list[Any], folder: Path) -> list[str]:
+    """The paths of uploaded `files`, each under its own name in a numbered folder within `folder`."""
+    paths = []
+    for number, file in enumerate(files):
+        name = strip_invalid_filename_characters(Path(file.filename or "").name).strip(".") or "file"
+        path = folder / str(number) / name
+        path.parent.mkdir(mode=0o700)
+        file.file.close()
+        Path(file.file.name).rename(path)
+        paths.append(str(path))
+    return paths
 
 
 def _check_room(allowed: Limits, mine: float, total: float) -> None:

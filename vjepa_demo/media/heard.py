@@ -37,8 +37,8 @@ _kept = -1  # where standard error leads while somebody listens
 
 @contextmanager
 def listening() -> Iterator[Heard]:
-    """Hear the errors of FFmpeg's libraries. Who listens at the same time hears the same: only that nothing was said is
-    certain to be about one file."""
+    """Hear the errors of FFmpeg's libraries. Threads that listen at the same time hear each other's files too: only
+    silence is certain to be about one file."""
     heard = Heard()
     begin = _begin(heard)
     try:
@@ -54,9 +54,10 @@ def _begin(heard: Heard) -> int:
         if not _listening:
             with suppress(OSError, ValueError):
                 sys.stderr.flush()
-                _log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by the last who listens
+                log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by the last who listens
                 _kept = os.dup(STDERR)
-                os.dup2(_log.fileno(), STDERR)
+                os.dup2(log.fileno(), STDERR)
+                _log = log
         _listening.append(heard)
         return os.lseek(_log.fileno(), 0, os.SEEK_END) if _log else 0
 

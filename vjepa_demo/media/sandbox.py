@@ -27,8 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vjepa_demo.config import LIMIT_VARIABLES, PROJECT_ROOT, SPACE_VARIABLE, decode_bytes, decode_seconds
-from vjepa_demo.schema import DemoError, StoppedError, VideoError
+from vjepa_demo.config import LIMIT_VARIABLES, PROJECT_ROOT, SPACE_VARIABLE, decode_bytes, decode_seconds, limits
+from vjepa_demo.schema import DemoError, PassingVideoError, StoppedError, VideoError
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def is_available() -> bool:
 def prepare() -> None:
     """Start importing the decoders in the other process, so that the first file does not wait for them.
 
-    Returns at once. It needs not be called.
+    Returns at once. Nobody has to call it.
     """
     if is_available():
         with suppress(OSError):  # the first file will say
@@ -96,11 +96,12 @@ def run(
     """
     try:
         seconds, memory = decode_seconds(), decode_bytes()
+        limits()  # which the child reads again
     except ValueError as error:
         raise DemoError(str(error)) from error
     settings = {name: os.environ[name] for name in (*LIMIT_VARIABLES, SPACE_VARIABLE) if name in os.environ}
-    limits = {"seconds": seconds, "bytes": memory, "settings": settings}
-    line = json.dumps({"work": work, "path": str(path), "folder": str(folder), **limits, **request}).encode() + b"\n"
+    given = {"seconds": seconds, "bytes": memory, "settings": settings}
+    line = json.dumps({"work": work, "path": str(path), "folder": str(folder), **given, **request}).encode() + b"\n"
     for _ in range(2):
         try:
             with _zygote.child() as child:
@@ -108,7 +109,7 @@ def run(
         except _GoneError as error:
             logger.warning("the process that decodes videos died; it is started again (%s)", error)
             reason = error
-    raise VideoError(
+    raise PassingVideoError(
         f"{path.name} cannot be decoded: the process that decodes videos died twice ({reason}); try again"
     ) from reason
 
@@ -122,7 +123,7 @@ class _Limits:
     memory: int
 
     def too_slow(self) -> VideoError:
-        return VideoError(
+        return PassingVideoError(
             f"{self.name} takes longer than {self.seconds:g} s to decode: make it shorter or smaller, or convert it "
             "to an ordinary MP4 (H.264)"
         )
@@ -130,6 +131,12 @@ class _Limits:
     def too_large(self) -> VideoError:
         return VideoError(
             f"{self.name} takes more than {self.memory / 10**9:.3g} GB of memory to decode: scale it down first"
+        )
+
+    def killed(self) -> VideoError:
+        return PassingVideoError(
+            f"{self.name} was not decoded: the system ended the decoder, as it does where memory runs out: try again, "
+            "or scale the video down first"
         )
 
     def crashed(self) -> VideoError:
@@ -186,6 +193,8 @@ class _Child:
             logger.warning("decoding %s ended with %s", limits.name, how)
             if how == -signal.SIGXCPU:
                 raise limits.too_slow() from None
+            if how == -signal.SIGKILL:  # nobody here did that: where memory runs out, the system does
+                raise limits.killed() from None
             raise limits.crashed() from None
 
     def _understood(self, line: bytes, limits: _Limits) -> dict[str, Any]:
@@ -204,6 +213,8 @@ class _Child:
                 raise OSError(number, os.strerror(number), name)
             case {"fault": str(trace)}:
                 logger.error("decoding %s failed: %s", limits.name, trace)
+                raise limits.crashed()
+            case {"system": _}:  # an error without a number is none of the system's
                 raise limits.crashed()
             case dict():
                 return answer

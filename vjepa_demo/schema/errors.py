@@ -16,6 +16,10 @@ class VideoError(DemoError):
     """A file that cannot be scored as a video."""
 
 
+class PassingVideoError(VideoError):
+    """A file that could not be read now, by no fault of its own: another try may do."""
+
+
 class RecordError(DemoError):
     """A prompt, a table or a row of labels that cannot be used."""
 

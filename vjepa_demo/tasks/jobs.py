@@ -100,7 +100,7 @@ def start_job(order: JobOrder, *, token: str) -> Generator[UploadingReport | Ren
     Checkpoint and uploads are private. That the account may write the checkpoint is known before anything is uploaded.
 
     Raises:
-        JobError: if the order cannot be, the token may not run jobs, or there is no credit.
+        JobError: if a value of the order is not allowed, the token may not run jobs, or there is no credit.
         CheckpointError: if the account may not write to the checkpoint's repository.
         RecordError: if the data set is none, or cannot be uploaded.
     """

@@ -29,6 +29,7 @@ from vjepa_demo.schema import (
     CopyingReport,
     FolderError,
     OpeningReport,
+    PassingVideoError,
     RecordError,
     VideoError,
     well_formed,
@@ -181,6 +182,8 @@ def _problem(path: Path, study_file: Path) -> str:
     if version not in _checked:
         try:
             load_clip(path, CHECKED_FRAMES)
+        except PassingVideoError as error:
+            raise FolderError(f"this clip cannot be read now: {error}") from error
         except VideoError as error:
             cause: BaseException = error
             while (deeper := cause.__cause__) is not None:

@@ -47,11 +47,12 @@ from vjepa_demo.schema import ModelError
 logger = logging.getLogger(__name__)
 
 INSTEAD = "or choose demo, which needs no GPU"
+ILLEGAL = "ZeroGPU illegal duration"
 # What to do, by the title of the error that `spaces` raises; its own message says what happened.
 ADVICE = {
     "ZeroGPU quota exceeded": f"Sign in to Hugging Face for a larger quota, wait until tomorrow, {INSTEAD}",
     "ZeroGPU pending credits exceeded": f"Wait until your other calls have ended, {INSTEAD}",
-    "ZeroGPU illegal duration": "Use a smaller model, or run this program on a GPU of your own",
+    ILLEGAL: "Use a smaller model, or run this program on a GPU of your own",
     "ZeroGPU queue timeout": f"Try again in a minute, {INSTEAD}",
     "ZeroGPU client error": f"Try again in a minute or reload the page, {INSTEAD}",
 }
@@ -109,10 +110,14 @@ class _Pace:
             self._start_seconds = answer.start_seconds or self._start_seconds
 
     def too_short(self, look: _Look) -> None:
-        """A call was ended before it answered: the next one declares twice as long."""
+        """A call was ended before it answered: the next one with this look declares more."""
         with self._lock:
-            self._clip_seconds[look] = 2 * self.clip_seconds(look)
-            self._start_seconds = 2 * self.start_seconds()
+            self._clip_seconds[look] = 2 * self.clip_seconds(look) + self.start_seconds()
+
+    def forget(self, look: _Look) -> None:
+        """More was declared than is ever granted: the next call declares what the model's size says."""
+        with self._lock:
+            self._clip_seconds.pop(look, None)
 
 
 _placed: dict[tuple[str, str], VJEPAModel] = {}  # by `video_key`; a forked process finds them here
@@ -212,6 +217,8 @@ def encode(model: VJEPAModel, clips: Sequence[Clip]) -> Tensor:
                 f"the shared GPU ended the call before it answered; {seconds} s were declared for it. Try again: the "
                 "next call declares more"
             ) from error
+        if title == ILLEGAL:
+            _pace.forget(look)
         advice = ADVICE.get(title, f"Try again, {INSTEAD}")
         raise ModelError(f"the shared GPU did not encode the video: {message}. {advice}") from error
     if isinstance(answer, ModelError):
