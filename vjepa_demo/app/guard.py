@@ -18,6 +18,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -144,6 +145,11 @@ class GuardedBlocks(gr.Blocks):
         return await super().process_api(function, inputs, state, request, **named)
 
 
+def _path(scope: Mapping[str, Any]) -> str:
+    """The path that is asked for, below that of the server."""
+    return str(scope["path"]).removeprefix(scope.get("root_path", ""))
+
+
 def has_signed_in(scope: Mapping[str, Any]) -> bool:
     """Whether who asks has signed in with Hugging Face."""
     return bool(scope.get("session", {}).get("oauth_info"))
@@ -178,6 +184,7 @@ class Guard:
     def __init__(self, app: ASGIApp, blocks: GuardedBlocks, allowed: Limits, proxies: int) -> None:
         self._app, self._blocks, self._limits, self._proxies = app, blocks, allowed, proxies
         self._asked: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()  # what is left, and since when
+        self._arriving: Counter[str] = Counter()  # requests for a job, by visitor, that no event stands for yet
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -189,11 +196,20 @@ class Guard:
             await JSONResponse({"detail": why}, status)(scope, receive, send)
             return
         is_upload = scope["path"].rstrip("/").endswith(UPLOAD)  # which counts for itself
-        await self._app(scope, receive if is_upload else _limited(receive, MAX_BODY_BYTES), send)
+        visitor = visitor_of(scope, self._proxies)
+        if scope["method"] != "POST" or visitor is None or not JOBS.match(_path(scope)):
+            await self._app(scope, receive if is_upload else _limited(receive, MAX_BODY_BYTES), send)
+            return
+        self._arriving[visitor] += 1  # its body may come slowly
+        try:
+            await self._app(scope, _limited(receive, MAX_BODY_BYTES), send)
+        finally:
+            self._arriving[visitor] -= 1
+            self._arriving += Counter()  # forgets who has none
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         """The status and the reason with which a request is refused; None for one that is let through."""
-        path, method = scope["path"].removeprefix(scope.get("root_path", "")), scope["method"]
+        path, method = _path(scope), scope["method"]
         is_post, is_login = method == "POST", path.rstrip("/") == "/login"
         is_open = not is_post and BEFORE_LOGIN.fullmatch(path)
         listed = WRITTEN if is_post else READ
@@ -243,7 +259,7 @@ class Guard:
         """Whether `visitor` has one of `most` requests a minute left. They come back one by one."""
         if most == math.inf:
             return True
-        now = time.monotonic()
+        now = monotonic()
         left, since = self._asked.pop((visitor, kind), (most, now))
         left = min(most, left + (now - since) * most / 60)
         self._asked[visitor, kind] = (left - 1 if left >= 1 else left), now
@@ -252,11 +268,12 @@ class Guard:
         return left >= 1
 
     def _num_jobs(self, visitor: str) -> int:
-        """The events of `visitor` that wait or run, in the queues of the page and of programs."""
+        """What `visitor` has asked for and waits or runs, in the queues of the page and of programs."""
         if self._limits.visitor_jobs == math.inf:
             return 0
         events = list(self._blocks._queue.event_ids_to_events.values())
-        return sum(visitor_of(event.request.scope, self._proxies) == visitor for event in events)
+        num_events = sum(visitor_of(event.request.scope, self._proxies) == visitor for event in events)
+        return num_events + self._arriving[visitor]
 
 
 class _TooLargeError(Exception):
@@ -290,22 +307,26 @@ def serve_uploads(app: GuardedBlocks, allowed: Limits, proxies: int) -> None:
     folders_of: dict[str | None, list[Path]] = {}
     arriving: Counter[str | None] = Counter()  # bytes of uploads that have not ended
 
-    def stored(visitor: str | None) -> tuple[int, int]:
-        """Bytes on the disk of `visitor`'s uploads and of all that visitors brought and made."""
+    def stored(folders: list[Path]) -> tuple[int, int]:
+        """Bytes on the disk in `folders`, and of all that visitors brought and made; what nobody needs is deleted."""
         for folder in uploads.glob(f"{UPLOAD_PREFIX}*"):  # those that no session owned, or a server that died
             with suppress(FileNotFoundError):
                 if time.time() - folder.stat().st_mtime > KEEP_SECONDS:
                     shutil.rmtree(folder, ignore_errors=True)
+        mine = sum(map(held_bytes, folders)) if allowed.visitor_bytes < math.inf else 0
+        return mine, total_bytes() if allowed.total_bytes < math.inf else 0
+
+    def folders_now(visitor: str | None) -> list[Path]:
+        """The folders of `visitor` that are there. Called in the event loop alone, as is all that changes them."""
         if len(folders_of) > MAX_KNOWN_VISITORS:
             for each in [each for each, folders in folders_of.items() if not any(map(Path.exists, folders))]:
                 folders_of.pop(each, None)
         folders_of[visitor] = [folder for folder in folders_of.get(visitor, []) if folder.exists()]
-        mine = sum(map(held_bytes, folders_of[visitor])) if allowed.visitor_bytes < math.inf else 0
-        return mine, total_bytes() if allowed.total_bytes < math.inf else 0
+        return list(folders_of[visitor])
 
     async def upload(request: Request, upload_id: str | None = None) -> Response:
         visitor = visitor_of(request.scope, proxies)
-        mine, total = await run_sync(stored, visitor)
+        mine, total = await run_sync(stored, folders_now(visitor))
         before = arriving[visitor], arriving.total()
 
         async def receive() -> Message:
