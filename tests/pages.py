@@ -125,8 +125,9 @@ class LateAnswer:
         page.route("**/run/predict", self._hold)
 
     def _hold(self, route: Route) -> None:
-        self._asked += self._is_meant(route.request.post_data_json["data"])
-        if self._asked == 2 and not self._held:
+        is_meant = self._is_meant(route.request.post_data_json["data"])
+        self._asked += is_meant
+        if is_meant and self._asked == 2:  # others may come while this one is fetched
             self._held.append((route, route.fetch()))
         else:
             route.continue_()

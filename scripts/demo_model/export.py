@@ -100,7 +100,8 @@ def export(trainer: Trainer, folder: Path) -> TrainedOn:
     exported = load_checkpoint(read_checkpoint(folder), device="cpu")
     evaluation = evaluate([exported, trainer.model.eval()], trainer.samples, settings.num_held_out)
     logger.info("half precision changes a score by at most %.4f", evaluation.largest_difference())
-    trained_on = replace(trained_on, srocc=evaluation.srocc(), num_held_out=settings.num_held_out)
+    known = {name: value for name, value in evaluation.srocc().items() if not math.isnan(value)}
+    trained_on = replace(trained_on, srocc=known, num_held_out=settings.num_held_out)
     save_checkpoint(model, folder, trained_on=trained_on, model_config=config)
     return trained_on
 

@@ -74,7 +74,7 @@ def test_a_job_is_paid_by_whose_token_it_is_and_the_token_is_kept_from_everybody
     [
         (None, "the token is missing: paste one that may write repositories and run jobs"),
         (signed_in("openid profile contribute-repos"), "the token is missing"),
-        (signed_in("openid jobs contribute-repos", 1.5), "your sign-in ends in 1.5 hours, and the job may take 2"),
+        (signed_in("openid jobs contribute-repos", 1.5), r"your sign-in ends in 1.\d hours, and the job may take 2"),
     ],
 )
 def test_without_a_token_that_may_run_jobs_nothing_leaves_the_page(hub, visitor, account, message, monkeypatch):

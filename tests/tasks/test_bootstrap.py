@@ -486,9 +486,9 @@ class Request:
 )
 def test_only_the_person_at_the_machine_can_cancel(monkeypatch, request_, at_the_machine):
     monkeypatch.delenv("SPACE_ID", raising=False)
-    assert first_head._is_at_the_machine(request_) == at_the_machine
+    assert first_head.is_at_the_machine(request_) == at_the_machine
     monkeypatch.setenv("SPACE_ID", "somebody/space")
-    assert not first_head._is_at_the_machine(request_)
+    assert not first_head.is_at_the_machine(request_)
 
 
 @pytest.fixture

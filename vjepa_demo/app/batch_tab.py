@@ -18,7 +18,15 @@ from vjepa_demo import tasks
 from vjepa_demo.app import batch_html as fragments
 from vjepa_demo.app import html as render
 from vjepa_demo.app.charts import leaderboard_chart
-from vjepa_demo.app.data_inputs import RANGES, SAMPLE, SAMPLE_TABLE, add_label_range, add_prompts, add_video_files
+from vjepa_demo.app.data_inputs import (
+    RANGES,
+    SAMPLE,
+    SAMPLE_TABLE,
+    add_label_range,
+    add_prompts,
+    add_video_files,
+    without_repeats,
+)
 from vjepa_demo.app.events import AT_ONCE, TOLD, Values, add_running, keep_in_step, said, shown_errors
 from vjepa_demo.app.model_choice import add_model_choice, refusal
 from vjepa_demo.app.scoring import STOPPING, scroll_to
@@ -127,7 +135,7 @@ class BatchTab:
         """Gradio gives None for each component of a tab that was never opened."""
         table = values[self.table]
         return Added(
-            videos=tuple(dict.fromkeys(values[self.videos] or ())),  # the same file may be added twice
+            videos=without_repeats(values[self.videos]),
             table=table,
             prompt=(values[self.prompt] or "").strip(),
             label_range=values[self.label_range] if table else None,

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import filecmp
+from collections.abc import Sequence
+from pathlib import Path
+
 import gradio as gr
 
 from vjepa_demo.config import ASSETS, LABEL_RANGES, TABLE_SUFFIXES, VIDEO_SUFFIXES, Scope, TrainConfig
@@ -25,6 +29,24 @@ def add_templates() -> None:
         for kind in ("labels", "pairs"):
             path = str(TEMPLATES / f"{kind}.csv")
             gr.DownloadButton(f"Template: {kind}", path, size="sm", variant="secondary", elem_id=f"template-{kind}")
+
+
+def without_repeats(files: Sequence[str] | None) -> tuple[str, ...]:
+    """`files` without those that were added again: of the same name, with the same bytes."""
+
+    def is_same(one: str, other: str) -> bool:
+        if Path(one).name != Path(other).name:
+            return False
+        try:
+            return filecmp.cmp(one, other, shallow=False)
+        except OSError:  # whoever reads them says so
+            return one == other
+
+    kept: list[str] = []
+    for file in files or ():
+        if not any(is_same(each, file) for each in kept):
+            kept.append(file)
+    return tuple(kept)
 
 
 def add_video_files(elem_id: str) -> gr.File:

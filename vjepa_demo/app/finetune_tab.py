@@ -25,6 +25,7 @@ from vjepa_demo.app.data_inputs import (
     add_templates,
     add_video_files,
     train_config,
+    without_repeats,
 )
 from vjepa_demo.app.events import AT_ONCE, PREVIEWING, PROGRESS, TOLD, Values, said, shown_errors
 from vjepa_demo.app.jobs_panel import JobsPanel
@@ -168,7 +169,7 @@ class FinetuneTab:
         """Check what was added. What was checked last is not checked again: a second event must not take the records
         from a training that begins meanwhile."""
         visitor, label_range = values[self.session], values[self.label_range]
-        labels, videos = values[self.labels], values[self.videos] or []
+        labels, videos = values[self.labels], without_repeats(values[self.videos])
         checked = Checked(labels or "", tuple(videos), label_range)
         if visitor.training.records is not None and visitor.training.checked == checked:
             return gr.skip()

@@ -69,7 +69,13 @@ class ScoredClip:
     @property
     def identity(self) -> tuple[Any, ...]:
         """Equal for the same clip with the same prompt and model; a model that scores otherwise is another."""
-        return self.video, self.result.prompt, self.result.model, tuple(self.result.scores.values())
+        return (
+            self.video.name,
+            self.result.sha256,
+            self.result.prompt,
+            self.result.model,
+            tuple(self.result.scores.values()),
+        )
 
 
 @dataclass(eq=False)
