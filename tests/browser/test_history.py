@@ -41,7 +41,8 @@ def test_the_same_clip_prompt_and_model_are_there_once(session):
     session.history.remember(clip())
     assert [each.result.prompt for each in session.history.clips] == ["a cat", "a dog"]
     session.history.remember(clip(model="vitg"))
-    session.history.remember(clip(video="/tmp/other/clip.mp4"))
+    session.history.remember(clip(video="/tmp/uploaded-again/clip.mp4"))  # the same bytes
+    session.history.remember(clip(sha256="f" * 64))
     session.history.remember(clip(scores=dict.fromkeys(RESULT.scores, 2.0)))  # a model of the same name, trained anew
     assert len(session.history.clips) == 5
 
