@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_settings()
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return 1
     try:
         status = COMMANDS[options.command](options)
         sys.stdout.flush()
