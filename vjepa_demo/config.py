@@ -240,10 +240,7 @@ def limits() -> Limits:
     for variable, (name, default) in zip(LIMIT_VARIABLES, defaults.items(), strict=True):
         given[name] = default
         if text := os.environ.get(variable):
-            try:
-                number = float(text)
-            except ValueError:
-                number = math.nan
+            number = _number(text)
             if not 0 <= number < math.inf:
                 raise ValueError(f"{variable} is {text!r}; a number from 0 up was expected, where 0 is no limit")
             given[name] = number * (GIGABYTE if name.endswith("_bytes") else 1) or math.inf
@@ -560,10 +557,7 @@ def decode_seconds() -> float:
         ValueError: if the setting is not a number of seconds above 0.
     """
     setting = os.environ.get(DECODE_SECONDS_VARIABLE)
-    try:
-        seconds = float(setting) if setting else DECODE_SECONDS
-    except ValueError:
-        seconds = math.nan
+    seconds = _number(setting) if setting else DECODE_SECONDS
     if not 0 < seconds < math.inf:
         raise ValueError(f"{DECODE_SECONDS_VARIABLE} is {setting!r}; a number of seconds above 0 was expected")
     return seconds
@@ -584,16 +578,21 @@ def decode_for_visitors() -> None:
     os.environ.setdefault(DECODE_SECONDS_VARIABLE, f"{PAGE_DECODE_SECONDS:g}")
 
 
+def _number(text: str) -> float:
+    """The number that a setting says; not a number where it says none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
 def gigabytes(text: str) -> int:
     """The bytes that `text`, such as "0.5", stands for.
 
     Raises:
         ValueError: if it is not a number of gigabytes.
     """
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = _number(text)
     if not 0 <= value < math.inf:
         raise ValueError(f"{text!r} is no number of gigabytes; a number from 0 up was expected, where 0 keeps nothing")
     return int(value * GIGABYTE)
