@@ -15,6 +15,11 @@ from vjepa_demo.config import (
     wait_passively,
 )
 
+try:
+    check_settings()  # now, because Gradio reads its port when it is imported
+except ValueError as error:
+    sys.exit(f"error: {error}")
+
 if on_zero_gpu():
     wait_passively()
     import spaces  # noqa: F401  # it patches torch, and has to come before Gradio and torch
@@ -38,10 +43,6 @@ def choose_model() -> str:
 def main() -> None:
     wait_passively()
     decode_for_visitors()
-    try:
-        check_settings()
-    except ValueError as error:
-        sys.exit(f"error: {error}")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio's requests to itself
     hosted = tasks.hosted_model()

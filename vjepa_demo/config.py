@@ -183,6 +183,7 @@ LIMIT_VARIABLES = (
 )
 OFF_VARIABLE, LOGIN_VARIABLE, AUTH_VARIABLE = "VJEPA_DEMO_OFF", "VJEPA_DEMO_LOGIN", "VJEPA_DEMO_AUTH"
 PROXIES_VARIABLE = "VJEPA_DEMO_PROXIES"
+PORT_VARIABLE = "GRADIO_SERVER_PORT"
 SPACE_VARIABLE = "SPACE_ID"
 Part = Literal["training", "rating", "batch"]  # of the page and the API, that can be switched off or need a login
 
@@ -252,8 +253,24 @@ def check_settings() -> None:
     Raises:
         ValueError: if a setting of the environment that any command reads is not what was expected.
     """
-    for read in (limits, decode_seconds, decode_bytes, feature_cache_bytes):
+    for read in (limits, decode_seconds, decode_bytes, feature_cache_bytes, num_proxies, page_login, page_port):
         read()
+    for variable in (OFF_VARIABLE, LOGIN_VARIABLE):
+        parts_of(variable)
+
+
+def page_port() -> int | None:
+    """The port of the page that $GRADIO_SERVER_PORT names; None where it is not set, and Gradio looks for a free one.
+
+    Raises:
+        ValueError: if the setting is not the number of a port.
+    """
+    text = os.environ.get(PORT_VARIABLE)
+    if text is None:
+        return None
+    if not text.isdecimal() or not 0 < int(text) < 2**16:
+        raise ValueError(f"{PORT_VARIABLE} is {text!r}; a whole number from 1 to 65535 was expected")
+    return int(text)
 
 
 def num_proxies() -> int:
@@ -535,10 +552,9 @@ def feature_cache_bytes() -> int:
     Raises:
         ValueError: if the setting is not a number of gigabytes.
     """
-    setting, folder = os.environ.get(CACHE_GB_VARIABLE), feature_cache_folder()
-    if setting:
-        budget = gigabytes(setting)
-        return budget if folder else 0
+    setting, folder = _gigabytes(CACHE_GB_VARIABLE), feature_cache_folder()
+    if setting is not None:
+        return setting if folder else 0
     if folder is None:
         return 0
     existing = next(each for each in (folder, *folder.parents) if os.path.exists(each))  # noqa: PTH110 - never raises
@@ -569,8 +585,8 @@ def decode_bytes() -> int:
     Raises:
         ValueError: if the setting is not a number of gigabytes.
     """
-    setting = os.environ.get(DECODE_GB_VARIABLE)
-    return gigabytes(setting) if setting else DECODE_BYTES
+    setting = _gigabytes(DECODE_GB_VARIABLE)
+    return DECODE_BYTES if setting is None else setting
 
 
 def decode_for_visitors() -> None:
@@ -586,15 +602,18 @@ def _number(text: str) -> float:
         return math.nan
 
 
-def gigabytes(text: str) -> int:
-    """The bytes that `text`, such as "0.5", stands for.
+def _gigabytes(variable: str) -> int | None:
+    """The bytes that the environment's `variable`, such as "0.5", stands for; None where it is not set.
 
     Raises:
         ValueError: if it is not a number of gigabytes.
     """
+    text = os.environ.get(variable)
+    if not text:
+        return None
     value = _number(text)
     if not 0 <= value < math.inf:
-        raise ValueError(f"{text!r} is no number of gigabytes; a number from 0 up was expected, where 0 keeps nothing")
+        raise ValueError(f"{variable} is {text!r}; a number of gigabytes from 0 up was expected")
     return int(value * GIGABYTE)
 
 

@@ -224,6 +224,8 @@ def caution(trained_on: TrainedOn, *, after_verdict: bool = False) -> str:
         sentences.append(f"{UNPROVEN[trained_on.standing]}: do not rely on its scores.")
     elif disagreeing := [name for name, srocc in trained_on.srocc.items() if srocc <= 0]:
         sentences.append(f"Its scores of {listed(disagreeing)} did not agree with labels of clips it had not seen.")
+    if trained_on.kind != "procedural" and trained_on.num_clips and not trained_on.num_held_out:
+        sentences.append("No clip was held out, so nobody knows how well its scores agree with labels.")
     if trained_on.has_only_pairs:
         sentences.append("It learned from pairs: its scores say which clip is better, not how good one is.")
     if trained_on.kind == "procedural":

@@ -304,7 +304,7 @@ def test_the_next_process_finds_what_was_kept_and_the_cache_can_be_seen_and_empt
     assert capsys.readouterr().out.startswith("deleted 1 file, ")
     assert list(kept.glob("*.features")) == []
     assert main(["cache", "--cache-gb", "much"]) == 1
-    assert capsys.readouterr().err.startswith("error: 'much' is no number of gigabytes")
+    assert capsys.readouterr().err.startswith("error: VJEPA_DEMO_CACHE_GB is 'much'; a number of gigabytes")
 
 
 @pytest.mark.parametrize("more", [[], ["--clear"]])

@@ -361,6 +361,21 @@ def test_the_page_is_whole_without_a_part(off, monkeypatch):
 # ---- settings and words ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("call", "body", "status", "said"),
+    [
+        ("v2/score", {"video": None}, 422, "No value provided for required argument: prompt"),
+        ("v2/score", {"modell": "demo"}, 422, "Parameter `modell` is not a valid key-word argument: /gradio_api/info"),
+        ("v2/nothing", {}, 404, "There is no endpoint 'nothing'"),
+        ("nothing", {"data": []}, 404, "There is no endpoint 'nothing'"),
+    ],
+)
+def test_a_call_by_a_wrong_name_is_told_so(call, body, status, said, server, capfd):
+    answer = httpx.post(f"{server[0]}/gradio_api/call/{call}", json=body, timeout=60)
+    assert (answer.status_code, answer.text[: len(said)]) == (status, said)
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_limits_are_set_by_the_environment_and_smaller_on_a_space(monkeypatch):
     assert config.limits() == config.HOME_LIMITS
     monkeypatch.setenv("SPACE_ID", "ann/space")
@@ -383,14 +398,16 @@ def test_limits_are_set_by_the_environment_and_smaller_on_a_space(monkeypatch):
         ("VJEPA_DEMO_OFF", "batch,training", lambda: config.parts_of("VJEPA_DEMO_OFF"), "names 'learning'"),
         ("VJEPA_DEMO_AUTH", "ann:a:b", config.page_login, "is not of the form user:password"),
         ("VJEPA_DEMO_PROXIES", "2", config.num_proxies, "a whole number"),
+        ("GRADIO_SERVER_PORT", "8080", config.page_port, "a whole number from 1 to 65535"),
     ],
 )
 def test_a_switch_that_says_nothing_sensible_fails(name, text, read, wrong, monkeypatch):
     monkeypatch.setenv(name, text)
-    assert read() in (frozenset({"batch", "training"}), ("ann", "a:b"), 2)
+    assert read() in (frozenset({"batch", "training"}), ("ann", "a:b"), 2, 8080)
+    config.check_settings()
     monkeypatch.setenv(name, "learning")
     with pytest.raises(ValueError, match=wrong) as caught:
-        read()
+        config.check_settings()
     if name == "VJEPA_DEMO_AUTH":
         assert "learning" not in str(caught.value)  # it may be the password
 

@@ -4,6 +4,8 @@ import platform
 import shutil
 import subprocess
 import sys
+import zipfile
+import zlib
 from pathlib import Path
 
 import gradio.media
@@ -330,6 +332,20 @@ def picture(path: Path, target: Path) -> Path:
     return target
 
 
+def archive(_: Path, target: Path) -> Path:
+    with zipfile.ZipFile(target, "w") as file:
+        file.writestr("clip.mp4", b"frames")
+    return target
+
+
+def endless(path: Path, target: Path) -> Path:
+    data = bytearray(picture(path, target).read_bytes())
+    data[16:24] = (200_000).to_bytes(4, "big") * 2  # width and height in the header, whose checksum follows
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    target.write_bytes(data)
+    return target
+
+
 def directory(_: Path, target: Path) -> Path:
     target.mkdir()
     return target
@@ -344,6 +360,9 @@ def sliver(_: Path, target: Path) -> Path:
     ("make", "name", "message"),
     [
         (lambda _, target: target, "gone.mp4", "no such file"),
+        (lambda *_: Path("http://somewhere.com/clip.mp4"), "", "clip.mp4 is an address of the web: download"),
+        (archive, "clips.zip", r"clips\.zip is a zip: name one of the videos in it, or score the zip as a batch"),
+        (endless, "endless.png", r"endless\.png cannot be read as a video: its header names frames too large"),
         (directory, "clips.mp4", "clips.mp4 is a folder: name the videos in it"),
         (empty, "empty.mp4", r"empty\.mp4 is empty \(0 bytes\)"),
         (text, "text.mp4", "text.mp4 cannot be read as a video: it is a text file"),

@@ -486,7 +486,7 @@ def test_the_setting_says_where_and_how_much(tmp_path, monkeypatch):
     assert not (tmp_path / "there").exists()
     for wrong in ("much", "-1", "nan", "inf"):
         monkeypatch.setenv("VJEPA_DEMO_CACHE_GB", wrong)
-        with pytest.raises(DemoError, match=f"'{wrong}' is no number of gigabytes"):
+        with pytest.raises(DemoError, match=f"VJEPA_DEMO_CACHE_GB is '{wrong}'; a number of gigabytes"):
             feature_cache()
 
 

@@ -294,9 +294,11 @@ def test_no_resamples_give_the_same_values_without_errors():
 
 
 def test_an_error_is_undefined_where_too_few_resamples_are_defined():
-    # One of 30 clips differs from the rest: 1 / e of the resamples lack it, and the others suffice.
+    # One of 30 clips differs from the rest, and 1 / e of the resamples lack it: the number rests on that one clip.
     labels = np.full(30, 3.0)
     labels[0] = 4.0
+    assert one(np.arange(30.0), labels).srocc.standard_error is None
+    labels[1:4] = 4.0
     assert one(np.arange(30.0), labels).srocc.standard_error is not None
     # Three of 30 clips have a label, and one of those differs: most resamples have fewer than three, or all alike.
     sparse = table([1.0, 1.0, 2.0] + [NAN] * 27)

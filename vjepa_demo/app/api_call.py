@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import tempfile
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -22,6 +23,8 @@ from gradio.processing_utils import PUBLIC_HOSTNAME_WHITELIST, save_base64_to_ca
 from gradio.route_utils import API_PREFIX, get_api_call_path, get_root_url
 from gradio.utils import get_upload_folder
 from gradio_client.utils import encode_file_path, is_file_obj_with_meta, is_http_url_like
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
 
 from vjepa_demo.app.events import shown_errors
 from vjepa_demo.app.session import Session, Stoppable
@@ -166,3 +169,18 @@ class Call:
 def given_list(given: Given) -> list[Any]:
     """What a caller gave for several files, none of them fetched."""
     return given if isinstance(given, list) else [given]
+
+
+async def answer_wrong_call(request: Request, error: Exception) -> Response:
+    """What a program is told that calls the API by a wrong name; Gradio would answer 500 and log a traceback.
+
+    Raises:
+        Exception: `error`, if the request was none that Gradio matches with the API's endpoints.
+    """
+    called = re.search(rf"{API_PREFIX}/call/(?:v2/)?([^/]*)/?$", request.url.path)
+    if called is None:
+        raise error
+    if not isinstance(error, TypeError):
+        return PlainTextResponse(f"There is no endpoint {called[1]!r}: {API_PREFIX}/info names them all.", 404)
+    reason = str(error).partition(" Please click")[0].rstrip(".")
+    return PlainTextResponse(f"{reason}: {API_PREFIX}/info names the parameters of /{called[1]}.", 422)

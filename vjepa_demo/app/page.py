@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import gradio as gr
+from gradio.route_utils import FnIndexInferError
 from starlette.middleware import Middleware
 
 from vjepa_demo import tasks
 from vjepa_demo.app import html as render
 from vjepa_demo.app.about_tab import add_about_tab
 from vjepa_demo.app.api import add_api
+from vjepa_demo.app.api_call import answer_wrong_call
 from vjepa_demo.app.batch_tab import BatchTab
 from vjepa_demo.app.checkpoint_panel import LOADING
 from vjepa_demo.app.compare_tab import CompareTab
@@ -159,7 +161,10 @@ def launch(app: GuardedBlocks, **settings: Any) -> None:
         allowed_paths=[str(ASSETS / "examples")],
         max_file_size=None if math.isinf(allowed.upload_bytes) else int(allowed.upload_bytes),
         auth=login,
-        app_kwargs={"middleware": [Middleware(Guard, blocks=app, allowed=allowed, proxies=proxies)]},
+        app_kwargs={
+            "middleware": [Middleware(Guard, blocks=app, allowed=allowed, proxies=proxies)],
+            "exception_handlers": dict.fromkeys((KeyError, TypeError, FnIndexInferError), answer_wrong_call),
+        },
         enable_monitoring=False,
         run_history=False,  # it would keep what was typed in the browser's storage, a token too
         quiet=True,

@@ -273,7 +273,10 @@ def _range_notes(numbers: pd.DataFrame, label_range: LabelRange) -> list[str]:
         return []
     notes = []
     if (label_range.low, label_range.high) != (SCORE_MIN, SCORE_MAX):
-        notes.append(f"Labels run from {low:g} to {high:g}: read as {label_range}, mapped linearly to 1 to 5.")
+        notes.append(
+            f"Labels run from {low:g} to {high:g}: read as {label_range}, mapped linearly to 1 to 5. If the scale was "
+            "another, such as 1 to 7, declare the label range."
+        )
         if label_range.low == 0 and low == 0:
             notes.append("Labels of 0 count as the lowest score; if 0 means “no label”, leave those cells empty.")
     elif high <= SCORE_MAX - 1 and numbers.count().sum() >= ENOUGH_LABELS:

@@ -436,6 +436,8 @@ def check_file(path: Path) -> None:
     if not is_file(path):
         if os.path.lexists(path):
             raise VideoError(f"{path.name} is no file that can be read: a link that leads nowhere, a pipe or a device")
+        if {"http:", "https:"} & set(path.parts):
+            raise VideoError(f"{path.name} is an address of the web: download the video, and name the file")
         raise VideoError(f"{path.name}: no such file")
     with reading(path, kind=VideoError), path.open("rb") as file:
         head = file.read(HEAD_BYTES)
@@ -446,6 +448,8 @@ def check_file(path: Path) -> None:
             body = file.read(HEAD_BYTES)
     if not head:
         raise VideoError(f"{path.name} is empty (0 bytes); make or upload it again")
+    if head.startswith(b"PK\x03\x04"):
+        raise VideoError(f"{path.name} is a zip: name one of the videos in it, or score the zip as a batch")
     # Text has no control characters but white space and the escapes of terminal art; raw Y4M video begins like text.
     is_text = not any(byte < 32 and byte not in b"\t\n\r\x0c\x1b" for byte in head)
     if (is_text and not head.startswith(b"YUV4MPEG2")) or PLAYLIST.match(body.lstrip(BLANKS)):
@@ -546,6 +550,8 @@ def _unreadable(path: Path, error: Exception) -> VideoError:
     if path.is_file() and (size := path.stat().st_size) < (least := least_bytes(path)):
         return _cut_off(path, size, least)
     reason = _first_line(error)
+    if "FrameDims" in reason:  # torchcodec's, for a frame of more pixels than FFmpeg takes
+        return VideoError(f"{path.name} cannot be read as a video: its header names frames too large for FFmpeg")
     if ".cpp:" in reason:  # torchcodec puts its source file and line before FFmpeg's own words
         reason = reason.rpartition(".cpp:")[2].partition(", ")[2]
     reason = reason.replace(f"Could not open input file: {path}", "").strip(" .")

@@ -34,9 +34,10 @@ Resamples = dict[str, dict[str, Array]]  # dimension -> metric -> its value in e
 MIN_CLIPS = 3  # any two points correlate perfectly
 CONSTANT_SPREAD = 1e-6  # MOS; what float32 loses between batches is less, what a person could mean is far more
 BOOTSTRAP_RESAMPLES = 1000
-MIN_DEFINED_SHARE = 0.5  # of the resamples; if a number is defined in fewer, its standard error is not
+MIN_DEFINED_SHARE = 0.95  # of the resamples: a number that rests on one or two clips is undefined in more than 5 %
 BASELINE_DECIMALS = 9  # sums differ in their last bits: equal prompt means must stay equal, as ties
 PAIR_BLOCK = 1024  # clips whose pairs with all others are held at a time
+MIN_CLIPS_TO_COMPARE = 10  # of fewer, resamples flatter: random scores "beat" the baseline in 10 % of sets of 8 clips
 MAX_PAIRED_CLIPS = 4096  # more than these are sorted, one resample after another
 SORTED_RESAMPLES = 50
 BLOCK_NUMBERS = 2**22  # of resamples times clips that are held at a time, about ten times over: 300 MB
@@ -90,6 +91,8 @@ def evaluate(
         lead = evaluation.vquala_score  # over chance, which is 0
         if other.vquala_score.value is not None and other.vquala_score.value >= 0:
             lead = _difference(lead, other.vquala_score, score, baseline_score)
+        if len(kept) < MIN_CLIPS_TO_COMPARE:
+            lead = replace(lead, standard_error=None)
         evaluation = replace(evaluation, no_video_baseline=other, lead=lead)
     if before is not None:
         score_before, other = judged["before"]
