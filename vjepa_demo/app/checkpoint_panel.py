@@ -159,9 +159,10 @@ def use_zip(session: Session, archive: str | Path) -> Scorer:
 def use_hub(session: Session, name: str, *, token: str | Literal[False] = False) -> Scorer:
     """The checkpoint `name` on the Hub, public or such that `token` may read it, is the visitor's own model now."""
     with shown_errors():
-        return _own(session, tasks.load_public_checkpoint(name.strip(), token=token))
+        session.check_room()
+        return _own(session, tasks.load_public_checkpoint(name.strip(), session.folder, token=token))
 
 
 def _own(session: Session, scorer: Scorer) -> Scorer:
-    session.model.scorer, session.model.scorer_of = scorer, None
+    session.keep_scorer(scorer)
     return scorer

@@ -10,6 +10,7 @@ import secrets
 import shutil
 import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -211,6 +212,7 @@ class OwnModel:
     archive: Path | None = None  # the checkpoint as a zip, to be downloaded
     scorer: Scorer | None = None
     scorer_of: Path | None = None
+    used: float = 0.0  # when the scorer was asked for last
     loading: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -421,6 +423,7 @@ class Session:
             return load_scorer(model)
         if self.model.scorer is None:
             raise ModelError("your own model is gone: train or load it again, or choose demo")
+        self.model.used = time.monotonic()
         return self.model.scorer
 
     def own_scorer(self, shown_as: str) -> Scorer | None:
@@ -430,9 +433,23 @@ class Session:
             if own.checkpoint is None:
                 return None
             if own.scorer is None or own.scorer_of != own.checkpoint:
-                own.scorer = tasks.load_scorer(str(own.checkpoint), shown_as=shown_as)
-                own.scorer_of = own.checkpoint
+                self.keep_scorer(tasks.load_scorer(str(own.checkpoint), shown_as=shown_as), of=own.checkpoint)
+            own.used = time.monotonic()
             return own.scorer
+
+    def keep_scorer(self, scorer: Scorer, *, of: Path | None = None) -> None:
+        """`scorer` is the visitor's own model, `of` the checkpoint that was trained here. Where the models of all
+        visitors take more memory than they may, those that were used longest ago go."""
+        self.model.scorer, self.model.scorer_of, self.model.used = scorer, of, time.monotonic()
+        most = limits().models_bytes
+        if most == math.inf:
+            return
+        with _sessions_lock:
+            owners = sorted(
+                (each.model for each in _sessions if each.model.scorer is not None), key=lambda own: own.used
+            )
+        while len(owners) > 1 and _weight_bytes(owners) > most:
+            owners.pop(0).scorer = None
 
     def new_run(self) -> Path:
         """The folder of the next training run."""
@@ -499,6 +516,15 @@ class Session:
         finally:
             if self.closed.is_set():
                 self.delete()
+
+
+def _weight_bytes(owners: Iterable[OwnModel]) -> int:
+    """What the scorers of `owners` take of the memory."""
+    weights: dict[int, int] = {}
+    for own in owners:
+        scorer = own.scorer  # another thread may take it away
+        weights |= {} if scorer is None else scorer.weights()
+    return sum(weights.values())
 
 
 def total_bytes() -> int:

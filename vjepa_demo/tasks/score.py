@@ -81,6 +81,10 @@ class Scorer:
         seconds = self._clip_seconds or zero_gpu.clip_seconds(self._model) or expected_seconds(self._model)
         return None if seconds < SLOW_CLIP_SECONDS else num_clips * seconds
 
+    def weights(self) -> dict[int, int]:
+        """The bytes of each tensor of the model, by its address: what models share, such as encoders, counts once."""
+        return {each.data_ptr(): each.nbytes for each in (*self._model.parameters(), *self._model.buffers())}
+
     @property
     def hardware(self) -> str:
         """Where and in which precision the model runs, such as "CPU bf16"."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Literal
 
-from vjepa_demo.config import MAX_UPLOAD_BYTES
+from vjepa_demo.config import CHECKPOINT_MAX_BYTES, limits
 from vjepa_demo.data.hub import Token, make_repo
 from vjepa_demo.data.match import extract_videos
 from vjepa_demo.media.isolated import write_preview
@@ -48,19 +49,27 @@ def load_uploaded_checkpoint(archive: str | Path, folder: Path, *, shown_as: str
         ModelError: if an encoder cannot be had.
     """
     with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as unpacked:
-        checkpoint = open_checkpoint_zip(archive, unpacked)
+        checkpoint = open_checkpoint_zip(archive, unpacked, max_bytes=_most_bytes(folder))
         check_stranger(checkpoint, Path(archive).name)
         return load_scorer(unpacked, shown_as=shown_as)
 
 
-def load_public_checkpoint(name: str, *, token: str | Literal[False] = False) -> Scorer:
+def load_public_checkpoint(name: str, folder: Path, *, token: str | Literal[False] = False) -> Scorer:
     """A scorer of `owner/name` or `owner/name@revision` on the Hub, called so, which everybody may read, or the owner
-    of `token`.
+    of `token`; fetched into a folder below `folder`, which is deleted again.
 
     Raises:
-        CheckpointError: if there is none, it is larger than an upload may be, or it names encoders which this page
-            does not fetch.
+        CheckpointError: if there is none, it is larger than a visitor's model may be, or it names encoders that this
+            page does not fetch.
         ModelError: if an encoder cannot be had.
     """
-    checkpoint = find_public_checkpoint(name, max_bytes=MAX_UPLOAD_BYTES, token=token)
-    return load_scorer(str(checkpoint.folder), shown_as=name)
+    with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as fetched:
+        checkpoint = find_public_checkpoint(name, Path(fetched), max_bytes=_most_bytes(folder), token=token)
+        return load_scorer(str(checkpoint.folder), shown_as=name)
+
+
+def _most_bytes(folder: Path) -> int:
+    """What a stranger's checkpoint may take of the disk below `folder`, and about what of the memory."""
+    allowed = limits()
+    free = shutil.disk_usage(folder).free // 2
+    return int(min(CHECKPOINT_MAX_BYTES, allowed.visitor_bytes, allowed.models_bytes, free))
