@@ -18,6 +18,7 @@ from typing import Any
 
 import gradio as gr
 import pytest
+from fakes import RESULT
 from gradio.components.api_component import Api
 from gradio.state_holder import SessionState, StateHolder
 
@@ -480,7 +481,7 @@ def test_the_visitors_own_model_is_loaded_once_by_calls_at_once(monkeypatch, tmp
     session, loaded, both = Session(), [], threading.Barrier(2)
 
     def load(*_: object, **__: object) -> object:
-        loaded.append(object())
+        loaded.append(SimpleNamespace(name="mine", trained_on=RESULT.trained_on))
         with contextlib.suppress(threading.BrokenBarrierError):
             both.wait(0.2)  # a second load would come here too
         return loaded[-1]

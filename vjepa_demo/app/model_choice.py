@@ -25,8 +25,8 @@ def model_choices(session: Session | None = None) -> list[tuple[str, str]]:
     if (hosted := tasks.hosted_model()) is not None:
         state = " (could not be loaded)" if hosted.is_settled else " (being loaded)"
         presets.insert(0, (f"{hosted.shown}: the model of this page{'' if hosted.is_ready else state}", hosted.shown))
-    own = None if session is None else session.model.scorer
-    if own is None:
+    own = None if session is None else session.model
+    if own is None or own.trained_on is None:
         return presets
     warning = " (does not beat the no-video baseline)" if own.trained_on.beats_baseline is False else ""
     return [*presets, (f"{own.name}{warning}", MINE)]

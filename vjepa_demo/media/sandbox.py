@@ -147,10 +147,13 @@ def _check(should_stop: Callable[[], bool]) -> None:
 
 def num_places() -> int:
     """How many files are decoded at the same time: one a core, as far as the memory holds what each may take."""
+    each = DECODE_BYTES
+    with suppress(ValueError):  # a wrong setting is told by `run`
+        each = decode_bytes() or each
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     with suppress(OSError, ValueError):  # no container, or one without a limit
         memory = min(memory, int(MEMORY_LIMIT.read_text(encoding="ascii")))
-    return max(MIN_PLACES, min(os.cpu_count() or 1, memory // DECODE_BYTES))
+    return max(MIN_PLACES, min(os.cpu_count() or 1, memory // each))
 
 
 @dataclass(frozen=True)

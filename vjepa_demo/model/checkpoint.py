@@ -401,7 +401,10 @@ def open_checkpoint_zip(
 
     try:
         with new_folder(folder) as partial:
-            limits = replace(CHECKPOINT_ZIP_LIMITS, entry_bytes=max_bytes, total_bytes=max_bytes)
+            most = CHECKPOINT_ZIP_LIMITS
+            limits = replace(
+                most, entry_bytes=min(most.entry_bytes, max_bytes), total_bytes=min(most.total_bytes, max_bytes)
+            )
             extract_zip(zip_path, partial, choose, limits=limits)
             try:
                 _check_whole(read_checkpoint(partial))

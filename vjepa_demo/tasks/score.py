@@ -341,6 +341,11 @@ def load_scorer(name: str, *, device: str | None = None, shown_as: str | None = 
     return Scorer(shown_as or name, model, checkpoint.trained_on, model_id=model_id, cache=feature_cache())
 
 
+def loaded_scorers() -> list[Scorer]:
+    """Those that `get_scorer` has loaded."""
+    return list(_scorers.values())
+
+
 def default_model() -> str:
     """`vitg` on a GPU once its head is trained, else `demo`."""
     return "vitg" if default_device() == "cuda" and model_presets()["vitg"].refusal is None else "demo"

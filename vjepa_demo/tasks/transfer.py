@@ -22,7 +22,7 @@ from vjepa_demo.tasks.score import Scorer, load_scorer
 
 __all__ = [
     "extract_videos",
-    "load_public_checkpoint",
+    "fetch_public_checkpoint",
     "load_uploaded_checkpoint",
     "push_checkpoint",
     "reserve_checkpoint",
@@ -54,18 +54,15 @@ def load_uploaded_checkpoint(archive: str | Path, folder: Path, *, shown_as: str
         return load_scorer(unpacked, shown_as=shown_as)
 
 
-def load_public_checkpoint(name: str, folder: Path, *, token: str | Literal[False] = False) -> Scorer:
-    """A scorer of `owner/name` or `owner/name@revision` on the Hub, called so, which everybody may read, or the owner
-    of `token`; fetched into a folder below `folder`, which is deleted again.
+def fetch_public_checkpoint(name: str, folder: Path, *, token: str | Literal[False] = False) -> Path:
+    """The folder below `folder` that `owner/name` or `owner/name@revision` on the Hub was fetched into: a checkpoint
+    that everybody may read, or the owner of `token`. `load_scorer` takes it.
 
     Raises:
         CheckpointError: if there is none, it is larger than a visitor's model may be, or it names encoders that this
             page does not fetch.
-        ModelError: if an encoder cannot be had.
     """
-    with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as fetched:
-        checkpoint = find_public_checkpoint(name, Path(fetched), max_bytes=_most_bytes(folder), token=token)
-        return load_scorer(str(checkpoint.folder), shown_as=name)
+    return find_public_checkpoint(name, folder, max_bytes=_most_bytes(folder), token=token).folder
 
 
 def _most_bytes(folder: Path) -> int:
