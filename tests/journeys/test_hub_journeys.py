@@ -257,7 +257,7 @@ def test_a_zip_that_takes_more_than_a_visitor_may_have_is_refused_before_it_is_t
             patch.setenv(f"VJEPA_DEMO_MAX_{limit}_GB", "0.00001")
             with pytest.raises(gr.Error, match=r"checkpoint-1\.zip .*9.31e-06 GiB"):
                 checkpoint_panel.use_zip(session, small_zip)
-            with pytest.raises(gr.Error, match=r"you/scores: .* would be fetched; at most 10 kB are allowed"):
+            with pytest.raises(gr.Error, match=r"you/scores@.* would be fetched; at most 10 kB are allowed"):
                 checkpoint_panel.use_hub(session, "you/scores")
     assert list(session.folder.iterdir()) == []
     assert session.model.scorer is None

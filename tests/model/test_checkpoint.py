@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 from hub_server import Repo
+from huggingface_hub import constants
 from small_models import CROP, FRAMES, TRAINED_ON
 
 from vjepa_demo.config import ModelConfig, ZipLimits
@@ -323,9 +324,14 @@ def test_what_this_machine_may_read_is_not_given_to_a_stranger_while_the_hub_doe
     hub, heads_folder, tmp_path, monkeypatch
 ):
     hub.repos["models/me/secret"] = Repo(files_of(heads_folder), private=True)
-    assert find_checkpoint("me/secret", token="hf_me").trained_on == TRAINED_ON
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", False)
+    monkeypatch.setenv("HF_TOKEN", "hf_me")
+    assert find_checkpoint("me/secret", token=None).trained_on == TRAINED_ON
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    assert find_checkpoint("me/secret", token="hf_me").trained_on == TRAINED_ON  # its owner, from the cache
+    assert find_checkpoint("me/secret", token=None).trained_on == TRAINED_ON  # its owner, from the cache
+    for token in (False, "hf_you"):
+        with pytest.raises(CheckpointError, match="me/secret"):
+            find_checkpoint("me/secret", token=token)
     with pytest.raises(CheckpointError, match="me/secret"):
         find_public_checkpoint("me/secret", tmp_path / "cache", max_bytes=2**30)
 

@@ -37,6 +37,7 @@ from vjepa_demo.config import (
     LOGIN_VARIABLE,
     MAX_BODY_BYTES,
     OFF_VARIABLE,
+    PROXIES_VARIABLE,
     Limits,
     Part,
     parts_of,
@@ -66,6 +67,13 @@ WRITTEN = re.compile(
 JOBS = re.compile(rf"{API}/(queue/join|call/.+)")
 MAX_KNOWN_VISITORS = 4096  # whose requests are counted; past it, the one who asked longest ago is forgotten
 LOGIN_TRIES = 10  # a minute
+IPV6_PREFIX = 48  # bits of the network that one person can have: providers give away up to a /48
+# What only a proxy adds.
+PROXY_HEADERS = (b"x-forwarded-for", b"x-real-ip", b"forwarded", b"via")
+# The header in which the guard notes who asked the MCP server, which passes it on when it asks this server. The secret
+# shows that the guard wrote it.
+FOR_VISITOR, _SECRET = b"x-vjepa-demo-visitor", f"{secrets.token_hex(16)} ".encode()
+MCP = re.compile(rf"{API}/mcp(/.*)?")
 KEEP_SECONDS = 86400  # for an upload that no page has named
 SIGN_IN_FIRST = "sign in first: this page asks for it before training, rating or batches, as its owner has chosen"
 
@@ -73,23 +81,34 @@ logger = logging.getLogger(__name__)
 
 
 def visitor_of(scope: Mapping[str, Any], proxies: int) -> str | None:
-    """Who asks, by address: of IPv6 the network, which one person has whole. None for this machine itself.
+    """Who asks, by address: of IPv6 the network, as far as one person may have it whole. None for this machine itself.
 
     Behind `proxies` the address is the one that the outermost of them saw. What stands further left in X-Forwarded-For
-    anybody can write there.
+    anybody can write there. Gradio's MCP server asks this server for others: `Guard` has noted for whom.
     """
-    address = (scope.get("client") or ("",))[0]
-    if proxies:
-        given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
-        hops = [hop.strip() for hop in ",".join(given).split(",") if hop.strip()]
-        address = hops[-proxies] if len(hops) >= proxies else address
+    headers = scope["headers"]
+    for name, value in headers:
+        if name == FOR_VISITOR and value.startswith(_SECRET):
+            return value.removeprefix(_SECRET).decode("latin-1") or None
+    given = [value.decode("latin-1") for name, value in headers if name == b"x-forwarded-for"]
+    hops = [hop.strip() for hop in ",".join(given).split(",") if hop.strip()]
+    is_forwarded = 0 < proxies <= len(hops)
+    address = hops[-proxies] if is_forwarded else (scope.get("client") or ("",))[0]
+    found = _ip(address)
+    if found is None:
+        return address
+    if found.is_loopback and not is_forwarded and not any(name in PROXY_HEADERS for name, _ in headers):
+        return None  # a proxy on this machine would have said that it is one
+    return str(ipaddress.ip_network((found, IPV6_PREFIX), strict=False)) if found.version == 6 else str(found)
+
+
+def _ip(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The IP address that `address` spells; an IPv4 address that is spelled as one of IPv6 is the former."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
-        return address
-    if found.is_loopback:
         return None
-    return str(ipaddress.ip_network((found, 64), strict=False)) if found.version == 6 else address
+    return getattr(found, "ipv4_mapped", None) or found
 
 
 class GuardedBlocks(gr.Blocks):
@@ -185,6 +204,7 @@ class Guard:
         self._app, self._blocks, self._limits, self._proxies = app, blocks, allowed, proxies
         self._asked: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()  # what is left, and since when
         self._arriving: Counter[str] = Counter()  # requests for a job, by visitor, that no event stands for yet
+        self._has_warned = False  # that visitors may be behind a proxy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -197,6 +217,10 @@ class Guard:
             return
         is_upload = scope["path"].rstrip("/").endswith(UPLOAD)  # which counts for itself
         visitor = visitor_of(scope, self._proxies)
+        self._warn_of_a_proxy(visitor)
+        if MCP.fullmatch(_path(scope)):
+            noted = (FOR_VISITOR, _SECRET + (visitor or "").encode("latin-1"))
+            scope = {**scope, "headers": [*(each for each in scope["headers"] if each[0] != FOR_VISITOR), noted]}
         if scope["method"] != "POST" or visitor is None or not JOBS.match(_path(scope)):
             await self._app(scope, receive if is_upload else _limited(receive, MAX_BODY_BYTES), send)
             return
@@ -206,6 +230,20 @@ class Guard:
         finally:
             self._arriving[visitor] -= 1
             self._arriving += Counter()  # forgets who has none
+
+    def _warn_of_a_proxy(self, visitor: str | None) -> None:
+        """Tell the owner once if visitors seem to share the address of a proxy, and so what one of them may have."""
+        if self._has_warned or visitor is None or self._limits.visitor_requests == math.inf:
+            return
+        found = _ip(visitor.partition("/")[0])
+        if found is not None and found.is_private:
+            self._has_warned = True
+            logger.warning(
+                "a visitor's address is %s, which is private: if a proxy stands before this page, set %s to the number "
+                "of proxies, else all visitors share the limits of one",
+                visitor,
+                PROXIES_VARIABLE,
+            )
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         """The status and the reason with which a request is refused; None for one that is let through."""

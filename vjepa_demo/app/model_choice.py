@@ -46,6 +46,13 @@ def model_names() -> list[str]:
     return [*([] if hosted is None else [hosted.shown]), *model_presets()]
 
 
+def base_names() -> list[str]:
+    """Those that everybody can fine-tune here, and then download."""
+    hosted = tasks.hosted_model()
+    is_closed = hosted is not None and hosted.is_ready and not hosted.is_open
+    return list(model_presets()) if is_closed else model_names()
+
+
 def default_now(default_model: str) -> str:
     """The model of this page once it is loaded, until then `default_model`."""
     hosted = tasks.hosted_model()
@@ -63,6 +70,16 @@ def source_of(name: str) -> tuple[str, Token]:
     served by it, with the machine's own token."""
     hosted = tasks.hosted_model()
     return (hosted.name, None) if hosted is not None and name == hosted.shown else (name, False)
+
+
+def base_of(name: str) -> tuple[str, Token]:
+    """`source_of` the model `name` for fine-tuning, read as everybody may read it.
+
+    Raises:
+        ModelError: if visitors may not have what it is made of.
+    """
+    hosted = tasks.hosted_model()
+    return (hosted.as_base() if hosted is not None and name == hosted.shown else name), False
 
 
 def add_model_choice(default_model: str, elem_id: str) -> gr.Dropdown:

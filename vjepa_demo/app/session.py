@@ -51,6 +51,7 @@ BatchOrder = Literal["latest", "errors", "best", "worst"]  # which rows of a bat
 MINE = "mine"  # the value of the model choice that stands for the visitor's own checkpoint
 MAX_REMEMBERED = 12  # scored clips
 FOLDER_PREFIX = "vjepa-demo-session-"  # in the system's folder of temporary files
+LEAVING = "visitor leaves"  # the name of a thread
 NOTHING = "nothing to score: add videos, and a table or a prompt"
 
 
@@ -513,6 +514,11 @@ class Session:
         self.renting.follow(None)
         self.delete()
 
+    def leave(self) -> None:
+        """The same in a thread: gigabytes are deleted, and Gradio tells this within its event loop."""
+        self.closed.set()
+        threading.Thread(target=self.close, name=LEAVING).start()
+
     def delete(self) -> None:
         """Delete the folder, the downloads and the uploads; a run that was still writing calls it once more."""
         with self._making_folder:
@@ -581,7 +587,7 @@ class _New:
 def add_session(app: gr.Blocks) -> gr.State:
     """The visitor's session, closed when they have left. It is there from their first event on, which may come before
     the page's load event: Gradio copies a state's value for a visitor when an event of theirs first needs it."""
-    state = gr.State(delete_callback=Session.close)
+    state = gr.State(delete_callback=Session.leave)
     state.value = _New()  # the constructor would have copied it
     # Gradio calls `delete_callback` only for a state that an event has returned.
     app.load(lambda session: session, state, state, **AT_ONCE)

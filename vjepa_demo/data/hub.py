@@ -101,8 +101,8 @@ def download_snapshot(
     on this machine, to be read only.
 
     The Hub is asked each time whether this token may read them. If it cannot be reached, an earlier download in this
-    machine's own cache is used: what strangers ask for belongs in a `cache` of theirs, for whoever read it before may
-    have been allowed more.
+    machine's own cache is used, for its own account alone (`token` None): whoever read it before may have been allowed
+    more than others are. What strangers ask for belongs in a `cache` of theirs.
 
     Raises:
         CheckpointError: if the files cannot be had, or have more than `max_bytes`.
@@ -120,7 +120,7 @@ def download_snapshot(
         except (hub_errors.OfflineModeIsEnabled, hub_errors.HTTPError) as error:
             if isinstance(error, hub_errors.HfHubHTTPError) and error.response.status_code < 500:
                 raise  # it answered
-            if cache is not None:
+            if cache is not None or token is not None:
                 raise
             try:
                 return Path(fetch(local_files_only=True))
