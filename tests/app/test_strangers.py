@@ -233,6 +233,26 @@ def test_one_visitor_who_asks_too_often_waits_alone(server, monkeypatch):
         assert bob.post("/gradio_api/cancel", content=b"{}").status_code != 429
 
 
+def test_what_costs_the_server_more_than_a_file_is_counted_and_no_name_of_an_upload_stays(server, monkeypatch):
+    address, _ = server
+    monkeypatch.setattr(guard, "MAX_TRACKED", 3)
+    monkeypatch.setattr(guard, "monotonic", lambda: 0.0)
+    with stranger(address, 13) as ann, stranger(address, 14) as bob:
+        progress = "/gradio_api/upload_progress"
+        for query in ("", "?upload_id=", f"?upload_id={'a' * 65}", "?upload_id=a&upload_id=b", "?upload_id=%0A"):
+            assert ann.get(f"{progress}{query}").status_code == 404
+        for number in range(6):
+            files = {"files": ("a.mp4", b"x")}
+            assert bob.post(f"/gradio_api/upload?upload_id=bob{number}", files=files).status_code == 200
+        assert "done" in bob.get(f"{progress}?upload_id=bob5").text
+        names = [name for name in guard.file_upload_statuses._signals if name.startswith("bob")]
+        assert "bob0" not in names
+        assert len(names) <= 4
+        answers = [ann.get("/gradio_api/info").status_code for _ in range(60)]
+        assert (answers.count(200), answers[-1]) == (40, 429)
+        assert ann.get("/theme.css").status_code == 200
+
+
 def test_one_visitor_has_so_many_jobs_at_once(server):
     address, _ = server
     with stranger(address, 9) as ann, stranger(address, 10) as bob:
@@ -242,7 +262,11 @@ def test_one_visitor_has_so_many_jobs_at_once(server):
         tool = {"name": "score", "arguments": {"video": f"{address}/gradio_api/file={clip}", "prompt": "a cat"}}
         rpc = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": tool}
         accept = {"Accept": "application/json, text/event-stream", "X-Vjepa-Demo-Visitor": "203.0.113.99"}
-        assert "429" in ann.post("/gradio_api/mcp/", json=rpc, headers=accept).text  # nor by way of MCP
+        for _ in range(20):  # Gradio's MCP server gives this one 5 seconds, on a busy machine too
+            told = ann.post("/gradio_api/mcp/", json=rpc, headers=accept).text
+            if "timed out" not in told:
+                break
+        assert "429" in told  # nor by way of MCP
         answer = ann.post("/gradio_api/call/score", json=job)
         assert (answer.status_code, answer.json()["detail"][:32]) == (429, "2 jobs of yours wait or run alre")
         ids.append(bob.post("/gradio_api/call/score", json=job).json()["event_id"])

@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
 
 import gradio as gr
 from anyio.to_thread import run_sync
@@ -64,6 +65,11 @@ READ = re.compile(
 WRITTEN = re.compile(
     rf"/login/?|{API}/((run|api|call|call/v2)/[^/]+|queue/join|cancel|reset|component_server|upload)/?|{API}/mcp(/.*)?"
 )
+# What is counted although it only reads: it makes the page or a session, or leaves something in memory.
+COSTLY = re.compile(rf"/(config)?/?|{API}/(info|openapi\.json|upload_progress|heartbeat/[^/]+|mcp(/.*)?)/?")
+PROGRESS_OF_UPLOAD = f"{API_PREFIX}/upload_progress"
+UPLOAD_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
+MAX_TRACKED = 1000  # uploads whose progress is kept in memory; past it, the one that was asked for longest ago goes
 JOBS = re.compile(rf"{API}/(queue/join|call/.+)")
 MAX_KNOWN_VISITORS = 4096  # whose requests are counted; past it, the one who asked longest ago is forgotten
 LOGIN_TRIES = 10  # a minute
@@ -255,12 +261,16 @@ class Guard:
             return 404, "Not Found"
         if not (is_open or is_login or self._is_logged_in(scope)):
             return 401, "log in first: open the page in a browser"
+        if path.rstrip("/") == PROGRESS_OF_UPLOAD and not _may_be_tracked(
+            parse_qs(scope["query_string"].decode("latin-1")).get("upload_id", [])
+        ):
+            return 404, "Not Found"
         is_rating = path.startswith((f"{API_PREFIX}/component_server", f"{STUDY_CLIPS}/"))
         if is_rating and "rating" in self._blocks.login and not has_signed_in(scope):
             return 401, SIGN_IN_FIRST
-        if not is_post:
+        if not is_post and not COSTLY.fullmatch(path):
             return None
-        if self._is_another_sites(scope):
+        if is_post and self._is_another_sites(scope):
             return 403, "another site sent this with your sign-in: open the page itself"
         length = dict(scope["headers"]).get(b"content-length", b"0")
         if path.rstrip("/") != UPLOAD and length.isdigit() and int(length) > MAX_BODY_BYTES:
@@ -271,7 +281,7 @@ class Guard:
         kind, most = ("login", LOGIN_TRIES) if is_login else ("", self._limits.visitor_requests)
         if not self._may_ask(visitor, kind, most):
             return 429, "too many requests from your address in the last minute: wait a moment, then try again"
-        if JOBS.match(path) and self._num_jobs(visitor) >= (most := self._limits.visitor_jobs):
+        if is_post and JOBS.match(path) and self._num_jobs(visitor) >= (most := self._limits.visitor_jobs):
             return 429, f"{most:g} jobs of yours wait or run already: wait until one has ended, then try again"
         return None
 
@@ -312,6 +322,15 @@ class Guard:
         events = list(self._blocks._queue.event_ids_to_events.values())
         num_events = sum(visitor_of(event.request.scope, self._proxies) == visitor for event in events)
         return num_events + self._arriving[visitor]
+
+
+def _may_be_tracked(upload_ids: list[str]) -> bool:
+    """Whether `upload_ids` is the one name of an upload. Gradio keeps each that it ever heard of: those that came
+    first are forgotten here."""
+    for kept in (file_upload_statuses._signals, file_upload_statuses._statuses):
+        while len(kept) > MAX_TRACKED:
+            kept.pop(next(iter(kept)))  # type: ignore[attr-defined]  # both are dicts
+    return len(upload_ids) == 1 and UPLOAD_ID.fullmatch(upload_ids[0]) is not None
 
 
 class _TooLargeError(Exception):
@@ -363,6 +382,7 @@ def serve_uploads(app: GuardedBlocks, allowed: Limits, proxies: int) -> None:
         return list(folders_of[visitor])
 
     async def upload(request: Request, upload_id: str | None = None) -> Response:
+        upload_id = upload_id if upload_id and _may_be_tracked([upload_id]) else None
         visitor = visitor_of(request.scope, proxies)
         mine, total = await run_sync(stored, folders_now(visitor))
         before = arriving[visitor], arriving.total()
