@@ -105,7 +105,8 @@ class _Endpoints:
                 button.click(run, inputs, answer, api_name=run.__name__, show_progress="hidden", **turn)
 
         hosted = tasks.hosted_model()
-        default, of_page = (self._default, []) if hosted is None else (DEFAULT, [DEFAULT])
+        of_page = [] if hosted is None else [DEFAULT]
+        default = self._default if hosted is None else DEFAULT
         model = choice_field("model", [*of_page, *model_names(), MINE], default)
         base = choice_field("model", [*of_page, *model_names()], default)
         label_range = choice_field("label_range", list(RANGES), next(iter(RANGES)))

@@ -114,7 +114,7 @@ def _ip(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         found = ipaddress.ip_address(address)
     except ValueError:
         return None
-    return getattr(found, "ipv4_mapped", None) or found
+    return (isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped) or found
 
 
 class GuardedBlocks(gr.Blocks):
@@ -327,9 +327,10 @@ class Guard:
 def _may_be_tracked(upload_ids: list[str]) -> bool:
     """Whether `upload_ids` is the one name of an upload. Gradio keeps each that it ever heard of: those that came
     first are forgotten here."""
-    for kept in (file_upload_statuses._signals, file_upload_statuses._statuses):
+    known: tuple[dict[str, Any], ...] = (file_upload_statuses._signals, file_upload_statuses._statuses)
+    for kept in known:
         while len(kept) > MAX_TRACKED:
-            kept.pop(next(iter(kept)))  # type: ignore[attr-defined]  # both are dicts
+            kept.pop(next(iter(kept)))
     return len(upload_ids) == 1 and UPLOAD_ID.fullmatch(upload_ids[0]) is not None
 
 

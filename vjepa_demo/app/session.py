@@ -460,7 +460,7 @@ class Session:
         scorer = None if is_new or own.scorer_of != of or own.folder != folder else own.scorer
         if scorer is None:
             scorer = load()
-            if own.folder not in (None, folder):
+            if own.folder is not None and own.folder != folder:
                 shutil.rmtree(own.folder, ignore_errors=True)
             own.scorer, own.load, own.scorer_of, own.folder = scorer, load, of, folder
             own.name, own.trained_on = scorer.name, scorer.trained_on
