@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import sys
@@ -29,6 +30,8 @@ from vjepa_demo.app.model_choice import load_scorer
 from vjepa_demo.app.page import build_app, in_event_loop, serve_until_told
 from vjepa_demo.schema import DemoError
 
+SET_DUMPABLE = 4  # PR_SET_DUMPABLE of <sys/prctl.h>
+
 logger = logging.getLogger(__name__)
 
 
@@ -40,7 +43,15 @@ def choose_model() -> str:
     return "demo" if presets["vitg"].refusal is not None else tasks.default_model()
 
 
+def keep_environment_private() -> None:
+    """Other processes of the same user, such as one that decodes a stranger's file, cannot read this one's memory or
+    environment, where tokens are."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(SET_DUMPABLE, 0)
+
+
 def main() -> None:
+    keep_environment_private()
     wait_passively()
     decode_for_visitors()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

@@ -178,7 +178,7 @@ CHECKPOINT_ZIP_LIMITS = ZipLimits(1000, CHECKPOINT_MAX_BYTES, CHECKPOINT_MAX_BYT
 LIMIT_VARIABLES = (
     *("VJEPA_DEMO_MAX_UPLOAD_GB", "VJEPA_DEMO_MAX_VIDEO_SECONDS", "VJEPA_DEMO_MAX_VIDEO_FRAMES"),
     *("VJEPA_DEMO_MAX_VIDEO_MEGAPIXELS", "VJEPA_DEMO_MAX_TABLE_ROWS", "VJEPA_DEMO_MAX_ZIP_FILES"),
-    *("VJEPA_DEMO_MAX_VISITOR_GB", "VJEPA_DEMO_MAX_TOTAL_GB"),
+    *("VJEPA_DEMO_MAX_VISITOR_GB", "VJEPA_DEMO_MAX_TOTAL_GB", "VJEPA_DEMO_MAX_MODELS_GB"),
     *("VJEPA_DEMO_MAX_VISITOR_REQUESTS", "VJEPA_DEMO_MAX_VISITOR_JOBS"),
 )
 OFF_VARIABLE, LOGIN_VARIABLE, AUTH_VARIABLE = "VJEPA_DEMO_OFF", "VJEPA_DEMO_LOGIN", "VJEPA_DEMO_AUTH"
@@ -194,7 +194,7 @@ class Limits:
 
     Of a file: bytes of an upload; seconds, frames and megapixels (millions of pixels in one frame) of a video; rows of
     a table; files in a zip. Of one visitor: bytes on the disk, requests a minute, jobs that wait or run. `total_bytes`
-    are on the disk for all visitors together.
+    are on the disk, and `models_bytes` in memory for the models that visitors bring or train, of all of them together.
     """
 
     upload_bytes: float = MAX_UPLOAD_BYTES
@@ -205,6 +205,7 @@ class Limits:
     zip_files: float = VIDEO_ZIP_LIMITS.entries
     visitor_bytes: float = math.inf
     total_bytes: float = math.inf
+    models_bytes: float = math.inf
     visitor_requests: float = math.inf
     visitor_jobs: float = math.inf
 
@@ -220,6 +221,7 @@ SPACE_LIMITS = Limits(
     zip_files=10_000,
     visitor_bytes=4 * GIGABYTE,
     total_bytes=20 * GIGABYTE,
+    models_bytes=4 * GIGABYTE,
     visitor_requests=600,
     visitor_jobs=8,
 )

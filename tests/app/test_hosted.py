@@ -7,15 +7,24 @@ from pathlib import Path
 import pytest
 from fakes import FakeScorer
 from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
 from hub_server import Repo
 from huggingface_hub import constants
 from pages import PROMPT, ROOT, page_of
 
 from vjepa_demo import tasks
-from vjepa_demo.app.model_choice import default_now, load_scorer, model_choices, refusal, source_of
+from vjepa_demo.app.model_choice import (
+    base_names,
+    base_of,
+    default_now,
+    load_scorer,
+    model_choices,
+    refusal,
+    source_of,
+)
 from vjepa_demo.app.page import build_app
 from vjepa_demo.app.session import Session
-from vjepa_demo.schema import ModelError
+from vjepa_demo.schema import CheckpointError, ModelError
 from vjepa_demo.tasks import hosted as hosted_module
 
 CLIP = ROOT / "assets" / "examples" / "clean.mp4"
@@ -54,23 +63,47 @@ def test_demo_answers_until_a_private_model_is_loaded_with_the_secret_of_the_spa
     with page_of(load_scorer) as address:
         client = Client(address, verbose=False)
 
-        def answer() -> str:
-            return client.predict(video=handle_file(CLIP), prompt=PROMPT, api_name="/score")["model"]
+        def answer(**model: str) -> str:
+            return client.predict(video=handle_file(CLIP), prompt=PROMPT, **model, api_name="/score")["model"]
 
         assert answer() == "demo"
+        with pytest.raises(AppError, match="me/mine is being loaded: wait a little, or choose demo"):
+            answer(model="me/mine")
         assert chosen_when_the_page_opens() == {"demo"}
         assert refusal("me/mine") == "me/mine is being loaded: wait a little, or choose demo"
         with pytest.raises(ModelError, match="me/mine is being loaded"):
             load_scorer("me/mine")
         assert model.line == "demo answers until me/mine, the model of this page, is loaded"
         model.load()
-        assert answer() == "me/mine"
-        assert chosen_when_the_page_opens() == {"me/mine"}
+        assert answer() == answer(model="me/mine") == "me/mine"
+        assert chosen_when_the_page_opens() == {"me/mine", "demo"}  # which learning starts from
         client.close()
     assert (refusal("me/mine"), model.line) == (None, "")
     assert model_choices()[0] == ("me/mine: the model of this page", "me/mine")
     assert source_of("me/mine") == ("me/mine", None)
     assert source_of("demo") == ("demo", False)  # no other model is read with the secret
+    assert "me/mine" not in base_names()
+    with pytest.raises(ModelError, match="me/mine is private, and whoever fine-tunes a model can download it"):
+        base_of("me/mine")
+
+
+def test_a_model_that_everybody_may_read_can_be_fine_tuned_as_everybody_may_read_it(
+    hub, hosted, checkpoint_folder, monkeypatch
+):
+    hub.repos["models/me/mine"] = Repo(files_of(checkpoint_folder))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", False)
+    monkeypatch.setenv("HF_TOKEN", "hf_me")
+    model = hosted("me/mine")
+    with pytest.raises(ModelError, match="me/mine is being loaded"):
+        base_of("me/mine")
+    model.load()
+    assert base_of("me/mine") == ("me/mine", False)
+    assert base_names()[0] == "me/mine"
+    hub.repos["models/me/mine"].private, hub.repos["models/me/mine"].readers = True, {"me"}
+    for failing in (0, 503):  # nor from the cache, while the Hub does not answer
+        hub.failing = failing
+        with pytest.raises(CheckpointError, match="me/mine: "):
+            tasks.find_checkpoint(*base_of("me/mine")[:1], token=base_of("me/mine")[1])
 
 
 def test_where_it_cannot_be_loaded_demo_answers_and_everybody_sees_why(hub, hosted):
@@ -87,6 +120,7 @@ def test_a_folder_shows_its_last_name_alone(hosted, checkpoint_folder, tmp_path)
     model.load()
     assert model.scorer().name == model.shown == checkpoint_folder.name
     assert source_of(model.shown) == (str(checkpoint_folder), None)
+    assert base_of(model.shown) == (str(checkpoint_folder), False)
     broken = tmp_path / "broken"
     broken.mkdir()
     model = hosted(str(broken))

@@ -18,6 +18,7 @@ from typing import Any
 
 import gradio as gr
 import pytest
+from fakes import RESULT
 from gradio.components.api_component import Api
 from gradio.state_holder import SessionState, StateHolder
 
@@ -25,7 +26,7 @@ from vjepa_demo import tasks
 from vjepa_demo.app import api_call, api_fields, visitors
 from vjepa_demo.app.api_call import Call
 from vjepa_demo.app.forget import IDLE_SECONDS, forget_idle_sessions
-from vjepa_demo.app.session import Session, add_session
+from vjepa_demo.app.session import LEAVING, Session, add_session
 from vjepa_demo.app.visitors import Visitors
 from vjepa_demo.config import MAX_KEPT_SESSIONS
 from vjepa_demo.media import fetch
@@ -401,7 +402,7 @@ def test_a_session_that_ends_deletes_what_was_made_for_it_and_no_upload(uploads)
     other.close()
 
 
-def test_a_visitor_has_a_session_from_the_first_event_on_and_its_end_is_told():
+def test_a_visitor_has_a_session_from_the_first_event_on_and_its_end_is_told(monkeypatch):
     """Whoever clicks before the page has loaded, and the page that loads then, have the same one."""
     with gr.Blocks(analytics_enabled=False) as app:
         state = add_session(app)
@@ -414,8 +415,14 @@ def test_a_visitor_has_a_session_from_the_first_event_on_and_its_end_is_told():
     ann[state._id] = load.fn(ann[state._id])
     assert ann[state._id] is session
     [(_, kept, _)] = ann.state_components
-    state.delete_callback(kept)
+    deleting, may_delete = session.delete, threading.Event()
+    monkeypatch.setattr(session, "delete", lambda: may_delete.wait(60) and deleting())
+    state.delete_callback(kept)  # in the event loop, which waits for nothing
     assert session.closed.is_set()
+    assert session.folder.exists()
+    (thread,) = (each for each in threading.enumerate() if each.name == LEAVING)
+    may_delete.set()
+    thread.join(60)
     assert not session.folder.exists()
 
 
@@ -480,7 +487,7 @@ def test_the_visitors_own_model_is_loaded_once_by_calls_at_once(monkeypatch, tmp
     session, loaded, both = Session(), [], threading.Barrier(2)
 
     def load(*_: object, **__: object) -> object:
-        loaded.append(object())
+        loaded.append(SimpleNamespace(name="mine", trained_on=RESULT.trained_on))
         with contextlib.suppress(threading.BrokenBarrierError):
             both.wait(0.2)  # a second load would come here too
         return loaded[-1]

@@ -8,6 +8,7 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -232,12 +233,40 @@ def test_one_visitor_who_asks_too_often_waits_alone(server, monkeypatch):
         assert bob.post("/gradio_api/cancel", content=b"{}").status_code != 429
 
 
+def test_what_costs_the_server_more_than_a_file_is_counted_and_no_name_of_an_upload_stays(server, monkeypatch):
+    address, _ = server
+    monkeypatch.setattr(guard, "MAX_TRACKED", 3)
+    monkeypatch.setattr(guard, "monotonic", lambda: 0.0)
+    with stranger(address, 13) as ann, stranger(address, 14) as bob:
+        progress = "/gradio_api/upload_progress"
+        for query in ("", "?upload_id=", f"?upload_id={'a' * 65}", "?upload_id=a&upload_id=b", "?upload_id=%0A"):
+            assert ann.get(f"{progress}{query}").status_code == 404
+        for number in range(6):
+            files = {"files": ("a.mp4", b"x")}
+            assert bob.post(f"/gradio_api/upload?upload_id=bob{number}", files=files).status_code == 200
+        assert "done" in bob.get(f"{progress}?upload_id=bob5").text
+        names = [name for name in guard.file_upload_statuses._signals if name.startswith("bob")]
+        assert "bob0" not in names
+        assert len(names) <= 4
+        answers = [ann.get("/gradio_api/info").status_code for _ in range(60)]
+        assert (answers.count(200), answers[-1]) == (40, 429)
+        assert ann.get("/theme.css").status_code == 200
+
+
 def test_one_visitor_has_so_many_jobs_at_once(server):
     address, _ = server
     with stranger(address, 9) as ann, stranger(address, 10) as bob:
         (clip,) = upload(ann, (ASSETS / "examples" / "clean.mp4").read_bytes()).json()
         job = {"data": [{**FILE, "path": clip}, "a cat", "demo"]}
         ids = [ann.post("/gradio_api/call/score", json=job).json()["event_id"] for _ in range(2)]
+        tool = {"name": "score", "arguments": {"video": f"{address}/gradio_api/file={clip}", "prompt": "a cat"}}
+        rpc = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": tool}
+        accept = {"Accept": "application/json, text/event-stream", "X-Vjepa-Demo-Visitor": "203.0.113.99"}
+        for _ in range(20):  # Gradio's MCP server gives this one 5 seconds, on a busy machine too
+            told = ann.post("/gradio_api/mcp/", json=rpc, headers=accept).text
+            if "timed out" not in told:
+                break
+        assert "429" in told  # nor by way of MCP
         answer = ann.post("/gradio_api/call/score", json=job)
         assert (answer.status_code, answer.json()["detail"][:32]) == (429, "2 jobs of yours wait or run alre")
         ids.append(bob.post("/gradio_api/call/score", json=job).json()["event_id"])
@@ -255,7 +284,10 @@ def test_one_visitor_has_so_many_jobs_at_once(server):
         ("10.0.0.1", "8.8.8.8, 203.0.113.1", 1, "203.0.113.1"),
         ("10.0.0.1", "8.8.8.8, 203.0.113.1, 10.0.0.2", 2, "203.0.113.1"),
         ("10.0.0.1", "", 1, "10.0.0.1"),
-        ("2001:db8:1:2:3:4:5:6", "", 0, "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:3:4:5:6", "", 0, "2001:db8:1::/48"),
+        ("::ffff:203.0.113.1", "", 0, "203.0.113.1"),
+        ("10.0.0.1", "127.0.0.1", 1, "127.0.0.1"),  # only who is this machine is not counted
+        ("127.0.0.1", "8.8.8.8", 0, "127.0.0.1"),  # a proxy on this machine that nobody set
         ("127.0.0.1", "", 0, None),
         ("::1", "", 1, None),
         ("testclient", "", 0, "testclient"),
@@ -264,6 +296,26 @@ def test_one_visitor_has_so_many_jobs_at_once(server):
 def test_a_visitor_is_known_by_the_address_that_the_last_proxy_saw(client, forwarded, proxies, visitor):
     headers = [(b"x-forwarded-for", forwarded.encode())] if forwarded else []
     assert visitor_of({"client": (client, 1), "headers": headers}, proxies) == visitor
+
+
+def test_what_the_mcp_server_asks_is_its_callers_whatever_they_write(caplog):
+    """It asks this server from this machine, with the headers that it got."""
+    asked: list[dict] = []
+
+    async def app(scope, *_):
+        asked.append(scope)
+
+    checks = guard.Guard(app, GuardedBlocks(), replace(config.Limits(), visitor_requests=10), 0)
+    forged = [(b"x-forwarded-for", b"203.0.113.9"), (guard.FOR_VISITOR, b"0 203.0.113.9")]
+    scope = {"type": "http", "path": "/gradio_api/mcp/", "method": "POST", "client": ("192.168.0.7", 1)}
+    server = SimpleNamespace(auth=None)
+    asyncio.run(checks({**scope, "app": server, "headers": forged}, None, None))
+    (passed_on,) = asked
+    assert visitor_of({**passed_on, "client": ("127.0.0.1", 1)}, 0) == "192.168.0.7"
+    assert visitor_of({"client": ("127.0.0.1", 1), "headers": forged}, 0) == "127.0.0.1"
+    assert [name for name, _ in passed_on["headers"]].count(guard.FOR_VISITOR) == 1
+    asyncio.run(checks({**scope, "app": server, "headers": []}, None, None))
+    assert caplog.text.count("address is 192.168.0.7, which is private: if a proxy stands before this page") == 1
 
 
 # ---- who may ---------------------------------------------------------------------------------------------------------

@@ -209,8 +209,10 @@ def test_without_a_network_the_cache_answers(hub, folder, monkeypatch):
     find_checkpoint("me/scores")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     hub.requests.clear()
-    assert contents(find_checkpoint("me/scores").folder) == contents(folder)
+    assert contents(find_checkpoint("me/scores", token=None).folder) == contents(folder)
     assert hub.requests == []
+    with pytest.raises(CheckpointError, match=r"me/scores is not on this machine, and HF_HUB_OFFLINE forbids"):
+        find_checkpoint("me/scores")  # for everybody: who read it before may have been allowed more
     with pytest.raises(CheckpointError, match=r"me/other is not on this machine, and HF_HUB_OFFLINE forbids"):
         find_checkpoint("me/other")
 

@@ -21,6 +21,7 @@ from small_models import FRAMES
 
 from vjepa_demo import tasks
 from vjepa_demo.app import checkpoint_panel, cli, jobs_panel
+from vjepa_demo.app.model_choice import model_choices
 from vjepa_demo.app.page import build_app
 from vjepa_demo.app.session import MINE, Session
 from vjepa_demo.config import DIMENSIONS
@@ -218,6 +219,48 @@ def test_what_was_trained_here_is_scored_with_again_after_another_checkpoint(ses
     trained = session.model.scorer
     checkpoint_panel.use_trained(session)
     assert session.model.scorer is trained
+
+
+def test_a_model_that_made_room_for_anothers_is_loaded_again_when_it_is_used(
+    hub, small_zip, checkpoint_folder, world, monkeypatch
+):
+    push_checkpoint(checkpoint_folder, "you/scores", token="hf_you", private=True)
+    monkeypatch.setattr(checkpoint_panel.tasks, "loaded_scorers", list)  # other tests may have loaded its encoders
+    monkeypatch.setenv("VJEPA_DEMO_MAX_MODELS_GB", "0.1")
+    sessions = [Session() for _ in range(3)]
+    ways = [
+        lambda session: checkpoint_panel.use_zip(session, small_zip),
+        lambda session: checkpoint_panel.use_hub(session, "you/scores", token="hf_you"),
+        checkpoint_panel.use_trained,
+    ]
+    sessions[2].model.checkpoint = checkpoint_folder
+    scores = [use(session).score(world, PROMPT).scores for use, session in zip(ways, sessions, strict=True)]
+    assert all(session.model.scorer is not None for session in sessions)
+    assert len({id(session.model.scorer) for session in sessions}) == 3
+    hub.repos.clear()  # what was fetched is kept, a token is not
+    monkeypatch.setenv("VJEPA_DEMO_MAX_MODELS_GB", "0.000000001")
+    for session, before in zip(sessions, scores, strict=True):
+        choices = model_choices(session)
+        assert session.scorer(MINE, lambda _: None).score(world, PROMPT).scores == before
+        assert model_choices(session) == choices
+        assert [each is session for each in sessions if each.model.scorer is not None] == [True]
+    for session in sessions:
+        session.close()
+
+
+def test_a_zip_that_takes_more_than_a_visitor_may_have_is_refused_before_it_is_there(
+    hub, session, small_zip, checkpoint_folder, monkeypatch
+):
+    push_checkpoint(checkpoint_folder, "you/scores", token="hf_you", private=False)
+    for limit in ("VISITOR", "MODELS"):
+        with monkeypatch.context() as patch:
+            patch.setenv(f"VJEPA_DEMO_MAX_{limit}_GB", "0.00001")
+            with pytest.raises(gr.Error, match=r"checkpoint-1\.zip .*9.31e-06 GiB"):
+                checkpoint_panel.use_zip(session, small_zip)
+            with pytest.raises(gr.Error, match=r"you/scores@.* would be fetched; at most 10 kB are allowed"):
+                checkpoint_panel.use_hub(session, "you/scores")
+    assert list(session.folder.iterdir()) == []
+    assert session.model.scorer is None
 
 
 def test_a_strangers_checkpoint_does_not_choose_what_is_fetched(hub, session, checkpoint_folder, tmp_path):

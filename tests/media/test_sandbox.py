@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -228,6 +229,27 @@ def test_a_person_can_stop_it(stuck):
     with pytest.raises(StoppedError):
         load_clip(stuck, CONFIG, should_stop=lambda: look() or bool(running))
     assert nothing_is_left(stuck)
+
+
+def test_no_more_files_are_decoded_at_once_than_there_are_places_and_who_waits_can_stop(stuck, clips, monkeypatch):
+    monkeypatch.setattr(sandbox, "_places", threading.BoundedSemaphore(1))
+    runs, ends, looks = threading.Event(), threading.Event(), []
+    look = once_it_runs(lambda _: runs.set())
+
+    def stop_at_the_third_look() -> bool:
+        looks.append(len(psutil.Process(sandbox._zygote._process.pid).children()))
+        return len(looks) == 3
+
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(load_clip, stuck, CONFIG, should_stop=lambda: look() or ends.is_set())
+        assert runs.wait(60)
+        with pytest.raises(StoppedError):
+            load_clip(clips / "odd.mp4", CONFIG, should_stop=stop_at_the_third_look)
+        assert looks == [1, 1, 1]
+        second = pool.submit(load_clip, clips / "odd.mp4", CONFIG)
+        ends.set()
+        assert isinstance(first.exception(60), StoppedError)
+        assert second.result(60).frames.shape == (4, 3, 32, 32)
 
 
 def test_a_zygote_that_dies_is_started_again(stuck, clips):

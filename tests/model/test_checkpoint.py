@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 from hub_server import Repo
+from huggingface_hub import constants
 from small_models import CROP, FRAMES, TRAINED_ON
 
 from vjepa_demo.config import ModelConfig, ZipLimits
@@ -310,26 +311,42 @@ def heads_folder(base_encoder, text_encoder, tmp_path) -> Path:
     return tmp_path / "heads"
 
 
-def test_of_a_repository_that_is_no_checkpoint_nothing_but_the_configuration_is_asked_for(hub, base_encoder):
+def test_of_a_repository_that_is_no_checkpoint_nothing_but_the_configuration_is_asked_for(hub, base_encoder, tmp_path):
     foreign = {**files_of(base_encoder), "README.md": b"---\nlicense: mit\n---\n", "text_encoder/vocab.txt": b"a"}
     hub.repos["models/you/encoder"] = Repo(foreign)
-    for find in (find_checkpoint, partial(find_public_checkpoint, max_bytes=2**30)):
+    for find in (find_checkpoint, partial(find_public_checkpoint, folder=tmp_path / "cache", max_bytes=2**30)):
         with pytest.raises(CheckpointError, match=r"you/encoder: config\.json was not written by this program"):
             find("you/encoder")
     assert hub.fetched() == {"config.json"}
 
 
-def test_an_encoder_that_is_not_allowed_is_refused_before_any_weight_is_asked_for(hub, heads_folder):
+def test_what_this_machine_may_read_is_not_given_to_a_stranger_while_the_hub_does_not_answer(
+    hub, heads_folder, tmp_path, monkeypatch
+):
+    hub.repos["models/me/secret"] = Repo(files_of(heads_folder), private=True)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", False)
+    monkeypatch.setenv("HF_TOKEN", "hf_me")
+    assert find_checkpoint("me/secret", token=None).trained_on == TRAINED_ON
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert find_checkpoint("me/secret", token=None).trained_on == TRAINED_ON  # its owner, from the cache
+    for token in (False, "hf_you"):
+        with pytest.raises(CheckpointError, match="me/secret"):
+            find_checkpoint("me/secret", token=token)
+    with pytest.raises(CheckpointError, match="me/secret"):
+        find_public_checkpoint("me/secret", tmp_path / "cache", max_bytes=2**30)
+
+
+def test_an_encoder_that_is_not_allowed_is_refused_before_any_weight_is_asked_for(hub, heads_folder, tmp_path):
     edit_config(heads_folder, model=asdict(ModelConfig("evil/encoder")))
     hub.repos["models/you/scores"] = Repo(files_of(heads_folder))
     with pytest.raises(CheckpointError, match="you/scores rests on evil/encoder"):
-        find_public_checkpoint("you/scores", max_bytes=2**30)
+        find_public_checkpoint("you/scores", tmp_path / "cache", max_bytes=2**30)
     assert hub.fetched() == {"config.json"}
 
 
-def test_files_of_an_encoder_are_asked_for_only_where_the_configuration_names_them(hub, heads_folder, folder):
+def test_files_of_an_encoder_are_asked_for_only_where_the_configuration_names_them(hub, heads_folder, folder, tmp_path):
     hub.repos["models/you/heads"] = Repo(files_of(heads_folder) | {"video_encoder/model.safetensors": bytes(1000)})
-    assert find_public_checkpoint("you/heads", max_bytes=2**30).trained_on == TRAINED_ON
+    assert find_public_checkpoint("you/heads", tmp_path / "cache", max_bytes=2**30).trained_on == TRAINED_ON
     assert hub.fetched() == {"config.json", "model.safetensors", "README.md"}
     hub.requests.clear()
     hub.repos["models/you/whole"] = Repo(files_of(folder))

@@ -29,7 +29,8 @@ from vjepa_demo.schema import (
 from vjepa_demo.tasks import jobs
 from vjepa_demo.tasks.jobs import JobFollower, JobOrder, start_job
 from vjepa_demo.tasks.labels import check_labels
-from vjepa_demo.tasks.transfer import load_public_checkpoint
+from vjepa_demo.tasks.score import load_scorer
+from vjepa_demo.tasks.transfer import fetch_public_checkpoint
 
 COUNT = 8
 FOREVER = 300.0
@@ -92,10 +93,10 @@ def test_a_job_trains_on_what_was_uploaded_and_pushes_what_its_owner_alone_can_s
     assert hub.repos["models/me/scores"].private
     learned = find_checkpoint("me/scores", token="hf_me").trained_on
     assert (learned.num_clips, learned.kind) == (COUNT, "human")
-    assert load_public_checkpoint("me/scores", token="hf_me").name == "me/scores"
+    assert load_scorer(str(fetch_public_checkpoint("me/scores", tmp_path, token="hf_me"))).trained_on == learned
     for token in (False, "hf_you"):
         with pytest.raises(CheckpointError, match="me/scores: no such model repository"):
-            load_public_checkpoint("me/scores", token=token)
+            fetch_public_checkpoint("me/scores", tmp_path, token=token)
 
 
 def test_the_data_set_of_a_job_holds_the_program_and_the_labels_without_the_names_of_files(hub, records, tmp_path):

@@ -50,7 +50,7 @@ from vjepa_demo.app.api_fields import (
 from vjepa_demo.app.data_inputs import RANGES, train_config
 from vjepa_demo.app.events import PROGRESS
 from vjepa_demo.app.guard import GuardedBlocks
-from vjepa_demo.app.model_choice import model_names, source_of
+from vjepa_demo.app.model_choice import base_of, model_names
 from vjepa_demo.app.scoring import watched
 from vjepa_demo.app.session import MINE
 from vjepa_demo.app.turns import PROGRAMS, PROGRAMS_BATCHING, PROGRAMS_TRAINING, TRAININGS, in_turn
@@ -71,6 +71,7 @@ from vjepa_demo.wording import listed, verdict
 if TYPE_CHECKING:
     from vjepa_demo.tasks import Scorer
 
+DEFAULT = "default"  # on a page with a model of its own: that, and until it is loaded what answers in its place
 LoadScorer = Callable[[str], "Scorer"]
 
 
@@ -104,9 +105,10 @@ class _Endpoints:
                 button.click(run, inputs, answer, api_name=run.__name__, show_progress="hidden", **turn)
 
         hosted = tasks.hosted_model()
-        default = self._default if hosted is None else hosted.shown
-        model = choice_field("model", [*model_names(), MINE], default)
-        base = choice_field("model", model_names(), default)
+        of_page = [] if hosted is None else [DEFAULT]
+        default = self._default if hosted is None else DEFAULT
+        model = choice_field("model", [*of_page, *model_names(), MINE], default)
+        base = choice_field("model", [*of_page, *model_names()], default)
         label_range = choice_field("label_range", list(RANGES), next(iter(RANGES)))
         prompts = value_field("prompts", {"anyOf": [a_list(TEXT), TEXT]})
         prompt, optional_prompt = value_field("prompt", TEXT), value_field("prompt", TEXT, "")
@@ -132,15 +134,18 @@ class _Endpoints:
         publish(self.rate_stats, owned, answer_field(STATISTICS), PROGRAMS, "rating")
         publish(self.rate_export, owned, self.exported, PROGRAMS, "rating")
 
-    def _usable(self, model: str) -> str:
-        """`model`, but for this page's own, the default, while that cannot be used: then what answers in its place."""
+    def _named(self, model: str) -> str:
+        """The name of `model`; of `DEFAULT` this page's own, or while that cannot be used what answers in its place.
+        Who names this page's own gets no other."""
         hosted = tasks.hosted_model()
-        return self._default if hosted is not None and model == hosted.shown and not hosted.is_ready else model
+        if hosted is None or model != DEFAULT:
+            return model
+        return hosted.shown if hosted.is_ready else self._default
 
     def _scorer(self, model: str, call: Call) -> Scorer:
         """The scorer of `model`; the client's own is loaded now if need be."""
         if model != MINE:
-            return self.load_scorer(self._usable(model))
+            return self.load_scorer(self._named(model))
         scorer = call.session.own_scorer(MINE)
         if scorer is None:
             raise ModelError(
@@ -350,7 +355,7 @@ class _Endpoints:
             config = train_config(scope, epochs, learning_rate, validation_share, seed)
             table, records = self._check(call, labels, videos, label_range)
             with TRAININGS.turn():
-                base, token = source_of(self._usable(model))
+                base, token = base_of(self._named(model))
                 for report in tasks.fine_tune(
                     base,
                     records,

@@ -108,7 +108,7 @@ class Call:
         try:
             uploads = Path(get_upload_folder()).resolve()
             if given.startswith("data:"):
-                return str(field.move_resource_to_block_cache(save_base64_to_cache(given, get_upload_folder())))
+                return save_base64_to_cache(given, str(self.folder))  # counted, and gone with the call
             # A file that somebody uploaded here and that the URL gives out: nobody reads more with the URL than with
             # the path itself, which Gradio takes from whoever knows it.
             path = Path(unquote(given.partition(FILE_ROUTE)[2])).resolve()

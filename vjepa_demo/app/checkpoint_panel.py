@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -153,15 +156,18 @@ def use_zip(session: Session, archive: str | Path) -> Scorer:
     """The checkpoint in the uploaded zip is the visitor's own model now."""
     with shown_errors():
         session.check_room()
-        return _own(session, tasks.load_uploaded_checkpoint(archive, session.folder, shown_as=MY_UPLOAD))
+        load = partial(tasks.load_uploaded_checkpoint, archive, session.folder, shown_as=MY_UPLOAD)
+        return session.bring_scorer(load)
 
 
 def use_hub(session: Session, name: str, *, token: str | Literal[False] = False) -> Scorer:
     """The checkpoint `name` on the Hub, public or such that `token` may read it, is the visitor's own model now."""
     with shown_errors():
-        return _own(session, tasks.load_public_checkpoint(name.strip(), token=token))
-
-
-def _own(session: Session, scorer: Scorer) -> Scorer:
-    session.model.scorer, session.model.scorer_of = scorer, None
-    return scorer
+        session.check_room()
+        folder = Path(tempfile.mkdtemp(prefix="hub-", dir=session.folder))
+        try:
+            checkpoint = tasks.fetch_public_checkpoint(name.strip(), folder, token=token)
+            return session.bring_scorer(partial(tasks.load_scorer, str(checkpoint), shown_as=name.strip()), folder)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise

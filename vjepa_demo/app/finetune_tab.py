@@ -29,7 +29,7 @@ from vjepa_demo.app.data_inputs import (
 )
 from vjepa_demo.app.events import AT_ONCE, PREVIEWING, PROGRESS, TOLD, Values, said, shown_errors
 from vjepa_demo.app.jobs_panel import JobsPanel
-from vjepa_demo.app.model_choice import model_names, source_of
+from vjepa_demo.app.model_choice import base_names, base_of
 from vjepa_demo.app.session import Checked, Session
 from vjepa_demo.app.turns import TRAININGS
 from vjepa_demo.config import VISITOR_DATASET_BYTES, Scope, TrainConfig, limits
@@ -110,7 +110,7 @@ class FinetuneTab:
                 )
                 defaults = TrainConfig()
                 with gr.Accordion("Settings", open=False):
-                    self.base = gr.Dropdown(model_names(), value=self._default_model, label="Start from")
+                    self.base = gr.Dropdown(base_names(), value=self._default_model, label="Start from")
                     self.scope = gr.Radio(SCOPES, value=defaults.scope, label="What learns", elem_id="scope")
                     self.epochs = gr.Slider(1, 100, value=defaults.epochs, step=1, label="Epochs")
                     self.rate = gr.Number(defaults.learning_rate, label="Base learning rate", minimum=1e-7, maximum=0.1)
@@ -314,7 +314,7 @@ class FinetuneTab:
                 raise StoppedError("stopped before it began: nothing was learned, nothing was saved")
             if training.records is None:
                 raise RecordError("nothing to train on: add labels and videos, or use the sample data set")
-            base, token = source_of(values[self.base] or self._default_model)
+            base, token = base_of(values[self.base] or self._default_model)
             for report in tasks.fine_tune(
                 base,
                 training.records,

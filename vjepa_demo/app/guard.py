@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
 
 import gradio as gr
 from anyio.to_thread import run_sync
@@ -37,6 +38,7 @@ from vjepa_demo.config import (
     LOGIN_VARIABLE,
     MAX_BODY_BYTES,
     OFF_VARIABLE,
+    PROXIES_VARIABLE,
     Limits,
     Part,
     parts_of,
@@ -63,9 +65,21 @@ READ = re.compile(
 WRITTEN = re.compile(
     rf"/login/?|{API}/((run|api|call|call/v2)/[^/]+|queue/join|cancel|reset|component_server|upload)/?|{API}/mcp(/.*)?"
 )
+# What is counted although it only reads: it makes the page or a session, or leaves something in memory.
+COSTLY = re.compile(rf"/(config)?/?|{API}/(info|openapi\.json|upload_progress|heartbeat/[^/]+|mcp(/.*)?)/?")
+PROGRESS_OF_UPLOAD = f"{API_PREFIX}/upload_progress"
+UPLOAD_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
+MAX_TRACKED = 1000  # uploads whose progress is kept in memory; past it, the one that was asked for longest ago goes
 JOBS = re.compile(rf"{API}/(queue/join|call/.+)")
 MAX_KNOWN_VISITORS = 4096  # whose requests are counted; past it, the one who asked longest ago is forgotten
 LOGIN_TRIES = 10  # a minute
+IPV6_PREFIX = 48  # bits of the network that one person can have: providers give away up to a /48
+# What only a proxy adds.
+PROXY_HEADERS = (b"x-forwarded-for", b"x-real-ip", b"forwarded", b"via")
+# The header in which the guard notes who asked the MCP server, which passes it on when it asks this server. The secret
+# shows that the guard wrote it.
+FOR_VISITOR, _SECRET = b"x-vjepa-demo-visitor", f"{secrets.token_hex(16)} ".encode()
+MCP = re.compile(rf"{API}/mcp(/.*)?")
 KEEP_SECONDS = 86400  # for an upload that no page has named
 SIGN_IN_FIRST = "sign in first: this page asks for it before training, rating or batches, as its owner has chosen"
 
@@ -73,23 +87,34 @@ logger = logging.getLogger(__name__)
 
 
 def visitor_of(scope: Mapping[str, Any], proxies: int) -> str | None:
-    """Who asks, by address: of IPv6 the network, which one person has whole. None for this machine itself.
+    """Who asks, by address: of IPv6 the network, as far as one person may have it whole. None for this machine itself.
 
     Behind `proxies` the address is the one that the outermost of them saw. What stands further left in X-Forwarded-For
-    anybody can write there.
+    anybody can write there. Gradio's MCP server asks this server for others: `Guard` has noted for whom.
     """
-    address = (scope.get("client") or ("",))[0]
-    if proxies:
-        given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
-        hops = [hop.strip() for hop in ",".join(given).split(",") if hop.strip()]
-        address = hops[-proxies] if len(hops) >= proxies else address
+    headers = scope["headers"]
+    for name, value in headers:
+        if name == FOR_VISITOR and value.startswith(_SECRET):
+            return value.removeprefix(_SECRET).decode("latin-1") or None
+    given = [value.decode("latin-1") for name, value in headers if name == b"x-forwarded-for"]
+    hops = [hop.strip() for hop in ",".join(given).split(",") if hop.strip()]
+    is_forwarded = 0 < proxies <= len(hops)
+    address = hops[-proxies] if is_forwarded else (scope.get("client") or ("",))[0]
+    found = _ip(address)
+    if found is None:
+        return address
+    if found.is_loopback and not is_forwarded and not any(name in PROXY_HEADERS for name, _ in headers):
+        return None  # a proxy on this machine would have said that it is one
+    return str(ipaddress.ip_network((found, IPV6_PREFIX), strict=False)) if found.version == 6 else str(found)
+
+
+def _ip(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The IP address that `address` spells; an IPv4 address that is spelled as one of IPv6 is the former."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
-        return address
-    if found.is_loopback:
         return None
-    return str(ipaddress.ip_network((found, 64), strict=False)) if found.version == 6 else address
+    return (isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped) or found
 
 
 class GuardedBlocks(gr.Blocks):
@@ -185,6 +210,7 @@ class Guard:
         self._app, self._blocks, self._limits, self._proxies = app, blocks, allowed, proxies
         self._asked: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()  # what is left, and since when
         self._arriving: Counter[str] = Counter()  # requests for a job, by visitor, that no event stands for yet
+        self._has_warned = False  # that visitors may be behind a proxy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -197,6 +223,10 @@ class Guard:
             return
         is_upload = scope["path"].rstrip("/").endswith(UPLOAD)  # which counts for itself
         visitor = visitor_of(scope, self._proxies)
+        self._warn_of_a_proxy(visitor)
+        if MCP.fullmatch(_path(scope)):
+            noted = (FOR_VISITOR, _SECRET + (visitor or "").encode("latin-1"))
+            scope = {**scope, "headers": [*(each for each in scope["headers"] if each[0] != FOR_VISITOR), noted]}
         if scope["method"] != "POST" or visitor is None or not JOBS.match(_path(scope)):
             await self._app(scope, receive if is_upload else _limited(receive, MAX_BODY_BYTES), send)
             return
@@ -206,6 +236,20 @@ class Guard:
         finally:
             self._arriving[visitor] -= 1
             self._arriving += Counter()  # forgets who has none
+
+    def _warn_of_a_proxy(self, visitor: str | None) -> None:
+        """Tell the owner once if visitors seem to share the address of a proxy, and so what one of them may have."""
+        if self._has_warned or visitor is None or self._limits.visitor_requests == math.inf:
+            return
+        found = _ip(visitor.partition("/")[0])
+        if found is not None and found.is_private:
+            self._has_warned = True
+            logger.warning(
+                "a visitor's address is %s, which is private: if a proxy stands before this page, set %s to the number "
+                "of proxies, else all visitors share the limits of one",
+                visitor,
+                PROXIES_VARIABLE,
+            )
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         """The status and the reason with which a request is refused; None for one that is let through."""
@@ -217,12 +261,16 @@ class Guard:
             return 404, "Not Found"
         if not (is_open or is_login or self._is_logged_in(scope)):
             return 401, "log in first: open the page in a browser"
+        if path.rstrip("/") == PROGRESS_OF_UPLOAD and not _may_be_tracked(
+            parse_qs(scope["query_string"].decode("latin-1")).get("upload_id", [])
+        ):
+            return 404, "Not Found"
         is_rating = path.startswith((f"{API_PREFIX}/component_server", f"{STUDY_CLIPS}/"))
         if is_rating and "rating" in self._blocks.login and not has_signed_in(scope):
             return 401, SIGN_IN_FIRST
-        if not is_post:
+        if not is_post and not COSTLY.fullmatch(path):
             return None
-        if self._is_another_sites(scope):
+        if is_post and self._is_another_sites(scope):
             return 403, "another site sent this with your sign-in: open the page itself"
         length = dict(scope["headers"]).get(b"content-length", b"0")
         if path.rstrip("/") != UPLOAD and length.isdigit() and int(length) > MAX_BODY_BYTES:
@@ -233,7 +281,7 @@ class Guard:
         kind, most = ("login", LOGIN_TRIES) if is_login else ("", self._limits.visitor_requests)
         if not self._may_ask(visitor, kind, most):
             return 429, "too many requests from your address in the last minute: wait a moment, then try again"
-        if JOBS.match(path) and self._num_jobs(visitor) >= (most := self._limits.visitor_jobs):
+        if is_post and JOBS.match(path) and self._num_jobs(visitor) >= (most := self._limits.visitor_jobs):
             return 429, f"{most:g} jobs of yours wait or run already: wait until one has ended, then try again"
         return None
 
@@ -274,6 +322,16 @@ class Guard:
         events = list(self._blocks._queue.event_ids_to_events.values())
         num_events = sum(visitor_of(event.request.scope, self._proxies) == visitor for event in events)
         return num_events + self._arriving[visitor]
+
+
+def _may_be_tracked(upload_ids: list[str]) -> bool:
+    """Whether `upload_ids` is the one name of an upload. Gradio keeps each that it ever heard of: those that came
+    first are forgotten here."""
+    known: tuple[dict[str, Any], ...] = (file_upload_statuses._signals, file_upload_statuses._statuses)
+    for kept in known:
+        while len(kept) > MAX_TRACKED:
+            kept.pop(next(iter(kept)))
+    return len(upload_ids) == 1 and UPLOAD_ID.fullmatch(upload_ids[0]) is not None
 
 
 class _TooLargeError(Exception):
@@ -325,6 +383,7 @@ def serve_uploads(app: GuardedBlocks, allowed: Limits, proxies: int) -> None:
         return list(folders_of[visitor])
 
     async def upload(request: Request, upload_id: str | None = None) -> Response:
+        upload_id = upload_id if upload_id and _may_be_tracked([upload_id]) else None
         visitor = visitor_of(request.scope, proxies)
         mine, total = await run_sync(stored, folders_now(visitor))
         before = arriving[visitor], arriving.total()

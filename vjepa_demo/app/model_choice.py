@@ -25,8 +25,8 @@ def model_choices(session: Session | None = None) -> list[tuple[str, str]]:
     if (hosted := tasks.hosted_model()) is not None:
         state = " (could not be loaded)" if hosted.is_settled else " (being loaded)"
         presets.insert(0, (f"{hosted.shown}: the model of this page{'' if hosted.is_ready else state}", hosted.shown))
-    own = None if session is None else session.model.scorer
-    if own is None:
+    own = None if session is None else session.model
+    if own is None or own.trained_on is None:
         return presets
     warning = " (does not beat the no-video baseline)" if own.trained_on.beats_baseline is False else ""
     return [*presets, (f"{own.name}{warning}", MINE)]
@@ -46,6 +46,13 @@ def model_names() -> list[str]:
     return [*([] if hosted is None else [hosted.shown]), *model_presets()]
 
 
+def base_names() -> list[str]:
+    """Those that everybody can fine-tune here, and then download."""
+    hosted = tasks.hosted_model()
+    is_closed = hosted is not None and hosted.is_ready and not hosted.is_open
+    return list(model_presets()) if is_closed else model_names()
+
+
 def default_now(default_model: str) -> str:
     """The model of this page once it is loaded, until then `default_model`."""
     hosted = tasks.hosted_model()
@@ -63,6 +70,16 @@ def source_of(name: str) -> tuple[str, Token]:
     served by it, with the machine's own token."""
     hosted = tasks.hosted_model()
     return (hosted.name, None) if hosted is not None and name == hosted.shown else (name, False)
+
+
+def base_of(name: str) -> tuple[str, Token]:
+    """`source_of` the model `name` for fine-tuning, read as everybody may read it.
+
+    Raises:
+        ModelError: if visitors may not have what it is made of.
+    """
+    hosted = tasks.hosted_model()
+    return (hosted.as_base() if hosted is not None and name == hosted.shown else name), False
 
 
 def add_model_choice(default_model: str, elem_id: str) -> gr.Dropdown:

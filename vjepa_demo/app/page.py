@@ -33,7 +33,7 @@ from vjepa_demo.app.first_head import add_first_head
 from vjepa_demo.app.forget import forget_idle_sessions
 from vjepa_demo.app.guard import Guard, GuardedBlocks, serve_uploads
 from vjepa_demo.app.history import to_compare
-from vjepa_demo.app.model_choice import default_now, follow, model_choices, model_names
+from vjepa_demo.app.model_choice import base_names, default_now, follow, model_choices
 from vjepa_demo.app.rate_calls import serve_clips
 from vjepa_demo.app.rate_tab import RateTab
 from vjepa_demo.app.score_tab import ScoreTab
@@ -138,7 +138,11 @@ def build_app(
             """This page's own model is chosen once it is loaded."""
             name = default_now(default_model)
             chosen: Values = {score.model: gr.Dropdown(model_choices(visitor), value=name)}
-            return chosen if finetune is None else chosen | {finetune.base: gr.Dropdown(model_names(), value=name)}
+            if finetune is None:
+                return chosen
+            bases = base_names()
+            base = name if name in bases else default_model
+            return chosen | {finetune.base: gr.Dropdown(bases, value=base)}
 
         app.load(model_state, outputs=badge, **TOLD)
         if tasks.hosted_model() is not None:
@@ -155,6 +159,9 @@ def launch(app: GuardedBlocks, **settings: Any) -> None:
     """Serve `app` with the page's theme, and return; host and port: GRADIO_SERVER_NAME and GRADIO_SERVER_PORT."""
     login, allowed, proxies = page_login(), limits(), num_proxies()
     app.queue(max_size=MAX_WAITING, api_open=False)  # nobody goes past the queue
+    # uvicorn would take the visitor's address from X-Forwarded-For of whatever comes from this machine, Gradio's own
+    # MCP server too, which passes on what its callers write there. The guard reads it, as far as it can be trusted.
+    os.environ["FORWARDED_ALLOW_IPS"] = ""
     app.launch(
         theme=THEME,
         css_paths=[STYLE],

@@ -10,10 +10,12 @@ import secrets
 import shutil
 import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakSet
@@ -36,6 +38,7 @@ from vjepa_demo.schema import (
     RecordSet,
     RowResult,
     StoppedError,
+    TrainedOn,
     VideoError,
     VideoScores,
 )
@@ -48,6 +51,7 @@ BatchOrder = Literal["latest", "errors", "best", "worst"]  # which rows of a bat
 MINE = "mine"  # the value of the model choice that stands for the visitor's own checkpoint
 MAX_REMEMBERED = 12  # scored clips
 FOLDER_PREFIX = "vjepa-demo-session-"  # in the system's folder of temporary files
+LEAVING = "visitor leaves"  # the name of a thread
 NOTHING = "nothing to score: add videos, and a table or a prompt"
 
 
@@ -204,13 +208,20 @@ class Training:
 class OwnModel:
     """The checkpoint that was trained in this session, and the scorer that the model choice calls "mine".
 
-    `scorer` may be of a checkpoint from elsewhere; `scorer_of` is the checkpoint trained here that it has, else None.
+    The scorer may be of a checkpoint from elsewhere, whose files are in `folder` if they are kept; `scorer_of` is the
+    checkpoint trained here that it has, else None. `scorer` is None before there is one, and where it had to make room
+    for those of other visitors: `load` gives it again.
     """
 
     checkpoint: Path | None = None
     archive: Path | None = None  # the checkpoint as a zip, to be downloaded
     scorer: Scorer | None = None
+    load: Callable[[], Scorer] | None = None
     scorer_of: Path | None = None
+    folder: Path | None = None
+    name: str = ""  # of the scorer
+    trained_on: TrainedOn | None = None
+    used: float = 0.0  # when the scorer was asked for last
     loading: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -412,16 +423,19 @@ class Session:
         return self._previews[video]
 
     def scorer(self, model: str, load_scorer: Callable[[str], Scorer]) -> Scorer:
-        """What `load_scorer` gives for `model`, but for `MINE` this visitor's own scorer.
+        """What `load_scorer` gives for `model`, but for `MINE` this visitor's own scorer, loaded again if need be.
 
         Raises:
             ModelError: if this visitor has none.
+            CheckpointError: if its files are no longer there.
         """
         if model != MINE:
             return load_scorer(model)
-        if self.model.scorer is None:
-            raise ModelError("your own model is gone: train or load it again, or choose demo")
-        return self.model.scorer
+        own = self.model
+        with own.loading:
+            if own.load is None:
+                raise ModelError("your own model is gone: train or load it again, or choose demo")
+            return self._own_scorer(own.load, of=own.scorer_of, folder=own.folder)
 
     def own_scorer(self, shown_as: str) -> Scorer | None:
         """The scorer of the checkpoint that was trained here, loaded now if need be, once; None if there is none."""
@@ -429,10 +443,30 @@ class Session:
         with own.loading:
             if own.checkpoint is None:
                 return None
-            if own.scorer is None or own.scorer_of != own.checkpoint:
-                own.scorer = tasks.load_scorer(str(own.checkpoint), shown_as=shown_as)
-                own.scorer_of = own.checkpoint
-            return own.scorer
+            load = partial(tasks.load_scorer, str(own.checkpoint), shown_as=shown_as)
+            return self._own_scorer(load, of=own.checkpoint)
+
+    def bring_scorer(self, load: Callable[[], Scorer], folder: Path | None = None) -> Scorer:
+        """What `load` gives is the visitor's own model, of a checkpoint from elsewhere: `folder` holds its files, where
+        `load` needs any of the session's."""
+        with self.model.loading:
+            return self._own_scorer(load, folder=folder, is_new=True)
+
+    def _own_scorer(
+        self, load: Callable[[], Scorer], *, of: Path | None = None, folder: Path | None = None, is_new: bool = False
+    ) -> Scorer:
+        """The scorer that `load` gives, unless the visitor has that of the same checkpoint. `loading` is held."""
+        own = self.model
+        scorer = None if is_new or own.scorer_of != of or own.folder != folder else own.scorer
+        if scorer is None:
+            scorer = load()
+            if own.folder is not None and own.folder != folder:
+                shutil.rmtree(own.folder, ignore_errors=True)
+            own.scorer, own.load, own.scorer_of, own.folder = scorer, load, of, folder
+            own.name, own.trained_on = scorer.name, scorer.trained_on
+        own.used = time.monotonic()
+        _make_room()
+        return scorer
 
     def new_run(self) -> Path:
         """The folder of the next training run."""
@@ -445,7 +479,7 @@ class Session:
         own = self.model
         with own.loading:
             own.checkpoint = checkpoint
-        for folder in set(self.folder.glob("run-*")) - {checkpoint}:
+        for folder in set(self.folder.glob("run-*")) - {checkpoint, own.scorer_of}:
             shutil.rmtree(folder, ignore_errors=True)
         if own.archive is not None:
             self.downloads.remove(own.archive.parent)
@@ -480,6 +514,11 @@ class Session:
         self.renting.follow(None)
         self.delete()
 
+    def leave(self) -> None:
+        """The same in a thread: gigabytes are deleted, and Gradio tells this within its event loop."""
+        self.closed.set()
+        threading.Thread(target=self.close, name=LEAVING).start()
+
     def delete(self) -> None:
         """Delete the folder, the downloads and the uploads; a run that was still writing calls it once more."""
         with self._making_folder:
@@ -499,6 +538,29 @@ class Session:
         finally:
             if self.closed.is_set():
                 self.delete()
+
+
+def _make_room() -> None:
+    """Where the models of all visitors take more memory than they may, those that were used longest ago go."""
+    most = limits().models_bytes
+    if most == math.inf:
+        return
+    with _sessions_lock:
+        owners = sorted((each.model for each in _sessions if each.model.scorer is not None), key=lambda own: own.used)
+    while len(owners) > 1 and _weight_bytes(owners) > most:
+        owners.pop(0).scorer = None
+
+
+def _weight_bytes(owners: Iterable[OwnModel]) -> int:
+    """What the scorers of `owners` take of the memory, beside what those of the page take."""
+    weights: dict[int, int] = {}
+    for own in owners:
+        scorer = own.scorer  # another thread may take it away
+        weights |= {} if scorer is None else scorer.weights()
+    hosted = tasks.hosted_model()
+    of_page = [*tasks.loaded_scorers(), *([hosted.scorer()] if hosted is not None and hosted.is_ready else [])]
+    shared = {address for scorer in of_page for address in scorer.weights()}
+    return sum(num_bytes for address, num_bytes in weights.items() if address not in shared)
 
 
 def total_bytes() -> int:
@@ -525,7 +587,7 @@ class _New:
 def add_session(app: gr.Blocks) -> gr.State:
     """The visitor's session, closed when they have left. It is there from their first event on, which may come before
     the page's load event: Gradio copies a state's value for a visitor when an event of theirs first needs it."""
-    state = gr.State(delete_callback=Session.close)
+    state = gr.State(delete_callback=Session.leave)
     state.value = _New()  # the constructor would have copied it
     # Gradio calls `delete_callback` only for a state that an event has returned.
     app.load(lambda session: session, state, state, **AT_ONCE)

@@ -94,15 +94,22 @@ def parse_repo(name: str, kind: Kind = "model") -> HubRepo | None:
     return HubRepo(match["id"], kind, match["revision"])
 
 
-def download_snapshot(repo: HubRepo, patterns: Collection[str], *, token: Token, max_bytes: int) -> Path:
-    """The folder with the files of `repo` that match one of `patterns`; it lies in the Hub's cache, to be read only.
+def download_snapshot(
+    repo: HubRepo, patterns: Collection[str], *, token: Token, max_bytes: int, cache: Path | None = None
+) -> Path:
+    """The folder with the files of `repo` that match one of `patterns`; it lies in `cache`, by default that of the Hub
+    on this machine, to be read only.
 
-    The Hub is asked each time whether this token may read them. If it cannot be reached, an earlier download is used.
+    The Hub is asked each time whether this token may read them. If it cannot be reached, an earlier download in this
+    machine's own cache is used, for its own account alone (`token` None): whoever read it before may have been allowed
+    more than others are. What strangers ask for belongs in a `cache` of theirs.
 
     Raises:
         CheckpointError: if the files cannot be had, or have more than `max_bytes`.
     """
-    fetch = partial(snapshot_download, repo.repo_id, revision=repo.revision, allow_patterns=list(patterns))
+    fetch = partial(
+        snapshot_download, repo.repo_id, revision=repo.revision, allow_patterns=list(patterns), cache_dir=cache
+    )
     with _explained(repo):
         api = _api(repo, token)
         try:
@@ -113,6 +120,8 @@ def download_snapshot(repo: HubRepo, patterns: Collection[str], *, token: Token,
         except (hub_errors.OfflineModeIsEnabled, hub_errors.HTTPError) as error:
             if isinstance(error, hub_errors.HfHubHTTPError) and error.response.status_code < 500:
                 raise  # it answered
+            if cache is not None or token is not None:
+                raise
             try:
                 return Path(fetch(local_files_only=True))
             except hub_errors.LocalEntryNotFoundError:

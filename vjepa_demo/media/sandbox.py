@@ -21,17 +21,27 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vjepa_demo.config import LIMIT_VARIABLES, PROJECT_ROOT, SPACE_VARIABLE, decode_bytes, decode_seconds, limits
+from vjepa_demo.config import (
+    DECODE_BYTES,
+    LIMIT_VARIABLES,
+    PROJECT_ROOT,
+    SPACE_VARIABLE,
+    decode_bytes,
+    decode_seconds,
+    limits,
+)
 from vjepa_demo.schema import DemoError, PassingVideoError, StoppedError, VideoError
 
 logger = logging.getLogger(__name__)
 
+MIN_PLACES = 2  # a preview does not wait for a long film
+MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container
 START_SECONDS = 120.0  # that the zygote may take to import the decoders and to fork
 END_SECONDS = 5.0  # that the zygote may take to tell how a child ended
 STOP_SECONDS = 0.2  # that it may take to end
@@ -104,7 +114,7 @@ def run(
     line = json.dumps({"work": work, "path": str(path), "folder": str(folder), **given, **request}).encode() + b"\n"
     for _ in range(2):
         try:
-            with _zygote.child() as child:
+            with _place(should_stop), _zygote.child() as child:
                 return child.ask(line, into, _Limits(path.name, seconds, memory), should_stop)
         except _GoneError as error:
             logger.warning("the process that decodes videos died; it is started again (%s)", error)
@@ -112,6 +122,38 @@ def run(
     raise PassingVideoError(
         f"{path.name} cannot be decoded: the process that decodes videos died twice ({reason}); try again"
     ) from reason
+
+
+@contextmanager
+def _place(should_stop: Callable[[], bool]) -> Iterator[None]:
+    """One of the places for files that are decoded at the same time: what a file may take of the memory, each of them
+    may take.
+
+    Raises:
+        StoppedError: once `should_stop` said yes.
+    """
+    while not _places.acquire(timeout=POLL_SECONDS):
+        _check(should_stop)
+    try:
+        yield
+    finally:
+        _places.release()
+
+
+def _check(should_stop: Callable[[], bool]) -> None:
+    if should_stop():
+        raise StoppedError("stopped: this clip was not decoded")
+
+
+def num_places() -> int:
+    """How many files are decoded at the same time: one a core, as far as the memory holds what each may take."""
+    each = DECODE_BYTES
+    with suppress(ValueError):  # a wrong setting is told by `run`
+        each = decode_bytes() or each
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with suppress(OSError, ValueError):  # no container, or one without a limit
+        memory = min(memory, int(MEMORY_LIMIT.read_text(encoding="ascii")))
+    return max(MIN_PLACES, min(os.cpu_count() or 1, memory // each))
 
 
 @dataclass(frozen=True)
@@ -269,8 +311,7 @@ class _Child:
             left = until - time.monotonic()
             if left <= 0:
                 raise TimeoutError
-            if should_stop():
-                raise StoppedError("stopped: this clip was not decoded")
+            _check(should_stop)
             self._talk.settimeout(min(left, POLL_SECONDS))
             try:
                 received = receive()
@@ -358,3 +399,4 @@ def _environment() -> Mapping[str, str]:
 
 
 _zygote = _Zygote()
+_places = threading.BoundedSemaphore(num_places() if is_available() else 1)

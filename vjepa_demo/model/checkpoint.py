@@ -272,10 +272,12 @@ def find_checkpoint(name: str, *, token: Token = False) -> Checkpoint:
     return _pull_checkpoint(repo, token, CHECKPOINT_MAX_BYTES)
 
 
-def find_public_checkpoint(name: str, *, max_bytes: int, token: str | Literal[False] = False) -> Checkpoint:
+def find_public_checkpoint(
+    name: str, folder: Path, *, max_bytes: int, token: str | Literal[False] = False
+) -> Checkpoint:
     """The checkpoint `owner/name` or `owner/name@revision` of at most `max_bytes`, for a `name` that a stranger gave.
 
-    It is on the Hub, never a folder of this machine: public, or such that the stranger's own `token` may read it.
+    It is fetched into `folder`, from the Hub: public, or such that the stranger's own `token` may read it.
 
     Raises:
         CheckpointError: if there is none, or see `check_stranger`.
@@ -283,7 +285,9 @@ def find_public_checkpoint(name: str, *, max_bytes: int, token: str | Literal[Fa
     repo = parse_repo(name)
     if repo is None:
         raise CheckpointError(f"{name[:60]!r} is no checkpoint on the Hub; owner/name was expected")
-    return _pull_checkpoint(repo, token, max_bytes, check=lambda checkpoint: check_stranger(checkpoint, name))
+    return _pull_checkpoint(
+        repo, token, max_bytes, cache=folder, check=lambda checkpoint: check_stranger(checkpoint, name)
+    )
 
 
 def check_stranger(checkpoint: Checkpoint, name: str) -> None:
@@ -303,12 +307,21 @@ def check_stranger(checkpoint: Checkpoint, name: str) -> None:
 
 
 def _pull_checkpoint(
-    repo: HubRepo, token: Token, max_bytes: int, *, check: Callable[[Checkpoint], None] = lambda checkpoint: None
+    repo: HubRepo,
+    token: Token,
+    max_bytes: int,
+    *,
+    cache: Path | None = None,
+    check: Callable[[Checkpoint], None] = lambda checkpoint: None,
 ) -> Checkpoint:
     """The checkpoint in `repo`. Its configuration is fetched first; the other files, of the same commit, only if that
     is one and passes `check`."""
     folder = download_snapshot(
-        repo, [CHECKPOINT_CONFIG_FILE], token=token, max_bytes=min(max_bytes, MAX_CHECKPOINT_CONFIG_BYTES)
+        repo,
+        [CHECKPOINT_CONFIG_FILE],
+        token=token,
+        max_bytes=min(max_bytes, MAX_CHECKPOINT_CONFIG_BYTES),
+        cache=cache,
     )
     try:
         checkpoint = read_checkpoint(folder)
@@ -318,7 +331,9 @@ def _pull_checkpoint(
     check(checkpoint)
     inside = {source[2:] for source in checkpoint.encoders if source.startswith("./")}
     patterns = (*CHECKPOINT_FILES, *(f"{each}/{name}" for each in sorted(inside) for name in ENCODER_FILES))
-    whole = download_snapshot(replace(repo, revision=folder.name), patterns, token=token, max_bytes=max_bytes)
+    whole = download_snapshot(
+        replace(repo, revision=folder.name), patterns, token=token, max_bytes=max_bytes, cache=cache
+    )
     if not (whole / WEIGHTS_FILE).is_file():
         raise CheckpointError(f"{repo} is not whole: it has no {WEIGHTS_FILE}")
     return replace(checkpoint, folder=whole)
@@ -356,7 +371,9 @@ def zip_checkpoint(folder: str | Path, zip_path: str | Path) -> None:
             archive.write(path, name)
 
 
-def open_checkpoint_zip(zip_path: str | Path, folder: str | Path) -> Checkpoint:
+def open_checkpoint_zip(
+    zip_path: str | Path, folder: str | Path, *, max_bytes: int = CHECKPOINT_MAX_BYTES
+) -> Checkpoint:
     """The checkpoint in a zip as `zip_checkpoint` writes it, extracted into the new or empty `folder`.
 
     Its files may lie in one top folder, as when a person zips the folder. All of it or nothing is extracted.
@@ -384,7 +401,11 @@ def open_checkpoint_zip(zip_path: str | Path, folder: str | Path) -> Checkpoint:
 
     try:
         with new_folder(folder) as partial:
-            extract_zip(zip_path, partial, choose, limits=CHECKPOINT_ZIP_LIMITS)
+            most = CHECKPOINT_ZIP_LIMITS
+            limits = replace(
+                most, entry_bytes=min(most.entry_bytes, max_bytes), total_bytes=min(most.total_bytes, max_bytes)
+            )
+            extract_zip(zip_path, partial, choose, limits=limits)
             try:
                 _check_whole(read_checkpoint(partial))
             except CheckpointError as error:

@@ -26,7 +26,14 @@ if TYPE_CHECKING:
     from vjepa_demo.tasks.launch import default_device, from_main_process, training_device
     from vjepa_demo.tasks.learn import Learner
     from vjepa_demo.tasks.rate import OpenStudy, find_study, open_study
-    from vjepa_demo.tasks.score import Scorer, default_model, find_checkpoint, get_scorer, load_scorer
+    from vjepa_demo.tasks.score import (
+        Scorer,
+        default_model,
+        find_checkpoint,
+        get_scorer,
+        load_scorer,
+        loaded_scorers,
+    )
     from vjepa_demo.tasks.studies import check_unplayable, delete_study, keep_study, linked_study, owned_study
     from vjepa_demo.tasks.study import make_study
     from vjepa_demo.tasks.study_learner import StudyLearner
@@ -34,7 +41,7 @@ if TYPE_CHECKING:
     from vjepa_demo.tasks.train import fine_tune
     from vjepa_demo.tasks.transfer import (
         extract_videos,
-        load_public_checkpoint,
+        fetch_public_checkpoint,
         load_uploaded_checkpoint,
         push_checkpoint,
         reserve_checkpoint,
@@ -58,7 +65,7 @@ _HOMES = {
     "launch": ("default_device", "from_main_process", "training_device"),
     "learn": ("Learner",),
     "rate": ("OpenStudy", "find_study", "open_study"),
-    "score": ("Scorer", "default_model", "find_checkpoint", "get_scorer", "load_scorer"),
+    "score": ("Scorer", "default_model", "find_checkpoint", "get_scorer", "load_scorer", "loaded_scorers"),
     "studies": ("check_unplayable", "delete_study", "keep_study", "linked_study", "owned_study"),
     "study": ("make_study",),
     "study_learner": ("StudyLearner",),
@@ -66,7 +73,7 @@ _HOMES = {
     "train": ("fine_tune",),
     "transfer": (
         "extract_videos",
-        "load_public_checkpoint",
+        "fetch_public_checkpoint",
         "load_uploaded_checkpoint",
         "push_checkpoint",
         "reserve_checkpoint",

@@ -31,6 +31,7 @@ class Hosted:
         self.name = name
         self.shown = Path(name).resolve().name if is_folder(name) else name
         self.problem = ""  # why it cannot be loaded, once that is known
+        self.is_open = False  # whether visitors may have what it is made of; known once it is loaded
         self._scorer: Scorer | None = None
         self._lock = threading.Lock()
         self._settled = threading.Event()
@@ -73,6 +74,7 @@ class Hosted:
                 return
             try:
                 self._scorer = self._load()
+                self.is_open = self._everybody_may_read()
                 logger.info("%s is loaded: it is the page's default", self.shown)
             except DemoError as error:
                 logger.error("%s=%s: %s", MODEL_VARIABLE, self.name, error)
@@ -93,6 +95,30 @@ class Hosted:
         if self._scorer is None:
             raise ModelError(self.refusal)
         return self._scorer
+
+    def as_base(self) -> str:
+        """What a visitor's own model starts from, which they can download: with few steps that is this model itself.
+
+        Raises:
+            ModelError: if it is not ready, or is not for everybody to read.
+        """
+        if self.is_ready and not self.is_open:
+            raise ModelError(
+                f"{self.shown} is private, and whoever fine-tunes a model can download it: choose another to start from"
+            )
+        self.scorer()
+        return self.name
+
+    def _everybody_may_read(self) -> bool:
+        """Whether the Hub gives it to everybody. A folder was put here by the owner of the page, for the page."""
+        from vjepa_demo.tasks.score import find_checkpoint
+
+        try:
+            find_checkpoint(self.name, token=False)
+        except DemoError as error:  # of one that is private, or where the Hub does not answer
+            logger.info("nobody can fine-tune %s here: %s", self.shown, error)
+            return False
+        return True
 
     def _load(self) -> Scorer:
         from vjepa_demo.tasks.score import load_scorer  # loads torch: the page is served before

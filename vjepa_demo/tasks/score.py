@@ -81,6 +81,10 @@ class Scorer:
         seconds = self._clip_seconds or zero_gpu.clip_seconds(self._model) or expected_seconds(self._model)
         return None if seconds < SLOW_CLIP_SECONDS else num_clips * seconds
 
+    def weights(self) -> dict[int, int]:
+        """The bytes of each tensor of the model, by its address: what models share, such as encoders, counts once."""
+        return {each.data_ptr(): each.nbytes for each in (*self._model.parameters(), *self._model.buffers())}
+
     @property
     def hardware(self) -> str:
         """Where and in which precision the model runs, such as "CPU bf16"."""
@@ -335,6 +339,11 @@ def load_scorer(name: str, *, device: str | None = None, shown_as: str | None = 
     short_name = Path(name).resolve().name if is_path else name  # the rest of a path is of this machine
     model_id = f"{shown_as or short_name}@{checkpoint.weights_sha256[:WEIGHTS_DIGITS]}"
     return Scorer(shown_as or name, model, checkpoint.trained_on, model_id=model_id, cache=feature_cache())
+
+
+def loaded_scorers() -> list[Scorer]:
+    """Those that `get_scorer` has loaded."""
+    return list(_scorers.values())
 
 
 def default_model() -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Literal
 
-from vjepa_demo.config import MAX_UPLOAD_BYTES
+from vjepa_demo.config import CHECKPOINT_MAX_BYTES, limits
 from vjepa_demo.data.hub import Token, make_repo
 from vjepa_demo.data.match import extract_videos
 from vjepa_demo.media.isolated import write_preview
@@ -21,7 +22,7 @@ from vjepa_demo.tasks.score import Scorer, load_scorer
 
 __all__ = [
     "extract_videos",
-    "load_public_checkpoint",
+    "fetch_public_checkpoint",
     "load_uploaded_checkpoint",
     "push_checkpoint",
     "reserve_checkpoint",
@@ -48,19 +49,24 @@ def load_uploaded_checkpoint(archive: str | Path, folder: Path, *, shown_as: str
         ModelError: if an encoder cannot be had.
     """
     with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as unpacked:
-        checkpoint = open_checkpoint_zip(archive, unpacked)
+        checkpoint = open_checkpoint_zip(archive, unpacked, max_bytes=_most_bytes(folder))
         check_stranger(checkpoint, Path(archive).name)
         return load_scorer(unpacked, shown_as=shown_as)
 
 
-def load_public_checkpoint(name: str, *, token: str | Literal[False] = False) -> Scorer:
-    """A scorer of `owner/name` or `owner/name@revision` on the Hub, called so, which everybody may read, or the owner
-    of `token`.
+def fetch_public_checkpoint(name: str, folder: Path, *, token: str | Literal[False] = False) -> Path:
+    """The folder below `folder` that `owner/name` or `owner/name@revision` on the Hub was fetched into: a checkpoint
+    that everybody may read, or the owner of `token`. `load_scorer` takes it.
 
     Raises:
-        CheckpointError: if there is none, it is larger than an upload may be, or it names encoders which this page
-            does not fetch.
-        ModelError: if an encoder cannot be had.
+        CheckpointError: if there is none, it is larger than a visitor's model may be, or it names encoders that this
+            page does not fetch.
     """
-    checkpoint = find_public_checkpoint(name, max_bytes=MAX_UPLOAD_BYTES, token=token)
-    return load_scorer(str(checkpoint.folder), shown_as=name)
+    return find_public_checkpoint(name, folder, max_bytes=_most_bytes(folder), token=token).folder
+
+
+def _most_bytes(folder: Path) -> int:
+    """What a stranger's checkpoint may take of the disk below `folder`, and about what of the memory."""
+    allowed = limits()
+    free = shutil.disk_usage(folder).free // 2
+    return int(min(CHECKPOINT_MAX_BYTES, allowed.visitor_bytes, allowed.models_bytes, free))
