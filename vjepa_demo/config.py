@@ -158,6 +158,7 @@ JOB_PRICES = "https://huggingface.co/docs/hub/jobs-pricing"
 JOB_HOURS, MAX_JOB_HOURS = 2.0, 24.0  # after which a job is ended, finished or not
 JOB_LINES = 200  # of its log
 JOB_POLL_SECONDS = 5.0
+MAX_FOLLOWED_JOBS = 64  # by a page at the same time: a thread each, which talks to the Hub
 
 
 @dataclass(frozen=True)
