@@ -181,6 +181,7 @@ LIMIT_VARIABLES = (
     *("VJEPA_DEMO_MAX_VIDEO_MEGAPIXELS", "VJEPA_DEMO_MAX_TABLE_ROWS", "VJEPA_DEMO_MAX_ZIP_FILES"),
     *("VJEPA_DEMO_MAX_VISITOR_GB", "VJEPA_DEMO_MAX_TOTAL_GB"),
     *("VJEPA_DEMO_MAX_VISITOR_REQUESTS", "VJEPA_DEMO_MAX_VISITOR_JOBS"),
+    "VJEPA_DEMO_MAX_CLIP_SECONDS",
 )
 OFF_VARIABLE, LOGIN_VARIABLE, AUTH_VARIABLE = "VJEPA_DEMO_OFF", "VJEPA_DEMO_LOGIN", "VJEPA_DEMO_AUTH"
 PROXIES_VARIABLE = "VJEPA_DEMO_PROXIES"
@@ -193,7 +194,8 @@ class Limits:
     """What visitors may bring and use; infinity where nothing limits them.
 
     Of a file: bytes of an upload; seconds, frames and megapixels (millions of pixels in one frame) of a video; rows of
-    a table; files in a zip. Of one visitor: bytes on the disk, requests a minute, jobs that wait or run. `total_bytes`
+    a table; files in a zip. Of one visitor: bytes on the disk, requests a minute, jobs that wait or run, and of a model
+    that a visitor brings the seconds in which it encodes a clip. `total_bytes`
     are on the disk for all visitors together.
     """
 
@@ -207,6 +209,7 @@ class Limits:
     total_bytes: float = math.inf
     visitor_requests: float = math.inf
     visitor_jobs: float = math.inf
+    clip_seconds: float = math.inf
 
 
 HOME_LIMITS = Limits()
@@ -222,6 +225,7 @@ SPACE_LIMITS = Limits(
     total_bytes=20 * GIGABYTE,
     visitor_requests=600,
     visitor_jobs=8,
+    clip_seconds=120,
 )
 
 

@@ -50,7 +50,7 @@ def load_uploaded_checkpoint(archive: str | Path, folder: Path, *, shown_as: str
     with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as unpacked:
         checkpoint = open_checkpoint_zip(archive, unpacked)
         check_stranger(checkpoint, Path(archive).name)
-        return load_scorer(unpacked, shown_as=shown_as)
+        return load_scorer(unpacked, shown_as=shown_as, is_brought=True)
 
 
 def load_public_checkpoint(name: str, *, token: str | Literal[False] = False) -> Scorer:
@@ -63,4 +63,4 @@ def load_public_checkpoint(name: str, *, token: str | Literal[False] = False) ->
         ModelError: if an encoder cannot be had.
     """
     checkpoint = find_public_checkpoint(name, max_bytes=MAX_UPLOAD_BYTES, token=token)
-    return load_scorer(str(checkpoint.folder), shown_as=name)
+    return load_scorer(str(checkpoint.folder), shown_as=name, is_brought=True)
