@@ -10,6 +10,7 @@ import torch
 from transformers import BertConfig, BertModel, VJEPA2Config, VJEPA2ForVideoClassification, VJEPA2Model
 
 from vjepa_demo.config import SEED_VIEWS, ModelConfig, View
+from vjepa_demo.media.video import write_video
 from vjepa_demo.model.checkpoint import save_checkpoint
 from vjepa_demo.model.vjepa import VJEPAModel
 from vjepa_demo.schema import TrainedOn
@@ -99,6 +100,15 @@ def write_checkpoint(folder: Path, views: tuple[View, ...] = SEED_VIEWS) -> Path
     config = ModelConfig("./video_encoder", "./text_encoder", head_hidden=8, views=views)
     save_checkpoint(model, folder, trained_on=TRAINED_ON, model_config=config)
     return folder
+
+
+def write_greys(folder: Path, count: int) -> list[Path]:
+    """Plain greys of `FRAMES` frames, the brighter the later: 0.mp4, 1.mp4 ..."""
+    paths = [folder / f"{index}.mp4" for index in range(count)]
+    for index, path in enumerate(paths):
+        frames = torch.full((FRAMES, 3, 40, 40), 20 + 224 * index // count, dtype=torch.uint8)
+        write_video(path, frames, frames_per_second=8, crf=1)
+    return paths
 
 
 def ffmpeg(*arguments: object) -> None:

@@ -158,6 +158,7 @@ JOB_PRICES = "https://huggingface.co/docs/hub/jobs-pricing"
 JOB_HOURS, MAX_JOB_HOURS = 2.0, 24.0  # after which a job is ended, finished or not
 JOB_LINES = 200  # of its log
 JOB_POLL_SECONDS = 5.0
+MAX_FOLLOWED_JOBS = 64  # by a page at the same time: a thread each, which talks to the Hub
 
 
 @dataclass(frozen=True)
@@ -180,6 +181,7 @@ LIMIT_VARIABLES = (
     *("VJEPA_DEMO_MAX_VIDEO_MEGAPIXELS", "VJEPA_DEMO_MAX_TABLE_ROWS", "VJEPA_DEMO_MAX_ZIP_FILES"),
     *("VJEPA_DEMO_MAX_VISITOR_GB", "VJEPA_DEMO_MAX_TOTAL_GB", "VJEPA_DEMO_MAX_MODELS_GB"),
     *("VJEPA_DEMO_MAX_VISITOR_REQUESTS", "VJEPA_DEMO_MAX_VISITOR_JOBS"),
+    "VJEPA_DEMO_MAX_CLIP_SECONDS",
 )
 OFF_VARIABLE, LOGIN_VARIABLE, AUTH_VARIABLE = "VJEPA_DEMO_OFF", "VJEPA_DEMO_LOGIN", "VJEPA_DEMO_AUTH"
 PROXIES_VARIABLE = "VJEPA_DEMO_PROXIES"
@@ -193,8 +195,9 @@ class Limits:
     """What visitors may bring and use; infinity where nothing limits them.
 
     Of a file: bytes of an upload; seconds, frames and megapixels (millions of pixels in one frame) of a video; rows of
-    a table; files in a zip. Of one visitor: bytes on the disk, requests a minute, jobs that wait or run. `total_bytes`
-    are on the disk, and `models_bytes` in memory for the models that visitors bring or train, of all of them together.
+    a table; files in a zip. Of one visitor: bytes on the disk, requests a minute, jobs that wait or run, and of a model
+    that a visitor brings the seconds in which it encodes a clip. `total_bytes` are on the disk, and `models_bytes` in
+    memory for the models that visitors bring or train, of all of them together.
     """
 
     upload_bytes: float = MAX_UPLOAD_BYTES
@@ -208,6 +211,7 @@ class Limits:
     models_bytes: float = math.inf
     visitor_requests: float = math.inf
     visitor_jobs: float = math.inf
+    clip_seconds: float = math.inf
 
 
 HOME_LIMITS = Limits()
@@ -224,6 +228,7 @@ SPACE_LIMITS = Limits(
     models_bytes=4 * GIGABYTE,
     visitor_requests=600,
     visitor_jobs=8,
+    clip_seconds=120,
 )
 
 

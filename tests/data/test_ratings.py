@@ -14,8 +14,8 @@ from vjepa_demo.data.ratings import (
     RATINGS_FILE,
     RatingLog,
     read_study,
+    write_answers,
     write_mean_scores,
-    write_pairs,
     write_ratings,
     write_scores,
     write_study,
@@ -220,7 +220,7 @@ def test_answers_are_a_table_of_pairs_that_train_reads(tmp_path):
         Rating("Ann", ("k1", "k2"), "repeat", {"Overall": "b"}, at=70.0),  # one judgement is one label
     ]
     path = tmp_path / "pairs.csv"
-    write_pairs(path, PAIRS, ratings)
+    write_answers(path, PAIRS, ratings)
     assert path.read_text().splitlines() == [
         "video_a,video_b,prompt,rater,Overall,rated_at,seconds",
         "model-x/k2.mp4,model-x/k1.mp4,prompt of k2,Ann,a,1970-01-01T00:01:00Z,",

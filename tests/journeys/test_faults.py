@@ -14,12 +14,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_models import FRAMES
+from small_models import write_greys
 
 from vjepa_demo.data import hub
 from vjepa_demo.data.records import write_labels
 from vjepa_demo.files import PARTIAL
-from vjepa_demo.media.video import write_video
 from vjepa_demo.model.vjepa import VJEPAModel
 from vjepa_demo.schema import VideoRecord
 from vjepa_demo.tasks import score
@@ -30,13 +29,10 @@ from vjepa_demo.tasks.rate import OpenStudy
 def clips(tmp_path_factory) -> Path:
     """Eight greys, the brighter the better, and their labels.csv."""
     folder = tmp_path_factory.mktemp("clips")
-    records = []
-    for index in range(8):
-        frames = torch.full((FRAMES, 3, 40, 40), 20 + 28 * index, dtype=torch.uint8)
-        write_video(folder / f"{index}.mp4", frames, frames_per_second=8, crf=1)
-        records.append(
-            VideoRecord(f"{index}.mp4", folder / f"{index}.mp4", f"p {index}", {"Overall": 1 + index / 2}, 0)
-        )
+    records = [
+        VideoRecord(video.name, video, f"p {index}", {"Overall": 1 + index / 2}, 0)
+        for index, video in enumerate(write_greys(folder, 8))
+    ]
     write_labels(folder / "labels.csv", records)
     return folder
 

@@ -29,14 +29,13 @@ from typing import Any
 
 import pytest
 import torch
-from small_models import FRAMES, TRAINED_ON
+from small_models import TRAINED_ON, write_greys
 from tables import last
 
 from vjepa_demo.app.cli import main
 from vjepa_demo.config import ClipConfig
 from vjepa_demo.data.records import write_labels
 from vjepa_demo.files import PARTIAL
-from vjepa_demo.media.video import write_video
 from vjepa_demo.model.checkpoint import (
     Checkpoint,
     bring_encoders,
@@ -162,12 +161,10 @@ def clips(tmp_path_factory) -> Path:
     """Eight greys, the brighter the better; labels.csv has two prompts a clip."""
     folder = tmp_path_factory.mktemp("clips")
     records = []
-    for index in range(8):
-        frames = torch.full((FRAMES, 3, 40, 40), 20 + 28 * index, dtype=torch.uint8)
-        write_video(folder / f"{index}.mp4", frames, frames_per_second=8, crf=1)
+    for index, video in enumerate(write_greys(folder, 8)):
         for prompt in ("first", "second"):
             labels = {"Traditional": 1.5 + index / 3, "Overall": 1 + index / 2}
-            records.append(VideoRecord(f"{index}.mp4", folder / f"{index}.mp4", f"{prompt} {index}", labels, 0))
+            records.append(VideoRecord(video.name, video, f"{prompt} {index}", labels, 0))
     write_labels(folder / "labels.csv", records)
     return folder
 

@@ -16,10 +16,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from small_models import FRAMES
+from small_models import write_greys
 
 from vjepa_demo.data.records import write_labels
-from vjepa_demo.media.video import write_video
 from vjepa_demo.model.checkpoint import read_checkpoint
 from vjepa_demo.schema import VideoRecord
 from vjepa_demo.tasks import train as train_module
@@ -33,11 +32,9 @@ def dataset(tmp_path_factory) -> Path:
     """Sixteen plain greys and their labels.csv: the brighter, the better."""
     folder = tmp_path_factory.mktemp("dataset")
     records = []
-    for index in range(16):
-        frames = torch.full((FRAMES, 3, 40, 40), 20 + 14 * index, dtype=torch.uint8)
-        write_video(folder / f"{index}.mp4", frames, frames_per_second=8, crf=1)
+    for index, video in enumerate(write_greys(folder, 16)):
         labels = {"Traditional": 1.5 + index / 5, "Overall": 1 + index / 4}
-        records.append(VideoRecord(f"{index}.mp4", folder / f"{index}.mp4", f"prompt {index}", labels, index + 2))
+        records.append(VideoRecord(video.name, video, f"prompt {index}", labels, index + 2))
     write_labels(folder / "labels.csv", records)
     return folder
 

@@ -207,8 +207,8 @@ def test_what_takes_too_long_is_given_up_with_all_that_it_started(stuck, monkeyp
 
 def test_what_takes_too_much_memory_is_refused(tmp_path, monkeypatch):
     ffmpeg("-f", "lavfi", "-i", "color=size=3840x2160:rate=4:duration=1", "-preset", "ultrafast", tmp_path / "4k.mp4")
-    monkeypatch.setenv(DECODE_GB_VARIABLE, "0.02")
-    with pytest.raises(VideoError, match=r"^4k\.mp4 takes more than 0\.02 GB of memory to decode: scale it down"):
+    monkeypatch.setenv(DECODE_GB_VARIABLE, "0.05")
+    with pytest.raises(VideoError, match=r"^4k\.mp4 takes more than 0\.05 GB of memory to decode: scale it down"):
         load_clip(tmp_path / "4k.mp4", CONFIG)
     monkeypatch.delenv(DECODE_GB_VARIABLE)
     assert load_clip(tmp_path / "4k.mp4", CONFIG).frames.shape == (4, 3, 32, 32)

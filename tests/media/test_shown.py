@@ -16,7 +16,7 @@ from torchcodec.decoders import VideoDecoder
 from vjepa_demo.config import DEMO_VIEWS, ClipConfig, View
 from vjepa_demo.media import shown, webp
 from vjepa_demo.media.preview import render_preview as write_preview
-from vjepa_demo.media.video import Clip
+from vjepa_demo.media.video import Clip, check_file
 from vjepa_demo.media.video import decode_clip as load_clip  # in this very process
 from vjepa_demo.media.webp import raw_input, webp_film
 from vjepa_demo.media.whole import is_cut_off
@@ -435,6 +435,7 @@ def test_the_reason_quoted_is_the_fault_that_ffmpeg_found(plain, tmp_path):
 
 PNG_PARTS = b"\x89PNG\r\n\x1a\n" + (bytes(4) + b"free" + bytes(4)) * 500_000
 GIF_PARTS = b"GIF89a\x01\x00\x01\x00\x00\x00\x00" + b"!\xfe\x00" * 2_000_000
+ID3_TAGS = (b"ID3\x04" + bytes(6)) * 500_000
 MP4_PARTS = b"\x00\x00\x00\x08wide" * 800_000
 
 
@@ -444,6 +445,9 @@ def test_a_walk_over_countless_empty_parts_is_given_up(tmp_path):
     (tmp_path / "parts").write_bytes(GIF_PARTS[:-1])
     begin = time.process_time()
     assert not is_cut_off(tmp_path / "parts", GIF_PARTS[:16])
+    (tmp_path / "tags").write_bytes(ID3_TAGS)
+    with pytest.raises(VideoError, match=r"begins with more than 100 tags \(ID3\)"):
+        check_file(tmp_path / "tags")
     (tmp_path / "parts").write_bytes(MP4_PARTS)
     assert shown._marks(tmp_path / "parts") == (False, False)
     assert time.process_time() - begin < 3

@@ -14,7 +14,7 @@ from small_models import ffmpeg
 
 from vjepa_demo.config import ClipConfig
 from vjepa_demo.media.heard import listening
-from vjepa_demo.media.video import decode_clip
+from vjepa_demo.media.video import check_file, decode_clip
 from vjepa_demo.media.whole import is_cut_off, least_bytes
 from vjepa_demo.schema import VideoError
 
@@ -216,6 +216,9 @@ def test_a_gif_that_goes_on_with_something_else_is_refused(tmp_path):
         assert not is_cut_off(tmp_path / "more.gif", data[:512])
     (tmp_path / "hole.gif").write_bytes(data[: len(data) // 2] + data[len(data) // 2 + 40 :])
     assert is_cut_off(tmp_path / "hole.gif", data[:512])
+    check_file(tmp_path / "hole.gif")  # a page calls this in its own process: it walks over no file
+    with pytest.raises(VideoError, match=r"hole\.gif is cut off: its end is missing"):
+        decode_clip(tmp_path / "hole.gif", CONFIG)
 
 
 def test_what_ffmpeg_says_is_heard_and_what_others_say_is_passed_on(capfd):

@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import Iterator
+from threading import BoundedSemaphore
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from vjepa_demo.schema import (
     JobReport,
     LabelRange,
     PairRecord,
+    PassingJobError,
     RecordSet,
     RentedJob,
     VideoRecord,
@@ -212,6 +214,34 @@ def test_an_outage_of_the_hub_is_told_until_it_is_over_or_lasts_too_long(hub, fo
     follower = follow(job)
     follower._thread.join(FOREVER)
     assert (follower.report().phase, "status 503" in follower.report().problem) == ("waiting", True)
+
+
+def test_what_the_hub_refuses_is_asked_once_and_too_many_requests_again(hub, follow):
+    job = started(order("you/clips"))
+    asked = len(hub.requests)
+    for token, said in (("hf_secret", "does not know this token"), ("hf_you", "belongs to another account")):
+        follower = follow(job, token)
+        follower._thread.join(FOREVER)
+        assert (follower.report().phase, said in follower.report().problem) == ("waiting", True)
+    assert len(hub.requests) == asked + 2
+    hub.failing = 429
+    with pytest.raises(PassingJobError, match="too many requests"):
+        job_report(job, token="hf_me")
+
+
+def test_only_so_many_jobs_are_followed_at_once_and_a_place_comes_back(hub, follow, monkeypatch):
+    monkeypatch.setattr(JobFollower, "_places", BoundedSemaphore(1))
+    job = started(order("you/clips"))
+    first = follow(job)
+    second = follow(job)
+    assert "follows as many jobs as it can" in second.report().problem
+    second.close()
+    second.cancel()  # the Hub is asked for that all the same
+    first._thread.join(FOREVER)
+    assert first.report().phase == "cancelled"
+    third = follow(job)
+    third._thread.join(FOREVER)
+    assert third.report() == JobReport("cancelled", seconds=third.report().seconds)
 
 
 def test_what_a_job_prints_is_shown_without_colours_bars_and_the_token(hub):

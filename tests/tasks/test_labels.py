@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from small_models import ffmpeg
 from tables import messages, overall
 
 from vjepa_demo.data.records import read_records
-from vjepa_demo.schema import OpeningReport
+from vjepa_demo.schema import OpeningReport, StoppedError
 from vjepa_demo.tasks import labels
 
 
@@ -30,22 +30,26 @@ def test_check_videos_drops_what_is_no_video_and_says_so_by_line(table, tmp_path
     assert seen == [OpeningReport(done, 3) for done in (1, 2, 3)]
 
 
-def test_closing_the_check_opens_no_more_videos(table, folder, monkeypatch):
-    opened, cancelled = [], threading.Event()
+@pytest.mark.parametrize("how", ["closed", "stopped"])
+def test_an_ended_check_opens_no_more_videos_and_ends_those_that_it_has_opened(how, table, folder, monkeypatch):
+    opened, stopped = [], threading.Event()
 
-    def open_video(path, config):
+    def open_video(path, config, *, should_stop):
+        """All but the first take for ever."""
         opened.append(path)
-        assert path.stem == "0" or cancelled.wait(300)
-
-    class Executor(ThreadPoolExecutor):
-        def shutdown(self, wait=True, *, cancel_futures=False):
-            super().shutdown(wait=False, cancel_futures=cancel_futures)
-            cancelled.set()
-            super().shutdown()
+        while path.stem != "0" and not should_stop():
+            pass
+        if path.stem != "0":
+            raise StoppedError("stopped")
 
     monkeypatch.setattr(labels, "load_clip", open_video)
-    monkeypatch.setattr(labels, "ThreadPoolExecutor", Executor)
-    check = labels.check_videos(read_records(table(*overall(*[3] * 40)), folder(*(f"{i}.mp4" for i in range(40)))))
+    records = read_records(table(*overall(*[3] * 40)), folder(*(f"{i}.mp4" for i in range(40))))
+    check = labels.check_videos(records, should_stop=stopped.is_set)
     assert next(check) == OpeningReport(1, 40)
-    check.close()
+    if how == "closed":
+        check.close()
+    else:
+        stopped.set()
+        with pytest.raises(StoppedError):
+            next(check)
     assert len(opened) <= 1 + labels.CHECK_THREADS

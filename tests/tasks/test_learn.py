@@ -225,11 +225,11 @@ def test_a_clip_that_cannot_be_read_is_named_and_left_out(checkpoint, clips, tmp
 def test_encoding_can_be_left_and_gone_on_with(checkpoint, clips) -> None:
     calls = []
 
-    def load(path, config):
+    def load(path, config, **settings):
         from vjepa_demo.media.isolated import load_clip
 
         calls.append(path)
-        return load_clip(path, config)
+        return load_clip(path, config, **settings)
 
     own = learner_of(checkpoint, load=load)
     running = own.encode(clips[:6])

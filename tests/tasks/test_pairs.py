@@ -195,10 +195,10 @@ def test_a_run_on_other_answers_is_not_resumed(checkpoint_folder, pairs_alone, t
 def test_a_clip_that_fails_takes_its_pairs_along_and_each_is_told(checkpoint_folder, clips, pairs_alone, tmp_path):
     broken = clips[0][1].video
 
-    def load(path: Path, config):
+    def load(path: Path, config, **settings):
         if path == broken:
             raise VideoError("broken")
-        return load_clip(path, config)
+        return load_clip(path, config, **settings)
 
     reports = run(checkpoint_folder, pairs_alone, tmp_path, replace(CONFIG, epochs=1), load=load)
     problems = [report for report in reports if isinstance(report, EncodingReport)][-1].problems

@@ -551,6 +551,22 @@ def test_demo_is_fast_on_any_machine(monkeypatch):
     assert load_scorer("demo", device="cpu").expected_seconds() is None
 
 
+def test_a_model_that_a_visitor_brings_has_a_limit_of_time(checkpoint_folder, world, monkeypatch):
+    def load(**settings) -> Scorer:
+        return load_scorer(str(checkpoint_folder), device="cpu", **settings)
+
+    monkeypatch.setenv("VJEPA_DEMO_MAX_CLIP_SECONDS", "50")
+    own = load(shown_as="mine", is_brought=True)
+    assert own.score(world, "within its time").scores
+    monkeypatch.setattr(scorer_module, "expected_seconds", lambda model: 51.0)
+    with pytest.raises(ModelError, match=r"^mine takes about 51 s to encode a clip here; this page takes 50 s at most"):
+        load(shown_as="mine", is_brought=True)
+    assert load().score(world, "the page's own has none").scores
+    own._max_seconds, own._cache = -1.0, FeatureCache()  # whatever was expected
+    with pytest.raises(ModelError, match="takes longer than -1 s to encode a clip here"):
+        own.score(world, "x")
+
+
 def test_before_each_layer_it_is_told_how_far_the_clip_is(slow, world):
     told: list[LayersReport] = []
     slow.score(world, "x", on_layer=told.append)

@@ -45,7 +45,6 @@ from vjepa_demo.tasks.score import Scorer
 from vjepa_demo.tasks.train import schedule, train
 
 CONFIG = TrainConfig(epochs=4, batch_size=4, learning_rate=2e-3, patience=50)
-ASKED_WHILE_READING = 16 * (1 + 4)  # whether to stop: before each clip, and before each layer of it
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +84,11 @@ def run(checkpoint_folder, data, folder, config=CONFIG, **settings) -> tuple[lis
     model, _ = load_base(str(checkpoint_folder), device="cpu")
     reports = list(train(model, data, config, folder, **settings))
     return [report for report in reports if isinstance(report, EpochReport)], reports[-1]
+
+
+def is_read(reports) -> bool:
+    """Whether all clips were read."""
+    return any(isinstance(report, EncodingReport) and report.done == report.total for report in reports)
 
 
 def losses(epochs) -> list[tuple[float, float | None]]:
@@ -462,17 +466,18 @@ def test_only_the_same_run_can_be_resumed(checkpoint_folder, data, tmp_path):
 
 def test_stopping_keeps_the_best_so_far(checkpoint_folder, data, tmp_path):
     model, _ = load_base(str(checkpoint_folder), device="cpu")
-    steps = count()
-    *_, result = train(model, data, CONFIG, tmp_path, should_stop=lambda: next(steps) >= ASKED_WHILE_READING + 7)
-    assert result.epochs == 2
+    steps, seen = count(), []
+    # Three steps an epoch: it stops in the middle of the third.
+    seen.extend(train(model, data, CONFIG, tmp_path, should_stop=lambda: is_read(seen) and next(steps) >= 7))
+    assert seen[-1].epochs == 2
     assert read_checkpoint(tmp_path).trained_on.num_clips == 11
 
 
 def test_stopping_before_anything_was_learned_says_so(checkpoint_folder, data, tmp_path):
     model, _ = load_base(str(checkpoint_folder), device="cpu")
-    asked = count()
+    seen = []
     with pytest.raises(StoppedError, match="stopped before the first epoch ended"):
-        list(train(model, data, CONFIG, tmp_path, should_stop=lambda: next(asked) >= ASKED_WHILE_READING))
+        seen.extend(train(model, data, CONFIG, tmp_path, should_stop=lambda: is_read(seen)))
 
 
 # ---- the frozen part -------------------------------------------------------------------------------------------------
@@ -484,9 +489,9 @@ def test_each_clip_is_decoded_once_and_the_result_does_not_depend_on_the_cache(
 ):
     decoded: list[Path] = []
 
-    def count(path, config) -> Clip:
+    def count(path, config, **settings) -> Clip:
         decoded.append(path)
-        return load_clip(path, config)
+        return load_clip(path, config, **settings)
 
     config = replace(CONFIG, scope=scope)
     kept, _ = run(checkpoint_folder, data, tmp_path / "kept", config, load=count)
@@ -501,9 +506,9 @@ def test_the_next_batch_is_read_while_one_is_learned_from(checkpoint_folder, rec
     model, _ = load_base(str(checkpoint_folder), device="cpu")
     reading = {record.video: Event() for record in records}
 
-    def load(path, config) -> Clip:
+    def load(path, config, **settings) -> Clip:
         reading[path].set()
-        return load_clip(path, config)
+        return load_clip(path, config, **settings)
 
     features = FrozenFeatures(model, CONFIG, load, FeatureCache(memory_bytes=0))
     features.read_prompts(records)
@@ -673,10 +678,43 @@ def test_a_run_killed_while_it_read_the_clips_is_resumed_from_the_beginning(chec
 def test_stopping_while_clips_are_read_ends_at_once(checkpoint_folder, data, tmp_path):
     """Before the next layer, that is: a clip has four of them."""
     model, _ = load_base(str(checkpoint_folder), device="cpu")
-    asked = count()
+    ran = []
+    for layer in model.venc.layer:
+        layer.mlp.register_forward_hook(lambda *_: ran.append(None))
     with pytest.raises(StoppedError, match="stopped while the clips were read"):
-        list(train(model, data, CONFIG, tmp_path, should_stop=lambda: next(asked) >= 7))
-    assert next(asked) == 8
+        list(train(model, data, CONFIG, tmp_path, should_stop=lambda: len(ran) >= 6))
+    assert len(ran) == 6
+
+
+@pytest.mark.parametrize("how", ["closed", "stopped"])
+def test_what_is_being_decoded_ends_too(how, checkpoint_folder, data, tmp_path):
+    """Of two clips the first is read; the second is a file that takes for ever."""
+    model, _ = load_base(str(checkpoint_folder), device="cpu")
+    first, begun, ended = Event(), Event(), Event()
+
+    def endless(path, config, *, should_stop) -> Clip:
+        if not first.is_set():
+            first.set()
+            return load_clip(path, config, should_stop=should_stop)
+        begun.set()
+        try:
+            while not should_stop():
+                pass
+        finally:
+            ended.set()
+        raise StoppedError
+
+    reports = train(
+        model, data, CONFIG, tmp_path, load=endless, should_stop=lambda: how == "stopped" and begun.is_set()
+    )
+    if how == "closed":
+        next(reports)
+        assert begun.wait(60)
+        reports.close()
+    else:
+        with pytest.raises(StoppedError, match="stopped while the clips were read"):
+            list(reports)
+    assert ended.is_set()
 
 
 def test_another_base_is_another_run(checkpoint_folder, data, tmp_path):

@@ -158,7 +158,10 @@ class _Endpoints:
         """The names of the tables, and their usable rows; each video is opened. Ends when the client leaves."""
         tables, files = call.files(self.labels, labels), call.files(self.videos, videos)
         folder = tempfile.mkdtemp(dir=call.folder)
-        for report in tasks.check_labels(tables, files, extract_to=folder, label_range=RANGES[label_range]):
+        gone = call.session.closed.is_set
+        for report in tasks.check_labels(
+            tables, files, extract_to=folder, label_range=RANGES[label_range], should_stop=gone
+        ):
             call.session.check_open()
             if isinstance(report, RecordSet):
                 records = report

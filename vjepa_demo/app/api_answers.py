@@ -15,7 +15,7 @@ from vjepa_demo.app.api_fields import (
     YES_OR_NO,
     a_list,
     an_object,
-    said,
+    described,
     schema_of,
 )
 from vjepa_demo.config import DIMENSIONS, INTERVAL_LEVEL
@@ -38,32 +38,34 @@ Json = dict[str, Any]
 
 MODEL = {
     "model": TEXT,
-    "trained_on": said(TEXT, "what the model learned from"),
-    "beats_baseline": said(YES_OR_NO, "whether the model beats the no-video baseline; null where nobody measured it"),
-    "caution": said(TEXT, "how far to trust the scores of the model; mostly nothing"),
-    "interval_note": said(TEXT, "for which content the intervals hold, or why there are none"),
+    "trained_on": described(TEXT, "what the model learned from"),
+    "beats_baseline": described(
+        YES_OR_NO, "whether the model beats the no-video baseline; null where nobody measured it"
+    ),
+    "caution": described(TEXT, "how far to trust the scores of the model; mostly nothing"),
+    "interval_note": described(TEXT, "for which content the intervals hold, or why there are none"),
 }
-INTERVALS = said(
+INTERVALS = described(
     an_object(**dict.fromkeys(DIMENSIONS, a_list(NUMBER))),
     f"lowest and highest score of the {100 * INTERVAL_LEVEL:.0f} % interval; null where there is none",
 )
 RESULT = {
-    "video": said(TEXT, "its file name"),
+    "video": described(TEXT, "its file name"),
     "prompt": TEXT,
     **MODEL,
     "scores": SCORES,
     "intervals": INTERVALS,
-    "not_meaningful": said(an_object(), "dimension: why its score means nothing"),
-    "unknown_words": said(a_list(TEXT), "of the prompt: if there are any, Alignment means nothing, Overall less"),
-    "unread": said(TEXT, "the end of a prompt that is longer than the model reads; mostly nothing"),
-    "notes": said(a_list(TEXT), "what of the video was not scored as a player shows it; mostly nothing"),
+    "not_meaningful": described(an_object(), "dimension: why its score means nothing"),
+    "unknown_words": described(a_list(TEXT), "of the prompt: if there are any, Alignment means nothing, Overall less"),
+    "unread": described(TEXT, "the end of a prompt that is longer than the model reads; mostly nothing"),
+    "notes": described(a_list(TEXT), "what of the video was not scored as a player shows it; mostly nothing"),
     "seconds": an_object(decode=NUMBER, video=NUMBER, text=NUMBER, head=NUMBER),
 }
 DIFFERENCES = an_object(**dict.fromkeys(DIMENSIONS, NUMBER))
 COMPARED = an_object(
     **MODEL,
-    results=a_list(an_object(**RESULT, differences=said(DIFFERENCES, "scores minus those of the first"))),
-    best=said(an_object(), "dimension: indices of results"),
+    results=a_list(an_object(**RESULT, differences=described(DIFFERENCES, "scores minus those of the first"))),
+    best=described(an_object(), "dimension: indices of results"),
 )
 ROW = an_object(
     line=COUNT,
@@ -75,70 +77,70 @@ ROW = an_object(
     notes=RESULT["notes"],
     error=TEXT,
 )
-PROBLEM = said(schema_of(RecordProblem), "line: of the table; its header is 1")
+PROBLEM = described(schema_of(RecordProblem), "line: of the table; its header is 1")
 CHECKED = an_object(
     summary=TEXT,
     num_rows=COUNT,
     num_used=COUNT,
-    num_clips=said(COUNT, "with labels, of the used rows, which may be several ratings of one"),
-    num_pairs=said(COUNT, "pairs of clips, of the used rows"),
+    num_clips=described(COUNT, "with labels, of the used rows, which may be several ratings of one"),
+    num_pairs=described(COUNT, "pairs of clips, of the used rows"),
     label_range=schema_of(LabelRange),
-    num_labels=said(an_object(), "dimension: number of labels"),
-    num_answers=said(an_object(), "dimension: number of pairs answered a, b and same"),
-    notes=said(a_list(TEXT), "what was guessed"),
-    problems=said(a_list(PROBLEM), "each row that would not be used"),
+    num_labels=described(an_object(), "dimension: number of labels"),
+    num_answers=described(an_object(), "dimension: number of pairs answered a, b and same"),
+    notes=described(a_list(TEXT), "what was guessed"),
+    problems=described(a_list(PROBLEM), "each row that would not be used"),
 )
 PAIRS = an_object(
-    n=said(COUNT, "pairs"),
-    dimensions=said(
+    n=described(COUNT, "pairs"),
+    dimensions=described(
         an_object(),
         "dimension: n, num_same, without_ties and with_ties (shares of right answers) with standard errors, "
         "guess_without_ties and guess_with_ties (always the commonest answer), tie_threshold",
     ),
-    lead=said(NUMBER, "without_ties above its guess, the mean of the dimensions"),
+    lead=described(NUMBER, "without_ties above its guess, the mean of the dimensions"),
     lead_standard_error=NUMBER,
-    threshold_from=said(TEXT, "the pairs that the tie thresholds were chosen on"),
-    num_learned=said(COUNT, "given pairs with a clip that the model learned from"),
-    num_left_out=said(COUNT, "all of those, or 0 where too few others are left to judge by"),
-    num_unknown=said(COUNT, "given pairs with a clip that was deleted meanwhile, which are left out"),
+    threshold_from=described(TEXT, "the pairs that the tie thresholds were chosen on"),
+    num_learned=described(COUNT, "given pairs with a clip that the model learned from"),
+    num_left_out=described(COUNT, "all of those, or 0 where too few others are left to judge by"),
+    num_unknown=described(COUNT, "given pairs with a clip that was deleted meanwhile, which are left out"),
 )
 GAIN = an_object(
-    dimensions=said(an_object(), "dimension: srocc_before, srocc_gain, standard_error of the gain"),
+    dimensions=described(an_object(), "dimension: srocc_before, srocc_gain, standard_error of the gain"),
     vquala_score_before=NUMBER,
     vquala_score_gain=NUMBER,
-    standard_error=said(NUMBER, "of vquala_score_gain"),
-    pairs_before=said(PAIRS, "only where there are pairs"),
+    standard_error=described(NUMBER, "of vquala_score_gain"),
+    pairs_before=described(PAIRS, "only where there are pairs"),
 )
 EVALUATION = an_object(
-    n=said(COUNT, "clips"),
-    dimensions=said(an_object(), "dimension: srocc, plcc, krocc, rmse"),
+    n=described(COUNT, "clips"),
+    dimensions=described(an_object(), "dimension: srocc, plcc, krocc, rmse"),
     vquala_score=NUMBER,
-    no_video_baseline=said(NUMBER, "the VQualA score of the prompts alone"),
+    no_video_baseline=described(NUMBER, "the VQualA score of the prompts alone"),
     beats_baseline=MODEL["beats_baseline"],
-    num_learned=said(COUNT, "given clips that the model learned from"),
-    num_left_out=said(COUNT, "all of those, or 0 where too few others are left to judge by"),
-    coverage=said(an_object(), "dimension: n, and the share of labels that the intervals held"),
-    num_unknown=said(COUNT, "given clips that were deleted meanwhile, which are left out"),
-    pairs=said(PAIRS, "only where there are pairs; n above may then be 0"),
-    gain=said(GAIN, "what training changed; only after the training of a model that could score before"),
+    num_learned=described(COUNT, "given clips that the model learned from"),
+    num_left_out=described(COUNT, "all of those, or 0 where too few others are left to judge by"),
+    coverage=described(an_object(), "dimension: n, and the share of labels that the intervals held"),
+    num_unknown=described(COUNT, "given clips that were deleted meanwhile, which are left out"),
+    pairs=described(PAIRS, "only where there are pairs; n above may then be 0"),
+    gain=described(GAIN, "what training changed; only after the training of a model that could score before"),
 )
 BATCHED = an_object(
     done=COUNT,
     total=COUNT,
     errors=COUNT,
-    row=said(ROW, "in all but the last"),
+    row=described(ROW, "in all but the last"),
     **MODEL,
     all=schema_of(GroupScores),
     generators=a_list(schema_of(GroupScores)),
     evaluation=EVALUATION,
-    num_doubtful=said(an_object(), "dimension: in how many rows its score means nothing"),
+    num_doubtful=described(an_object(), "dimension: in how many rows its score means nothing"),
     scores=DOWNLOAD,
 )
 EVALUATED = an_object(
     done=COUNT,
     total=COUNT,
-    seconds_left=said(NUMBER, "in all but the last"),
-    evaluation=said(EVALUATION, "only in the last"),
+    seconds_left=described(NUMBER, "in all but the last"),
+    evaluation=described(EVALUATION, "only in the last"),
     meaning=TEXT,
 )
 STATISTICS = an_object(
@@ -146,15 +148,15 @@ STATISTICS = an_object(
     num_clips=COUNT,
     num_raters=COUNT,
     num_answers=COUNT,
-    dimensions=said(an_object(), "dimension: clips, raters, self_correlation, reliability, ceiling"),
-    pairs=said(an_object(), "dimension: num_answers, raters, self_agreement, agreement"),
-    skipped=said(an_object(), "clip: why it is shown to nobody"),
+    dimensions=described(an_object(), "dimension: clips, raters, self_correlation, reliability, ceiling"),
+    pairs=described(an_object(), "dimension: num_answers, raters, self_agreement, agreement"),
+    skipped=described(an_object(), "clip: why it is shown to nobody"),
     ended=YES_OR_NO,
     notes=a_list(TEXT),
 )
 EXPORTED = an_object(tables=a_list(TEXT), ratings=DOWNLOAD)
 TRAINED = an_object(
-    phase=said({"type": "string", "enum": ["reading", "start", "epoch", "done"]}, "the other fields depend on it"),
+    phase=described({"type": "string", "enum": ["reading", "start", "epoch", "done"]}, "the other fields depend on it"),
     evaluation=EVALUATION,
     meaning=TEXT,
     checkpoint=DOWNLOAD,

@@ -39,18 +39,18 @@ def schema_of(dataclass: type) -> Schema:
     return TypeAdapter(dataclass).json_schema()
 
 
-def said(schema: Schema, description: str) -> Schema:
+def described(schema: Schema, description: str) -> Schema:
     """`schema` with a word on what it means."""
     return {**schema, "description": description}
 
 
 SCORES = an_object(
-    **{name: said({**NUMBER, "minimum": SCORE_MIN, "maximum": SCORE_MAX}, "1 to 5") for name in DIMENSIONS}
+    **{name: described({**NUMBER, "minimum": SCORE_MIN, "maximum": SCORE_MAX}, "1 to 5") for name in DIMENSIONS}
 )
 FILE: Schema = {
     "anyOf": [
         an_object(path=TEXT, meta=an_object(_type={"const": "gradio.FileData"})),
-        said(TEXT, "URL: http, https, or data"),
+        described(TEXT, "URL: http, https, or data"),
     ]
 }
 DOWNLOAD = an_object(path=TEXT, url=TEXT, orig_name=TEXT, size=COUNT)

@@ -167,7 +167,8 @@ def use_hub(session: Session, name: str, *, token: str | Literal[False] = False)
         folder = Path(tempfile.mkdtemp(prefix="hub-", dir=session.folder))
         try:
             checkpoint = tasks.fetch_public_checkpoint(name.strip(), folder, token=token)
-            return session.bring_scorer(partial(tasks.load_scorer, str(checkpoint), shown_as=name.strip()), folder)
+            load = partial(tasks.load_scorer, str(checkpoint), shown_as=name.strip(), is_brought=True)
+            return session.bring_scorer(load, folder)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise

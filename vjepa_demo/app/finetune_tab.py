@@ -455,6 +455,7 @@ def _read(visitor: Session, checked: Checked, progress: gr.Progress) -> RecordSe
             label_range=RANGES[checked.label_range] if checked.label_range else None,
             token=False,
             max_bytes=int(min(VISITOR_DATASET_BYTES, limits().visitor_bytes)),
+            should_stop=visitor.closed.is_set,
         ):
             if isinstance(report, RecordSet):
                 records = report

@@ -40,6 +40,7 @@ from vjepa_demo.schema import (
     JobError,
     JobPhase,
     JobReport,
+    PassingJobError,
     RecordError,
     RentedJob,
     UploadingReport,
@@ -423,7 +424,8 @@ def job_report(job: RentedJob, *, token: str) -> JobReport:
     give the log. Takes up to five seconds while the job runs, because the Hub does not say where a log ends for now.
 
     Raises:
-        JobError: if the account may not see the job, or the Hub does not answer.
+        JobError: if the account may not see the job.
+        PassingJobError: if the Hub does not answer now.
     """
     with _job_explained("the job", at=job.url):
         api = _api(None, token)
@@ -463,7 +465,9 @@ def _job_explained(about: str, at: str = "") -> Iterator[None]:
             raise JobError(f"{about}: HF_HUB_OFFLINE forbids to ask {host}") from error
         if not isinstance(error, hub_errors.HfHubHTTPError):
             look = f"; a job goes on meanwhile, see {at}" if at else ""
-            raise JobError(f"{about}: {host} cannot be reached, or did not answer as the Hub does{look}") from error
+            raise PassingJobError(
+                f"{about}: {host} cannot be reached, or did not answer as the Hub does{look}"
+            ) from error
         status = error.response.status_code
         reasons = {
             400: "the Hub refused this hardware or time limit: choose another",
@@ -474,6 +478,7 @@ def _job_explained(about: str, at: str = "") -> Iterator[None]:
             404: "it is not there, or belongs to another account: use a token of the account that started it",
             429: f"{host} had too many requests: try again in a few minutes",
         }
-        raise JobError(
+        kind = PassingJobError if status == 429 or status >= 500 else JobError
+        raise kind(
             f"{about}: {reasons.get(status, f'{host} answered with status {status}: try again later')}"
         ) from error

@@ -227,7 +227,7 @@ def write_ratings(path: Path, study: Study, ratings: Iterable[Rating]) -> None:
     _write_csv(path, header, rows)
 
 
-def write_pairs(path: Path, study: Study, ratings: Iterable[Rating]) -> None:
+def write_answers(path: Path, study: Study, ratings: Iterable[Rating]) -> None:
     """A CSV with a row an answer: video_a, video_b (as they were shown, left and right), prompt, rater, and a column a
     dimension with a, b or same. Warm-ups are left out, and repeats: a rater's judgement of a pair is one label."""
     clips = {clip.key: clip for clip in study.clips}

@@ -8,7 +8,7 @@ from pathlib import Path
 from vjepa_demo.files import replacing
 from vjepa_demo.media.sampling import TIME_TOLERANCE_SECONDS
 from vjepa_demo.media.shown import Description, describe, ffmpeg, look, rendering
-from vjepa_demo.media.video import MOVING_IMAGE_BRANDS, STILL_IMAGE_BRANDS, check_file
+from vjepa_demo.media.video import MOVING_IMAGE_BRANDS, STILL_IMAGE_BRANDS, check_whole
 from vjepa_demo.media.webp import is_webp, raw_input, webp_film
 
 # What Chromium, Firefox and Safari decode: 8 bits a sample, in these containers as FFmpeg names them.
@@ -45,7 +45,7 @@ def render_preview(path: str | Path, preview: Path) -> bool:
         VideoError: if the file is not a video that can be read, or the copy takes longer than `PATIENCE_SECONDS`.
     """
     path = Path(path).absolute()
-    check_file(path)
+    check_whole(path)
     if is_webp(path):  # FFmpeg reads no animated one
         film = webp_film(path)
         shrink = min(1.0, LONGEST_EDGE / max(film.height, film.width))

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from vjepa_demo.config import limits
+from vjepa_demo.media.whole import MATROSKA, MAX_INDEX_BYTES, MP4_BOXES
 from vjepa_demo.schema import VideoError
 
 if TYPE_CHECKING:
@@ -39,14 +40,12 @@ MAX_PIXELS = 8192 * 4320  # of a frame: FFmpeg holds a few of them at once
 MAX_ASPECT_RATIO = 20.0  # beyond it, a frame resized to the model's height would not fit into memory
 MAX_COPY_BYTES = 8 * 2**30  # of the lossless copy of the frames that a model looks at
 MAX_RENDER_SECONDS = 1800.0  # that one pass of FFmpeg over a file may take
-MATROSKA, MATROSKA_CLUSTER = b"\x1a\x45\xdf\xa3", b"\x1f\x43\xb6\x75"
+MATROSKA_CLUSTER = b"\x1f\x43\xb6\x75"
 MATROSKA_ALPHA = b"\x53\xc0\x81\x01"  # AlphaMode 1
 MATROSKA_DISPLAY_WIDTH = b"\x54\xb0"
 MATROSKA_HEAD_BYTES = 2**16  # before the first cluster of frames the tracks are described
-MP4_BOXES = {b"ftyp", b"moov", b"meta", b"mdat", b"wide", b"free", b"skip", b"uuid", b"pnot", b"styp", b"sidx"}
 ALPHA_TRACK = b"auxv"  # of an AVIF
 MAX_BOXES = 1000  # of an MP4 file, before its index
-MAX_INDEX_BYTES = 64 * 2**20  # of an MP4 file
 SIZE_UNITS = {"h264": 7, "hevc": 33}  # types of the NAL units that tell the size of frames: parameter sets of sequences
 SKEW = 0.01  # a display matrix that turns by whole right angles has zeros in its corners
 TONE_CURVES = {"smpte2084": "PQ", "arib-std-b67": "HLG"}

@@ -66,7 +66,7 @@ STILL_IMAGE_CODECS = {"png", "mjpeg", "bmp", "webp", "tiff", "gif", "jpeg2000", 
 STILL_IMAGE_BRANDS = {b"avif", b"heic", b"heix", b"mif1"}  # of an ISO base media file: AVIF and HEIF pictures
 MOVING_IMAGE_BRANDS = {b"avis", b"hevc", b"hevx", b"msf1"}  # the same, with a track of frames
 HEAD_BYTES = 512
-ID3_BYTES = 10  # the head of a tag, which FFmpeg skips whatever the file is
+ID3_BYTES, MAX_ID3_TAGS = 10, 100  # the head of a tag, which FFmpeg skips whatever the file is; tags before a video
 # What FFmpeg takes for a list of other files (HLS, concat, DASH, IMF, VobSub), or what players do, by how it begins.
 PLAYLIST = re.compile(
     rb"#ext|ffconcat|<\?xml|<!--|<!doctype|<mpd|<compositionplaylist|<smil|<asx|\[playlist|\[reference|# *vobsub",
@@ -148,7 +148,7 @@ def decode_clip(path: str | Path, config: ClipConfig) -> Clip:
             frames cannot be read, or if FFmpeg is not installed.
     """
     path = Path(path).absolute()  # FFmpeg takes "a:b.mp4" for an address
-    check_file(path)
+    check_whole(path)
     if is_webp(path):
         return _load_film(webp_film(path), config)
     with listening() as heard:
@@ -426,7 +426,8 @@ def recode(frames: Tensor, *, codec: str, frames_per_second: float, **options: A
 def check_file(path: Path) -> None:
     """Refuse, without decoding it, what cannot be a video.
 
-    FFmpeg judges a file by its content: it would open whatever other files a playlist names.
+    FFmpeg judges a file by its content: it would open whatever other files a playlist names. Of a file of any size this
+    reads `MAX_ID3_TAGS * HEAD_BYTES` bytes at most: a page does it for each upload, in its own process.
 
     Raises:
         VideoError: if the file is missing, a folder, unreadable, empty, text, or a still picture.
@@ -441,8 +442,14 @@ def check_file(path: Path) -> None:
         raise VideoError(f"{path.name}: no such file")
     with reading(path, kind=VideoError), path.open("rb") as file:
         head = file.read(HEAD_BYTES)
-        body = head
+        body, num_tags = head, 0
         while body.startswith(b"ID3") and len(body) > ID3_BYTES:
+            num_tags += 1
+            if num_tags > MAX_ID3_TAGS:
+                raise VideoError(
+                    f"{path.name} cannot be read as a video: it begins with more than {MAX_ID3_TAGS} tags (ID3); "
+                    "export it again"
+                )
             size = sum((byte & 0x7F) << 7 * place for place, byte in enumerate(reversed(body[6:ID3_BYTES])))
             file.seek(size + ID3_BYTES - len(body), os.SEEK_CUR)
             body = file.read(HEAD_BYTES)
@@ -458,6 +465,20 @@ def check_file(path: Path) -> None:
         box = head[: int.from_bytes(head[:4], "big")]
         if not any(box[place : place + 4] in MOVING_IMAGE_BRANDS for place in range(16, len(box), 4)):
             raise VideoError(f"{path.name} is a still image; a video was expected")
+
+
+def check_whole(path: Path) -> None:
+    """`check_file`, and refuse an animation that ends before it should.
+
+    It walks over all parts of a GIF or a PNG, of which a file may have millions: for the process that decodes, which
+    has limits of time and memory.
+
+    Raises:
+        VideoError: as `check_file`, and if the end is missing.
+    """
+    check_file(path)
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
     if is_cut_off(path, head):
         raise VideoError(f"{path.name} is cut off: its end is missing; download or export it again")
 

@@ -16,7 +16,7 @@ OGG, MPEG_PACK = b"OggS", b"\x00\x00\x01\xba"
 HEAD_BYTES = 4096
 MAX_TAIL_BYTES = 2**18  # the largest page or packet is a quarter of it
 SURE_STEPS = 4  # from part to part: so many do not fit by chance
-MAX_INDEX_BYTES = 64 * 2**20
+MAX_INDEX_BYTES = 64 * 2**20  # of an MP4 file, and where the frames of an ASF begin at most
 MP4_BOXES = {
     *(b"ftyp", b"moov", b"meta", b"mdat", b"wide", b"free", b"skip", b"uuid", b"pnot", b"styp", b"sidx", b"ssix"),
     *(b"moof", b"mfra", b"prft", b"emsg", b"pdin", b"udta"),

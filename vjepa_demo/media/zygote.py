@@ -12,9 +12,11 @@ closes, the caller has died: all children are killed, and the program ends.
 from __future__ import annotations
 
 import ctypes
+import errno
 import gc
 import json
 import os
+import re
 import resource
 import selectors
 import signal
@@ -39,6 +41,7 @@ from vjepa_demo.schema import VideoError
 
 SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
 SPARE_COPY_BYTES = 64 * 2**20  # FFmpeg ends a copy by itself, a little after MAX_COPY_BYTES
+STACK_BYTES = 16 * 2**20  # a thread takes 8 MiB for its stack, and something beside it
 MAX_TRACE = 4000  # characters of a traceback that are told
 Arrays = list[np.ndarray]
 
@@ -162,15 +165,13 @@ def _answer(talk: socket.socket) -> None:
         _limit(request)
         answer, arrays = WORK[request["work"]](request)
     except VideoError as error:
-        is_memory = any(NO_MEMORY.search(str(each)) for each in _causes(error))
-        answer = {"memory": True} if is_memory else {"error": str(error), "errno": _system_error(error)}
+        answer = {"memory": True} if _is_memory(error) else {"error": str(error), "errno": _system_error(error)}
     except MemoryError:
         answer = {"memory": True}
     except OSError as error:
         answer = {"system": [error.errno, error.strerror, error.filename]}
     except Exception as error:  # whatever it is, it ends with this child
-        is_memory = NO_MEMORY.search(str(error)) is not None
-        answer = {"memory": True} if is_memory else {"fault": traceback.format_exc()[-MAX_TRACE:]}
+        answer = {"memory": True} if _is_memory(error) else {"fault": traceback.format_exc()[-MAX_TRACE:]}
     talk.sendall(json.dumps(answer).encode() + b"\n")
     for array in arrays:
         talk.sendall(np.ascontiguousarray(array).data.cast("B"))
@@ -226,6 +227,17 @@ def _system_error(error: BaseException) -> int | None:
     """The number of the system's error that led to `error`, if one did."""
     numbers = [each.errno for each in _causes(error) if isinstance(each, OSError)]
     return next((number for number in reversed(numbers) if number is not None), None)  # Pillow's own have no number
+
+
+def _is_memory(error: BaseException) -> bool:
+    """Whether an error came of too little memory: it says so, or a thread did not start where no stack would fit."""
+    said = [str(each) for each in _causes(error)]
+    if any(map(NO_MEMORY.search, said)):
+        return True
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    peak = re.search(r"^VmPeak:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"), re.MULTILINE)
+    is_full = peak is not None and limit != resource.RLIM_INFINITY and 1024 * int(peak[1]) > limit - STACK_BYTES
+    return is_full and any(os.strerror(errno.EAGAIN) in each for each in said)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -11,6 +11,7 @@ from vjepa_demo.schema.errors import (
     FolderError,
     JobError,
     ModelError,
+    PassingJobError,
     PassingVideoError,
     RecordError,
     StoppedError,

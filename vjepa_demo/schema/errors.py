@@ -36,6 +36,10 @@ class JobError(DemoError):
     """A job on rented hardware that cannot be started, followed or cancelled."""
 
 
+class PassingJobError(JobError):
+    """The Hub did not answer, or was too busy: another try may do."""
+
+
 class StoppedError(DemoError):
     """What ran was stopped by the person it ran for, or that person has left."""
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from threading import Event, Lock
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,9 +22,17 @@ from vjepa_demo.model.layers import BeforeLayer
 from vjepa_demo.model.vjepa import VJEPAModel
 from vjepa_demo.schema import ModelError, StoppedError, VideoRecord, content_digest
 from vjepa_demo.tasks import zero_gpu
-from vjepa_demo.tasks.ahead import ahead
+from vjepa_demo.tasks.ahead import ahead, decoding_threads
 
-LoadClip = Callable[[Path, ClipConfig], Clip]
+T = TypeVar("T")
+R = TypeVar("R")
+Check = BeforeLayer  # it raises what ends the work
+
+
+class LoadClip(Protocol):
+    """As `isolated.load_clip`."""
+
+    def __call__(self, path: Path, config: ClipConfig, *, should_stop: Callable[[], bool]) -> Clip: ...
 
 
 @dataclass(frozen=True)
@@ -54,19 +62,29 @@ class FrozenFeatures:
         self._texts: dict[str, Tensor] = {}
         self._encoded: dict[Path, Tensor] = {}  # by the last call of a shared GPU, not yet in the cache
 
-    def decode(self, record: VideoRecord) -> Clip | None:
-        """The clip of `record`, None where it need not be encoded any more. Safe for threads.
+    def decode_ahead(
+        self, records: Iterable[VideoRecord], *, check: Check
+    ) -> Generator[tuple[VideoRecord, Future[Clip | None]], None, None]:
+        """Each of `records` with its clip to come, None where it need not be encoded any more; threads decode the next
+        ones meanwhile. They call `check`, and what it raises is what the clip raises. Closing the generator ends what
+        is being decoded. Where a shared GPU encodes the clips, `encode` finds that done.
 
         Raises:
-            VideoError: if the file cannot be read as a video.
+            ModelError: if the GPU cannot be had now. What was encoded before is kept.
         """
-        if self._cache.keeps(self._key(record.video)):
-            return None
-        return self._load(record.video, self._model.clip_config)
+
+        def decode(record: VideoRecord, check: Check) -> Clip | None:
+            if self._cache.keeps(self._key(record.video)):
+                return None
+            return self._decoded(record.video, check)
+
+        with closing(_checked_ahead(decode, records, check, threads=decoding_threads())) as decoded:
+            yield from self._together(decoded)
 
     def encode(self, record: VideoRecord, clip: Clip | None = None, *, before_layer: BeforeLayer | None = None) -> bool:
         """Compute and keep what `record` needs, from its `clip` if that was decoded before; False where it has to be
-        computed again each time. `before_layer` is called before each layer; what it raises ends it.
+        computed again each time. `before_layer` is called while a clip is decoded and before each layer; what it
+        raises ends it.
 
         Raises:
             VideoError: if the file cannot be read as a video.
@@ -74,15 +92,11 @@ class FrozenFeatures:
         self._get(record.video, clip, before_layer)
         return self._cache.keeps(self._key(record.video))
 
-    def together(
+    def _together(
         self, decoded: Iterator[tuple[VideoRecord, Future[Clip | None]]]
     ) -> Iterator[tuple[VideoRecord, Future[Clip | None]]]:
         """`decoded`, records with what `decode` gives, as it comes. Where a shared GPU encodes the clips, as many
-        as one call takes are encoded first; `encode` then finds that done.
-
-        Raises:
-            ModelError: if the GPU cannot be had now. What was encoded before is kept.
-        """
+        as one call takes are encoded first."""
         while group := list(islice(decoded, zero_gpu.clips_at_once(self._model))):
             if len(group) > 1:
                 clips = {
@@ -101,8 +115,8 @@ class FrozenFeatures:
             self._texts[prompt] = self._model.encode_text([prompt])[0]
 
     def inputs(self, records: Sequence[VideoRecord], *, before_layer: BeforeLayer | None = None) -> Inputs:
-        """What learns from `records` is given. `before_layer` is called before each layer of a clip that was not kept
-        and is encoded again; what it raises ends it."""
+        """What learns from `records` is given. `before_layer` is called while a clip that was not kept is decoded
+        again, and before each layer of it; what it raises ends it."""
         prompts = [record.prompt for record in records]
         videos = [self._get(record.video, before_layer=before_layer).values for record in records]
         return Inputs(videos, prompts, torch.stack([self._texts[prompt] for prompt in prompts]))
@@ -111,20 +125,14 @@ class FrozenFeatures:
         self, batches: Iterable[Sequence[VideoRecord]], *, before_layer: BeforeLayer = lambda: None
     ) -> Generator[Inputs, None, None]:
         """The inputs of each of `batches`; a thread reads those of the next one meanwhile, and calls `before_layer` as
-        `inputs` does. Closing the generator ends what the thread does before the next layer."""
-        closed = Event()
+        `inputs` does. Closing the generator ends what the thread does, before the next layer at the latest."""
 
-        def check() -> None:
-            if closed.is_set():
-                raise StoppedError("nobody needs these features any more")
-            before_layer()
+        def read(records: Sequence[VideoRecord], check: Check) -> Inputs:
+            return self.inputs(records, before_layer=check)
 
-        with closing(ahead(partial(self.inputs, before_layer=check), batches, depth=1)) as read:
-            try:
-                for _, inputs in read:
-                    yield inputs.result()
-            finally:
-                closed.set()
+        with closing(_checked_ahead(read, batches, before_layer, depth=1)) as inputs:
+            for _, future in inputs:
+                yield future.result()
 
     def digest(self, record: VideoRecord) -> str:
         """What a checkpoint remembers the clip of `record` by."""
@@ -138,7 +146,7 @@ class FrozenFeatures:
         @torch.no_grad()
         def compute() -> VideoFeatures:
             clip_config = self._model.clip_config
-            clip = decoded or self._load(video, clip_config)
+            clip = decoded or self._decoded(video, before_layer)
             if zero_gpu.is_elsewhere(self._model):
                 values = self._encoded.pop(video, None)
                 if values is None:
@@ -153,6 +161,14 @@ class FrozenFeatures:
 
         return self._cache.get_or_compute(self._key(video), compute)
 
+    def _decoded(self, video: Path, check: Check | None) -> Clip:
+        def should_stop() -> bool:
+            if check is not None:
+                check()
+            return False
+
+        return self._load(video, self._model.clip_config, should_stop=should_stop)
+
     def _key(self, video: Path) -> FeatureKey:
         if video not in self._keys:
             key = FeatureKey.of(self._model, content_sha256(video), layer=self._layer)
@@ -161,3 +177,23 @@ class FrozenFeatures:
                     self._cache.hold([key])
                     self._keys[video] = key
         return self._keys[video]
+
+
+def _checked_ahead(
+    work: Callable[[T, Check], R], items: Iterable[T], check: Check, *, threads: int = 1, depth: int | None = None
+) -> Generator[tuple[T, Future[R]], None, None]:
+    """As `ahead`, of work that is given a check to call now and then: it calls `check`, and once this generator is
+    closed it raises."""
+    closed = Event()
+
+    def check_open() -> None:
+        if closed.is_set():
+            raise StoppedError("nobody needs these features any more")
+        check()
+
+    with closing(ahead(lambda item: work(item, check_open), items, threads=threads, depth=depth)) as results:
+        try:
+            for result in results:  # noqa: UP028 - `yield from` would close `results` first, and wait for it
+                yield result
+        finally:
+            closed.set()

@@ -22,6 +22,7 @@ from vjepa_demo.config import (
     ASSETS,
     HUB_LIBRARY,
     JOB_POLL_SECONDS,
+    MAX_FOLLOWED_JOBS,
     MAX_JOB_HOURS,
     PROJECT_ROOT,
     SCORE_MAX,
@@ -46,6 +47,7 @@ from vjepa_demo.schema import (
     JobError,
     JobReport,
     LabelSource,
+    PassingJobError,
     RecordSet,
     RentedJob,
     UploadingReport,
@@ -58,6 +60,9 @@ __all__ = ["JobFollower", "JobOrder", "known_job", "list_hardware", "start_job"]
 PROGRAM_FILE, PAIRS_FILE, CARD_FILE, VIDEOS_FOLDER = "program.zip", "pairs.csv", "README.md", "videos"
 OUT_FOLDER = "checkpoint"  # on the rented machine
 MAX_FAILURES = 60  # in a row, after which a job is followed no more
+TOO_MANY_FOLLOWED = (
+    "this page follows as many jobs as it can: the job goes on, see it on the Hub, or look at it again in a few minutes"
+)
 PAGE_ALONE = ("gradio", "plotly")  # packages that `train` does without
 # The image has no FFmpeg, which torchcodec decodes with. No argument passes through the shell.
 SET_UP = (
@@ -225,15 +230,22 @@ When the job has ended, nothing needs {needs} any more: you can delete it.
 class JobFollower:
     """Follows a job in the background, so that whoever asks how far it is gets an answer at once.
 
-    The token is kept in memory until the follower is closed. The job goes on without it.
+    The token is kept in memory until the follower is closed. The job goes on without it. The Hub is asked no more once
+    it refuses the token or does not know the job, or was not there for `MAX_FAILURES` times in a row. Past
+    `MAX_FOLLOWED_JOBS` at the same time the Hub is not asked at all. The `problem` of the report says so.
     """
+
+    _places = threading.BoundedSemaphore(MAX_FOLLOWED_JOBS)
 
     def __init__(self, job: RentedJob, *, token: str) -> None:
         self.job, self._token = job, token
         self._report = JobReport("waiting")
         self._closed, self._wake = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="job", daemon=True)
-        self._thread.start()
+        if self._places.acquire(blocking=False):
+            self._thread.start()
+        else:  # no error: whoever has just started a job must learn its address
+            self._report = JobReport("waiting", problem=TOO_MANY_FOLLOWED)
 
     def report(self) -> JobReport:
         """The newest that is known."""
@@ -259,6 +271,14 @@ class JobFollower:
         self._wake.set()
 
     def _run(self) -> None:
+        try:
+            self._follow()
+        except DemoError as error:  # the same question would get the same answer
+            self._report = replace(self._report, problem=str(error))
+        finally:
+            self._places.release()
+
+    def _follow(self) -> None:
         failures = 0
         while not self._closed.is_set() and not self._report.is_settled and failures < MAX_FAILURES:
             self._wake.clear()
@@ -266,7 +286,7 @@ class JobFollower:
                 report = job_report(self.job, token=self._token)
                 self._report = replace(report, lines=report.lines or self._report.lines)
                 failures = 0
-            except DemoError as error:  # a network that is down comes back
+            except PassingJobError as error:  # a network that is down comes back
                 failures += 1
                 self._report = replace(self._report, problem=str(error))
             if not self._closed.is_set() and not self._report.is_settled:

@@ -29,8 +29,8 @@ from vjepa_demo.data.ratings import (
     RatingLog,
     preview_path,
     read_study,
+    write_answers,
     write_mean_scores,
-    write_pairs,
     write_ratings,
     write_scores,
 )
@@ -348,7 +348,7 @@ class OpenStudy:
         with writing(folder, advice="its disk must have room for the tables and the clips"), new_folder(folder) as new:
             new.chmod(0o755)  # as folders are by default; a temporary one is private
             if self.study.kind == "pairs":
-                write_pairs(new / PAIRS_TABLE, self.study, ratings)
+                write_answers(new / PAIRS_TABLE, self.study, ratings)
                 names = [PAIRS_TABLE]
             else:
                 write_ratings(new / RATINGS_TABLE, self.study, ratings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import time
@@ -15,7 +16,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from vjepa_demo.config import DIMENSIONS, SLOW_CLIP_SECONDS, model_presets
+from vjepa_demo.config import DIMENSIONS, SLOW_CLIP_SECONDS, limits, model_presets
 from vjepa_demo.data.hub import Token
 from vjepa_demo.files import content_sha256, is_folder, reading
 from vjepa_demo.media.isolated import load_clip
@@ -66,24 +67,42 @@ class Scorer:
         *,
         model_id: str | None = None,
         cache: FeatureCache | None = None,
+        max_seconds: float = math.inf,
     ) -> None:
+        """`max_seconds` is how long the model may take to encode a clip.
+
+        Raises:
+            ModelError: if it takes longer here by its size.
+        """
         self.name = well_formed(name)
         self.model_id = well_formed(model_id or name)
         self.trained_on = trained_on
         self._model = model
         self._cache = cache or FeatureCache()
         self._clip_seconds: float | None = None  # that the last clip took to be encoded
+        self._max_seconds = max_seconds
+        if max_seconds < math.inf and (expected := self._expected_seconds()) > max_seconds:
+            raise self._too_slow(f"takes about {expected:.0f} s")
+
+    def _too_slow(self, took: str) -> ModelError:
+        return ModelError(
+            f"{self.name} {took} to encode a clip here; this page takes {self._max_seconds:g} s at most of a model "
+            "that a visitor brings: use a smaller model, fewer frames or views, or a machine of your own"
+        )
 
     def expected_seconds(self, num_clips: int = 1) -> float | None:
         """About how long `num_clips` clips take to be encoded here, without decoding: as long as the last one took, and
         before the first as the model's size says. None where a clip takes less than `SLOW_CLIP_SECONDS`, which is not
         worth telling."""
-        seconds = self._clip_seconds or zero_gpu.clip_seconds(self._model) or expected_seconds(self._model)
+        seconds = self._clip_seconds or self._expected_seconds()
         return None if seconds < SLOW_CLIP_SECONDS else num_clips * seconds
 
     def weights(self) -> dict[int, int]:
         """The bytes of each tensor of the model, by its address: what models share, such as encoders, counts once."""
         return {each.data_ptr(): each.nbytes for each in (*self._model.parameters(), *self._model.buffers())}
+
+    def _expected_seconds(self) -> float:
+        return zero_gpu.clip_seconds(self._model) or expected_seconds(self._model)
 
     @property
     def hardware(self) -> str:
@@ -239,12 +258,24 @@ class Scorer:
             if zero_gpu.is_elsewhere(self._model):
                 pooled = zero_gpu.encode(self._model, [clip])[0]  # (video_dim,)
             else:
-                before_layer = watch.before_layer(self._model, self.expected_seconds())
+                before_layer = self._within_time(watch.before_layer(self._model, self.expected_seconds()))
                 pixels = clip_pixels(clip, self._model.clip_config, self._model.device)  # of each view, (1, C, T, H, W)
                 pooled = self._model.encode_video(pixels, before_layer=before_layer)[0].cpu()
         self._clip_seconds = watch.seconds["video"]
         frames = _frames(clip) if with_frames else None
         return VideoFeatures(pooled, clip.frame_seconds, clip.duration_seconds, frames, clip.notes)
+
+    def _within_time(self, before_layer: BeforeLayer) -> BeforeLayer:
+        """`before_layer`, which ends the encoding once it takes too long: the size of a model that somebody made for
+        that says little."""
+        until = time.monotonic() + self._max_seconds
+
+        def check() -> None:
+            before_layer()
+            if time.monotonic() > until:
+                raise self._too_slow(f"takes longer than {self._max_seconds:g} s")
+
+        return check
 
     @torch.inference_mode()
     def _result(self, request: _Request, features: VideoFeatures, watch: _Watch) -> VideoScores:
@@ -321,10 +352,19 @@ def get_scorer(name: str | None = None, device: str | None = None, *, token: Lit
         return _scorers[key]
 
 
-def load_scorer(name: str, *, device: str | None = None, shown_as: str | None = None, token: Token = False) -> Scorer:
+def load_scorer(
+    name: str,
+    *,
+    device: str | None = None,
+    shown_as: str | None = None,
+    token: Token = False,
+    is_brought: bool = False,
+) -> Scorer:
     """A scorer of its own for a preset or a checkpoint, which nobody else gets; its results name it `shown_as`.
 
-    Raises as `get_scorer` does.
+    One that a visitor has brought to the page may take `Limits.clip_seconds` for a clip.
+
+    Raises as `get_scorer` does, and a ModelError where a model that was brought is too slow.
     """
     place = resolve_device(device or default_device())
     try:
@@ -338,7 +378,14 @@ def load_scorer(name: str, *, device: str | None = None, shown_as: str | None = 
     is_path = name not in model_presets() and is_folder(name)
     short_name = Path(name).resolve().name if is_path else name  # the rest of a path is of this machine
     model_id = f"{shown_as or short_name}@{checkpoint.weights_sha256[:WEIGHTS_DIGITS]}"
-    return Scorer(shown_as or name, model, checkpoint.trained_on, model_id=model_id, cache=feature_cache())
+    return Scorer(
+        shown_as or name,
+        model,
+        checkpoint.trained_on,
+        model_id=model_id,
+        cache=feature_cache(),
+        max_seconds=limits().clip_seconds if is_brought else math.inf,
+    )
 
 
 def loaded_scorers() -> list[Scorer]:

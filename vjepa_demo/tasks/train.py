@@ -59,7 +59,6 @@ from vjepa_demo.schema import (
     clips_of,
     well_formed,
 )
-from vjepa_demo.tasks.ahead import ahead, decoding_threads
 from vjepa_demo.tasks.evaluate import label_tensor, metrics_beside_baseline
 from vjepa_demo.tasks.frozen import FrozenFeatures, Inputs, LoadClip
 from vjepa_demo.tasks.launch import enough_memory, from_main_process, training_device
@@ -172,10 +171,10 @@ def train(
     """Fine-tune `model` (float32, and only this run's) on `data`; write the best weights to `folder`.
 
     Yields an `EncodingReport` a clip, for a model with a trained head a `StartReport`, an `EpochReport` an epoch, and
-    last the `TrainingResult`. `should_stop` is asked before each clip, layer of a clip, and step: once it says yes, the
-    run ends with the best weights so far. Closing the generator abandons the run. After each epoch its state is on
-    disk, whole: with `resume` a killed run goes on from there. Under `accelerate launch` every process calls this
-    alike.
+    last the `TrainingResult`. `should_stop` is asked while clips are decoded, by other threads, and before each clip,
+    layer of a clip, and step: once it says yes, the run ends with the best weights so far. Closing the generator
+    abandons the run. After each epoch its state is on disk, whole: with `resume` a killed run goes on from there. Under
+    `accelerate launch` every process calls this alike.
 
     `base` is the checkpoint that `model` was loaded from, None where its head is new: a run is resumed only on the same
     weights, and the new checkpoint remembers the clips of the old one beside its own. What the frozen part makes of
@@ -326,8 +325,8 @@ class _Run:
         mine = records[self.accelerator.process_index :: self.accelerator.num_processes]
         problems: dict[RecordProblem, Path] = {}  # each with the video that it is about
         recomputed, begin = 0, time.perf_counter()
-        with closing(ahead(self.features.decode, mine, threads=decoding_threads())) as decoded:
-            for done, (record, clip) in enumerate(self.features.together(decoded), start=1):
+        with closing(self.features.decode_ahead(mine, check=self._check)) as decoded:
+            for done, (record, clip) in enumerate(decoded, start=1):
                 self._check()
                 try:
                     recomputed += not self.features.encode(record, clip.result(), before_layer=self._check)

@@ -51,7 +51,7 @@ def load_uploaded_checkpoint(archive: str | Path, folder: Path, *, shown_as: str
     with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as unpacked:
         checkpoint = open_checkpoint_zip(archive, unpacked, max_bytes=_most_bytes(folder))
         check_stranger(checkpoint, Path(archive).name)
-        return load_scorer(unpacked, shown_as=shown_as)
+        return load_scorer(unpacked, shown_as=shown_as, is_brought=True)
 
 
 def fetch_public_checkpoint(name: str, folder: Path, *, token: str | Literal[False] = False) -> Path:
