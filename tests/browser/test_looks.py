@@ -6,8 +6,12 @@ import re
 from itertools import combinations, product
 from pathlib import Path
 
+import pandas as pd
+import pytest
 from pages import DEMO, overlap, wait_for_scores
 from playwright.sync_api import Page, expect
+
+from vjepa_demo.config import ASSETS
 
 PHONE, DESK = 390, 1280
 TABS = ("Score", "Compare", "Batch", "Rate", "Fine-tune", "About")
@@ -56,8 +60,17 @@ def compare(page: Page) -> None:
     expect(page.locator("#compare-button")).to_be_enabled()
 
 
+@pytest.fixture
+def labelled_table(own_table, tmp_path) -> tuple[Path, Path]:
+    """The same rows, with the labels of the sample data set."""
+    table, videos = own_table
+    labels = pd.read_csv(ASSETS / "sample" / "labels.csv").head(12).filter(like="_MOS")
+    pd.read_csv(table, sep="\t").join(labels).to_csv(tmp_path / "labelled.csv", index=False)
+    return tmp_path / "labelled.csv", videos
+
+
 def run_batch(page: Page, table: Path, videos: Path) -> None:
-    """The data set of a person, with errors and a ranking, then the sample data set, with metrics."""
+    """The labelled data set of a person, with errors, a ranking and metrics."""
     check_an_empty_batch(page)
     page.set_input_files("#batch-videos input[type=file]", videos)
     page.set_input_files("#batch-table input[type=file]", table)
@@ -69,9 +82,8 @@ def run_batch(page: Page, table: Path, videos: Path) -> None:
     width = page.viewport_size["width"]
     check_inside(page, "#leaderboard td[data-dimension=Overall]", width)
     check_inside(page, "#batch-rows tr:has(.value) .value", width)
+    expect(page.locator("#batch-metrics .wide")).to_be_visible()
     page.wait_for_function(FITS)
-    page.click("#batch-sample")
-    expect(page.locator("#batch-status")).to_contain_text("Done: 100")
 
 
 def rate(page: Page) -> None:
@@ -86,12 +98,14 @@ def rate(page: Page) -> None:
     expect(page.locator("#rate-link")).to_contain_text("Whoever opens this link")
 
 
-def fine_tune(page: Page) -> None:
-    page.click("#sample-button")
-    expect(page.locator("#check")).to_contain_text("100 of 100 rows")
+def fine_tune(page: Page, table: Path, videos: Path) -> None:
+    page.set_input_files("#label-videos input[type=file]", videos)
+    page.set_input_files("#labels input[type=file]", table)
+    expect(page.locator("#check")).to_contain_text("9 of 12 rows")
     page.get_by_role("button", name="Settings").first.click()
-    page.get_by_label("number input for Epochs").fill("1")
-    page.get_by_label("number input for Epochs").press("Enter")
+    for field, value in (("Epochs", "1"), ("Share for validation", "0.5")):
+        page.get_by_label(f"number input for {field}").fill(value)
+        page.get_by_label(f"number input for {field}").press("Enter")
     expect(page.locator("#start-button")).to_be_enabled()
     page.click("#start-button")
     expect(page.locator("#metrics tr[data-gain]")).to_have_count(5)
@@ -197,16 +211,16 @@ def show(page: Page, theme: str, width: int) -> None:
     page.wait_for_function(CHARTS_FIT)
 
 
-def test_nothing_sticks_out_and_all_can_be_read(new_page, served, own_table):
+def test_nothing_sticks_out_and_all_can_be_read(new_page, served, labelled_table):
     """Each tab is filled on a phone, and looked at in both themes on a phone and on a desk."""
     page = new_page(PHONE)
     page.goto(f"{served}/?__theme=light")
     fill = {
         "Score": score,
         "Compare": compare,
-        "Batch": lambda page: run_batch(page, *own_table),
+        "Batch": lambda page: run_batch(page, *labelled_table),
         "Rate": rate,
-        "Fine-tune": fine_tune,
+        "Fine-tune": lambda page: fine_tune(page, *labelled_table),
     }
     check = {
         "Score": check_score,
