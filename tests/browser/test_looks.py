@@ -98,14 +98,12 @@ def rate(page: Page) -> None:
     expect(page.locator("#rate-link")).to_contain_text("Whoever opens this link")
 
 
-def fine_tune(page: Page, table: Path, videos: Path) -> None:
-    page.set_input_files("#label-videos input[type=file]", videos)
-    page.set_input_files("#labels input[type=file]", table)
-    expect(page.locator("#check")).to_contain_text("9 of 12 rows")
+def fine_tune(page: Page) -> None:
+    page.click("#sample-button")  # a few clips would show no gain
+    expect(page.locator("#check")).to_contain_text("100 of 100 rows")
     page.get_by_role("button", name="Settings").first.click()
-    for field, value in (("Epochs", "1"), ("Share for validation", "0.5")):
-        page.get_by_label(f"number input for {field}").fill(value)
-        page.get_by_label(f"number input for {field}").press("Enter")
+    page.get_by_label("number input for Epochs").fill("1")
+    page.get_by_label("number input for Epochs").press("Enter")
     expect(page.locator("#start-button")).to_be_enabled()
     page.click("#start-button")
     expect(page.locator("#metrics tr[data-gain]")).to_have_count(5)
@@ -220,7 +218,7 @@ def test_nothing_sticks_out_and_all_can_be_read(new_page, served, labelled_table
         "Compare": compare,
         "Batch": lambda page: run_batch(page, *labelled_table),
         "Rate": rate,
-        "Fine-tune": lambda page: fine_tune(page, *labelled_table),
+        "Fine-tune": fine_tune,
     }
     check = {
         "Score": check_score,
