@@ -6,13 +6,15 @@ import re
 from itertools import combinations, product
 from pathlib import Path
 
+import httpx
 import pandas as pd
 import pytest
-from pages import DEMO, overlap, wait_for_scores
+from pages import DEMO, ROOT, overlap, wait_for_scores
 from playwright.sync_api import Page, expect
 
 from vjepa_demo.config import ASSETS
 
+CLONE = ROOT / "vjepa_demo" / "app" / "clone.js"
 PHONE, DESK = 390, 1280
 TABS = ("Score", "Compare", "Batch", "Rate", "Fine-tune", "About")
 # of the text to the page behind it, as WCAG has it
@@ -242,3 +244,16 @@ def test_an_empty_batch_and_the_dark_page_by_its_address_can_be_read(page, serve
     page.goto(f"{served}/?__theme=dark")
     open_tab(page, "Batch")
     check_an_empty_batch(page)
+
+
+def test_copies_are_those_of_the_browser(page, served):
+    """What clone.js answers itself is what structuredClone would have."""
+    assert "structuredClone = (value" in httpx.get(served).text
+    page.add_script_tag(content=CLONE.read_text("utf-8"))
+    assert page.evaluate("[structuredClone('x'), structuredClone(null), structuredClone({a: [1]})]") == [
+        *("x", None, {"a": [1]})
+    ]
+    assert page.evaluate("() => { const one = { a: [] }; return structuredClone(one).a !== one.a; }")
+    told = "() => {{ try {{ structuredClone({}); }} catch (error) {{ return error.name; }} }}"
+    for refused in ("() => 1", "Symbol()", "{ a() {} }"):
+        assert page.evaluate(told.format(refused)) == "DataCloneError"
