@@ -9,7 +9,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ os.environ["VJEPA_DEMO_STUDIES"] = tempfile.mkdtemp(prefix="vjepa-demo-studies-"
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # as config.wait_passively
 os.environ["OMP_NUM_THREADS"] = "1"  # small models: several workers share the cores, more threads only wait
 
+import processes
 import pytest
 
 if TYPE_CHECKING:  # what is heavy is imported later, see `pytest_configure`
@@ -52,6 +53,10 @@ def pytest_configure(config: pytest.Config) -> None:
     does without; the workers start when it is ready.
     """
     is_worker = "PYTEST_XDIST_WORKER" in os.environ
+    if not is_worker:
+        stack = ExitStack()
+        stack.enter_context(processes.nursery())
+        config.add_cleanup(stack.close)
     if is_worker or not config.getoption("numprocesses", None):
         for name in ("pages", "small_models"):
             importlib.import_module(name)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import processes
 from playwright.sync_api import APIResponse, Page, Route, expect
 
 from vjepa_demo.app.page import build_app, launch
@@ -44,7 +43,7 @@ class Served:
     """`python app.py`, a process of its own: where it answers, and what it has logged so far."""
 
     address: str
-    process: subprocess.Popen[str]
+    process: processes.Program
     log: list[str]
 
     def end(self) -> int:
@@ -57,14 +56,8 @@ class Served:
 def served(**environment: str) -> Iterator[Served]:
     """The page in a process of its own, with these environment variables besides those of the tests."""
     port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "app.py"],
-        cwd=ROOT,
-        env=os.environ | {"GRADIO_SERVER_PORT": str(port), "PYTHONUNBUFFERED": "1"} | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "PYTHONUNBUFFERED": "1"} | environment
+    process = processes.start("app.py", environment=environment, stderr=processes.STDOUT)
     log: list[str] = []
     for line in process.stdout:
         log.append(line)

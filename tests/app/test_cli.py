@@ -13,6 +13,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import processes
 import pytest
 from fakes import RESULT
 from safetensors.torch import load_file, save_file
@@ -42,9 +43,8 @@ RECORDS = RecordSet((), (), LabelRange(), num_rows=0)
 
 
 def run_alone(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own, which loads all it needs and shares nothing with the tests."""
-    command = [sys.executable, "-m", "vjepa_demo", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, stdin=subprocess.DEVNULL)
+    """The command in a process of its own, which has loaded no model and shares nothing with the tests."""
+    return processes.run("-m", "vjepa_demo", *arguments)
 
 
 def test_how_long_encoding_takes_is_told_once_where_it_is_long_and_a_clip_has_to_be_encoded(

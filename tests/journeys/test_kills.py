@@ -29,6 +29,7 @@ from typing import Any
 
 import pytest
 import torch
+from processes import share_decoder
 from small_models import TRAINED_ON, write_greys
 from tables import last
 
@@ -111,11 +112,12 @@ def in_child(work: Callable[[], object], moment: int = 0, torn: int | None = Non
 
     The process is a copy of this one: a new Python would take seconds to load.
     """
-    counted = mmap.mmap(-1, 8)
+    counted, share = mmap.mmap(-1, 8), share_decoder()
     child = os.fork()
     if child == 0:
         status = 1
         try:
+            share()
             killer = Killer(moment, torn)
             sys.setprofile(killer)
             work()

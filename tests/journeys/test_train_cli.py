@@ -14,6 +14,7 @@ from itertools import count
 from pathlib import Path
 
 import pandas as pd
+import processes
 import pytest
 import torch
 from small_models import write_greys
@@ -113,8 +114,7 @@ def test_killed_in_the_middle_of_an_epoch_and_resumed_it_ends_like_a_run_that_wa
     assert whole.returncode == 0, whole.stderr
 
     killed = train_arguments(dataset, checkpoint_folder, tmp_path / "killed", *settings)
-    command = [sys.executable, "-m", "vjepa_demo", *map(str, killed)]
-    with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as process:
+    with processes.start("-m", "vjepa_demo", *killed, environment=ENVIRONMENT) as process:
         for line in process.stdout:
             if line.startswith("Epoch 2 of "):
                 process.send_signal(signal.SIGKILL)  # the third epoch has begun, or the state is being written

@@ -4,8 +4,6 @@ import json
 import os
 import resource
 import shutil
-import subprocess
-import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -14,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import processes
 import pytest
 import torch
 from safetensors import safe_open
@@ -436,17 +435,16 @@ print(computed)
 """
 
 
-def start_worker(folder: Path, disk_bytes: int, seed: int) -> subprocess.Popen[str]:
+def start_worker(folder: Path, disk_bytes: int, seed: int) -> processes.Program:
     """A process that loads, saves and evicts what `saved` saves, at random; with seed 0 for ever."""
-    command = [sys.executable, "-c", WORKER, str(folder), str(disk_bytes), str(seed)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+    return processes.start("-c", WORKER, folder, disk_bytes, seed)
 
 
 def test_processes_that_load_save_and_evict_at_once_spoil_nothing(tmp_path, file_bytes, caplog):
     budget = int(3.5 * file_bytes)
     killed, other = (start_worker(tmp_path, budget, seed) for seed in (0, 1))
     assert killed.stdout.readline() == "ready\n"
-    output = other.communicate(timeout=300)[0]
+    output = other.communicate(timeout=300)
     killed.kill()
     killed.communicate()
     assert other.returncode == 0

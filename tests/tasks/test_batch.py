@@ -10,8 +10,6 @@ import os
 import shutil
 import signal
 import statistics
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
@@ -19,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import processes
 import pytest
 import torch
 from small_models import FRAMES, TRAINED_ON
@@ -773,8 +772,7 @@ def test_killed_half_way_and_resumed_no_row_is_scored_twice_or_lost(clips, check
     assert "line 9: broken0.mp4" in told.out
     assert f"wrote {whole}" in told.out
 
-    command = [sys.executable, "-c", DYING, *arguments(clips, checkpoint_folder, out)]
-    with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as process:
+    with processes.start("-c", DYING, *arguments(clips, checkpoint_folder, out), environment=ENVIRONMENT) as process:
         assert any(line == "half-way\n" for line in process.stdout)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
@@ -799,10 +797,8 @@ def test_two_processes_write_the_same_file(clips, checkpoint_folder, tmp_path):
         for path in clips.glob("*.mp4"):
             file.write(path, path.name)
     assert main(arguments(clips, checkpoint_folder, one)) == 1
-    # Without GPUs, accelerate launch starts one process however many it is asked for; this is what it starts with GPUs.
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "vjepa_demo"]
-    command = [*launch, *arguments(clips, checkpoint_folder, two, "--videos", tmp_path / "clips.zip")]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=ENVIRONMENT)
+    command = ("-m", "vjepa_demo", *arguments(clips, checkpoint_folder, two, "--videos", tmp_path / "clips.zip"))
+    done = processes.run_together(2, *command, environment=ENVIRONMENT)  # `torchrun` itself: in test_train_cli.py
     assert two.read_bytes() == one.read_bytes(), done.stderr[-2000:]
     assert done.stdout.count("Scored 95 of 100 rows, 5 errors\n") == 1  # one voice
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clips.zip", "one.csv", "two.csv"]

@@ -5,8 +5,6 @@ The encoders of `vitl` and `vitg` lie in a cache of the Hub, as if they had been
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import gradio as gr
+import processes
 import pytest
 import torch
 from fakes import FakeScorer
@@ -304,11 +303,9 @@ def test_killed_it_leaves_nothing_that_looks_like_a_checkpoint(heads, hub_cache)
         "cli.main(['train', '--bootstrap', '--device', 'cpu', '--model', 'vitl'])"
     )
     environment = os.environ | {"HF_HUB_CACHE": str(hub_cache), "OMP_NUM_THREADS": "1"}
-    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, env=environment, **pipes)
-    wait_until(lambda: len(contents(heads / ".vitl.partial" / "clips")) >= 2)
-    process.kill()
-    process.wait(300)
+    with processes.start("-c", program, environment=environment) as process:
+        wait_until(lambda: len(contents(heads / ".vitl.partial" / "clips")) >= 2)
+        process.kill()
     assert contents(heads) == [".vitl.partial"]
     assert not list(heads.rglob("config.json"))
     with pytest.raises(ModelError, match="only an encoder"):

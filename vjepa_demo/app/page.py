@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 TITLE = "V-JEPA 2 Video Quality"
 STYLE = Path(__file__).with_name("style.css")
+HEAD = f"<script>{Path(__file__).with_name('clone.js').read_text('utf-8')}</script>"
 THEME = gr.themes.Soft(primary_hue="orange", neutral_hue="slate", font=["system-ui", "sans-serif"]).set(
     background_fill_primary="*neutral_50",  # what Soft has; `set` forgets it
     body_text_color_subdued="*neutral_600",  # small text has to stand out from the page by 4.5 to 1
@@ -165,6 +166,7 @@ def launch(app: GuardedBlocks, **settings: Any) -> None:
     app.launch(
         theme=THEME,
         css_paths=[STYLE],
+        head=HEAD,
         allowed_paths=[str(ASSETS / "examples")],
         max_file_size=None if math.isinf(allowed.upload_bytes) else int(allowed.upload_bytes),
         auth=login,
