@@ -78,7 +78,7 @@ IPV6_PREFIX = 48  # bits of the network that one person can have: providers give
 PROXY_HEADERS = (b"x-forwarded-for", b"x-real-ip", b"forwarded", b"via")
 # The header in which the guard notes who asked the MCP server, which passes it on when it asks this server. The secret
 # shows that the guard wrote it.
-FOR_VISITOR, _SECRET = b"x-vjepa-demo-visitor", f"{secrets.token_hex(16)} ".encode()
+FOR_VISITOR, _SECRET = b"x-vjepa-demo-visitor", f"{secrets.token_hex(16)}:".encode()
 MCP = re.compile(rf"{API}/mcp(/.*)?")
 KEEP_SECONDS = 86400  # for an upload that no page has named
 SIGN_IN_FIRST = "sign in first: this page asks for it before training, rating or batches, as its owner has chosen"
