@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -86,7 +86,7 @@ class Run:
     loss: float
 
 
-def noise(path: Path, config: ClipConfig) -> Clip:
+def noise(path: Path, config: ClipConfig, *, should_stop: Callable[[], bool] = bool) -> Clip:
     """A clip of noise, which the name of `path` decides."""
     generator = torch.Generator().manual_seed(int(path.stem))
     shape = config.num_frames, 3, config.crop_size, config.crop_size

@@ -510,7 +510,7 @@ class DrawnClips:
             self._clips[video] = clip
             self.records.append(VideoRecord(video.name, video, prompt, labels, line=index + 2))
 
-    def load(self, video: Path, config: ClipConfig) -> Clip:
+    def load(self, video: Path, config: ClipConfig, *, should_stop: Callable[[], bool] = bool) -> Clip:
         """What `load_clip` returns for a video."""
         return self._clips[video]
 

@@ -492,8 +492,8 @@ def test_a_baseline_that_cannot_rank_is_held_to_chance(noise, beats):
 
 
 def test_where_no_prompt_has_two_clips_no_baseline_is_beaten():
-    predictions, labels = simulated(8, noise=1.5)
-    evaluation = evaluate(predictions, labels, baseline=no_video_baseline(list("abcdefgh"), labels))
+    predictions, labels = simulated(10, noise=1.5)
+    evaluation = evaluate(predictions, labels, baseline=no_video_baseline(list("abcdefghij"), labels))
     assert 0 < evaluation.lead.value < 2 * evaluation.lead.standard_error
     assert "Prompt means do not rank these clips, so there is no baseline" in verdict(evaluation)
     assert "does not clearly beat chance" in verdict(evaluation)

@@ -34,6 +34,9 @@ TINY = {"num_scenes": 2, "num_sketches": 3, "scenes_per_batch": 1, "sketches_per
 SETTINGS = {**TINY, "steps": 4, "warmup_steps": 1, "vocabulary_size": 800, "num_held_out": 3}
 
 
+AUTOCAST = torch.autocast
+
+
 @pytest.fixture(scope="module", autouse=True)
 def small_and_on_one_thread() -> Iterator[None]:
     """Small renderings, a vocabulary that is counted once, and one thread, as the command has.
@@ -42,8 +45,8 @@ def small_and_on_one_thread() -> Iterator[None]:
     its matrices orthogonal in one round instead of five. The two processes below do all as the command does.
     """
     threads, patch = torch.get_num_threads(), pytest.MonkeyPatch()
-    autocast, orthogonal = torch.autocast, _muon._zeropower_via_newtonschulz
-    patch.setattr(torch, "autocast", lambda kind, *_, **__: autocast(kind, enabled=False))
+    orthogonal = _muon._zeropower_via_newtonschulz
+    patch.setattr(torch, "autocast", lambda kind, *_, **__: AUTOCAST(kind, enabled=False))
     patch.setattr(
         _muon, "_zeropower_via_newtonschulz", lambda matrix, factors, _, eps: orthogonal(matrix, factors, 1, eps)
     )
@@ -458,8 +461,9 @@ def test_a_run_may_go_on_with_more_steps_and_scenes(samples, trained) -> None:
 def test_the_command_line_trains_exports_and_evaluates(samples, tmp_path: Path, caplog) -> None:
     options = [f"--{name.replace('_', '-')}={value}" for name, value in {**SETTINGS, "steps": 2}.items()]
     folders = [f"--run={tmp_path / 'run'}", f"--samples={samples}", f"--out={tmp_path / 'out'}", "--device=cpu"]
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO"), pytest.MonkeyPatch.context() as patch:
         cli.main([*folders, *options])
+        patch.setattr(torch, "autocast", AUTOCAST)  # it evaluates in bfloat16 too
         cli.main(["--evaluate", str(tmp_path / "out"), "--num-held-out=3", f"--samples={samples}"])
     results = [record.getMessage() for record in caplog.records if "held-out" in record.getMessage()]
     assert len(results) == 2
