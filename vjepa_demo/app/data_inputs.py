@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,16 +36,17 @@ def without_repeats(files: Sequence[str] | None) -> tuple[str, ...]:
     """`files` without those that were added again: of the same name, with the same bytes."""
 
     def is_same(one: str, other: str) -> bool:
-        if Path(one).name != Path(other).name:
-            return False
         try:
             return filecmp.cmp(one, other, shallow=False)
         except OSError:  # whoever reads them says so
             return one == other
 
     kept: list[str] = []
+    by_name: defaultdict[str, list[str]] = defaultdict(list)
     for file in files or ():
-        if not any(is_same(each, file) for each in kept):
+        namesakes = by_name[Path(file).name]
+        if not any(is_same(each, file) for each in namesakes):
+            namesakes.append(file)
             kept.append(file)
     return tuple(kept)
 
