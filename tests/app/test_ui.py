@@ -16,6 +16,7 @@ from vjepa_demo import wording
 from vjepa_demo.app import history, scoring
 from vjepa_demo.app import html as render
 from vjepa_demo.app.about_tab import add_about_tab
+from vjepa_demo.app.data_inputs import without_repeats
 from vjepa_demo.app.first_head import add_first_head
 from vjepa_demo.app.page import build_app
 from vjepa_demo.app.score_tab import ScoreTab
@@ -310,3 +311,14 @@ def test_the_table_of_metrics_shows_pairs():
     assert '<tr data-pairs="Overall"><td>Overall</td><td>12</td><td>4</td><td>0.750 ± 0.100</td><td>0.500</td>' in shown
     assert "On pairs the model beats always guessing the commoner answer" in shown
     assert "+25.0 ± 10.0 percentage points" in shown
+
+
+def test_a_file_that_is_added_again_counts_once_wherever_it_lies(tmp_path):
+    for folder, name, content in (("a", "x", b"1"), ("b", "y", b"1"), ("c", "x", b"1"), ("d", "x", b"2")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_bytes(content)
+    first, other_name, again, other_bytes = (str(tmp_path / each) for each in ("a/x", "b/y", "c/x", "d/x"))
+    gone = str(tmp_path / "gone")
+    files = [first, other_name, again, other_bytes, first, gone, gone]
+    assert without_repeats(files) == (first, other_name, other_bytes, gone)
+    assert without_repeats(None) == ()
