@@ -388,12 +388,15 @@ NAMED_VIEWS = {
     "dense": View(num_frames=16, window=16),
     "native": View(num_frames=4, window=16, framing="fragments", edge=1080),
 }
-# The views of `demo`: the whole scene; motion from frame to frame; blur, noise and compression at up to 720 lines.
+# The views of `demo`: the whole scene; motion from frame to frame; blur, noise and compression at up to 720 lines; what
+# changes from frame to frame, in pieces of the picture.
 DEMO_VIEWS = (
     View(num_frames=8, framing="squeeze"),
     View(num_frames=16, window=16, edge=192),
     View(num_frames=4, window=16, framing="fragments", edge=720, grid=8),
+    View(num_frames=16, window=16, framing="fragments", edge=360, grid=4, differences=True),
 )
+DEMO_LOOKS = 2
 
 
 @dataclass(frozen=True)

@@ -19,15 +19,16 @@ from scripts.demo_model.network import KINDS, english_text
 from scripts.demo_model.samples import (
     HELD_OUT_SEED,
     HELD_OUT_VARIANTS,
-    NATIVE,
     SKETCH_SEED,
     VIEW_FRAMES,
+    Variant,
     at_other_severities,
     degrade_view,
     degrade_views,
     draw,
 )
 from vjepa_demo.config import DEMO_VIEWS, DIMENSIONS
+from vjepa_demo.media.sampling import differences
 from vjepa_demo.procedural.clips import (
     ATTRIBUTES,
     PHRASES,
@@ -60,7 +61,7 @@ class Settings:
     steps: int = _setting(12_000, "optimizer steps")
     start: str = _setting("", "folder of a trained model to start from, built the same way; empty: new weights")
     first_seed: int = _setting(0, f"first seed of the scenes; sketches use the same seeds plus {SKETCH_SEED}")
-    num_scenes: int = _setting(1660, "scenes, each in four variants")
+    num_scenes: int = _setting(1660, "scenes, each in four variants and a twin")
     num_sketches: int = _setting(9500, "sketches: clean scenes in the full view alone")
     seen_before: int = _setting(0, "how many of these clips --start learned from already, for the card")
     scenes_per_batch: int = _setting(8, "scenes per step, each in two variants")
@@ -95,9 +96,10 @@ class Batch:
     views: list[Tensor]  # the full view (B + S, T, 3, crop, crop) uint8, the others (B, T, 3, crop, crop)
     captions: list[str]  # B + S
     labels: Tensor  # (B + S, 5) scores; of a sketch only those of `SKETCHED` count
-    facts: Tensor  # (B + S, A) the index of each attribute's value in `PHRASES`
+    facts: Tensor  # (B + S, A) the index of each attribute's value in `PHRASES`; -1 for what has no words
     told: Tensor  # (B + S, A) the same of what the caption says, -1 for what it leaves out
     losses: Tensor  # (B, K) the share of its dimension that each kind of fault costs
+    twins: Tensor  # (B / 2,) whether the two variants of a scene are one clip, shown a little otherwise
 
 
 @lru_cache(maxsize=100_000)
@@ -107,14 +109,14 @@ def facts_file(folder: Path, seed: int) -> dict[str, Any]:
     return dict(json.loads((folder / f"{seed}.json").read_text(encoding="utf-8")))
 
 
-def read_sample(folder: Path, seed: int) -> tuple[Scene, list[dict[str, float]], np.ndarray]:
-    """The scene of `seed`, the costs of each variant's faults, and a memory map of the views.
+def read_sample(folder: Path, seed: int) -> tuple[Scene, list[Variant], np.ndarray]:
+    """The scene of `seed`, its variants, and a memory map of the views.
 
     The views are (V, T, 3, crop, crop) uint8 of V variants, or (T, 3, crop, crop) of a sketch.
     """
     known = facts_file(folder, seed)
-    costs = [variant["costs"] for variant in known.get("variants", [])]
-    return Scene(**known["scene"]), costs, np.load(folder / f"{seed}.npy", mmap_mode="r")
+    variants = [Variant(**variant) for variant in known.get("variants", [])]
+    return Scene(**known["scene"]), variants, np.load(folder / f"{seed}.npy", mmap_mode="r")
 
 
 class Batches:
@@ -132,8 +134,10 @@ class Batches:
         scenes = self.turn(step, settings.scenes_per_batch, settings.num_scenes)[part::parts]
         sketches = self.turn(step, settings.sketches_per_batch, settings.num_sketches)[part::parts]
         first = settings.first_seed
-        samples = [sample for seed in scenes for sample in self._two_variants(first + seed, rng)]
-        return _stack(samples, [self._sketch(SKETCH_SEED + first + seed, rng) for seed in sketches])
+        pairs = [self._two_variants(first + seed, rng) for seed in scenes]
+        samples = [sample for two, _ in pairs for sample in two]
+        twins = [is_twin for _, is_twin in pairs]
+        return _stack(samples, [self._sketch(SKETCH_SEED + first + seed, rng) for seed in sketches], twins)
 
     def turn(self, step: int, size: int, count: int) -> list[int]:
         """The `size` indices below `count` that belong to `step`: each epoch has all indices in an order of its own."""
@@ -141,20 +145,30 @@ class Batches:
         shuffled = {e: np.random.default_rng((self.settings.seed, 2, count, e)).permutation(count) for e in set(epochs)}
         return [int(shuffled[e][rank]) for e, rank in zip(epochs, ranks, strict=True)]
 
-    def _two_variants(self, seed: int, rng: np.random.Generator) -> list[dict[str, Any]]:
-        """Two variants of a scene, mirrored and reversed alike. Half of the pairs have the same faults at different
-        severities. Some more faults are added to the views."""
-        scene, costs, pixels = read_sample(self.folder, seed)
-        is_same = rng.random() < 0.5
-        chosen = [1, 2] if is_same else rng.permutation(len(costs))[:2]
+    def _two_variants(self, seed: int, rng: np.random.Generator) -> tuple[list[dict[str, Any]], bool]:
+        """Two variants of a scene, and whether they are twins: in a third of the pairs they are, in a third they have
+        the same faults at different severities, else they are any two. Some more faults are added to the views.
+
+        Twins are mirrored, disguised and described each in its own way, others alike."""
+        scene, variants, pixels = read_sample(self.folder, seed)
+        kind, first = int(rng.integers(3)), draw_degradations(rng, MADE_NOW)
+        twin = len(variants) - 1
+        if kind == 0 and (of := variants[twin].twin_of) is not None:
+            chosen, second = [of, twin], first
+        elif kind == 1:
+            chosen, second = [1, 2], at_other_severities(first, rng)
+        else:
+            chosen, second = list(rng.permutation(4)[:2]), draw_degradations(rng, MADE_NOW)
+        is_twin, samples = twin in chosen, []
         mirror, backwards = rng.random(2) < 0.5
-        disguise, first = draw_disguise(rng), draw_degradations(rng, MADE_NOW)
-        second = at_other_severities(first, rng) if is_same else draw_degradations(rng, MADE_NOW)
-        samples = []
+        disguise, made = draw_disguise(rng), int(rng.integers(2**31))
         for number, faults in zip(chosen, (first, second), strict=True):
-            views, all_costs = degrade_views(_by_view(pixels[number]), faults, costs[number], rng)
-            samples.append(_seen(scene, all_costs, disguise(views), rng, mirror, backwards))
-        return samples
+            if is_twin:
+                mirror, disguise = rng.random() < 0.5, draw_disguise(rng)
+            own = np.random.default_rng(made) if is_twin else rng  # the same fault in both
+            views, costs = degrade_views(_by_view(pixels[number]), faults, variants[number].costs, own)
+            samples.append(_seen(scene, costs, disguise(views), rng, mirror, backwards))
+        return samples, is_twin
 
     def _sketch(self, seed: int, rng: np.random.Generator) -> dict[str, Any]:
         """A sketch, half of the time with a fault that the full view shows."""
@@ -175,21 +189,22 @@ def _by_view(pixels: np.ndarray) -> list[Tensor]:
 def draw_disguise(rng: np.random.Generator) -> Callable[[list[Tensor]], list[Tensor]]:
     """A random function that changes what the dense and the native view show, but not the faults in them.
 
-    It rotates and flips them, changes their light, and half of the time puts the pieces of the native view in another
-    order. So the model cannot recognise a clip by its details. The full view stays, because it must match the caption.
+    It rotates and flips them, changes their light, and half of the time puts the pieces of views in fragments in
+    another order. So the model cannot recognise a clip by its details. The full view stays, because it must match the
+    caption.
     """
     turns, flips = rng.integers(4, size=len(VIEW_FRAMES)), rng.random(len(VIEW_FRAMES)) < 0.5
     gains, curve = np.exp(rng.normal(0, 0.036, (3, 1)) + rng.normal(0, 0.12)), math.exp(rng.normal(0, 0.15))
     light = (255 * gains * (np.arange(256) / 255) ** curve + 0.5).clip(0, 255).astype(np.uint8)  # (3, 256)
-    order, shuffled = rng.permutation(NATIVE.grid**2), rng.random() < 0.5
+    orders, shuffled = [rng.permutation(view.grid**2) for view in DEMO_VIEWS], rng.random() < 0.5
 
     def disguise(views: list[Tensor]) -> list[Tensor]:
         result = views[:1]
         for number, view in enumerate(views[1:], 1):
             view = torch.rot90(view, int(turns[number]), (-2, -1))
             view = view.flip(-1) if flips[number] else view
-            if shuffled and DEMO_VIEWS[number] is NATIVE:
-                view = _reordered(view, order)
+            if shuffled and DEMO_VIEWS[number].framing == "fragments":
+                view = _reordered(view, orders[number])
             channels = [light[c].take(view[:, c].numpy()) for c in range(3)]
             result.append(torch.from_numpy(np.stack(channels, axis=1)))
         return result
@@ -207,8 +222,8 @@ def _reordered(view: Tensor, order: np.ndarray) -> Tensor:
 def _seen(
     scene: Scene, costs: dict[str, float], views: list[Tensor], rng: np.random.Generator, mirror: bool, backwards: bool
 ) -> dict[str, Any]:
-    """One example: the views, mirrored or backwards if asked, a caption, and the labels that follow from the `costs` of
-    the faults and the light of the full view."""
+    """One example: the views as the encoder gets them, mirrored or backwards if asked, a caption, and the labels that
+    follow from the `costs` of the faults and the light of the full view."""
     if mirror:
         views, scene = [view.flip(-1) for view in views], _renamed(scene, MIRRORED)
     if backwards:
@@ -216,12 +231,14 @@ def _seen(
     told = mislead(facts_told(scene, rng), rng, num_wrong=draw_num_wrong(rng))
     costs = costs_seen(costs, cost_of_light(views[0]))
     labels, facts = labels_for(scene, told, costs), facts_of(scene)
+    known = {name: {value: index for index, value in enumerate(PHRASES[name])} for name in ATTRIBUTES}
+    shown = zip(DEMO_VIEWS, views, strict=False)  # a sketch has only the first
     return {
-        "views": views,
+        "views": [differences(frames) if view.differences else frames for view, frames in shown],
         "caption": add_strange_words(caption_of(told, rng), rng),
         "labels": [labels[name] for name in DIMENSIONS],
-        "facts": [list(PHRASES[name]).index(facts[name]) for name in ATTRIBUTES],
-        "told": [list(PHRASES[name]).index(told[name]) if name in told else -1 for name in ATTRIBUTES],
+        "facts": [known[name].get(facts[name], -1) for name in ATTRIBUTES],
+        "told": [known[name].get(told.get(name, ""), -1) for name in ATTRIBUTES],
         "losses": [costs.get(kind, 0.0) for kind in KINDS],
     }
 
@@ -230,7 +247,9 @@ def _renamed(scene: Scene, names: dict[str, str]) -> Scene:
     return replace(scene, motion=names.get(scene.motion, scene.motion), camera=names.get(scene.camera, scene.camera))
 
 
-def _stack(samples: Sequence[dict[str, Any]], sketches: Sequence[dict[str, Any]] = ()) -> Batch:
+def _stack(
+    samples: Sequence[dict[str, Any]], sketches: Sequence[dict[str, Any]] = (), twins: Sequence[bool] = ()
+) -> Batch:
     both = [*samples, *sketches]
     views = [torch.stack([sample["views"][0] for sample in both])]
     views += [torch.stack([sample["views"][v] for sample in samples]) for v in range(1, len(VIEW_FRAMES))]
@@ -241,6 +260,7 @@ def _stack(samples: Sequence[dict[str, Any]], sketches: Sequence[dict[str, Any]]
         facts=torch.tensor([sample["facts"] for sample in both]),
         told=torch.tensor([sample["told"] for sample in both]),
         losses=torch.tensor([sample["losses"] for sample in samples]),
+        twins=torch.tensor(list(twins), dtype=torch.bool),
     )
 
 
@@ -249,11 +269,10 @@ def held_out_clip(folder: Path, number: int) -> tuple[Batch, dict[str, float]]:
     scene."""
     index, which = divmod(number, len(HELD_OUT_VARIANTS))
     rng = np.random.default_rng((HELD_OUT_SEED, number))
-    scene, costs, pixels = read_sample(folder, HELD_OUT_SEED + index)
-    batch = _stack([_seen(scene, costs[which], _by_view(pixels[which]), rng, mirror=False, backwards=False)])
-    return batch, {
-        kind: cost for kind, cost in zip(KINDS, batch.losses[0].tolist(), strict=True) if kind in costs[which]
-    }
+    scene, variants, pixels = read_sample(folder, HELD_OUT_SEED + index)
+    costs = variants[which].costs
+    batch = _stack([_seen(scene, costs, _by_view(pixels[which]), rng, mirror=False, backwards=False)])
+    return batch, {kind: cost for kind, cost in zip(KINDS, batch.losses[0].tolist(), strict=True) if kind in costs}
 
 
 @lru_cache(maxsize=1)

@@ -18,7 +18,7 @@ from scripts.demo_model.batches import held_out_clip
 from scripts.demo_model.network import HEAD_HIDDEN, normalised, save_text_encoder, save_video_encoder
 from scripts.demo_model.samples import CLIP
 from scripts.demo_model.training import Trainer
-from vjepa_demo.config import DIMENSIONS, FREEZE_RATIO, SCORE_MAX, SCORE_MIN, ModelConfig
+from vjepa_demo.config import DEMO_LOOKS, DIMENSIONS, FREEZE_RATIO, SCORE_MAX, SCORE_MIN, ModelConfig
 from vjepa_demo.model.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from vjepa_demo.model.vjepa import VJEPAModel
 from vjepa_demo.procedural.clips import caption_words
@@ -84,11 +84,11 @@ def export(trainer: Trainer, folder: Path) -> TrainedOn:
     save_video_encoder(video, folder / "video_encoder")
     save_text_encoder(model.tenc, model.tokenizer, folder / "text_encoder")
     encoders = "./video_encoder", "./text_encoder"
-    config = ModelConfig(*encoders, FREEZE_RATIO, head_hidden=HEAD_HIDDEN, views=CLIP.views)
+    config = ModelConfig(*encoders, FREEZE_RATIO, head_hidden=HEAD_HIDDEN, views=CLIP.views, looks=DEMO_LOOKS)
     trained_on = TrainedOn(
         kind="procedural",
         num_clips=trainer.before["num_clips"]
-        + 4 * min(settings.num_scenes, trainer.step * settings.scenes_per_batch)
+        + 5 * min(settings.num_scenes, trainer.step * settings.scenes_per_batch)
         + settings.num_sketches
         - settings.seen_before,
         description="moving shapes and textures with known faults, and clean sketches that only one view saw",
@@ -116,7 +116,7 @@ def recipe(trainer: Trainer) -> str:
     last_seed = settings.first_seed + settings.num_scenes - 1
     run = (
         f"{start} by scripts/demo_model, seed {settings.seed}: {trainer.step:,} steps of "
-        f"{2 * settings.scenes_per_batch} clips ({settings.num_scenes:,} scenes in four variants, seeds "
+        f"{2 * settings.scenes_per_batch} clips ({settings.num_scenes:,} scenes in four variants and a twin, seeds "
         f"{settings.first_seed} to {last_seed}) and {settings.sketches_per_batch} sketches of "
         f"{settings.num_sketches:,}, further faults added during training; Muon for the layers' matrices, learning "
         f"rate {settings.matrix_learning_rate:g}, AdamW for the rest, {settings.learning_rate:g}, cosine over "

@@ -2,7 +2,8 @@
 
     python -m scripts.demo_model.samples --first 0 --count 1000    # several processes can share the work
 
-A scene is one file with four variants: mostly clean; some faults; the same faults at other severities; other faults.
+A scene is one file with five variants: mostly clean; some faults; the same faults at other severities; other faults;
+and the twin of one of them, which shows the same clip a little otherwise (cropped, trimmed, smaller, coded once more).
 A sketch is a clean scene in the full view alone. It is cheap, and enough to learn what a clip shows and how it is lit.
 Captions, mirroring, wrong statements in a caption and some more faults are drawn during training.
 """
@@ -15,16 +16,18 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from scripts.demo_model.photographs import photograph, photographs
 from vjepa_demo.config import DEMO_VIEWS, PROJECT_ROOT, ClipConfig
-from vjepa_demo.media.sampling import uniform_indices, view_frames, window_indices
+from vjepa_demo.media.sampling import view_frames, window_indices
 from vjepa_demo.procedural.clips import draw_scene
 from vjepa_demo.procedural.faults import (
     DEGRADATIONS,
@@ -39,18 +42,21 @@ from vjepa_demo.procedural.scenes import Scene, render_scene
 
 logger = logging.getLogger(__name__)
 
+PHOTOGRAPHS = PROJECT_ROOT / "runs" / "photographs"
 CLIP = ClipConfig(num_frames=16, crop_size=128, views=DEMO_VIEWS)
-FULL, DENSE, NATIVE = DEMO_VIEWS
+FULL, DENSE, NATIVE, MOVING = DEMO_VIEWS
 VIEW_FRAMES = tuple(view.num_frames for view in DEMO_VIEWS)
 WINDOW = 16
 NATIVE_PLACES = np.array(window_indices(WINDOW, 1.0, WINDOW, VIEW_FRAMES[2]))  # of the native view in the window
 BEFORE = 4  # frames before the window, with which a codec starts
-SPARE = 7  # frames on each side of the window, which faults may show in it
-RATES = (16, 24, 24, 25, 30, 30, 30)  # frames per second
+TRIM = 5  # frames by which a twin's window lies earlier or later at most
+# Frames a second: of cameras, and of generators.
+RATES = (16, 24, 24, 25, 30, 30, 30, 6, 8, 8, 10, 12)
 # Height and width in pixels.
-SIZES = ((360, 640), (396, 704), (432, 576), (512, 512), (640, 360), (400, 640), (480, 640), (540, 720), (304, 720),
-         (270, 480), (240, 320), (480, 270), (720, 1280))  # fmt: skip
+SIZES = ((360, 640), (396, 704), (360, 480), (384, 384), (640, 360), (320, 568), (480, 640), (304, 720), (270, 480),
+         (240, 320), (480, 270), (720, 1280), (256, 256), (256, 256), (320, 512), (160, 288), (480, 720))  # fmt: skip
 SKETCH_SIZES = ((180, 320), (192, 256), (208, 208), (256, 192))
+CHANCE_OF_PHOTOGRAPH = 0.5
 SKETCH_SEED = 100_000_000  # the seeds of sketches start here
 HELD_OUT_SEED = 1_000_000_000  # seeds from here on are never trained on
 # Faults that can be added to stored views: they change each pixel by itself, or the order of a few frames.
@@ -62,10 +68,12 @@ HELD_OUT_VARIANTS = (1, 3)  # the two variants of a scene that are drawn indepen
 
 @dataclass(frozen=True)
 class Variant:
-    """One clip: the severity of each fault, and what the fault costs its dimension (0 to 0.95 of the scale)."""
+    """One clip: the severity of each fault, what the fault costs its dimension (0 to 0.95 of the scale), and of a twin
+    the number of the variant that it shows."""
 
     degradations: dict[str, float]
     costs: dict[str, float]
+    twin_of: int | None = None
 
 
 def draw_faults(rng: np.random.Generator) -> list[tuple[Degradation, ...]]:
@@ -84,41 +92,100 @@ def at_other_severities(faults: Sequence[Degradation], rng: np.random.Generator)
 def scene_views(seed: int) -> tuple[Scene, list[Variant], np.ndarray]:
     """The scene of `seed`, its V variants, and their views (V, T, 3, crop, crop) uint8.
 
-    The T = 28 frames of a variant are those of its full, dense and native view, one view after the other. V is 4, or 2
-    for a held-out scene.
+    The T = 44 frames of a variant are those of its views, one view after the other; the last view's frames are not
+    differences yet. V is 5, the last one a twin, or 2 for a held-out scene.
     """
-    chosen = HELD_OUT_VARIANTS if seed >= HELD_OUT_SEED else range(4)
-    rng = np.random.default_rng((seed, 5))
-    scene, rate, seconds = draw_scene(rng), int(rng.choice(RATES)), rng.uniform(2.0, 8.0)
+    is_held_out = seed >= HELD_OUT_SEED
+    rng = np.random.default_rng((seed, 7))
+    rate, seconds = int(rng.choice(RATES)), rng.uniform(2.0, 8.0)
+    scene, picture = draw_background(rng, held_out=is_held_out)
     height, width = SIZES[rng.integers(len(SIZES))]
-    num_frames = int(rate * seconds)
-    whole = np.array(uniform_indices(num_frames, VIEW_FRAMES[0]))
-    window = np.array(window_indices(num_frames, rate, WINDOW, WINDOW))
-    places = np.union1d(whole, np.arange(max(0, window[0] - SPARE), min(num_frames, window[-1] + SPARE + 1)))
+    num_frames = max(WINDOW, int(rate * seconds))
+    whole = ((np.arange(VIEW_FRAMES[0]) + 0.5 + rng.uniform(-0.25, 0.25)) * num_frames / VIEW_FRAMES[0]).astype(int)
+    first = round(float(rng.choice([0.25, 0.75, rng.random()])) * num_frames - WINDOW / 2)
+    first = min(max(first, 0), num_frames - WINDOW)
+    around = np.arange(first - BEFORE - TRIM, first + WINDOW + TRIM).clip(0, num_frames - 1)
+    shown = np.concatenate([around, whole])
+    window, full = slice(BEFORE + TRIM, BEFORE + TRIM + WINDOW), slice(len(around), len(shown))
+    # Faults rearrange frames: a stutter shows earlier ones, lost frames bring later ones.
+    places = np.union1d(whole, np.arange(max(0, first - WINDOW), min(num_frames, first + 2 * WINDOW)))
     frames = render_scene(
-        scene, num_frames=num_frames, duration_seconds=seconds, height=height, width=width, places=places.tolist()
+        scene,
+        num_frames=num_frames,
+        duration_seconds=seconds,
+        height=height,
+        width=width,
+        places=places.tolist(),
+        photograph=picture,
+        wider=True,
     )
-    footage = Footage(frames, places, num_frames)
-    shown = np.concatenate([np.arange(window[0] - BEFORE, window[0]), window, whole])
-    variants, views = [], []
+    footage = Footage(frames, places, num_frames, (first, first + WINDOW - 1))
+    variants, views, clips = [], [], []
     drawn = draw_faults(rng)
-    for faults in (drawn[index] for index in chosen):
-        seen, costs = degrade(footage, faults, rng, shown=shown)
+    for number in HELD_OUT_VARIANTS if is_held_out else range(4):
+        seen, costs = degrade(footage, drawn[number], rng, shown=shown, seen=(window, full))
         if "compression" not in costs and rng.random() < 0.7:
             seen = uploaded(seen, rng)
-        variants.append(Variant({fault.kind: fault.severity for fault in faults}, costs))
-        dense = seen[BEFORE : BEFORE + WINDOW]
-        parts = ((seen[BEFORE + WINDOW :], FULL), (dense, DENSE), (dense[NATIVE_PLACES], NATIVE))
-        views.append(torch.cat([view_frames(part, view, CLIP) for part, view in parts]).numpy())
+        variants.append(Variant({fault.kind: fault.severity for fault in drawn[number]}, costs))
+        views.append(views_of(seen[window], seen[full]))
+        clips.append(seen)
+    if not is_held_out:
+        number = int(rng.integers(len(clips)))
+        variants.append(Variant(variants[number].degradations, variants[number].costs, twin_of=number))
+        views.append(_twin(clips[number], window, full, rng))
     return scene, variants, np.stack(views)
+
+
+def draw_background(rng: np.random.Generator, *, held_out: bool) -> tuple[Scene, Tensor | None]:
+    """A scene, and half of the time the photograph (3, H, W) uint8 that it plays before, where there are any."""
+    scene, known = draw_scene(rng), photographs(PHOTOGRAPHS, held_out=held_out)
+    wanted, number = rng.random() < CHANCE_OF_PHOTOGRAPH, int(rng.integers(max(1, len(known))))
+    if not (wanted and known):
+        return scene, None
+    return replace(scene, background="photograph"), photograph(known[number])
+
+
+def views_of(window: Tensor, whole: Tensor) -> np.ndarray:
+    """The views (T, 3, crop, crop) uint8 of a clip, one after the other, from the frames of its window and of the
+    whole of it."""
+    parts = ((whole, FULL), (window, DENSE), (window[NATIVE_PLACES], NATIVE), (window, MOVING))
+    return torch.cat([view_frames(part, view, CLIP) for part, view in parts]).numpy()
+
+
+def _twin(seen: Tensor, window: slice, full: slice, rng: np.random.Generator) -> np.ndarray:
+    """The views of the same clip, shown a little otherwise: nothing of it changes what a viewer thinks of it."""
+    later = int(rng.integers(-TRIM, TRIM + 1))
+    frames = torch.cat([seen[window.start + later : window.stop + later], seen[full]])
+    height, width = frames.shape[2:]
+    if rng.random() < 0.8:  # up to a tenth is cut off, anywhere
+        rows, columns = (round(size * rng.uniform(0.9, 1.0)) // 2 * 2 for size in (height, width))
+        top, left = rng.integers(height - rows + 1), rng.integers(width - columns + 1)
+        frames = frames[..., top : top + rows, left : left + columns]
+    if rng.random() < 0.3:
+        size = [round(n * rng.uniform(0.7, 0.95) / 2) * 2 for n in frames.shape[2:]]
+        frames = F.interpolate(frames, size=size, mode="bilinear", antialias=True)
+    if rng.random() < 0.1:
+        bar = round(frames.shape[2] * rng.uniform(0.05, 0.15))
+        frames = F.pad(frames, (0, 0, bar, bar))
+    if rng.random() < 0.4:
+        frames = uploaded(frames, rng)
+    return views_of(frames[:WINDOW], frames[WINDOW:])
 
 
 def sketch(seed: int) -> tuple[Scene, np.ndarray]:
     """The scene of `seed` and its full view (8, 3, crop, crop) uint8, clean."""
-    rng = np.random.default_rng((seed, 6))
-    scene, seconds = draw_scene(rng), rng.uniform(2.0, 8.0)
+    rng = np.random.default_rng((seed, 8))
+    seconds, (scene, picture) = rng.uniform(2.0, 8.0), draw_background(rng, held_out=False)
     height, width = SKETCH_SIZES[rng.integers(len(SKETCH_SIZES))]
-    frames = render_scene(scene, num_frames=VIEW_FRAMES[0], duration_seconds=seconds, height=height, width=width)
+    frames = render_scene(
+        scene,
+        num_frames=VIEW_FRAMES[0],
+        duration_seconds=seconds,
+        height=height,
+        width=width,
+        photograph=picture,
+        wider=True,
+    )
     return scene, view_frames(frames, FULL, CLIP).numpy()
 
 
@@ -145,7 +212,8 @@ def degrade_views(
         if DEGRADATIONS[fault.kind].dimension in taken:
             continue
         if reorder := DEGRADATIONS[fault.kind].reorder:
-            views, cost = _rearranged(views, fault, reorder(WINDOW, fault.severity, rng))
+            order = reorder(Footage(views[1], np.arange(WINDOW), WINDOW), fault.severity, rng)
+            views, cost = _rearranged(views, fault, order)
         else:
             changed, found = degrade_view(torch.cat(views), fault, rng)
             views, cost = list(changed.split(VIEW_FRAMES)), found[fault.kind]
@@ -158,12 +226,12 @@ def _rearranged(views: list[Tensor], fault: Degradation, order: np.ndarray) -> t
 
     The full view stays as it is: it shows a few frames of the whole clip.
     """
-    full, dense, native = views
-    rearranged = dense[torch.from_numpy(order)]
+    full, dense, native, moving = views
+    rearranged, chosen = dense[torch.from_numpy(order)], torch.from_numpy(order)
     pieces = Footage(native, NATIVE_PLACES, WINDOW).at(order[NATIVE_PLACES])
     # Views are shrunk to about half a clip's size, and a cost is measured at a clip's size: so enlarge them twice.
     before, after = (frames.repeat_interleave(2, -1).repeat_interleave(2, -2) for frames in (dense, rearranged))
-    return [full, rearranged, pieces], cost_of(fault, before, after)
+    return [full, rearranged, pieces, moving[chosen]], cost_of(fault, before, after)
 
 
 def draw(folder: Path, seed: int) -> None:

@@ -19,21 +19,27 @@ from scripts.demo_model.network import CROP_SIZE, AuxiliaryHeads, build_model, w
 from scripts.demo_model.samples import CLIP, VIEW_FRAMES
 from vjepa_demo.config import DIMENSIONS
 from vjepa_demo.model.checkpoint import load_checkpoint, read_checkpoint
+from vjepa_demo.model.vjepa import VJEPAModel
 
 KEEP_EVERY = 1500  # steps between the states that are kept for the learning curve
 MAY_CHANGE = {"steps", "num_scenes", "num_sketches", "num_held_out", "seen_before"}  # when a run is resumed
 TRADITIONAL = DIMENSIONS.index("Traditional")
 
 
-def score_loss(scores: Tensor, labels: Tensor) -> Tensor:
+TWINS_COUNT = 4.0  # how much the difference of two twins counts beside that of two other variants
+
+
+def score_loss(scores: Tensor, labels: Tensor, twins: Tensor) -> Tensor:
     """Smooth-L1 (Alignment counts twice), 0.3 (1 - PLCC), and half the smooth-L1 of differences within a scene.
 
     `scores` and `labels` are (B, 5). Rows 2i and 2i + 1 show the same scene, so their difference comes from the faults.
+    Where they are twins, `twins` (B / 2,), nobody would see a difference: it counts `TWINS_COUNT` times.
     """
     weights = torch.tensor([2.0 if name == "Alignment" else 1.0 for name in DIMENSIONS], device=scores.device)
     near = (F.smooth_l1_loss(scores, labels, reduction="none") * weights).mean()
     differences = [values[0::2] - values[1::2] for values in (scores, labels)]
-    apart = (F.smooth_l1_loss(*differences, reduction="none") * weights).mean()
+    counts = 1 + (TWINS_COUNT - 1) * twins.float()
+    apart = (F.smooth_l1_loss(*differences, reduction="none", beta=0.5) * weights * counts[:, None]).mean()
     centred = [values - values.mean(dim=0) for values in (scores, labels)]
     plcc = F.cosine_similarity(*centred, dim=0)
     return near + 0.5 * apart + 0.3 * (1 - plcc).mean()
@@ -53,6 +59,19 @@ def of_another_scene(features: Tensor) -> Tensor:
     Rows 2i and 2i + 1 belong to one scene.
     """
     return features.detach().roll(2, dims=0)
+
+
+def with_views(trained: VJEPAModel, model: VJEPAModel) -> dict[str, Tensor]:
+    """The weights of `trained` for `model`, which may have more views at the end, that the head ignores at first."""
+    state, wanted = trained.state_dict(), model.state_dict()
+    seen = trained.video_dim
+    for name, value in state.items():
+        if value.shape == wanted[name].shape or not name.startswith("head."):
+            continue
+        wider = wanted[name].clone() if value.ndim == 1 else torch.zeros_like(wanted[name])
+        wider[..., :seen], wider[..., model.video_dim :] = value[..., :seen], value[..., seen:]
+        state[name] = wider
+    return state
 
 
 class Trainer:
@@ -95,13 +114,14 @@ class Trainer:
         checkpoint = read_checkpoint(folder)
         if checkpoint.trained_on.kind != "procedural":
             raise SystemExit(f"The model in {folder} learned from people's labels: start from one that did not")
-        if (checkpoint.model.views, checkpoint.model.pooling) != (CLIP.views, self.model.config.pooling):
+        views = checkpoint.model.views
+        if (views, checkpoint.model.pooling) != (CLIP.views[: len(views)], self.model.config.pooling):
             raise SystemExit(f"The model in {folder} is built differently: it sees other views")
         trained = load_checkpoint(checkpoint, device=self.model.device)
         if trained.tokenizer.get_vocab() != self.model.tokenizer.get_vocab():
             raise SystemExit(f"The model in {folder} has another vocabulary than this run: train without --start")
         try:
-            self.model.load_state_dict(trained.state_dict())
+            self.model.load_state_dict(with_views(trained, self.model))
         except RuntimeError as error:
             raise SystemExit(f"The model in {folder} is built differently: {error}") from error
         self.before = {
@@ -153,7 +173,7 @@ class Trainer:
         """One optimizer step; gives the losses before it."""
         torch.manual_seed(hash((self.settings.seed, self.step, self.rank)))  # for dropout: a resumed run repeats it
         device = self.model.device
-        tensors = (batch.labels, batch.facts, batch.told, batch.losses)
+        tensors = (batch.labels, batch.facts, batch.told, batch.losses, batch.twins)
         batch = Batch(batch.views, batch.captions, *(tensor.to(device) for tensor in tensors))
         with torch.autocast(device.type, torch.bfloat16):
             full, *others = (self.encode(view, tokens) for view, tokens in zip(batch.views, self.shown(), strict=True))
@@ -173,7 +193,7 @@ class Trainer:
         """The tokens (N,) of each view that this step computes: a random share, or all of them at the end of the run.
 
         A share costs much less, teaches the same, and keeps the model from memorising clips. The full view, spread
-        over the clip, drops random tokens. The dense and native views drop the same places in every frame.
+        over the clip, drops random tokens. The other views drop the same places in every frame.
         """
         whole = self.step >= (1 - self.settings.whole_at_end) * self.settings.steps
         share, places = (1.0 if whole else self.settings.share_of_tokens), (CROP_SIZE // 16) ** 2
@@ -214,7 +234,7 @@ class Trainer:
         borrowed = others[torch.arange(num_sketches, device=full.device) * 5 % num_samples].detach()
         video = torch.cat([full, torch.cat([others, borrowed])], dim=1)
         scores = self.model.predict_with_features(video, text)
-        loss = score_loss(scores[:num_samples], batch.labels[:num_samples])
+        loss = score_loss(scores[:num_samples], batch.labels[:num_samples], batch.twins)
         if num_samples > 2:
             swapped = torch.cat([of_another_scene(full[:num_samples]), others], dim=1)
             answers = self.model.predict_with_features(swapped, text[:num_samples])

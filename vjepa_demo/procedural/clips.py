@@ -118,9 +118,11 @@ _COST_OF_WRONG = {"shape": 0.35, "colour": 0.30, "background": 0.35, "motion": 0
 _CHANCE_TOLD = {"shape": 0.95, "colour": 0.9, "background": 0.9, "motion": 0.7, "camera": 0.35}
 _ALIKE = ({"red", "orange"}, {"orange", "yellow"}, {"blue", "purple"})  # confusing these is half wrong
 
-# The weight of each dimension in Overall, and the weight of the worst one: viewers do not take the mean.
-_OVERALL_WEIGHTS = {"Traditional": 0.3, "Alignment": 0.2, "Aesthetic": 0.2, "Temporal": 0.3}
+# The weight of each dimension in Overall, and the weight of the worst one: viewers do not take the mean. Aesthetic
+# measures only light and colour here, which decide least: as the worst one it counts half.
+_OVERALL_WEIGHTS = {"Traditional": 0.35, "Alignment": 0.2, "Aesthetic": 0.1, "Temporal": 0.35}
 _OVERALL_WORST = 0.35
+_AESTHETIC_AT_WORST = 0.5
 
 
 @dataclass(frozen=True)
@@ -307,4 +309,6 @@ def labels_for(scene: Scene, told: Mapping[str, str], costs: Mapping[str, float]
 def overall_of(labels: Mapping[str, float]) -> float:
     """The Overall of a viewer who gives these scores to the four other dimensions: part their mean, part the worst."""
     mean = sum(weight * labels[name] for name, weight in _OVERALL_WEIGHTS.items())
-    return (1 - _OVERALL_WORST) * mean + _OVERALL_WORST * min(labels[name] for name in _OVERALL_WEIGHTS)
+    light = SCORE_MAX - _AESTHETIC_AT_WORST * (SCORE_MAX - labels["Aesthetic"])
+    worst = min(light, *(labels[name] for name in _OVERALL_WEIGHTS if name != "Aesthetic"))
+    return (1 - _OVERALL_WORST) * mean + _OVERALL_WORST * worst

@@ -45,11 +45,20 @@ class Degradation:
 
 @dataclass(frozen=True)
 class Footage:
-    """Some frames (K, 3, H, W) uint8 of a clip of `num_frames`: those at the ascending `places` (K,)."""
+    """Some frames (K, 3, H, W) uint8 of a clip of `num_frames`: those at the ascending `places` (K,).
+
+    `watched` is the first and the last place of the part that is watched frame by frame; None where that is the clip.
+    """
 
     frames: Tensor
     places: np.ndarray
     num_frames: int
+    watched: tuple[int, int] | None = None
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """The first and the last place of the part that is watched frame by frame."""
+        return self.watched or (0, self.num_frames - 1)
 
     def at(self, wanted: np.ndarray) -> Tensor:
         """The frames (T, 3, H, W) uint8 at the places `wanted` (T,); the nearest frame stands in for a missing one."""
@@ -78,25 +87,29 @@ def degrade(
     rng: np.random.Generator,
     *,
     shown: np.ndarray | None = None,
+    seen: Sequence[slice] = (slice(None),),
 ) -> tuple[Tensor, dict[str, float]]:
     """Frames (T, 3, H, W) uint8 with faults, and what each kind of fault costs its dimension, 0 to 0.95 of the scale.
 
-    The frames are those at the places `shown` (T,) of the clip, by default all. Faults that rearrange frames come
-    first, the others follow in the order given.
+    The frames are those at the places `shown` (T,) of the clip, by default all. `seen` are the parts of them that a
+    viewer watches, each in the order of time: a fault costs what can be seen in one of them. Faults that rearrange
+    frames come first, the others follow in the order given.
     """
     places = np.arange(footage.num_frames) if shown is None else shown
     frames, costs = footage.at(places), {}
     for degradation in degradations:
         if reorder := DEGRADATIONS[degradation.kind].reorder:
-            order = reorder(footage.num_frames, degradation.severity, rng)
+            order = reorder(footage, degradation.severity, rng)
             rearranged = footage.at(order[places])
-            costs[degradation.kind] = cost_of(degradation, frames, rearranged)
+            parts = [(frames[part], rearranged[part]) for part in seen]
+            costs[degradation.kind] = max(cost_of(degradation, *part) for part in parts)
             frames = rearranged
     video = frames.float() / 255 if degradations else frames
     for degradation in degradations:
         if apply := DEGRADATIONS[degradation.kind].apply:
             before, video = video, apply(video, degradation.severity, rng).clamp_(0, 1)
-            costs[degradation.kind] = cost_of(degradation, before, video)
+            parts = [(before[part], video[part]) for part in seen]
+            costs[degradation.kind] = max(cost_of(degradation, *part) for part in parts)
     return to_bytes(video) if degradations else frames, costs
 
 
@@ -109,29 +122,53 @@ def to_bytes(video: Tensor) -> Tensor:
 # What a fault costs
 # ------------------------------------------------------------------------------------------------------------
 
-# The mean absolute change of brightness, as a share of full scale, that makes a fault two thirds visible.
-_SHOWS_AT = {"Temporal": 0.006, "Aesthetic": 0.012}
+# The change of brightness, as a share of full scale, that makes a fault two thirds visible: its mean over the picture,
+# or (Temporal) its root mean square, because a small thing that stutters before a still wall is seen at once.
+_SHOWS_AT = {"Temporal": 0.012, "Aesthetic": 0.012}
+_STEP_SHOWS_AT = 0.006  # the same of a step from frame to frame that is too small or too large, in a coarse picture
+_STEP_ROWS = 48
 
 
 def cost_of(degradation: Degradation, before: Tensor, after: Tensor) -> float:
     """The share of its dimension, 0 to 0.95, that a fault costs; `before` and `after` it are frames (T, 3, H, W)."""
-    dimension = DEGRADATIONS[degradation.kind].dimension
+    dimension, severity = DEGRADATIONS[degradation.kind].dimension, degradation.severity
     if dimension == "Traditional":
         measured = distortion(before, after)
         shows = 1 - math.exp(-measured / 0.08)
-        return shows * (0.05 + 0.45 * degradation.severity + 0.45 * measured)
+        return shows * (0.05 + 0.45 * severity + 0.45 * measured)
     if degradation.kind == "bright":  # only burnt-out pixels cost, at any severity: a dim scene gains by more light
         was, became = (_values(_few(frames)) for frames in (before, after))
         burnt_out = float(((became > 0.985) * (became - was)).clamp(min=0).mean())
         return 0.95 * (1 - math.exp(-((burnt_out / 0.1) ** 0.8)))
+    if DEGRADATIONS[degradation.kind].reorder:
+        return (1 - math.exp(-unevenness(before, after) / _STEP_SHOWS_AT)) * (0.1 + 0.85 * severity)
     if dimension == "Aesthetic":  # the same in every frame, but perhaps in colour alone
         changed = change(_few(before), _few(after))
     else:
-        changed = change(brightness(before), brightness(after))
-    if DEGRADATIONS[degradation.kind].reorder:  # only how much of the picture is in the wrong frame counts
-        return 0.95 * (1 - math.exp(-((changed / 0.03) ** 0.6)))
-    shows = 1 - math.exp(-changed / _SHOWS_AT[dimension])
-    return shows * (0.08 + 0.87 * degradation.severity)
+        small, other = (F.avg_pool2d(brightness(frames), 4) for frames in (before, after))
+        changed = float((small - other).square().mean().sqrt())
+    return (1 - math.exp(-changed / _SHOWS_AT[dimension])) * (0.08 + 0.87 * severity)
+
+
+def unevenness(before: Tensor, after: Tensor) -> float:
+    """How much the steps from frame to frame of frames (T, 3, H, W) differ from those `before`, as a share of full
+    scale.
+
+    A held frame makes a step smaller, a jump makes one larger. What the frames show is not compared: after lost frames
+    everything comes earlier, and a viewer sees only the jump. It is the root mean square over the steps, because one
+    jump is seen at once. 0 for a single frame.
+    """
+    was, became = _steps(before), _steps(after)
+    return math.sqrt(float((was - became).square().mean())) if len(was) else 0.0
+
+
+def _steps(frames: Tensor) -> Tensor:
+    """The root mean square of the change from each frame (T, 3, H, W) to the next (T - 1,), in a coarse picture, so
+    that a far step of a fine texture counts for more than a near one."""
+    height, width = frames.shape[2:]
+    scale = max(1, min(height, width) // _STEP_ROWS)
+    coarse = F.avg_pool2d(brightness(frames), scale)
+    return (coarse[1:] - coarse[:-1]).square().mean(dim=(1, 2, 3)).sqrt()
 
 
 def costs_seen(costs: Mapping[str, float], light: float) -> dict[str, float]:
@@ -211,10 +248,15 @@ def _between(severity: float, mildest: float, worst: float) -> float:
     return mildest * (worst / mildest) ** severity
 
 
-def _stutter(num_frames: int, severity: float, rng: np.random.Generator) -> np.ndarray:
-    """A frame is held while the next ones are skipped, again and again, at regular or random times."""
-    hold, index = _between(severity, 1.4, 12), np.arange(num_frames)
-    if rng.random() < 0.7:
+def _stutter(footage: Footage, severity: float, rng: np.random.Generator) -> np.ndarray:
+    """A frame is held while the next ones are skipped, again and again, at regular or random times.
+
+    The mildest holds every second frame; the most severe is a slide show whose pictures stay for half of the clip.
+    """
+    num_frames, index = footage.num_frames, np.arange(footage.num_frames)
+    hold = _between(severity, 1.5, max(4, min(48, num_frames / 2)))
+    if rng.random() < 0.75:
+        hold = max(2, round(hold)) if rng.random() < 0.7 else hold
         start = rng.uniform(0, hold)
         return ((((index + start) // hold) * hold - start).round().astype(int)).clip(0, index)
     kept = rng.random(num_frames) < 1 / hold
@@ -222,25 +264,34 @@ def _stutter(num_frames: int, severity: float, rng: np.random.Generator) -> np.n
     return np.maximum.accumulate(np.where(kept, index, 0))
 
 
-def _freeze(num_frames: int, severity: float, rng: np.random.Generator) -> np.ndarray:
-    """The picture stands still for a share of the clip, mostly around its middle, then jumps ahead."""
-    hold = max(2, round(num_frames * _between(severity, 0.06, 0.7)))
-    first = int((num_frames - hold) * (rng.uniform(0.3, 0.7) if rng.random() < 0.8 else rng.random()))
-    index = np.arange(num_frames)
+def _freeze(footage: Footage, severity: float, rng: np.random.Generator) -> np.ndarray:
+    """The picture stands still for a share of the clip, at its beginning, its end or in between, then jumps ahead."""
+    hold = max(2, round(footage.num_frames * _between(severity, 0.08, 0.7)))
+    place = float(rng.choice([0.0, 1.0, rng.uniform(0.3, 0.7), rng.random()]))
+    first = round((footage.num_frames - hold) * place)
+    index = np.arange(footage.num_frames)
     return np.where((index >= first) & (index < first + hold), first, index)
 
 
-def _drop(num_frames: int, severity: float, rng: np.random.Generator) -> np.ndarray:
-    """Frames are missing at random places, so the picture jumps ahead."""
-    jumps = (rng.random(num_frames) < _between(severity, 0.06, 0.35)) * rng.integers(1, 5, num_frames)
-    order = np.cumsum(1 + jumps)
-    return (order - order[num_frames // 2] + num_frames // 2).clip(0, num_frames - 1)
+def _drop(footage: Footage, severity: float, rng: np.random.Generator) -> np.ndarray:
+    """Frames are lost at one or more places that a viewer watches closely, so the picture jumps ahead."""
+    first, last = footage.window
+    steps = np.ones(footage.num_frames, dtype=int)
+    many = max(1, round((last - first) * _between(severity, 0.04, 0.3)))
+    places = rng.choice(
+        np.arange(first + 1, max(first + 2, last)), size=min(many, max(1, last - first - 1)), replace=False
+    )
+    steps[places] += rng.integers(1, 1 + round(_between(severity, 2, 6)), len(places))
+    order = np.cumsum(steps)
+    middle = (first + last) // 2  # the middle of the window stays: what is before it comes earlier
+    return (order - order[middle] + middle).clip(0, footage.num_frames - 1)
 
 
-def _shuffle(num_frames: int, severity: float, rng: np.random.Generator) -> np.ndarray:
+def _shuffle(footage: Footage, severity: float, rng: np.random.Generator) -> np.ndarray:
     """Some or all frames trade places with others, nearby or anywhere in the clip."""
+    num_frames = footage.num_frames
     reach = _between(severity, 1.5, num_frames)
-    share = 1.0 if rng.random() < 0.6 else _between(severity, 0.1, 1.0)
+    share = 1.0 if rng.random() < 0.6 else _between(severity, 0.2, 1.0)
     moved = (rng.random(num_frames) < share) * rng.uniform(-reach, reach, num_frames)
     return np.argsort(np.arange(num_frames) + moved, kind="stable")
 
@@ -250,9 +301,12 @@ def _shuffle(num_frames: int, severity: float, rng: np.random.Generator) -> np.n
 # ------------------------------------------------------------------------------------------------------------
 
 
+_BLUR = (0.0014, 0.035)  # the deviation of the mildest and the worst blur, in short edges of the frame
+
+
 def _blur(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
     """A Gaussian blur of up to 25 pixels at 720p, which Pillow approximates by three box filters."""
-    sigma = max(0.5, _between(severity, 0.0014, 0.035) * min(video.shape[2:]))
+    sigma = max(0.5, _between(severity, *_BLUR) * min(video.shape[2:]))
     pictures = to_bytes(video).permute(0, 2, 3, 1).contiguous().numpy()  # (T, H, W, 3)
     blurred = [np.asarray(Image.fromarray(one).filter(ImageFilter.GaussianBlur(sigma))) for one in pictures]
     return torch.from_numpy(np.stack(blurred)).permute(0, 3, 1, 2).float() / 255
@@ -273,7 +327,7 @@ def _add_noise(video: Tensor, severity: float, rng: np.random.Generator) -> Tens
 def _compress(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
     """The frames encoded and decoded by a real codec at a real rate."""
     frames, kind = to_bytes(video), rng.random()
-    if kind < 0.55:
+    if kind < 0.5:
         preset = str(rng.choice(["ultrafast", "veryfast", "medium"], p=[0.2, 0.6, 0.2]))
         coded = _coded(frames, "libx264", crf=24 + 27 * severity, preset=preset)
     elif kind < 0.7:
@@ -325,10 +379,11 @@ def uploaded(frames: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def _rescale(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
-    """Frames shrunk and enlarged again, smoothly or with visible pixels."""
-    size = [max(4, round(n / _between(severity, 1.4, 9))) for n in video.shape[2:]]
+    """Frames shrunk and enlarged again, smoothly or with visible pixels, by as much as a blur of this severity hides."""
+    factor = max(1.4, 2 * _between(severity, *_BLUR) * min(video.shape[2:]))  # a blur of n pixels hides 1 / 2n of them
+    size = [max(4, round(n / factor)) for n in video.shape[2:]]
     small = F.interpolate(video, size=size, mode="bilinear", antialias=True)
-    mode = str(rng.choice(["nearest", "bilinear", "bicubic"]))
+    mode = str(rng.choice(["nearest", "bilinear", "bicubic"], p=[0.25, 0.35, 0.4]))
     return F.interpolate(small, size=video.shape[2:], mode=mode)
 
 
@@ -358,9 +413,11 @@ def _moved(video: Tensor, shifts: np.ndarray) -> Tensor:
 
 def _jitter(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
     """Every frame displaced, at random or in a swing, by at least about one pixel at 720p."""
-    reach = _between(severity, 0.0016, 0.05) * min(video.shape[2:])
-    shifts = rng.normal(0, reach, (len(video), 2))
-    if rng.random() < 0.3:
+    reach = _between(severity, 0.0012, 0.05) * min(video.shape[2:])
+    shifts = (
+        rng.uniform(-1.7, 1.7, (len(video), 2)) * reach if rng.random() < 0.5 else rng.normal(0, reach, (len(video), 2))
+    )
+    if rng.random() < 0.25:
         turns = rng.uniform(0.6, 3.0, 2) * np.arange(len(video))[:, None] + rng.uniform(0, 6, 2)
         shifts = 1.4 * reach * np.sin(turns)
     if rng.random() < 0.7:
@@ -454,7 +511,7 @@ def _misframe(video: Tensor, severity: float, rng: np.random.Generator) -> Tenso
     return torch.lerp(video, torch.full_like(video, rng.uniform(0, 0.15)), ((along - edge) * 60).clamp(0, 1))
 
 
-Reorder = Callable[[int, float, np.random.Generator], np.ndarray]
+Reorder = Callable[[Footage, float, np.random.Generator], np.ndarray]
 Apply = Callable[[Tensor, float, np.random.Generator], Tensor]
 
 
@@ -473,16 +530,16 @@ DEGRADATIONS: dict[str, Degrader] = {
     "blur": Degrader("Traditional", _blur, weight=1.5),
     "noise": Degrader("Traditional", _add_noise, weight=1.2),
     "compression": Degrader("Traditional", _compress, weight=2.5),
-    "scaling": Degrader("Traditional", _rescale),
+    "scaling": Degrader("Traditional", _rescale, weight=1.6),
     "banding": Degrader("Traditional", _band, weight=0.6),
     "ghost": Degrader("Traditional", _ghost, weight=0.6),
-    "jitter": Degrader("Temporal", _jitter, weight=1.3),
+    "jitter": Degrader("Temporal", _jitter, weight=1.8),
     "warp": Degrader("Temporal", _warp),
     "flicker": Degrader("Temporal", _flicker, weight=1.3),
     "shuffle": Degrader("Temporal", reorder=_shuffle, weight=1.5),
-    "stutter": Degrader("Temporal", reorder=_stutter, weight=2.0),
-    "freeze": Degrader("Temporal", reorder=_freeze, weight=0.8),
-    "drop": Degrader("Temporal", reorder=_drop),
+    "stutter": Degrader("Temporal", reorder=_stutter, weight=2.5),
+    "freeze": Degrader("Temporal", reorder=_freeze, weight=1.2),
+    "drop": Degrader("Temporal", reorder=_drop, weight=1.3),
     "pop": Degrader("Temporal", _pop, weight=0.8),
     "dark": Degrader("Aesthetic", _darken, weight=1.3, takes_light=True),
     "bright": Degrader("Aesthetic", _overexpose),
