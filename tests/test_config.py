@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -49,8 +48,20 @@ def test_the_seeds_view_is_the_default():
 
 
 def test_views_come_back_from_json():
-    config = ModelConfig(views=DEMO_VIEWS)
-    assert ModelConfig(**json.loads(json.dumps(asdict(config)))) == config
+    config = ModelConfig(views=(*DEMO_VIEWS, View(num_frames=16, window=16, differences=True)))
+    assert ModelConfig(**json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_what_older_versions_do_not_know_is_kept_only_where_it_says_something():
+    plain, changes = View(num_frames=16, window=16), View(num_frames=16, window=16, differences=True)
+    first, second = ModelConfig(views=(plain, changes)).to_dict()["views"]
+    assert "differences" not in first
+    assert second["differences"] is True
+
+
+def test_a_view_of_differences_says_so():
+    view = View(num_frames=16, window=16, differences=True)
+    assert view.title == "frame differences: the centre of the picture, 16 frames in a row"
 
 
 @pytest.mark.parametrize(
@@ -63,6 +74,8 @@ def test_views_come_back_from_json():
         ({"num_frames": 18, "window": 16}, "num_frames is 18; the window holds 16"),
         ({"grid": None}, "grid is None"),
         ({"edge": 5}, "edge is 5"),
+        ({"differences": 1}, "differences is 1"),
+        ({"differences": True}, "a view of frame differences needs a window"),
     ],
 )
 def test_a_view_that_cannot_be_fails(fields, said):

@@ -7,9 +7,9 @@ import os
 import re
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from vjepa_demo.ranges import MAX_VIEWS, MODEL, VIEW, Framing, Pooling, check, shown
 
@@ -350,6 +350,9 @@ class View:
     "squeeze": the whole frame, whatever its shape. "fragments": `grid` x `grid` pieces at the frame's own resolution,
     spread over all of it and put together (FAST-VQA, ECCV 2022); a frame with a shortest edge over `edge` is shrunk to
     it first, one smaller than the crop is enlarged.
+
+    With `differences`, for which it needs a `window`, it shows what changes from frame to frame of that
+    (`sampling.differences`).
     """
 
     num_frames: int | None = None
@@ -357,12 +360,15 @@ class View:
     framing: Framing = "crop"
     edge: int | None = None
     grid: int = 8
+    differences: bool = False
 
     def __post_init__(self) -> None:
         """Raises ValueError for fields that no view can have: they may come from a file."""
         check(vars(self), VIEW)
         if self.window is not None and (self.num_frames is None or self.num_frames > self.window):
             raise ValueError(f"num_frames is {self.num_frames!r}; the window holds {self.window}")
+        if self.differences and self.window is None:
+            raise ValueError("differences is True; a view of frame differences needs a window of frames in a row")
 
     @property
     def title(self) -> str:
@@ -373,6 +379,7 @@ class View:
             "squeeze": "the whole picture, squeezed to a square",
             "fragments": f"small pieces at full resolution{most}, side by side",
         }[self.framing]
+        what = f"frame differences: {what}" if self.differences else what
         if self.window is None:
             return f"{what}, over the whole clip"
         return (
@@ -472,6 +479,15 @@ class ModelConfig:
             raise ValueError(f"views is {shown(self.views)}; the fields of a view were expected: {error}") from error
         object.__setattr__(self, "views", views)
         check(vars(self), MODEL)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as a checkpoint keeps them. What older versions of this program do not know is left out where it
+        changes nothing, so that they read the checkpoint."""
+        fields = asdict(self)
+        for view in fields["views"]:
+            if not view["differences"]:
+                del view["differences"]
+        return fields
 
 
 def named_views(names: str) -> tuple[View, ...]:

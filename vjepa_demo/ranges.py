@@ -160,6 +160,7 @@ VIEW = {
     "framing": Range(str, choices=get_args(Framing)),
     "edge": Range(int, 16, MAX_VIEW_EDGE, none=True),
     "grid": Range(int, 1, 64),
+    "differences": Range(bool),
 }
 MODEL = {
     "video_encoder": Range(str, 1, 4096),

@@ -7,6 +7,7 @@ import torch
 
 from vjepa_demo.config import DEMO_VIEWS, ClipConfig, View
 from vjepa_demo.media.sampling import (
+    differences,
     fragments,
     frame_times,
     resized_shape,
@@ -93,3 +94,12 @@ def test_fragments_shrink_only_what_is_larger_than_their_edge():
     noise = torch.randint(0, 2, (1, 3, 64, 80), dtype=torch.uint8) * 255
     assert set(view_frames(noise, view, config).unique().tolist()) == {0, 255}  # no pixel is mixed with others
     assert len(view_frames(noise.repeat(1, 1, 2, 2), view, config).unique()) > 2
+
+
+def test_differences_are_twice_the_change_around_grey_and_as_many_as_the_frames():
+    frames = torch.tensor([100, 110, 105, 255, 0, 0], dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 2, 2)
+    changes = differences(frames)
+    assert changes.dtype == torch.uint8
+    assert changes.shape == frames.shape
+    assert changes[:, 0, 0, 0].tolist() == [148, 148, 118, 255, 0, 128]
+    assert torch.equal(differences(frames.flip(-1)), changes.flip(-1))

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import gradio.media
@@ -18,7 +19,7 @@ from torchcodec.decoders import VideoDecoder
 
 from vjepa_demo.config import DEMO_VIEWS, ClipConfig, View
 from vjepa_demo.media import video
-from vjepa_demo.media.sampling import frame_times, view_frames, view_indices
+from vjepa_demo.media.sampling import differences, frame_times, view_frames, view_indices
 from vjepa_demo.media.shown import Look, film, probe
 from vjepa_demo.media.video import clip_pixels, pixel_values, recode, write_video
 from vjepa_demo.media.video import decode_clip as load_clip  # in this very process
@@ -261,6 +262,14 @@ def test_views_beside_a_window_are_uniform_in_time_when_the_frame_rate_is_not(fo
     assert both.frame_seconds == alone.frame_seconds
     assert torch.equal(both.frames, alone.frames)
     assert both.more_views[0].shape == (8, 3, 32, 32)
+
+
+def test_a_view_of_differences_shows_those_of_the_frames_beside_it(world):
+    for framing in ("crop", "fragments"):
+        view = View(num_frames=8, window=8, framing=framing, edge=146, grid=4)
+        config = ClipConfig(num_frames=8, crop_size=64, views=(view, replace(view, differences=True)))
+        clip = load_clip(world, config)
+        assert torch.equal(clip.more_views[0], differences(clip.frames))
 
 
 @pytest.mark.parametrize("name", ["world.mp4", "a.mp4", "b.avi"])

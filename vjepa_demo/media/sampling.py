@@ -143,3 +143,12 @@ def fragments(frames: Tensor, crop: int, grid: int) -> Tensor:
         for size in frames.shape[-2:]
     )
     return frames[..., rows[:, None], columns]
+
+
+def differences(frames: Tensor) -> Tensor:
+    """What changes from frame to frame of (T, C, H, W) uint8, T > 1: 128 + 2 * (frame - the one before), cut to 0..255.
+
+    The first frame has none before it: it gets the difference of the second.
+    """
+    changes = 128 + 2 * frames.short().diff(dim=0)  # (T - 1, C, H, W)
+    return torch.cat([changes[:1], changes]).clamp(0, 255).to(torch.uint8)

@@ -29,6 +29,7 @@ from vjepa_demo.media.sampling import (
     TIME_TOLERANCE_SECONDS,
     WINDOW_FRAMES_PER_SECOND,
     are_in_time,
+    differences,
     fragments,
     frame_times,
     resized_shape,
@@ -349,9 +350,11 @@ def _decode_views(
             for row, index in enumerate(part):
                 if index in wanted:  # one at a time: several at once would be copied at full size first
                     found[index] = view_frames(batch.data[row : row + 1], view, config)[0]
-    return [
-        torch.stack([found[index] for index in wanted]) for wanted, found in zip(indices, frames, strict=True)
-    ], spans
+    shown = []  # of each view, (T, 3, crop, crop)
+    for view, wanted, found in zip(config.views, indices, frames, strict=True):
+        pictures = torch.stack([found[index] for index in wanted])
+        shown.append(differences(pictures) if view.differences else pictures)
+    return shown, spans
 
 
 def _decode_counted(

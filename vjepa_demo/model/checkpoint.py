@@ -148,7 +148,7 @@ def _describe(checkpoint: Checkpoint) -> None:
     config = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "model": asdict(checkpoint.model),
+        "model": checkpoint.model.to_dict(),
         "dimensions": list(DIMENSIONS),
         "label_range": list(checkpoint.label_range),
         "trained_on": asdict(checkpoint.trained_on),

@@ -312,7 +312,7 @@ class _Run:
         if self.train_pairs or self.validation_pairs:
             pairs = [*self.train_pairs, *self.validation_pairs]
             rows += [len(self.train_pairs), [(p.a.name, p.b.name, p.prompt, sorted(p.answers.items())) for p in pairs]]
-        model = [asdict(self.model_config), self.base and self.base.weights_sha256]
+        model = [self.model_config.to_dict(), self.base and self.base.weights_sha256]
         text = json.dumps([model, asdict(self.config), len(self.train), rows])
         self.state.begin(hashlib.sha256(text.encode()).hexdigest(), resume=resume)
 
