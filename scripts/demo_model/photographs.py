@@ -1,4 +1,11 @@
 """stub until merged"""
+
 from pathlib import Path
-def photographs(folder: Path, *, held_out: bool) -> list: return []
-def photograph(path): raise NotImplementedError
+
+
+def photographs(folder: Path, *, held_out: bool) -> list:
+    return []
+
+
+def photograph(path):
+    raise NotImplementedError

@@ -38,7 +38,7 @@ from vjepa_demo.procedural.faults import (
     draw_degradations,
     uploaded,
 )
-from vjepa_demo.procedural.scenes import Scene, render_scene
+from vjepa_demo.procedural.scenes import PHOTOGRAPH, Scene, render_scene
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +117,6 @@ def scene_views(seed: int) -> tuple[Scene, list[Variant], np.ndarray]:
         width=width,
         places=places.tolist(),
         photograph=picture,
-        wider=True,
     )
     footage = Footage(frames, places, num_frames, (first, first + WINDOW - 1))
     variants, views, clips = [], [], []
@@ -142,7 +141,7 @@ def draw_background(rng: np.random.Generator, *, held_out: bool) -> tuple[Scene,
     wanted, number = rng.random() < CHANCE_OF_PHOTOGRAPH, int(rng.integers(max(1, len(known))))
     if not (wanted and known):
         return scene, None
-    return replace(scene, background="photograph"), photograph(known[number])
+    return replace(scene, background=PHOTOGRAPH), photograph(known[number])
 
 
 def views_of(window: Tensor, whole: Tensor) -> np.ndarray:
@@ -184,7 +183,6 @@ def sketch(seed: int) -> tuple[Scene, np.ndarray]:
         height=height,
         width=width,
         photograph=picture,
-        wider=True,
     )
     return scene, view_frames(frames, FULL, CLIP).numpy()
 

@@ -96,9 +96,16 @@ def test_a_sample_drawn_again_is_the_same(drawn) -> None:
     (scene, variants, views), (other, again, same) = drawn, drawing.scene_views(3)
     assert np.array_equal(views, same)
     assert variants == again
-    assert views.shape == (4, 28, 3, 128, 128)
+    assert views.shape == (5, 44, 3, 128, 128)
     assert scene == other
     assert variants[1].degradations.keys() == variants[2].degradations.keys() != set()
+
+
+def test_a_twin_shows_the_same_clip_otherwise_and_costs_the_same(drawn) -> None:
+    _, (*variants, twin), views = drawn
+    assert (twin.degradations, twin.costs) == (variants[twin.twin_of].degradations, variants[twin.twin_of].costs)
+    apart = [abs(views[4].astype(float) - each).mean() for each in views]
+    assert 0 < apart[twin.twin_of] < 60
 
 
 def test_a_batch_is_the_same_whenever_it_is_drawn(samples: Path) -> None:
@@ -111,10 +118,11 @@ def test_a_batch_is_the_same_whenever_it_is_drawn(samples: Path) -> None:
 
 def test_a_batch_shows_each_scene_twice_and_then_the_sketches(samples: Path) -> None:
     batch = Batches(Settings(**{**SETTINGS, "scenes_per_batch": 2}), samples)[0]
-    assert [tuple(view.shape[:2]) for view in batch.views] == [(6, 8), (4, 16), (4, 4)]
+    assert [tuple(view.shape[:2]) for view in batch.views] == [(6, 8), (4, 16), (4, 4), (4, 16)]
     assert {view.shape[2:] for view in batch.views} == {(3, 128, 128)}
     assert {view.dtype for view in batch.views} == {torch.uint8}
-    assert torch.equal(batch.facts[:4:2], batch.facts[1:4:2])
+    same = ~batch.twins  # of twins one may be mirrored
+    assert torch.equal(batch.facts[:4:2][same], batch.facts[1:4:2][same])
     assert len(batch.captions) == 6
     assert batch.labels.shape == (6, len(DIMENSIONS))
     assert batch.losses.shape == (4, len(network.KINDS))
@@ -169,8 +177,8 @@ def test_a_disguise_changes_what_details_show_but_not_how_bad_they_look(drawn, m
 
 def test_frames_that_stand_still_do_so_in_disguise() -> None:
     views = [torch.randint(0, 256, (frames, 3, 128, 128), dtype=torch.uint8) for frames in drawing.VIEW_FRAMES]
-    views[1][5], views[2][3] = views[1][4], views[2][2]
-    _, dense, native = batching.draw_disguise(np.random.default_rng(0))(views)
+    views[1][5], views[2][3], views[3][9] = views[1][4], views[2][2], views[3][8]
+    _, dense, native, moving = batching.draw_disguise(np.random.default_rng(0))(views)
     assert torch.equal(dense[5], dense[4])
     assert not torch.equal(dense[6], dense[4])
     assert torch.equal(native[3], native[2])
@@ -246,7 +254,7 @@ def test_the_light_of_a_clip_counts_whatever_took_it(samples: Path, monkeypatch)
     torch.testing.assert_close(dim.labels[: len(dim.losses), column], torch.full((len(dim.losses),), 1.4))
     assert (dim.losses[:, network.KINDS.index("contrast")] == 0.9).all()
     scene, _, pixels = batching.read_sample(samples, drawing.HELD_OUT_SEED)
-    known = scene, [{"dark": 0.3, "cast": 0.2}, {}], pixels
+    known = scene, [drawing.Variant({}, costs) for costs in ({"dark": 0.3, "cast": 0.2}, {})], pixels
     monkeypatch.setattr(batching, "read_sample", lambda folder, seed: known)
     assert batching.held_out_clip(samples, 0)[1] == pytest.approx({"dark": 0.9, "cast": 0.2})
 
@@ -259,7 +267,7 @@ def test_a_run_may_start_from_a_trained_model_on_scenes_of_its_own(samples, trai
         torch.testing.assert_close(trainer.model.state_dict()[name], value, atol=1e-3, rtol=1e-3)
     list(trainer.run())
     after = export(Trainer(tmp_path / "run", samples, Settings(**further)), tmp_path / "after")
-    assert after.num_clips == 2 * before.num_clips - 5  # four of a scene that one step does not come to, and one seen
+    assert after.num_clips == 2 * before.num_clips - 6  # five of a scene that one step does not come to, and one seen
     assert after.recipe.startswith(before.recipe.split(" The patch")[0])
     digest = read_checkpoint(exported).weights_sha256[:12]
     assert f"Then, from there (weights {digest}), by scripts/demo_model, seed 0: 1 steps" in after.recipe
@@ -372,11 +380,11 @@ def test_a_step_computes_the_model_s_own_features_from_the_tokens_that_it_is_giv
 def test_a_step_computes_a_share_of_the_tokens_and_the_last_steps_all(samples, tmp_path: Path) -> None:
     settings = Settings(**SETTINGS | {"steps": 10, "share_of_tokens": 0.5, "whole_at_end": 0.2})
     trainer = Trainer(tmp_path / "run", samples, settings)
-    assert [len(tokens) for tokens in trainer.shown()] == [128, 256, 64]
+    assert [len(tokens) for tokens in trainer.shown()] == [128, 256, 64, 256]
     dense = trainer.shown()[1].view(8, 32)
     assert torch.equal(dense[0] + 64, dense[1]), "some places of the picture, at all times"
     trainer.step = 8
-    assert [len(tokens) for tokens in trainer.shown()] == [256, 512, 128]
+    assert [len(tokens) for tokens in trainer.shown()] == [256, 512, 128, 512]
 
 
 def test_the_curve_has_a_row_for_each_state_that_was_kept(samples, tmp_path, monkeypatch, capsys) -> None:
@@ -440,7 +448,7 @@ def test_the_export_is_a_small_loadable_checkpoint_that_scores_alike(trained, tm
     assert exported.clip_config == drawing.CLIP
     assert trained_on.known_words == tuple(sorted(caption_words()))
     card = files["README.md"].read_text(encoding="utf-8")
-    assert "4 steps of 2 clips (2 scenes in four variants, seeds 0 to 1)" in card
+    assert "4 steps of 2 clips (2 scenes in four variants and a twin, seeds 0 to 1)" in card
     assert "crimson" in card
     batch = Batches(trained.settings, trained.samples)[0]
     pixels = [network.normalised(view[:2], trained.model.device) for view in batch.views]

@@ -379,7 +379,7 @@ def uploaded(frames: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def _rescale(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
-    """Frames shrunk and enlarged again, smoothly or with visible pixels, by as much as a blur of this severity hides."""
+    """Frames shrunk and enlarged again, smoothly or with visible pixels, as coarse as a blur of this severity."""
     factor = max(1.4, 2 * _between(severity, *_BLUR) * min(video.shape[2:]))  # a blur of n pixels hides 1 / 2n of them
     size = [max(4, round(n / factor)) for n in video.shape[2:]]
     small = F.interpolate(video, size=size, mode="bilinear", antialias=True)
