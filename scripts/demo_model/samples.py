@@ -16,7 +16,7 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scripts.demo_model.photographs import photograph, photographs
+from scripts.demo_model.photographs import FOLDER as PHOTOGRAPHS
+from scripts.demo_model.photographs import large_enough, photograph
 from vjepa_demo.config import DEMO_VIEWS, PROJECT_ROOT, ClipConfig
 from vjepa_demo.media.sampling import view_frames, window_indices
-from vjepa_demo.procedural.clips import draw_scene
+from vjepa_demo.procedural.clips import draw_scene, over_photograph
 from vjepa_demo.procedural.faults import (
     DEGRADATIONS,
     Degradation,
@@ -38,11 +39,10 @@ from vjepa_demo.procedural.faults import (
     draw_degradations,
     uploaded,
 )
-from vjepa_demo.procedural.scenes import PHOTOGRAPH, Scene, render_scene
+from vjepa_demo.procedural.scenes import Scene, render_scene
 
 logger = logging.getLogger(__name__)
 
-PHOTOGRAPHS = PROJECT_ROOT / "runs" / "photographs"
 CLIP = ClipConfig(num_frames=16, crop_size=128, views=DEMO_VIEWS)
 FULL, DENSE, NATIVE, MOVING = DEMO_VIEWS
 VIEW_FRAMES = tuple(view.num_frames for view in DEMO_VIEWS)
@@ -56,7 +56,7 @@ RATES = (16, 24, 24, 25, 30, 30, 30, 6, 8, 8, 10, 12)
 SIZES = ((360, 640), (396, 704), (360, 480), (384, 384), (640, 360), (320, 568), (480, 640), (304, 720), (270, 480),
          (240, 320), (480, 270), (720, 1280), (256, 256), (256, 256), (320, 512), (160, 288), (480, 720))  # fmt: skip
 SKETCH_SIZES = ((180, 320), (192, 256), (208, 208), (256, 192))
-CHANCE_OF_PHOTOGRAPH = 0.5
+CHANCE_OF_PHOTOGRAPH, CHANCE_OF_THING = 0.5, 0.7  # the thing that a caption names, before a photograph
 SKETCH_SEED = 100_000_000  # the seeds of sketches start here
 HELD_OUT_SEED = 1_000_000_000  # seeds from here on are never trained on
 # Faults that can be added to stored views: they change each pixel by itself, or the order of a few frames.
@@ -98,8 +98,8 @@ def scene_views(seed: int) -> tuple[Scene, list[Variant], np.ndarray]:
     is_held_out = seed >= HELD_OUT_SEED
     rng = np.random.default_rng((seed, 7))
     rate, seconds = int(rng.choice(RATES)), rng.uniform(2.0, 8.0)
-    scene, picture = draw_background(rng, held_out=is_held_out)
     height, width = SIZES[rng.integers(len(SIZES))]
+    scene, picture = draw_background(rng, (height, width), held_out=is_held_out)
     num_frames = max(WINDOW, int(rate * seconds))
     whole = ((np.arange(VIEW_FRAMES[0]) + 0.5 + rng.uniform(-0.25, 0.25)) * num_frames / VIEW_FRAMES[0]).astype(int)
     first = round(float(rng.choice([0.25, 0.75, rng.random()])) * num_frames - WINDOW / 2)
@@ -117,6 +117,8 @@ def scene_views(seed: int) -> tuple[Scene, list[Variant], np.ndarray]:
         width=width,
         places=places.tolist(),
         photograph=picture,
+        wider=True,
+        frames_per_second=rate,
     )
     footage = Footage(frames, places, num_frames, (first, first + WINDOW - 1))
     variants, views, clips = [], [], []
@@ -135,13 +137,16 @@ def scene_views(seed: int) -> tuple[Scene, list[Variant], np.ndarray]:
     return scene, variants, np.stack(views)
 
 
-def draw_background(rng: np.random.Generator, *, held_out: bool) -> tuple[Scene, Tensor | None]:
-    """A scene, and half of the time the photograph (3, H, W) uint8 that it plays before, where there are any."""
-    scene, known = draw_scene(rng), photographs(PHOTOGRAPHS, held_out=held_out)
-    wanted, number = rng.random() < CHANCE_OF_PHOTOGRAPH, int(rng.integers(max(1, len(known))))
+def draw_background(
+    rng: np.random.Generator, size: tuple[int, int], *, held_out: bool = False
+) -> tuple[Scene, Tensor | None]:
+    """A scene for frames of `size`, and half of the time the photograph (3, H, W) uint8 that it plays over: one that is
+    large enough, if there is any."""
+    scene, known = draw_scene(rng), large_enough(PHOTOGRAPHS, size, held_out=held_out)
+    wanted, with_thing, number = rng.random() < CHANCE_OF_PHOTOGRAPH, rng.random() < CHANCE_OF_THING, rng.random()
     if not (wanted and known):
         return scene, None
-    return replace(scene, background=PHOTOGRAPH), photograph(known[number])
+    return over_photograph(scene, with_thing=with_thing), photograph(known[int(number * len(known))])
 
 
 def views_of(window: Tensor, whole: Tensor) -> np.ndarray:
@@ -174,8 +179,8 @@ def _twin(seen: Tensor, window: slice, full: slice, rng: np.random.Generator) ->
 def sketch(seed: int) -> tuple[Scene, np.ndarray]:
     """The scene of `seed` and its full view (8, 3, crop, crop) uint8, clean."""
     rng = np.random.default_rng((seed, 8))
-    seconds, (scene, picture) = rng.uniform(2.0, 8.0), draw_background(rng, held_out=False)
-    height, width = SKETCH_SIZES[rng.integers(len(SKETCH_SIZES))]
+    seconds, (height, width) = rng.uniform(2.0, 8.0), SKETCH_SIZES[rng.integers(len(SKETCH_SIZES))]
+    scene, picture = draw_background(rng, (height, width))
     frames = render_scene(
         scene,
         num_frames=VIEW_FRAMES[0],
@@ -183,6 +188,7 @@ def sketch(seed: int) -> tuple[Scene, np.ndarray]:
         height=height,
         width=width,
         photograph=picture,
+        wider=True,
     )
     return scene, view_frames(frames, FULL, CLIP).numpy()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
 
@@ -36,6 +37,7 @@ from vjepa_demo.procedural.faults import (
     degrade,
     distortion,
     draw_degradations,
+    unevenness,
     uploaded,
 )
 from vjepa_demo.procedural.scenes import Scene, render_scene
@@ -211,6 +213,64 @@ def test_rearranging_only_rearranges() -> None:
 @pytest.mark.parametrize("kind", [*REARRANGED, "jitter", "warp"])
 def test_what_happens_to_frames_that_are_all_one_grey_costs_nothing(kind: str) -> None:
     assert with_fault(kind, 1.0, torch.full((12, 3, 48, 64), 120, dtype=torch.uint8))[1] == pytest.approx(0, abs=0.01)
+
+
+def test_held_frames_and_jumps_cost_and_what_only_comes_earlier_does_not() -> None:
+    wave = (128 + 100 * torch.sin(torch.arange(128) * 2 * torch.pi / 64)).expand(3, 96, 128)
+    clean = torch.stack([wave.roll(2 * step, -1) for step in range(12)]).byte()  # it moves evenly
+    held, jump, later = clean[[0, 0, 2, 2, 4, 4, 6, 6]], clean[[0, 1, 2, 3, 8, 9, 10, 11]], clean[4:12]
+    assert unevenness(clean[:8], held) > 0.03
+    assert unevenness(clean[:8], jump) > 0.03
+    assert unevenness(clean[:8], later) < 0.001, "the steps are alike, the pictures are not"
+    assert unevenness(clean[:1], clean[4:5]) == 0
+
+
+def test_a_small_thing_that_stutters_before_a_still_wall_is_seen() -> None:
+    wall = render_scene(replace(STILL, motion="right"), num_frames=12, duration_seconds=2.0, height=96, width=128)
+    assert change(wall[:-1], wall[1:]) < 0.5 * change(clean_frames()[:-1], clean_frames()[1:])
+    assert with_fault("stutter", 0.8, wall)[1] > 0.5 * with_fault("stutter", 0.8)[1]
+
+
+def test_a_fault_costs_what_is_seen_in_one_of_the_parts_that_are_watched() -> None:
+    frames, freeze = footage(clean_frames()), [Degradation("freeze", 0.5)]
+    parts = slice(0, 6), slice(6, 12)
+    alone = [degrade(frames, freeze, np.random.default_rng(1), seen=[part])[1]["freeze"] for part in parts]
+    both = degrade(frames, freeze, np.random.default_rng(1), seen=parts)[1]["freeze"]
+    assert both == max(alone) > min(alone)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_frames_are_lost_within_the_part_that_is_watched(seed: int) -> None:
+    places = np.arange(90)
+    watched = Footage(torch.zeros(90, 3, 1, 1), places, 90, (30, 45))
+    order = DEGRADATIONS["drop"].reorder(watched, 0.5, np.random.default_rng(seed))
+    steps = np.diff(order)
+    lost = np.flatnonzero(steps > 1)
+    assert len(lost) >= 1
+    assert lost.min() >= 30
+    assert lost.max() < 45
+    assert order[(30 + 45) // 2] == (30 + 45) // 2, "the middle stays"
+
+
+def test_a_clip_can_freeze_at_its_beginning_at_its_end_or_between_and_become_a_slide_show() -> None:
+    clip = Footage(torch.zeros(96, 3, 1, 1), np.arange(96), 96)
+    firsts, holds = set(), []
+    for seed in range(30):
+        order = DEGRADATIONS["freeze"].reorder(clip, 0.6, np.random.default_rng(seed))
+        firsts.add(int(np.flatnonzero(np.diff(order) == 0)[0]))
+        order = DEGRADATIONS["stutter"].reorder(clip, 1.0, np.random.default_rng(seed))
+        holds.append(max(np.unique(order, return_counts=True)[1]))
+    assert 0 in firsts
+    assert len(firsts) > 4
+    assert max(holds) >= 48
+
+
+def test_enlarging_costs_about_what_a_blur_of_the_same_severity_costs() -> None:
+    clean = render_scene(MOVING, num_frames=4, duration_seconds=2.0, height=240, width=320)
+    for severity in (0.4, 0.8):
+        assert with_fault("scaling", severity, clean)[1] == pytest.approx(
+            with_fault("blur", severity, clean)[1], rel=0.3
+        )
 
 
 def test_a_blur_costs_less_where_there_is_less_to_blur() -> None:

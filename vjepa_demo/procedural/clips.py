@@ -26,7 +26,7 @@ from vjepa_demo.procedural.faults import (
     degrade,
     draw_degradations,
 )
-from vjepa_demo.procedural.scenes import PHOTOGRAPH, Scene, choose, render_scene
+from vjepa_demo.procedural.scenes import Scene, choose, render_scene
 from vjepa_demo.schema import VideoRecord
 
 DATASET_FRAMES, DATASET_SECONDS = 36, 3.0
@@ -245,8 +245,6 @@ def facts_of(scene: Scene) -> dict[str, str]:
 def facts_told(scene: Scene, rng: np.random.Generator) -> dict[str, str]:
     """A random part of the facts of `scene`, for a caption. It has the shape, or else the background."""
     told = {name: value for name, value in facts_of(scene).items() if rng.random() < _CHANCE_TOLD[name]}
-    if scene.background == PHOTOGRAPH:  # nobody said what it shows
-        return {"shape": scene.shape} | {name: value for name, value in told.items() if name != "background"}
     if "shape" not in told:
         told = {name: value for name, value in told.items() if name not in ("colour", "motion")}
         told["background"] = scene.background

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import string
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -60,7 +60,6 @@ _SKIES = (
     ((0.55, 0.57, 0.60), (0.25, 0.27, 0.32)),
 )
 _DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
-PHOTOGRAPH = "photograph"  # the background that a camera moves over a photograph; no caption names it
 _TILE_UNITS = 2.0  # a texture repeats after this length
 
 
@@ -102,22 +101,18 @@ def render_scene(
     height: int,
     width: int,
     places: Sequence[int] | None = None,
-    photograph: Tensor | None = None,
 ) -> Tensor:
     """Clean frames (K, 3, H, W) uint8 of `scene`: those at `places` in a clip of `num_frames`, by default all.
 
     Scenes may be fast or slow, rigid or fluid. Some have parallax, small passers-by, snow, a cut, an open sky, darkness
-    around them or something dark in front. All of this is good video. With a `photograph` (3, h, w) uint8 the camera
-    moves over that instead of a drawn background.
+    around them or something dark in front. All of this is good video.
     """
     rng, around = np.random.default_rng(scene.look), np.random.default_rng((scene.look, 1))
     # A texture is about as fine as the frame. Its side is a multiple of 80, so that tiles and planks come out whole.
     tile = max(160, 80 * round(min(height, width) * _TILE_UNITS / 80))
     canvas = _Canvas(pixel_grid(height, width), duration_seconds, tile)
     cut = choose(rng, (0.5, rng.uniform(0.3, 0.7))) if rng.random() < 0.08 else 1.0
-    if photograph is not None:
-        scene = replace(scene, background=PHOTOGRAPH)
-    shots = [_shot(scene, rng, around, canvas, photograph) for _ in range(2 if cut < 1.0 else 1)]
+    shots = [_shot(scene, rng, around, canvas) for _ in range(2 if cut < 1.0 else 1)]
     finish = _finish(scene, rng, canvas, shots[0](0.5 * cut))
     frames = []
     for place in range(num_frames) if places is None else places:
@@ -304,11 +299,7 @@ def _sampler(texture: Tensor, canvas: _Canvas) -> Callable[[Tensor], Tensor]:
 
 
 def _shot(
-    scene: Scene,
-    rng: np.random.Generator,
-    around: np.random.Generator,
-    canvas: _Canvas,
-    photograph: Tensor | None,
+    scene: Scene, rng: np.random.Generator, around: np.random.Generator, canvas: _Canvas
 ) -> Callable[[float], Tensor]:
     """A function from phase to frame (3, H, W): the background, what hides it, and the things in front.
 
@@ -316,13 +307,9 @@ def _shot(
     is the same with and without them.
     """
     under_sky, past_something = around.random(2) < (0.2, 0.12)
-    has_horizon = scene.background not in ("sky", "space", "screen", PHOTOGRAPH)
-    has_horizon = has_horizon and scene.camera not in ("up", "down", "hand")
+    has_horizon = scene.background not in ("sky", "space", "screen") and scene.camera not in ("up", "down", "hand")
     sky = _open_sky(around, canvas) if under_sky and has_horizon else None
-    if photograph is None:
-        painters = [_background(scene, rng, canvas, sky)]
-    else:
-        painters = [_over_photograph(photograph, scene.camera, rng, canvas)]
+    painters = [_background(scene, rng, canvas, sky)]
     if sky is None and scene.background not in ("space", "screen") and around.random() < 0.2:
         painters.append(_darkness(around, canvas))
     painters += [_passer_by(rng, canvas) for _ in range(int(rng.integers(0, 4)))]
@@ -368,63 +355,6 @@ def _background(scene: Scene, rng: np.random.Generator, canvas: _Canvas, sky: Ov
         for overlay in (sky, nearer):
             frame = overlay(frame, world, centre) if overlay else frame
         return frame
-
-    return paint
-
-
-def _over_photograph(photograph: Tensor, camera: str, rng: np.random.Generator, canvas: _Canvas) -> Painter:
-    """Paints what a camera sees that moves over `photograph` (3, h, w) uint8: as sharp as the picture, and in some with
-    a nearer part of it in front, which moves faster.
-
-    The picture is never enlarged. Beyond its edges it continues in a mirror.
-    """
-    travel = math.exp(rng.uniform(math.log(0.02), math.log(6.0)))
-    look, most = _camera(camera, travel, rng, canvas), 1.3 * math.exp(0.5)  # the nearest that `_camera` comes
-    height, width = photograph.shape[1:]
-    scale = min(1.0, most * canvas.short * rng.uniform(1.0, 2.2) / min(height, width))
-    picture = photograph[None].float() / 255
-    if scale < 1:
-        picture = F.interpolate(
-            picture, scale_factor=scale, mode="bilinear", antialias=True, recompute_scale_factor=True
-        )
-    unit = most * canvas.short  # pixels of the picture in a length of one
-    if unit > min(picture.shape[2:]):  # a small picture: it is shown whole, and mirrored around it
-        unit = float(min(picture.shape[2:]))
-    axis = {"left": 3, "right": 3, "up": 2, "down": 2}.get(camera)
-    way = 0.5 * travel / (30 * canvas.duration_seconds) * unit  # the shutter is open for half a frame
-    if axis is not None and way >= 1.5:
-        blurred = ndimage.uniform_filter1d(picture[0].numpy(), round(way), axis=axis - 1, mode="reflect")
-        picture = torch.from_numpy(blurred)[None]
-    size = torch.tensor([picture.shape[3], picture.shape[2]], dtype=torch.float32) / unit
-    start = torch.from_numpy(rng.uniform(0.2, 0.8, 2)).float() * size
-    bend = _ripple(rng, canvas) if rng.random() < 0.1 else None
-    near = _nearer_part(rng, canvas) if rng.random() < 0.35 else None
-
-    def sample(where: Tensor) -> Tensor:
-        grid = where / size * 2 - 1
-        return F.grid_sample(picture, grid[None], padding_mode="reflection", align_corners=False)[0]
-
-    def paint(frame: Tensor, phase: float) -> Tensor:
-        centre, turn = look(phase)
-        world = canvas.pixels @ turn
-        where = world + start + centre
-        frame = sample(bend(where, phase) if bend else where)
-        return near(frame, world, centre, sample) if near else frame
-
-    return paint
-
-
-def _nearer_part(
-    rng: np.random.Generator, canvas: _Canvas
-) -> Callable[[Tensor, Tensor, Tensor, Callable[[Tensor], Tensor]], Tensor]:
-    """Paints another part of what is sampled below a soft, uneven edge. It moves faster than what is behind it."""
-    level, speed, bumps = rng.uniform(0.0, 0.35), rng.uniform(1.3, 2.5), rng.uniform(2, 12)
-    soft, away = rng.uniform(6, 80), torch.from_numpy(rng.uniform(0.5, 2.0, 2)).float()
-
-    def paint(frame: Tensor, world: Tensor, centre: Tensor, sample: Callable[[Tensor], Tensor]) -> Tensor:
-        edge = level + 0.04 * torch.sin((world[..., 0] + centre[0] * speed) * bumps)
-        alpha = ((world[..., 1] - edge) * soft).clamp(0, 1)
-        return torch.lerp(frame, sample(world + away + centre * speed), alpha)
 
     return paint
 
@@ -671,12 +601,10 @@ def _finish(scene: Scene, rng: np.random.Generator, canvas: _Canvas, sample: Ten
     sigma = rng.uniform(0.35, 0.9) if rng.random() < 0.7 else 0.0  # pixels
     slant = torch.from_numpy(rng.normal(0, 0.15, 2)).float()
     light = 1 + canvas.pixels @ slant - rng.uniform(0, 0.25) * (canvas.pixels**2).sum(-1)
-    span, drawn = (high - low).clamp(min=0.25), scene.background in ("screen", "space", PHOTOGRAPH)
+    span, drawn = (high - low).clamp(min=0.25), scene.background in ("screen", "space")
     bar = int(canvas.pixels.shape[0] * rng.uniform(0.05, 0.13)) if rng.random() < 0.04 else 0
     if scene.background == "screen":
         sigma, grain = 0.0, 0.0
-    elif scene.background == PHOTOGRAPH:  # a lens has softened it already
-        sigma = 0.0
 
     def finish(frame: Tensor, place: int) -> Tensor:
         if not drawn:
