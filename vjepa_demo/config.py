@@ -41,6 +41,8 @@ MAX_TEXT_TOKENS = 512  # what BGE was trained with; a longer prompt is cut
 CHECKPOINT_CONFIG_FILE = "config.json"  # a folder that holds it is a checkpoint
 
 MAX_PROMPT_CHARACTERS = 2000
+# Every dimension but Alignment is judged with it where a model does not know every word of a prompt. `demo` knows both.
+NEUTRAL_PROMPT = "a video"
 SHOWN_UNREAD = 48  # letters of the part of a prompt that a model does not read
 FEATURE_CACHE_BYTES = 256 * 2**20  # memory for the features and frames of the last clips
 SLOW_CLIP_SECONDS = 4.0  # where encoding a clip takes longer, a person is told before it begins

@@ -11,6 +11,7 @@ from vjepa_demo.config import (
     CACHE_VARIABLE,
     INTERVAL_LEVEL,
     MIN_INTERVAL_CLIPS,
+    NEUTRAL_PROMPT,
     SHOWN_UNREAD,
     acr_word,
     no_folder,
@@ -166,9 +167,13 @@ def doubtful(dimensions: Mapping[str, Doubt], unknown_words: Iterable[str] = ())
     for name, reason in dimensions.items():
         why = f"the model does not know {words}" if reason == "unknown_words" and words else WHY_DOUBTFUL[reason]
         sentences.append(f"{name} means nothing here: {why}.")
-        if name == "Alignment" and reason == "unknown_words":
-            sentences.append("Trust Overall less, too: the prompt moves it.")
     return sentences
+
+
+def neutral_prompt(prompt: str = NEUTRAL_PROMPT, whose: str = "") -> str:
+    """What to say of scores that were made with a neutral prompt; `whose`, such as " of 3 of 5 rows", says which. Empty
+    where `prompt` is."""
+    return f"Because of unknown words, all scores but Alignment{whose} use the prompt “{prompt}”." if prompt else ""
 
 
 def unread(text: str) -> str:
@@ -184,7 +189,12 @@ def notes(results: Sequence[VideoScores]) -> list[str]:
     said = [
         sentence
         for result in results
-        for sentence in (*doubtful(result.doubts, result.unknown_words), unread(result.unread), *result.notes)
+        for sentence in (
+            *doubtful(result.doubts, result.unknown_words),
+            neutral_prompt(result.neutral_prompt),
+            unread(result.unread),
+            *result.notes,
+        )
     ]
     return list(dict.fromkeys(filter(None, said)))
 
@@ -192,16 +202,24 @@ def notes(results: Sequence[VideoScores]) -> list[str]:
 def comparison_notes(comparison: Comparison) -> list[str]:
     """As `notes`, with one sentence a dimension for all results together."""
     words = sorted({word for result in comparison.results for word in result.unknown_words})
+    neutral = [result.neutral_prompt for result in comparison.results if result.neutral_prompt]
+    told = neutral_prompt(neutral[0] if neutral else "")
+    if comparison.prompts_differ:
+        told = neutral_prompt(neutral[0], f" of {len(neutral)} of {len(comparison.results)} clips")
+        told += " So no clip is best in Overall, which the prompt alone moves."
     others = dict.fromkeys(each for result in comparison.results for each in (unread(result.unread), *result.notes))
-    return [*doubtful(comparison.doubts, words), *filter(None, others)]
+    return [*doubtful(comparison.doubts, words), *filter(None, (told, *others))]
 
 
-def batch_notes(num_doubtful: Mapping[str, int], num_scored: int) -> list[str]:
-    """What a reader of the means of a batch must know: how many of its `num_scored` rows each doubt is about."""
-    return [
+def batch_notes(num_doubtful: Mapping[str, int], num_scored: int, num_unknown: int) -> list[str]:
+    """What a reader of the means of a batch must know: how many of its `num_scored` rows each doubt is about, and that
+    the prompts of `num_unknown` have unknown words."""
+    doubts = [
         f"{name} means nothing in {number:,} of {counted(num_scored, 'row')}, and so its mean says little."
         for name, number in num_doubtful.items()
     ]
+    whose = f" of {num_unknown:,} of {counted(num_scored, 'row')}"
+    return [*doubts, *([neutral_prompt(whose=whose)] if num_unknown else [])]
 
 
 def interval_text(interval: Interval) -> str:

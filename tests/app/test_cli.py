@@ -72,7 +72,7 @@ def test_json_has_an_object_a_video_and_a_bad_file_stops_nothing(run, world, che
     assert done.stderr == ""
     first, error, last = json.loads(done.stdout)
     told = ("video", "prompt", "model", "trained_on", "beats_baseline", "scores", "intervals")
-    assert tuple(first) == (*told, "not_meaningful", "unknown_words", "unread", "notes", "seconds")
+    assert tuple(first) == (*told, "not_meaningful", "unknown_words", "neutral_prompt", "unread", "notes", "seconds")
     assert (first["video"], first["prompt"], first["model"]) == (str(world), "the world", str(checkpoint_folder))
     assert first["trained_on"] == "12 clips with human labels: twelve clips of a test"
     assert tuple(first["scores"]) == DIMENSIONS

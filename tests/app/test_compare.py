@@ -88,6 +88,44 @@ def test_of_scores_that_mean_nothing_none_is_the_best():
     assert said in compare_render.comparison_heading(doubtful)
 
 
+def test_where_only_some_prompts_were_read_no_clip_is_best_overall_and_all_that_is_shown_says_so():
+    knows = replace(RESULT.trained_on, known_words=("a", "cat"))
+    read, unread = replace(FIRST, trained_on=knows), replace(SECOND, trained_on=knows, prompt="a zebra")
+    unread = replace(unread, neutral_prompt="a video")
+    unlike = Comparison((read, unread))
+    assert unlike.best == {**COMPARISON.best, "Alignment": (), "Overall": ()}
+    again = Comparison.from_dict(unlike.to_dict())
+    assert [each.neutral_prompt for each in again.results] == ["", "a video"]
+    assert again.best == unlike.best
+    said = "Because of unknown words, all scores but Alignment of 1 of 2 clips use the prompt “a video”."
+    for shown in (compare_render.comparison_heading(unlike), "\n".join(comparison_lines(unlike))):
+        assert f"{said} So no clip is best in Overall" in shown
+    row = re.search(r'<th scope="row">Overall.*?</tr>', compare_render.table(board_of(unlike), unlike)).group()
+    assert "prompts differ" in row
+    assert "★" not in row
+    rows = csv.DictReader(io.StringIO(compare_render.as_csv(unlike), newline=""))
+    assert [each["neutral_prompt"] for each in rows] == ["", "a video"]
+
+
+def test_where_no_prompt_was_read_overall_has_a_best():
+    knows = replace(RESULT.trained_on, known_words=("a", "dog"))
+    alike = Comparison(tuple(replace(each, trained_on=knows, neutral_prompt="a video") for each in (FIRST, SECOND)))
+    assert alike.best == {**COMPARISON.best, "Alignment": ()}
+    heading = compare_render.comparison_heading(alike)
+    assert "Because of unknown words, all scores but Alignment use the prompt “a video”.</p>" in heading
+    assert "prompts differ" not in compare_render.table(board_of(alike), alike)
+
+
+def test_a_comparison_of_an_older_version_has_no_neutral_prompt():
+    knows = replace(RESULT.trained_on, known_words=("a", "dog"))
+    saved = Comparison(tuple(replace(each, trained_on=knows) for each in (FIRST, SECOND))).to_dict()
+    for each in saved["results"]:
+        del each["neutral_prompt"]
+    opened = Comparison.from_dict(saved)
+    assert opened.best == {**COMPARISON.best, "Alignment": ()}
+    assert "all scores but" not in compare_render.comparison_heading(opened), "those were made with their own prompt"
+
+
 def test_the_best_of_each_dimension_are_all_that_have_the_highest_score():
     best = Comparison((FIRST, SECOND, THIRD)).best
     assert best == {"Traditional": (2,), "Alignment": (0, 1), "Aesthetic": (0, 2), "Temporal": (1,), "Overall": (0,)}
@@ -588,7 +626,7 @@ def test_the_csv_has_the_ends_of_each_interval_of_a_model_that_has_some():
     assert [third["Alignment_low"], third["Alignment_high"]] == ["1.0", "2.0"]
     assert [third["Temporal_low"], third["Temporal_high"]] == ["", ""]  # one frame says nothing of time
     assert {row[f"Overall_{end}"] for row in (first, third) for end in ("low", "high")} == {""}
-    assert list(first)[-11:-9] == ["not_meaningful", "Traditional_low"]
+    assert list(first)[-12:-9] == ["not_meaningful", "neutral_prompt", "Traditional_low"]
     assert not any(
         name.endswith(("_low", "_high")) for name in compare_render.as_csv(COMPARISON).splitlines()[0].split(",")
     )

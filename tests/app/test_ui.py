@@ -16,6 +16,7 @@ from vjepa_demo import wording
 from vjepa_demo.app import history, scoring
 from vjepa_demo.app import html as render
 from vjepa_demo.app.about_tab import add_about_tab
+from vjepa_demo.app.cli_text import score_lines
 from vjepa_demo.app.data_inputs import without_repeats
 from vjepa_demo.app.first_head import add_first_head
 from vjepa_demo.app.page import build_app
@@ -50,16 +51,17 @@ KNOWS = replace(RESULT.trained_on, known_words=("a", "red", "ball"))
 
 def test_words_that_the_model_does_not_know_are_marked_and_alignment_means_nothing():
     known, strange = (replace(RESULT, trained_on=KNOWS, prompt=text) for text in ("A red ball.", "A red <b>Zebra</b>!"))
+    strange = replace(strange, neutral_prompt="a video")
     assert known.unknown_words == ()
     assert "<mark" not in render.score_heading(known)
     assert "not meaningful" not in render.score_table(known)
     assert strange.unknown_words == ("b", "zebra")
     assert '“A red &lt;<mark title="demo does not know this word">b</mark>&gt;<mark' in render.score_heading(strange)
     assert render.score_table(strange).count("not meaningful") == 1
-    assert "the prompt moves it too" not in render.score_table(known)
-    assert f"{DIMENSION_MEANINGS['Overall']}; the prompt moves it too" in render.score_table(strange)
-    said = "Alignment means nothing here: the model does not know b, zebra. Trust Overall less"
-    assert said in render.score_heading(strange)
+    said = "Alignment means nothing here: the model does not know b, zebra. Because of unknown words, all scores but "
+    assert f"{said}Alignment use the prompt “a video”.</p>" in render.score_heading(strange)
+    assert "all scores but" not in render.score_heading(known)
+    assert sum("Because of unknown words" in line for line in score_lines("v.mp4", strange)) == 1
     assert "means" not in render.score_heading(known)
     assert "Alignment 2.25 (not meaningful) · Aesthetic 3.00 ·" in render.in_words(strange)
     assert "(not meaningful)" not in render.in_words(known)

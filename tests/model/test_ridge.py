@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -70,6 +72,19 @@ def test_ridge_finds_what_the_labels_say_and_leaves_the_rest_as_it_was() -> None
     wanted = fresh.outputs[:, 0] + fresh.hidden @ np.linspace(-1, 1, 12) + 0.5
     assert np.corrcoef(correction(fresh)[:, 0], wanted)[0, 1] > 0.99
     np.testing.assert_array_equal(correction(fresh)[:, 1:], fresh.outputs[:, 1:])
+
+
+def test_alignment_is_learned_and_answered_from_a_hidden_layer_of_its_own() -> None:
+    inputs = replace(drawn(60), own_hidden=drawn(60, seed=2).hidden)
+    direction = np.linspace(-1, 1, 12)
+    labels = inputs.outputs + (inputs.hidden @ direction)[:, None]
+    labels[:, 1] = inputs.outputs[:, 1] + inputs.own_hidden @ direction
+    correction = fit(inputs, labels, own_groups(60))
+    fresh = replace(drawn(20, seed=1), own_hidden=drawn(20, seed=3).hidden)
+    added = correction(fresh) - fresh.outputs
+    for column, hidden in enumerate((fresh.hidden, fresh.own_hidden, *[fresh.hidden] * 3)):
+        assert np.corrcoef(added[:, column], hidden @ direction)[0, 1] > 0.98
+    np.testing.assert_array_equal(correction(fresh[5:8]), correction(fresh)[5:8])
 
 
 def test_ridge_is_the_solution_of_its_equations() -> None:

@@ -652,9 +652,10 @@ def test_rows_in_which_a_dimension_means_nothing_are_counted(table, videos, tmp_
     summary = summarise_batch(results, TRAINED_ON)
     assert (summary.all.num_scored, summary.num_doubtful) == (3, {"Alignment": 2})
     assert summary.to_dict()["num_doubtful"] == {"Alignment": 2}
-    (note,) = wording.batch_notes(summary.num_doubtful, summary.all.num_scored)
-    assert note.startswith("Alignment means nothing in 2 of 3 rows")
-    assert any(note in line for line in summary_lines(summary))
+    notes = wording.batch_notes(summary.num_doubtful, summary.all.num_scored, summary.num_unknown)
+    assert notes[0].startswith("Alignment means nothing in 2 of 3 rows")
+    assert notes[1:] == ["Because of unknown words, all scores but Alignment of 2 of 3 rows use the prompt “a video”."]
+    assert {f"note: {note}" for note in notes} <= set(summary_lines(summary))
     rows = {row["video"]: row for row in read(tmp_path / "out.csv")}
     assert {name: row["not_meaningful"] for name, row in rows.items()} == {
         "0": "",

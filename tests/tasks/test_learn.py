@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from small_models import FRAMES, TRAINED_ON, write_checkpoint
@@ -292,6 +293,32 @@ def test_the_saved_model_scores_as_the_learned_head(learner, checkpoint, clips, 
     assert again.agreement(clips).before.dimensions["Temporal"].srocc.value > 0.95
     with pytest.raises(FolderError, match="not empty"):
         learner.save(clips, tmp_path / "mine", description="again")
+
+
+def test_prompts_that_stay_unknown_are_learned_judged_and_scored_alike(checkpoint, clips, tmp_path) -> None:
+    """As in training: a word of three clips becomes known, all else but Alignment ignores a prompt with another."""
+    base = tmp_path / "base"
+    shutil.copytree(checkpoint, base)
+    config = json.loads((base / "config.json").read_text())
+    config["trained_on"]["known_words"] = ["prompt"]
+    (base / "config.json").write_text(json.dumps(config))
+    mixed = [replace(clip, prompt=("prompt cat", clip.prompt)[row % 2]) for row, clip in enumerate(clips)]
+    own = learner_of(base)
+    list(own.encode(mixed))
+    learned, said = own.save(mixed, tmp_path / "mine", description=""), own.scores(mixed, mixed)
+    mine = load_scorer(str(tmp_path / "mine"), device="cpu")
+    results = [mine.score(clip.video, clip.prompt) for clip in mixed]
+    assert mine.trained_on.known_words == ("cat", "prompt")
+    assert [bool(result.neutral_prompt) for result in results] == [False, True] * (COUNT // 2)
+    for result, each in zip(results, said, strict=True):
+        assert result.scores == pytest.approx(each, abs=3e-4)
+    before = load_scorer(str(base), device="cpu")
+    as_it_was = [before.score(clip.video, clip.prompt).scores for clip in mixed]
+    rated = [replace(clip, labels=scores) for clip, scores in zip(mixed, as_it_was, strict=True)]
+    for metrics in own.agreement(rated).before.dimensions.values():
+        assert metrics.rmse.value == pytest.approx(0, abs=3e-4)
+    assert learned.after.dimensions["Temporal"].srocc.value > 0.95
+    np.testing.assert_array_equal(own.hidden(mixed[1]), own._inputs(mixed[1:2]).hidden)
 
 
 def test_a_dimension_nobody_rated_stays_as_it_was(learner, checkpoint, clips, tmp_path) -> None:

@@ -5,6 +5,7 @@ import json
 import shutil
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from small_models import CROP, FRAMES, TRAINED_ON
 
 from vjepa_demo import wording
-from vjepa_demo.config import DIMENSIONS
+from vjepa_demo.config import DIMENSIONS, NEUTRAL_PROMPT
 from vjepa_demo.files import content_sha256
 from vjepa_demo.media.isolated import load_clip
 from vjepa_demo.media.video import pixel_values, write_video
@@ -69,6 +70,34 @@ def test_of_a_prompt_that_is_longer_than_the_model_reads_the_rest_is_told(scorer
     assert wording.unread(far.unread).endswith(
         "nothing from “of soup of soup of soup of soup of soup of ...” on counts."
     )
+
+
+def test_an_unread_prompt_moves_alignment_alone(scorer, checkpoint_folder, world):
+    """A model that knows few words judges all else as if the prompt were neutral; what it can read it reads."""
+    few = Scorer("few", scorer._model, replace(TRAINED_ON, known_words=("a", "video", "the", "world")))
+    zebra, zeppelin = (few.score(world, prompt) for prompt in ("the zebra", "the zeppelin"))
+    neutral, read, by_english = (
+        each.score(world, prompt)
+        for each, prompt in ((scorer, NEUTRAL_PROMPT), (few, "The world"), (scorer, "The world"))
+    )
+    for name in DIMENSIONS:
+        if name != "Alignment":
+            assert zebra.scores[name] == zeppelin.scores[name] == neutral.scores[name] != read.scores[name]
+    own = scorer.score(world, "the zebra")
+    assert zebra.scores["Alignment"] == own.scores["Alignment"] != neutral.scores["Alignment"]
+    assert zebra.scores["Alignment"] != zeppelin.scores["Alignment"]
+    assert zebra.neutral_prompt == zebra.to_dict()["neutral_prompt"] == NEUTRAL_PROMPT
+    assert read.scores == by_english.scores
+    assert read.neutral_prompt == own.neutral_prompt == ""
+    assert own.scores["Overall"] != neutral.scores["Overall"], "a model that knows English reads every prompt"
+    assert [each.scores for each in few.score_all([(world, "the zebra"), (world, "the world")])] == [
+        zebra.scores,
+        few.score(world, "the world").scores,
+    ]
+
+
+def test_demo_knows_the_neutral_prompt():
+    assert find_checkpoint("demo").trained_on.unknown_words(NEUTRAL_PROMPT) == ()
 
 
 def test_a_second_prompt_does_not_decode_or_encode_the_video_again(scorer, world):

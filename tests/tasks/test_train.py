@@ -14,7 +14,7 @@ from small_models import FRAMES, TRAINED_ON
 from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2DropPath
 
 from vjepa_demo import tasks, wording
-from vjepa_demo.config import DIMENSIONS, TrainConfig
+from vjepa_demo.config import DIMENSIONS, NEUTRAL_PROMPT, TrainConfig
 from vjepa_demo.files import content_sha256
 from vjepa_demo.media.isolated import load_clip
 from vjepa_demo.media.video import Clip, write_video
@@ -197,6 +197,42 @@ def test_the_words_that_several_prompts_have_are_known_afterwards_and_no_others(
     trained_on = read_checkpoint(tmp_path).trained_on
     assert trained_on.known_words == ("ball", "prompt", "red"), "not the numbers, which one prompt has each"
     assert trained_on.unknown_words("a red prompt") == ("a",)
+
+
+@pytest.mark.parametrize("train_text", [True, False])
+def test_prompts_that_stay_unknown_are_learned_judged_and_scored_alike(checkpoint_folder, data, tmp_path, train_text):
+    def read(records):
+        """Every other prompt has a word that no other has; "red cat" will be known."""
+        return [replace(each, prompt=("red cat", each.prompt)[row % 2]) for row, each in enumerate(records)]
+
+    data = replace(data, train=read(data.train), validation=read(data.validation), known_words=("prompt", "red"))
+    model, base = load_base(str(checkpoint_folder), device="cpu")
+    before = Scorer("before", load_checkpoint(base, device="cpu"), replace(TRAINED_ON, known_words=data.known_words))
+    config = replace(CONFIG, train_text=train_text, learning_rate=2e-2)
+    *_, result = train(model, data, config, tmp_path, base=base)
+    checkpoint = read_checkpoint(tmp_path)
+    assert checkpoint.trained_on.known_words == ("cat", "prompt", "red")
+    after = Scorer("after", load_checkpoint(checkpoint, device="cpu"), checkpoint.trained_on)
+    results = [after.score(record.video, record.prompt) for record in data.validation]
+    assert [bool(each.neutral_prompt) for each in results] == [False, True, False, True, False]
+    for each, prediction in zip(results, result.predictions, strict=True):
+        assert list(each.scores.values()) == pytest.approx(prediction, abs=0.02)
+    as_it_was = judge([before.score(each.video, each.prompt).scores for each in data.validation], data.validation)
+    for name in DIMENSIONS:
+        rmse = result.evaluation.gain.before.dimensions[name].rmse.value
+        assert rmse == pytest.approx(as_it_was.dimensions[name].rmse.value, abs=0.01)
+
+
+def test_only_alignment_learns_from_a_prompt_that_stays_unknown(checkpoint_folder, records):
+    model, _ = load_base(str(checkpoint_folder), device="cpu")
+    features = FrozenFeatures(model, CONFIG, load_clip, FeatureCache())
+    features.read_prompts(records[:2], ("prompt", "1"))
+    unread, read = (features.inputs([record]) for record in records[:2])
+    assert (unread.prompts, unread.judging_prompts) == (["prompt 0"], [NEUTRAL_PROMPT])
+    torch.testing.assert_close(unread.judging_text, model.encode_text([NEUTRAL_PROMPT]))
+    torch.testing.assert_close(unread.text, model.encode_text(["prompt 0"]))
+    assert read.judging_prompts == read.prompts == ["prompt 1"]
+    assert features.inputs(records[:1], known_words=("prompt", "0")).judging_prompts == ["prompt 0"]
 
 
 def test_only_what_was_asked_for_changes(checkpoint_folder, data, tmp_path):

@@ -8,7 +8,7 @@ from vjepa_demo import tasks
 from vjepa_demo.app import html as render
 from vjepa_demo.app.events import TOLD, Values, shown_errors, without_folders
 from vjepa_demo.app.first_head import is_at_the_machine
-from vjepa_demo.config import ACR_WORDS, DIMENSION_MEANINGS, model_presets
+from vjepa_demo.config import ACR_WORDS, DIMENSION_MEANINGS, NEUTRAL_PROMPT, model_presets
 from vjepa_demo.wording import about_cache
 
 TEXT = """
@@ -36,8 +36,8 @@ Nobody has published a trained head. A model whose head was never trained gives 
 ### What a score does not tell you
 Use scores to compare versions of the same clip. Scores of different kinds of clips are hard to compare, and no score
 certifies quality. `demo` learned from clips that this project drew and degraded: it has never seen a human rating. It
-knows only a few hundred words. The page underlines every word of your prompt that `demo` does not know, and Alignment
-then means nothing.
+knows only a few hundred words. The page underlines every word of your prompt that `demo` does not know. Alignment then
+means nothing, and all other scores use the prompt “{neutral_prompt}”.
 
 ### Your data
 - The server deletes an upload about a day after it came.
@@ -51,6 +51,7 @@ def add_about_tab(tab: gr.Tab) -> None:
     """Fill the current tab, `tab`; the state of the cache and of the models is looked up whenever it is chosen."""
     gr.Markdown(
         TEXT.format(
+            neutral_prompt=NEUTRAL_PROMPT,
             scale=", ".join(f"{number} {word}" for number, word in enumerate(ACR_WORDS, start=1)),
             dimensions="\n".join(f"- **{name}**: {meaning}" for name, meaning in DIMENSION_MEANINGS.items()),
             models="\n".join(

@@ -184,6 +184,7 @@ class _Endpoints:
             "scores": {"Traditional", "Alignment", "Aesthetic", "Temporal", "Overall"}
             "not_meaningful": {dimension: why its score means nothing}
             "unknown_words": words of the prompt that the model never met: if any, Alignment means nothing
+            "neutral_prompt": what all scores but Alignment were made with then, instead of the prompt
             "unread": the end of a prompt that is longer than the model reads
             "notes": what of the video was not scored as a player shows it
             "seconds": {"decode", "video", "text", "head"}}
@@ -211,7 +212,7 @@ class _Endpoints:
             {"model", "trained_on", "beats_baseline", "caution"
             "results": [as score gives them, each with "differences": score minus the first's]
             "best": {dimension: indices of the videos with the highest score, equal at two decimals; none where the
-            score means nothing}}
+            score means nothing, or in Overall where only some have a neutral_prompt}}
             or an error that says which video or prompt cannot be used
         """
         with Call.of(self.visitors, request, keep=False) as call:

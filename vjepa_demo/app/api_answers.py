@@ -56,7 +56,10 @@ RESULT = {
     "scores": SCORES,
     "intervals": INTERVALS,
     "not_meaningful": described(an_object(), "dimension: why its score means nothing"),
-    "unknown_words": described(a_list(TEXT), "of the prompt: if there are any, Alignment means nothing, Overall less"),
+    "unknown_words": described(a_list(TEXT), "of the prompt: if there are any, Alignment means nothing"),
+    "neutral_prompt": described(
+        TEXT, "that all scores but Alignment were made with, because of unknown words; mostly nothing"
+    ),
     "unread": described(TEXT, "the end of a prompt that is longer than the model reads; mostly nothing"),
     "notes": described(a_list(TEXT), "what of the video was not scored as a player shows it; mostly nothing"),
     "seconds": an_object(decode=NUMBER, video=NUMBER, text=NUMBER, head=NUMBER),

@@ -98,7 +98,8 @@ def means(results: Sequence[RowResult], scorer: Scorer, errors: Mapping[str, flo
     doubtful = Counter(name for result in results for name in result.doubts)
     num_doubtful = {name: doubtful[name] for name in DIMENSIONS if name in doubtful}
     trained_on = scorer.trained_on
-    heading = render.heading("", scorer.name, trained_on, batch_notes(num_doubtful, len(scores)))
+    num_unknown = sum(bool(result.unknown_words) for result in results)
+    heading = render.heading("", scorer.name, trained_on, batch_notes(num_doubtful, len(scores), num_unknown))
     if not scores:
         return heading
     tiles = ""

@@ -84,7 +84,7 @@ def summary_lines(summary: BatchSummary) -> list[str]:
             cells += f"{mean if error is None else f'{mean} ± {error:.2f}':<15}"
         lines.append(f"{group.name:<{width}}{group.num_scored:>6}{group.num_errors:>8}  {cells}")
     lines = [line.rstrip() for line in lines]
-    if notes := noted(wording.batch_notes(summary.num_doubtful, summary.all.num_scored)):
+    if notes := noted(wording.batch_notes(summary.num_doubtful, summary.all.num_scored, summary.num_unknown)):
         lines += ["", *notes]
     return [*lines, *(["", *metric_lines(summary.evaluation)] if summary.evaluation else [])]
 

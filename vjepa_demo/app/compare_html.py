@@ -127,6 +127,8 @@ def table(board: Board, comparison: Comparison) -> str:
     rows, shown = "", list(zip(comparison.results, comparison.shown_differences, strict=True))
     for name in DIMENSIONS:
         kind, doubt = ("doubtful", "<small>not meaningful</small>") if name in comparison.doubts else ("sure", "")
+        if name == "Overall" and comparison.prompts_differ:
+            doubt += "<small>prompts differ</small>"
         rows += f'<tr class="{kind}"><th scope="row">{name}{doubt}</th>'
         for index, (result, differences) in enumerate(shown):
             is_best = index in comparison.best[name]
@@ -204,15 +206,17 @@ def file_name(comparison: Comparison) -> str:
 
 def as_csv(comparison: Comparison) -> str:
     """A row a clip: video, prompt, model, its scores, their differences to the first clip, the dimensions whose score
-    means nothing, and, where the model has intervals, their two ends, named as in a batch. No cell is a formula."""
+    means nothing, the neutral prompt that the others were made with, and, where the model has intervals, their two
+    ends, named as in a batch. No cell is a formula."""
     columns = ["video", "prompt", "model", *DIMENSIONS, *(f"{name}_difference" for name in DIMENSIONS)]
     has_intervals = bool(comparison.trained_on.margins)
     ends = [f"{name}_{end}" for name in DIMENSIONS for end in ("low", "high")] if has_intervals else []
     written = io.StringIO()
     rows = csv.writer(written)  # RFC 4180
-    rows.writerow([*columns, "not_meaningful", *ends])
+    rows.writerow([*columns, "not_meaningful", "neutral_prompt", *ends])
     for result, differences in zip(comparison.results, comparison.differences, strict=True):
         texts = map(as_text, (Path(result.video).name, result.prompt, result.model))
         reaches = [end for each in result.intervals.values() for end in each or ("", "")] if has_intervals else []
-        rows.writerow([*texts, *result.scores.values(), *differences.values(), ", ".join(result.doubts), *reaches])
+        told = (", ".join(result.doubts), as_text(result.neutral_prompt))
+        rows.writerow([*texts, *result.scores.values(), *differences.values(), *told, *reaches])
     return written.getvalue()

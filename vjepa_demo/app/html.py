@@ -86,8 +86,6 @@ def score_table(result: VideoScores) -> str:
     for name, score in result.scores.items():
         percent, doubt = _percent(score), result.doubts.get(name)
         meaning = f"not meaningful here: {WHY_DOUBTFUL[doubt]}" if doubt else DIMENSION_MEANINGS[name]
-        if name == "Overall" and result.unknown_words:
-            meaning += "; the prompt moves it too"
         word = verdict_word(score, name, result.doubts, result.trained_on)
         whisker = reach = ""
         if interval := result.intervals[name]:

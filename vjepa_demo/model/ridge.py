@@ -21,9 +21,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vjepa_demo.config import DIMENSIONS
 from vjepa_demo.model.vjepa import OptimizedMOSHead
 
 Array = NDArray[np.float64]
+
+ALIGNMENT = DIMENSIONS.index("Alignment")
 
 STRENGTHS = 10.0 ** np.arange(-1.5, 2.01, 0.5)
 OUTER_FOLDS, INNER_FOLDS = 10, 5
@@ -33,13 +36,23 @@ MAX_REMEMBERED = 32  # sets of seen clips: a few for each of the raters who are 
 
 @dataclass(frozen=True)
 class HeadInputs:
-    """What a trained head makes of N clips: its first hidden layer (N, h) and its answers (N, D), not cut to 1..5."""
+    """What a trained head makes of N clips: its first hidden layer (N, h) and its answers (N, D), not cut to 1..5.
+
+    `own_hidden` (N, h) is the layer that Alignment is answered from, where the other dimensions are judged with another
+    prompt (see `schema.judging_prompt`).
+    """
 
     hidden: Array
     outputs: Array
+    own_hidden: Array | None = None
 
     def __getitem__(self, rows: Sequence[int] | NDArray[np.int64] | NDArray[np.bool_] | slice) -> HeadInputs:
-        return HeadInputs(self.hidden[rows], self.outputs[rows])
+        own = None if self.own_hidden is None else self.own_hidden[rows]
+        return HeadInputs(self.hidden[rows], self.outputs[rows], own)
+
+    def hidden_of(self, column: int) -> Array:
+        """The hidden layer (N, h) that the dimension `column` is answered from."""
+        return self.own_hidden if self.own_hidden is not None and column == ALIGNMENT else self.hidden
 
     def __len__(self) -> int:
         return len(self.outputs)
@@ -54,7 +67,10 @@ class Correction:
 
     def __call__(self, inputs: HeadInputs) -> Array:
         """The corrected answers (N, D), not cut to 1..5."""
-        return inputs.outputs + self.shift + inputs.hidden @ self.weights
+        added = inputs.hidden @ self.weights  # (N, D)
+        if inputs.own_hidden is not None:
+            added[:, ALIGNMENT] = inputs.own_hidden @ self.weights[:, ALIGNMENT]
+        return inputs.outputs + self.shift + added
 
 
 @torch.no_grad()
@@ -110,9 +126,10 @@ def fit(
     shift = np.zeros(labels.shape[1])
     if strengths is None:
         strengths = choose_strengths(inputs, labels, groups, seed=seed)
-    for rows, columns in _labelled(labels):
+    for rows, columns in _labelled(inputs, labels):
         known = inputs[rows]
-        paths, shifts = _path(known.hidden, (labels[rows] - known.outputs)[:, columns])  # (S, h, d), (S, d)
+        residuals = (labels[rows] - known.outputs)[:, columns]  # (n, d)
+        paths, shifts = _path(known.hidden_of(columns[0]), residuals)  # (S, h, d), (S, d)
         picked = np.arange(len(columns))
         weights[:, columns] = paths[strengths[columns], :, picked].T
         shift[columns] = shifts[strengths[columns], picked]
@@ -129,8 +146,8 @@ def choose_strengths(inputs: HeadInputs, labels: Array, groups: Sequence[str], *
     `groups` (N,) say which clips stay together in the folds, `seed` deals them out.
     """
     chosen = np.full(labels.shape[1], len(STRENGTHS) - 1)
-    for rows, columns in _labelled(labels):
-        hidden, residuals = inputs.hidden[rows], (labels - inputs.outputs)[rows][:, columns]
+    for rows, columns in _labelled(inputs, labels):
+        hidden, residuals = inputs.hidden_of(columns[0])[rows], (labels - inputs.outputs)[rows][:, columns]
         own = [groups[row] for row in rows.tolist()]
         if len(set(own)) < 2:
             continue
@@ -183,11 +200,13 @@ def deal(groups: Sequence[str], num_folds: int, *, seed: int) -> NDArray[np.int6
     return fold_of[of]
 
 
-def _labelled(labels: Array) -> Iterator[tuple[NDArray[np.int64], list[int]]]:
-    """Rows and columns that belong together: the dimensions that have labels for the same clips are solved at once."""
-    columns_of: dict[bytes, list[int]] = {}
+def _labelled(inputs: HeadInputs, labels: Array) -> Iterator[tuple[NDArray[np.int64], list[int]]]:
+    """Rows and columns that belong together: the dimensions that have labels for the same clips, and are answered from
+    the same hidden layer, are solved at once."""
+    columns_of: dict[tuple[bool, bytes], list[int]] = {}
     for column in range(labels.shape[1]):
-        columns_of.setdefault((~np.isnan(labels[:, column])).tobytes(), []).append(column)
+        key = (inputs.hidden_of(column) is inputs.hidden, (~np.isnan(labels[:, column])).tobytes())
+        columns_of.setdefault(key, []).append(column)
     for columns in columns_of.values():
         rows = np.flatnonzero(~np.isnan(labels[:, columns[0]]))
         if len(rows) >= 2:

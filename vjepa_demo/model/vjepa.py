@@ -272,10 +272,22 @@ class VJEPAModel(nn.Module):
             "text_features": self.encode_text(prompts),
         }
 
-    def predict_with_features(self, video_features: Tensor, text_features: Tensor) -> Tensor:
-        """Scores (B, 5) float32 from features (B, video_dim) and (B, text_dim), in the order of `DIMENSIONS`."""
+    def predict_with_features(
+        self, video_features: Tensor, text_features: Tensor, alignment_text: Tensor | None = None
+    ) -> Tensor:
+        """Scores (B, 5) float32 from features (B, video_dim) and (B, text_dim), in the order of `DIMENSIONS`.
+
+        Where `alignment_text` (B, text_dim) is given, Alignment is predicted from it and the others are not: see
+        `schema.judging_prompt`.
+        """
         with torch.autocast(self.device.type, enabled=False):
-            return self.head(video_features.to(self.device).float(), text_features.to(self.device).float())
+            video = video_features.to(self.device).float()
+            scores = self.head(video, text_features.to(self.device).float())  # (B, 5)
+            if alignment_text is None:
+                return scores
+            own = self.head(video, alignment_text.to(self.device).float())  # (B, 5)
+            is_alignment = torch.tensor([name == "Alignment" for name in DIMENSIONS], device=self.device)
+            return torch.where(is_alignment, own, scores)
 
     # ---- the parts that scoring and training are made of -----------------------------------------------------------
 

@@ -77,6 +77,7 @@ from vjepa_demo.schema.scores import (
     doubts,
     doubts_text,
     intervals,
+    judging_prompt,
     prompt_key,
     standing,
     to_compare,

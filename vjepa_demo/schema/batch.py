@@ -96,13 +96,15 @@ class GroupScores:
 class BatchSummary:
     """All rows as one group; each generator, best Overall first; and metrics where rows have labels, else None.
 
-    `num_doubtful` maps each dimension that means nothing in some scored rows to the number of those rows.
+    `num_doubtful` maps each dimension that means nothing in some scored rows to the number of those rows. `num_unknown`
+    rows have a prompt with words that the model does not know.
     """
 
     all: GroupScores
     generators: tuple[GroupScores, ...]
     evaluation: Evaluation | None
     num_doubtful: dict[str, int] = field(default_factory=dict)
+    num_unknown: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object that `batch --json` prints, less what it says of the run."""

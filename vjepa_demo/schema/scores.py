@@ -15,6 +15,7 @@ from vjepa_demo.config import (
     MAX_COMPARED,
     MAX_PROMPT_CHARACTERS,
     MIN_COMPARED,
+    NEUTRAL_PROMPT,
     SCORE_MAX,
     SCORE_MIN,
 )
@@ -72,6 +73,19 @@ def content_digest(sha256: str) -> str:
 def words_of(prompt: str) -> list[re.Match[str]]:
     """Where the words of a prompt are: runs of letters and digits. Without any, runs of signs, such as emoji."""
     return list(WORD.finditer(prompt)) or list(re.finditer(r"\S+", prompt))
+
+
+def unknown_words(prompt: str, known_words: Collection[str]) -> tuple[str, ...]:
+    """The words (`words_of`) of `prompt`, in lower case and each once, that are not among `known_words`; none where
+    those are empty, because the text encoder knows English then."""
+    words = dict.fromkeys(match.group().lower() for match in words_of(prompt)) if known_words else {}
+    return tuple(word for word in words if word not in known_words)
+
+
+def judging_prompt(prompt: str, known_words: Collection[str]) -> str:
+    """The prompt that every dimension but Alignment is judged with, in training as in scoring: `prompt`, or
+    `NEUTRAL_PROMPT` where it has unknown words, which would move the scores and mean nothing."""
+    return NEUTRAL_PROMPT if unknown_words(prompt, known_words) else prompt
 
 
 def doubts(
@@ -161,10 +175,8 @@ class TrainedOn:
             raise ValueError(f"pairs is {shown(self.pairs)}; an object was expected")
 
     def unknown_words(self, prompt: str) -> tuple[str, ...]:
-        """The words (`words_of`) of `prompt` that the text encoder never met, in lower case, each once; none where it
-        knows English."""
-        words = dict.fromkeys(match.group().lower() for match in words_of(prompt)) if self.known_words else {}
-        return tuple(word for word in words if word not in self.known_words)
+        """The words of `prompt` that the text encoder never met (see the function)."""
+        return unknown_words(prompt, self.known_words)
 
     @property
     def standing(self) -> Standing | None:
@@ -229,6 +241,7 @@ class VideoScores:
     views: tuple[str, ...] = field(default=(), repr=False)
     more_frames: tuple[np.ndarray, ...] = field(default=(), repr=False, compare=False)
     unread: str = ""  # the end of a prompt that is longer than the model reads
+    neutral_prompt: str = ""  # that all scores but Alignment were made with, where the prompt has unknown words
     notes: tuple[str, ...] = ()  # sentences on what of the video was not scored as a player shows it
 
     def __post_init__(self) -> None:
@@ -262,6 +275,7 @@ class VideoScores:
             "intervals": {name: each and list(each) for name, each in self.intervals.items()},
             "not_meaningful": dict(self.doubts),
             "unknown_words": list(self.unknown_words),
+            "neutral_prompt": self.neutral_prompt,
             "unread": self.unread,
             "notes": list(self.notes),
             "seconds": dict(self.seconds),
@@ -333,13 +347,21 @@ class Comparison:
         """For each dimension the indices of the results with the highest score, compared at `SHOWN_DECIMALS`.
 
         Several results are best where they are shown as equal: a thousandth says nothing about which is better. None
-        is best where the score of one of them means nothing, or where the model does not beat its baseline.
+        is best where the score of one of them means nothing, where the model does not beat its baseline, or in Overall
+        where `prompts_differ`.
         """
         unsure = DIMENSIONS if self.trained_on.beats_baseline is False else tuple(self.doubts)
+        if self.prompts_differ:
+            unsure = (*unsure, "Overall")
         return {
             name: tuple(index for index, score in enumerate(scores) if score == max(scores) and name not in unsure)
             for name, scores in self._shown.items()
         }
+
+    @property
+    def prompts_differ(self) -> bool:
+        """Whether some results were made with a neutral prompt and others with their own: that alone moves Overall."""
+        return len({result.neutral_prompt for result in self.results}) > 1
 
     @property
     def _shown(self) -> dict[str, list[float]]:
@@ -410,6 +432,7 @@ class Comparison:
                         frame_seconds=tuple(_number(seconds) for seconds in each["frame_seconds"]),
                         sha256=_text("sha256", each["sha256"] or "") or None,
                         unread=_text("unread", each.get("unread", "")),
+                        neutral_prompt=_text("neutral_prompt", each.get("neutral_prompt", "")),
                         notes=tuple(_text("notes", note) for note in each.get("notes", ())),
                     )
                     for each in value["results"]

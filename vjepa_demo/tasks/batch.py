@@ -159,6 +159,7 @@ def summarise_batch(results: Sequence[RowResult], trained_on: TrainedOn) -> Batc
         generators=tuple(generators),
         evaluation=_evaluate(results, trained_on),
         num_doubtful={name: doubtful[name] for name in DIMENSIONS if name in doubtful},
+        num_unknown=sum(bool(result.unknown_words) for result in results),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from vjepa_demo.config import ClipConfig, TrainConfig
+from vjepa_demo.config import NEUTRAL_PROMPT, ClipConfig, TrainConfig
 from vjepa_demo.files import content_sha256
 from vjepa_demo.media.video import Clip, clip_pixels
 from vjepa_demo.model.features import FeatureCache, FeatureKey, VideoFeatures
 from vjepa_demo.model.layers import BeforeLayer
 from vjepa_demo.model.vjepa import VJEPAModel
-from vjepa_demo.schema import ModelError, StoppedError, VideoRecord, content_digest
+from vjepa_demo.schema import ModelError, StoppedError, VideoRecord, content_digest, judging_prompt
 from vjepa_demo.tasks import zero_gpu
 from vjepa_demo.tasks.ahead import ahead, decoding_threads
 
@@ -38,11 +38,14 @@ class LoadClip(Protocol):
 @dataclass(frozen=True)
 class Inputs:
     """What learns from B clips is given: `videos` (B) of pooled features (hidden,) or hidden states at the freeze line
-    (N, hidden), as they are cached, on the CPU; `prompts`; and `text` (B, text_dim), their features."""
+    (N, hidden), as they are cached, on the CPU; `prompts`, which Alignment is judged with; `text` (B, text_dim), their
+    features; and `judging_prompts` and `judging_text`, the same for the other dimensions."""
 
     videos: Sequence[Tensor]
     prompts: Sequence[str]
     text: Tensor
+    judging_prompts: Sequence[str]
+    judging_text: Tensor
 
 
 class FrozenFeatures:
@@ -60,6 +63,7 @@ class FrozenFeatures:
         self._keys: dict[Path, FeatureKey] = {}
         self._keys_lock = Lock()
         self._texts: dict[str, Tensor] = {}
+        self._known_words: Collection[str] = ()
         self._encoded: dict[Path, Tensor] = {}  # by the last call of a shared GPU, not yet in the cache
 
     def decode_ahead(
@@ -109,17 +113,30 @@ class FrozenFeatures:
                     self._encoded = dict(zip(clips, features, strict=True))
             yield from group
 
-    def read_prompts(self, records: Sequence[VideoRecord]) -> None:
-        """Compute the text features of each different prompt once."""
-        for prompt in {record.prompt: None for record in records}:
+    def read_prompts(self, records: Sequence[VideoRecord], known_words: Collection[str] = ()) -> None:
+        """Compute the text features of each different prompt once. `known_words` are those of the model that learns, as
+        it will be (see `TrainedOn`): what it learns from is what it will be shown."""
+        self._known_words = frozenset(known_words)
+        neutral = [NEUTRAL_PROMPT] if known_words else []
+        for prompt in dict.fromkeys([*neutral, *(record.prompt for record in records)]):
             self._texts[prompt] = self._model.encode_text([prompt])[0]
 
-    def inputs(self, records: Sequence[VideoRecord], *, before_layer: BeforeLayer | None = None) -> Inputs:
-        """What learns from `records` is given. `before_layer` is called while a clip that was not kept is decoded
-        again, and before each layer of it; what it raises ends it."""
+    def inputs(
+        self,
+        records: Sequence[VideoRecord],
+        *,
+        known_words: Collection[str] | None = None,
+        before_layer: BeforeLayer | None = None,
+    ) -> Inputs:
+        """What learns from `records` is given, or with other `known_words` what a model that knows those is given.
+        `before_layer` is called while a clip that was not kept is decoded again, and before each layer of it; what it
+        raises ends it."""
+        known = self._known_words if known_words is None else known_words
         prompts = [record.prompt for record in records]
+        judging = [judging_prompt(prompt, known) for prompt in prompts]
         videos = [self._get(record.video, before_layer=before_layer).values for record in records]
-        return Inputs(videos, prompts, torch.stack([self._texts[prompt] for prompt in prompts]))
+        text, judging_text = (torch.stack([self._texts[each] for each in texts]) for texts in (prompts, judging))
+        return Inputs(videos, prompts, text, judging, judging_text)
 
     def read_ahead(
         self, batches: Iterable[Sequence[VideoRecord]], *, before_layer: BeforeLayer = lambda: None

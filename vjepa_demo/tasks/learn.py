@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vjepa_demo.config import DIMENSIONS, TrainConfig
+from vjepa_demo.config import DIMENSIONS, NEUTRAL_PROMPT, TrainConfig
 from vjepa_demo.data.hub import Token
 from vjepa_demo.files import new_folder, reading, writing
 from vjepa_demo.media.isolated import load_clip
@@ -25,6 +25,7 @@ from vjepa_demo.model.checkpoint import bring_encoders, find_checkpoint, load_ch
 from vjepa_demo.model.conformal import margins
 from vjepa_demo.model.features import FeatureCache, feature_cache
 from vjepa_demo.model.ridge import (
+    ALIGNMENT,
     HeadInputs,
     corrected_head,
     cross_validated,
@@ -44,6 +45,7 @@ from vjepa_demo.schema import (
     TrainedOn,
     VideoError,
     VideoRecord,
+    judging_prompt,
     well_formed,
 )
 from vjepa_demo.schema.learning import DEFAULT_STRATEGY, MIN_RATED_CLIPS, Learned, Strategy, curve_sizes
@@ -81,7 +83,8 @@ class Learner:
         self._cache, self._load_clip = cache or feature_cache(), load
         with enough_memory(name):
             self._model = load_checkpoint(self._base, device=self._device, dtype=inference_dtype(self._device))
-        self._known: dict[tuple[Path, str], HeadInputs] = {}  # of one clip each
+        # Of one clip each: with its own prompt, and with the neutral one.
+        self._known: dict[tuple[Path, str], tuple[HeadInputs, HeadInputs]] = {}
         self._digests: dict[Path, str] = {}  # of the same clips
         self._learned_before = frozenset(self._base.trained_on.digests)
         self._encoding = threading.Lock()
@@ -92,8 +95,7 @@ class Learner:
 
     def hidden(self, clip: VideoRecord) -> NDArray[np.float64] | None:
         """What "spread" compares of `clip` (1, h), the head's first hidden layer; None where it was not encoded."""
-        found = self._known.get((clip.video, clip.prompt_key))
-        return None if found is None else found.hidden
+        return self._inputs([clip]).hidden if self.knows(clip) else None
 
     def encode(self, clips: Sequence[VideoRecord]) -> Iterator[EncodingReport]:
         """Compute what is learned from, or read it from the cache: a report a clip, with the clips that failed so far.
@@ -105,6 +107,7 @@ class Learner:
         """
         with self._encoding, enough_memory(self.name):
             features = FrozenFeatures(self._model, TrainConfig(scope="head"), self._load_clip, self._cache)
+            neutral_text = self._model.encode_text([NEUTRAL_PROMPT])  # (1, text_dim)
             begin, problems = perf_counter(), []
             try:
                 for done, clip in enumerate(clips, start=1):
@@ -114,11 +117,11 @@ class Learner:
                                 features.encode(clip)
                             features.read_prompts([clip])
                             inputs = features.inputs([clip])
-                            known = head_inputs(
-                                self._model.head, inputs.videos[0][None].to(self._model.device), inputs.text
-                            )
+                            video = inputs.videos[0][None].to(self._model.device)  # (1, video_dim)
+                            own = head_inputs(self._model.head, video, inputs.text)
+                            neutral = head_inputs(self._model.head, video, neutral_text)
                             self._digests[clip.video] = features.digest(clip)
-                            self._known[clip.video, clip.prompt_key] = known
+                            self._known[clip.video, clip.prompt_key] = own, neutral
                         except VideoError as error:
                             problems.append(RecordProblem(clip.line, str(error)))
                     left = (perf_counter() - begin) / done * (len(clips) - done)
@@ -166,11 +169,12 @@ class Learner:
         """
         if unknown := [clip.name for clip in clips if not self.knows(clip)]:
             raise RecordError(f"{unknown[0]} was not read yet: encode the clips first")
-        inputs, rated = self._inputs(clips), self._learnable(rated)
+        rated = self._learnable(rated)
+        inputs = self._inputs(clips, rated)
         answers = inputs.outputs
         if rated:
             labels = label_tensor(rated).double().numpy()
-            answers = fit(self._inputs(rated), labels, self._groups(rated)[0], seed=SEED)(inputs)
+            answers = fit(self._inputs(rated, rated), labels, self._groups(rated)[0], seed=SEED)(inputs)
         rows = on_scale(torch.from_numpy(answers)).tolist()
         return [dict(zip(DIMENSIONS, row, strict=True)) for row in rows]
 
@@ -200,14 +204,14 @@ class Learner:
         rng = np.random.default_rng((seed, len(rated)))
         if strategy == "random" or not known:
             return int(rng.integers(len(candidates)))
-        inputs = self._inputs([candidates[index] for index in known])
         shown, learned_from = [clip for clip in rated if self.knows(clip)], self._learnable(rated)
-        far = distances(inputs.hidden, self._inputs(shown).hidden if shown else inputs[:0].hidden)
+        inputs = self._inputs([candidates[index] for index in known], learned_from)
+        far = distances(inputs.hidden, self._inputs(shown, learned_from).hidden if shown else inputs[:0].hidden)
         if strategy == "spread" or not learned_from:
             return known[int(far.argmax())]
         labels = label_tensor(learned_from).double().numpy()
         groups, _ = self._groups(learned_from)
-        unsure = disagreement(inputs, self._inputs(learned_from), labels, groups, seed=seed + len(rated))
+        unsure = disagreement(inputs, self._inputs(learned_from, learned_from), labels, groups, seed=seed + len(rated))
         if strategy == "both":
             return known[int((unsure.argsort().argsort() + far.argsort().argsort()).argmax())]
         return known[int(unsure.argmax())]
@@ -226,8 +230,8 @@ class Learner:
         it agrees, cross-validated, is in its card and comes back.
 
         In a dimension where learning brought no gain (`Learned.not_gained`) only the level of the answers is learned:
-        they keep the order that the model as it was gives them. So the SROCC that comes back is the better of two,
-        chosen by the same clips, and a little too high where both are close.
+        they keep the order that the head as it was gives them, from the same prompts. So the SROCC that comes back is
+        the better of two, chosen by the same clips, and a little too high where both are close.
 
         Raises:
             RecordError: if no dimension has ratings of `MIN_RATED_CLIPS` encoded clips.
@@ -237,8 +241,9 @@ class Learner:
         rated = self._rated(rated)
         learned = self.agreement(rated)
         digests = {self._digests[clip.video] for clip in rated}
-        labels, inputs = label_tensor(rated), self._inputs(rated)
-        level_only = [DIMENSIONS.index(name) for name in learned.not_gained]
+        labels, inputs = label_tensor(rated), self._inputs(rated, rated)
+        as_it_was = self._judged(on_scale(torch.from_numpy(inputs.outputs)), rated)
+        level_only = [DIMENSIONS.index(name) for name in replace(learned, before=as_it_was).not_gained]
         groups, _ = self._groups(rated)
         correction = fit(inputs, labels.double().numpy(), groups, seed=SEED, level_only=level_only)
         held_out = self._held_out_scores(rated, level_only)
@@ -291,7 +296,7 @@ class Learner:
             vquala_score=after.vquala_score.value,
             no_video_baseline=None if baseline is None else baseline.vquala_score.value,
             digests=tuple(sorted({*before.digests, *digests})),
-            known_words=known_words_after(before.known_words, (clip.prompt for clip in rated)),
+            known_words=self._known_words(rated),
             lead=after.lead.value,
             lead_standard_error=after.lead.standard_error,
             # The residuals are of heads that learned from a tenth less: intervals are too wide rather than too narrow.
@@ -327,7 +332,7 @@ class Learner:
         """The scores (N, 5) of each of `rated` by a head that learned from clips of other prompts."""
         groups, _ = self._groups(rated)
         labels = label_tensor(rated).double().numpy()
-        scores = cross_validated(self._inputs(rated), labels, groups, seed=SEED, level_only=level_only)
+        scores = cross_validated(self._inputs(rated, rated), labels, groups, seed=SEED, level_only=level_only)
         return on_scale(torch.from_numpy(scores))
 
     def _has_learned(self, clips: Sequence[VideoRecord]) -> NDArray[np.bool_]:
@@ -365,11 +370,24 @@ class Learner:
             return groups, True
         return (digests if len(set(digests)) > 1 else [str(index) for index in range(len(clips))]), False
 
-    def _inputs(self, clips: Sequence[VideoRecord]) -> HeadInputs:
+    def _known_words(self, rated: Sequence[VideoRecord]) -> tuple[str, ...]:
+        """Those of a model that learned from `rated`; none where it knows English."""
+        return known_words_after(self._base.trained_on.known_words, (clip.prompt for clip in rated))
+
+    def _inputs(self, clips: Sequence[VideoRecord], rated: Sequence[VideoRecord] = ()) -> HeadInputs:
+        """What the head makes of `clips`, with the prompts that a model which learned from `rated` judges them with."""
+        known_words = frozenset(self._known_words(rated))
         known = [self._known[clip.video, clip.prompt_key] for clip in clips]
-        return HeadInputs(
-            np.concatenate([each.hidden for each in known]), np.concatenate([each.outputs for each in known])
+        own = HeadInputs(
+            np.concatenate([each.hidden for each, _ in known]), np.concatenate([each.outputs for each, _ in known])
         )
+        is_read = np.array([judging_prompt(clip.prompt, known_words) == clip.prompt for clip in clips])
+        if is_read.all():
+            return own
+        judged = [(read if is_own else neutral) for (read, neutral), is_own in zip(known, is_read, strict=True)]
+        outputs = np.concatenate([each.outputs for each in judged])
+        outputs[:, ALIGNMENT] = own.outputs[:, ALIGNMENT]
+        return HeadInputs(np.concatenate([each.hidden for each in judged]), outputs, own.hidden)
 
 
 def _flattered(after: Evaluation, name: str) -> str:

@@ -10,13 +10,14 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 
-from vjepa_demo.config import DIMENSIONS, SLOW_CLIP_SECONDS, limits, model_presets
+from vjepa_demo.config import DIMENSIONS, NEUTRAL_PROMPT, SLOW_CLIP_SECONDS, limits, model_presets
 from vjepa_demo.data.hub import Token
 from vjepa_demo.files import content_sha256, is_folder, reading
 from vjepa_demo.media.isolated import load_clip
@@ -279,10 +280,12 @@ class Scorer:
 
     @torch.inference_mode()
     def _result(self, request: _Request, features: VideoFeatures, watch: _Watch) -> VideoScores:
+        is_read = not self.trained_on.unknown_words(request.prompt)
         with watch.step("text"), enough_memory(self.name):
-            text = self._model.encode_text([request.prompt])  # (1, text_dim)
+            own = self._model.encode_text([request.prompt])  # (1, text_dim)
+            text = own if is_read else self._neutral_text
         with watch.step("head"), enough_memory(self.name):
-            output = self._model.predict_with_features(features.values[None], text)[0]
+            output = self._model.predict_with_features(features.values[None], text, None if is_read else own)[0]
         if not output.isfinite().all():
             raise ModelError(f"{self.name} answered {output.tolist()}: its weights are damaged, load them again")
         return VideoScores(
@@ -299,8 +302,14 @@ class Scorer:
             sha256=request.key.content_sha256,
             views=tuple(view.title for view in self._model.clip_config.views),
             unread=self._model.unread(request.prompt),
+            neutral_prompt="" if is_read else NEUTRAL_PROMPT,
             notes=features.notes,
         )
+
+    @cached_property
+    def _neutral_text(self) -> torch.Tensor:
+        """The text features (1, text_dim) of `NEUTRAL_PROMPT`."""
+        return self._model.encode_text([NEUTRAL_PROMPT])
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, replace
 from itertools import chain
@@ -273,8 +273,12 @@ class _Learner:
         return self.model.encode_tail(video) if self._top else video
 
     def _score(self, pooled: Tensor, inputs: Inputs) -> Tensor:
-        text = self.model.embed_text(inputs.prompts) if self._train_text else inputs.text
-        return self.model.predict_with_features(pooled, text)
+        is_read = inputs.judging_prompts == inputs.prompts
+        own, text = inputs.text, inputs.judging_text
+        if self._train_text:
+            own = self.model.embed_text(inputs.prompts)
+            text = own if is_read else self.model.embed_text(inputs.judging_prompts)
+        return self.model.predict_with_features(pooled, text, None if is_read else own)
 
 
 class _Run:
@@ -350,7 +354,9 @@ class _Run:
             )
         self.judged = clips_of(self.validation, self.validation_pairs)
         self.tie_shares = tie_shares(self.train_pairs)
-        self.features.read_prompts([*clips_of(self.train, self.train_pairs), *self.judged])
+        learned = clips_of(self.train, self.train_pairs)
+        self.known_words = known_words_after(self.data.known_words, (clip.prompt for clip in learned))
+        self.features.read_prompts([*learned, *self.judged], self.known_words)
 
     def _check(self) -> None:
         """
@@ -390,8 +396,8 @@ class _Run:
         self.levels = levels.masked_fill(labelled | answer_tensor(self.train_pairs).isnan(), math.nan)
 
     def start(self) -> Iterator[StartReport]:
-        """How good the model is before it learns, where that can be judged."""
-        outputs = self._outputs(self.judged)
+        """How good the model is before it learns, with the words that it knows now, where that can be judged."""
+        outputs = self._outputs(self.judged, known_words=frozenset(self.data.known_words))
         loss, evaluation = self._judge(outputs, range(len(self.validation)), self.validation_pairs)
         if loss is not None and evaluation is not None:
             self.state.start = outputs
@@ -482,15 +488,22 @@ class _Run:
     # ---- how well it does --------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def _outputs(self, clips: Sequence[VideoRecord], *, before_layer: BeforeLayer | None = None) -> Tensor:
+    def _outputs(
+        self,
+        clips: Sequence[VideoRecord],
+        *,
+        known_words: Collection[str] | None = None,
+        before_layer: BeforeLayer | None = None,
+    ) -> Tensor:
         """What the head answers for `clips` (N, 5), on the CPU and not cut to the scale; each process computes its
-        share. Where a clip has to be encoded again, `before_layer` is called before each layer."""
+        share. `known_words` and `before_layer` are as for `FrozenFeatures.inputs`."""
         self.model.eval()
         count, mine = self.accelerator.num_processes, [torch.empty(0, len(DIMENSIONS))]
         own = clips[self.accelerator.process_index :: count]
         for start in range(0, len(own), self.config.batch_size):
             batch = own[start : start + self.config.batch_size]
-            mine.append(self.learner.scores(self.features.inputs(batch, before_layer=before_layer)).cpu())
+            inputs = self.features.inputs(batch, known_words=known_words, before_layer=before_layer)
+            mine.append(self.learner.scores(inputs).cpu())
         outputs = torch.empty(len(clips), len(DIMENSIONS))
         for index, part in enumerate(gather_object([torch.cat(mine)])):
             outputs[index::count] = part
@@ -633,7 +646,7 @@ class _Run:
             vquala_score=measured.get("vquala_score"),
             no_video_baseline=measured.get("no_video_baseline"),
             digests=tuple(sorted({*learned_before, *map(self.features.digest, learned)})),
-            known_words=known_words_after(self.data.known_words, (each.prompt for each in learned)),
+            known_words=self.known_words,
             lead=None if evaluation is None else evaluation.lead.value,
             lead_standard_error=None if evaluation is None else evaluation.lead.standard_error,
             pairs=pairs_learned(
