@@ -39,7 +39,6 @@ JPEG_QUALITY = 95
 # Files in the mirror's pool/main, and patterns of the photographs in them. Everything else in them is drawn.
 PACKAGES: dict[str, tuple[str, ...]] = {
     "m/mate-backgrounds/mate-backgrounds_1.26.0-1_all.deb": ("*/nature/*",),
-    "m/mate-screensaver/mate-screensaver-common_1.26.1-1+deb12u1_all.deb": ("*/cosmos/*",),
     "l/lomiri-wallpapers/lomiri-wallpapers-16.04_20.04.0-2_all.deb": ("*_by_*",),
     "l/lomiri-wallpapers/lomiri-wallpapers-20.04_20.04.0-2_all.deb": ("*/Kleiber_by_*",),
     "l/lxqt-themes/lxqt-themes_1.2.0-1_all.deb": tuple(
@@ -113,7 +112,7 @@ def parse_copyright(text: str) -> list[Terms]:
 
 def _holder(line: str) -> str:
     """Who holds a copyright: a line of the field without years, addresses and signs."""
-    line = re.sub(r"<[^>]*>|\(c\)|©|copyright", " ", line, flags=re.IGNORECASE)
+    line = re.sub(r"<[^>]*>|\*no copyright\*|\(c\)|©|copyright|´", " ", line, flags=re.IGNORECASE)
     return re.sub(r"\s+", " ", re.sub(r"\b\d{4}\b\s*[-–,.]?", " ", line)).strip(" ,;.-–")
 
 
@@ -137,9 +136,9 @@ def _agreement(path: str, pattern: str) -> int | None:
     if pattern == "*":
         return 0
     parts, wanted = (PurePosixPath(name).parts for name in (path, pattern.removeprefix("./")))
-    if wanted[-1] == "*":  # a whole folder
-        folders = ["/".join(parts[start:]) for start in range(len(parts))]
-        return len(wanted) - 1 if any(fnmatch.fnmatchcase(name, "/".join(wanted)) for name in folders) else None
+    if not PurePosixPath(wanted[-1]).stem.strip("*?"):  # all files of a folder, or all of a format
+        ends = ["/".join(parts[start:]) for start in range(len(parts))]
+        return len(wanted) - 1 if any(fnmatch.fnmatchcase(end, "/".join(wanted)) for end in ends) else None
     agreed = 0
     for part, want in zip(reversed(parts), reversed(wanted), strict=False):
         if not agreed:
