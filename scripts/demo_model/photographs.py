@@ -41,27 +41,25 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "m/mate-backgrounds/mate-backgrounds_1.26.0-1_all.deb": ("*/nature/*",),
     "l/lomiri-wallpapers/lomiri-wallpapers-16.04_20.04.0-2_all.deb": ("*_by_*",),
     "l/lomiri-wallpapers/lomiri-wallpapers-20.04_20.04.0-2_all.deb": ("*/Kleiber_by_*",),
-    "l/lxqt-themes/lxqt-themes_1.2.0-1_all.deb": tuple(
-        f"*/wallpapers/{name}.*"
-        for name in ("Butterfly*", "Valendas", "after-the-rain", "appleflower", "beam", "butterfly", "cloud", "drop")
-        + ("flowers", "fog", "this-is-not-windows")
+    "l/lxqt-themes/lxqt-themes_1.2.0-1_all.deb": (
+        *("*/Butterfly-*", "*/Valendas.*", "*/after-the-rain.*", "*/appleflower.*", "*/beam.*", "*/butterfly.*"),
+        *("*/cloud.*", "*/drop.*", "*/flowers.*", "*/fog.*", "*/this-is-not-windows.*"),
     ),
-    "u/ukui-wallpapers/ukui-wallpapers_20.04.4-1_all.deb": tuple(
-        f"*/{name}.jpg"
-        for name in ("bluebird", "bridgecity*", "flamingos", "horse", "house", "look", "mountain*", "planet-ascending")
-        + ("sea", "sky", "snowy-mountains", "still-life", "sunf")
+    "u/ukui-wallpapers/ukui-wallpapers_20.04.4-1_all.deb": (
+        *("*/bluebird.*", "*/bridgecity*", "*/flamingos.*", "*/horse.*", "*/house.*", "*/look.*", "*/mountain*"),
+        *("*/planet-ascending.*", "*/sea.*", "*/sky.*", "*/snowy-mountains.*", "*/still-life.*", "*/sunf.*"),
     ),
     "b/budgie-backgrounds/budgie-backgrounds_3.0-1_all.deb": ("*/budgie/*",),
-    "p/plasma-workspace-wallpapers/plasma-workspace-wallpapers_5.27.5-2_all.deb": tuple(
-        f"*/{name}/contents/images/2560x1600.*"
-        for name in ("BytheWater", "ColdRipple", "ColorfulCups", "DarkestHour", "EveningGlow", "FallenLeaf", "Grey")
-        + ("Kite", "OneStandsOut", "Path", "summer_1am")
+    "p/plasma-workspace-wallpapers/plasma-workspace-wallpapers_5.27.5-2_all.deb": (
+        *("*/BytheWater/*/2560x*", "*/ColdRipple/*/2560x*", "*/ColorfulCups/*/2560x*", "*/DarkestHour/*/2560x*"),
+        *("*/EveningGlow/*/2560x*", "*/FallenLeaf/*/2560x*", "*/Grey/*/2560x*", "*/Kite/*/2560x*"),
+        *("*/OneStandsOut/*/2560x*", "*/Path/*/2560x*", "*/summer_1am/*/2560x*"),
     ),
     "p/puzzle-jigsaw/puzzle-jigsaw_1.0.2+git20201007.527c529+dfsg-4+b1_amd64.deb": ("*/samples/*",),
-    "g/gcompris-qt/gcompris-qt-data_3.1-2_all.deb": tuple(
-        f"*/{activity}/resource/*" for activity in ("erase", "details", "explore_monuments", "explore_world_animals")
-    )
-    + ("*/explore_farm_animals/resource/*", "*/explore_world_music/resource/*"),
+    "g/gcompris-qt/gcompris-qt-data_3.1-2_all.deb": (
+        *("*/erase/resource/*", "*/details/resource/*", "*/explore_farm_animals/resource/*"),
+        *("*/explore_monuments/resource/*", "*/explore_world_animals/resource/*", "*/explore_world_music/resource/*"),
+    ),
 }
 # Drawn or painted, though they match.
 SKIPPED = ("analogpattern_by_*", "umang_by_*", "valley-midnight*", "waves-midnight*", "*Gogh*")
@@ -265,7 +263,9 @@ def read_resources(data: bytes) -> Iterator[tuple[str, bytes]]:
 def _name_of(path: str) -> str:
     """The name of a picture in `collect`'s folder: the end of its path, without what all paths have in common."""
     parts = PurePosixPath(path).with_suffix("").parts
-    told = [part for part in parts[-5:] if part not in ("usr", "share", "backgrounds", "contents", "images", "resource")]
+    told = [
+        part for part in parts[-5:] if part not in ("usr", "share", "backgrounds", "contents", "images", "resource")
+    ]
     return re.sub(r"[^A-Za-z0-9]+", "-", "-".join(told[-3:])).strip("-")
 
 

@@ -436,7 +436,7 @@ def _plain_picture(background: str, rng: np.random.Generator, canvas: _Canvas) -
     low, high = (torch.tensor(colour, dtype=torch.float32)[:, None, None] for colour in colours)
     slant = torch.tensor([rng.normal(0, 0.3), -rng.uniform(0.4, 1.2)], dtype=torch.float32)
     picture = torch.lerp(low, high, (0.5 + canvas.pixels @ slant).clamp(0, 1))
-    return lambda frame, phase: picture
+    return lambda frame, phase: picture.clone()  # what is painted over it must not stay
 
 
 def _photographed(photograph: Tensor, scene: Scene, rng: np.random.Generator, canvas: _Canvas) -> Painter:
@@ -448,7 +448,10 @@ def _photographed(photograph: Tensor, scene: Scene, rng: np.random.Generator, ca
     size = torch.tensor(photograph.shape[:0:-1], dtype=torch.float32)  # (2,), x then y
     frame_size = torch.tensor(canvas.pixels.shape[1::-1], dtype=torch.float32)
     room = float((size / frame_size).min())  # at least 1
-    travel = _travel(rng, canvas)
+    travel, stays_inside = _travel(rng, canvas), rng.random() < 0.8
+    if stays_inside and scene.camera in _AXES:
+        axis = _AXES[scene.camera]
+        travel = min(travel, max(0.02, (photograph.shape[axis] - canvas.pixels.shape[axis - 1]) / 1.3 / canvas.short))
     look = _camera(scene.camera, travel, rng, canvas, most_growth=math.log(room))
     scales = [float(look(phase)[1][0].norm()) for phase in (0.0, 1.0)]
     way = torch.tensor(_DIRECTIONS.get(scene.camera, (0, 0))).abs() * travel  # (2,)
@@ -472,8 +475,9 @@ def _photographed(photograph: Tensor, scene: Scene, rng: np.random.Generator, ca
         levels.append(level)
     # The shutter is open for up to half a frame.
     blur = rng.uniform(0.1, 0.5) * travel / (canvas.frames_per_second * canvas.duration_seconds) * density / shrink
-    if (axis := _AXES.get(scene.camera)) is not None and blur >= 1.5:
-        levels = [torch.from_numpy(ndimage.uniform_filter1d(levels[0].numpy(), round(blur), axis=axis + 1))]
+    if scene.camera in _AXES and blur >= 1.5:
+        along = _AXES[scene.camera] + 1
+        levels = [torch.from_numpy(ndimage.uniform_filter1d(levels[0].numpy(), round(blur), axis=along))]
 
     def sample(where: Tensor, scale: float) -> Tensor:
         place = min(max(0.0, 2 * math.log2(scale / min(scales))), len(levels) - 1.0)
