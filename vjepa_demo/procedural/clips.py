@@ -26,7 +26,7 @@ from vjepa_demo.procedural.faults import (
     degrade,
     draw_degradations,
 )
-from vjepa_demo.procedural.scenes import Scene, choose, render_scene
+from vjepa_demo.procedural.scenes import NOTHING, PHOTOGRAPH, Scene, choose, render_scene
 from vjepa_demo.schema import VideoRecord
 
 DATASET_FRAMES, DATASET_SECONDS = 36, 3.0
@@ -237,14 +237,29 @@ def draw_scene(rng: np.random.Generator) -> Scene:
     return Scene(**facts, look=int(rng.integers(2**31)))
 
 
+def over_photograph(scene: Scene, *, with_thing: bool) -> Scene:
+    """`scene` over a photograph, which `render_scene` then needs, with the thing or without it."""
+    if with_thing:
+        return replace(scene, background=PHOTOGRAPH)
+    return replace(scene, background=PHOTOGRAPH, colour=NOTHING, shape=NOTHING, motion=NOTHING)
+
+
 def facts_of(scene: Scene) -> dict[str, str]:
     """Attribute -> value, for each of `ATTRIBUTES`."""
     return {attribute: getattr(scene, attribute) for attribute in ATTRIBUTES}
 
 
 def facts_told(scene: Scene, rng: np.random.Generator) -> dict[str, str]:
-    """A random part of the facts of `scene`, for a caption. It has the shape, or else the background."""
+    """A random part of the facts of `scene`, for a caption. It has the shape, or else the background.
+
+    What has no words in `PHRASES` is not told: a photograph, or the thing that is not there. Of a photograph without a
+    thing the camera is told.
+    """
     told = {name: value for name, value in facts_of(scene).items() if rng.random() < _CHANCE_TOLD[name]}
+    if scene.background == PHOTOGRAPH:
+        told = {name: value for name, value in told.items() if value in PHRASES[name]}
+        known = "camera" if scene.shape == NOTHING else "shape"
+        return {name: value for name, value in facts_of(scene).items() if name in told or name == known}
     if "shape" not in told:
         told = {name: value for name, value in told.items() if name not in ("colour", "motion")}
         told["background"] = scene.background
@@ -264,7 +279,7 @@ def mislead(told: Mapping[str, str], rng: np.random.Generator, *, num_wrong: int
 
 
 def caption_of(told: Mapping[str, str], rng: np.random.Generator) -> str:
-    """A sentence that states `told`, in one of many wordings. `told` must have a shape or a background."""
+    """A sentence that states `told`, in one of many wordings. `told` must have a shape, a background or a camera."""
     words = {name: choose(rng, PHRASES[name][value]) for name, value in told.items()}
     subject = ""
     if "shape" in words:

@@ -59,13 +59,22 @@ _SKIES = (
     ((0.06, 0.07, 0.12), (0.00, 0.00, 0.02)),
     ((0.55, 0.57, 0.60), (0.25, 0.27, 0.32)),
 )
+_AXES = {"left": 2, "right": 2, "up": 1, "down": 1}  # of a frame (3, H, W), along which a pan moves
 _DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 _TILE_UNITS = 2.0  # a texture repeats after this length
+PHOTOGRAPH = "photograph"  # the background of a scene over a photograph; no caption can tell it
+NOTHING = "nothing"  # the colour, shape and motion of the thing in a scene that has none
+# Pixels of a photograph per pixel of the frame, where the photograph is large enough. With fewer, the picture is
+# softer at places between its pixels, and its sharpness flickers as the camera moves.
+_DENSITY = 1.25
 
 
 @dataclass(frozen=True)
 class Scene:
-    """The facts that a caption may state about a clip, and `look`, the seed of everything else."""
+    """The facts that a caption may state about a clip, and `look`, the seed of everything else.
+
+    Over a photograph `background` is `PHOTOGRAPH`. Without a thing its colour, shape and motion are `NOTHING`.
+    """
 
     colour: str
     shape: str
@@ -82,6 +91,8 @@ class _Canvas:
     pixels: Tensor  # (H, W, 2), as `pixel_grid` has them
     duration_seconds: float
     tile: int  # pixels of a texture's side
+    frames_per_second: float = 30.0  # decides how long the shutter is open, and so how far a fast pan blurs
+    wider: bool = False  # also plain content and motion at the speeds of real footage
 
     @property
     def short(self) -> int:
@@ -101,18 +112,39 @@ def render_scene(
     height: int,
     width: int,
     places: Sequence[int] | None = None,
+    photograph: Tensor | None = None,
+    wider: bool = False,
+    frames_per_second: float = 30.0,
 ) -> Tensor:
     """Clean frames (K, 3, H, W) uint8 of `scene`: those at `places` in a clip of `num_frames`, by default all.
 
     Scenes may be fast or slow, rigid or fluid. Some have parallax, small passers-by, snow, a cut, an open sky, darkness
     around them or something dark in front. All of this is good video.
+
+    Over a `photograph` (3, H', W') uint8 the camera moves as it does over a drawn background. With `wider`, drawn
+    scenes also have soft skies, plain walls, blackness, things out of focus, and pans of up to 8 units whose length
+    depends on the clip's duration. `frames_per_second` decides how far a pan blurs.
+
+    Raises:
+        ValueError: if the photograph is smaller than the frame, or one is given for another background or missing.
     """
+    if (photograph is None) == (scene.background == PHOTOGRAPH):
+        raise ValueError(f"background {scene.background!r}: give a photograph for {PHOTOGRAPH!r}, and for no other")
+    if photograph is not None and (photograph.shape[1] < height or photograph.shape[2] < width):
+        raise ValueError(
+            f"the photograph has {photograph.shape[1]}x{photograph.shape[2]} pixels, the frame {height}x{width}:"
+            " give a photograph that is at least as large, as an enlarged one would be blurred"
+        )
     rng, around = np.random.default_rng(scene.look), np.random.default_rng((scene.look, 1))
     # A texture is about as fine as the frame. Its side is a multiple of 80, so that tiles and planks come out whole.
     tile = max(160, 80 * round(min(height, width) * _TILE_UNITS / 80))
-    canvas = _Canvas(pixel_grid(height, width), duration_seconds, tile)
+    canvas = _Canvas(pixel_grid(height, width), duration_seconds, tile, frames_per_second, wider)
     cut = choose(rng, (0.5, rng.uniform(0.3, 0.7))) if rng.random() < 0.08 else 1.0
-    shots = [_shot(scene, rng, around, canvas) for _ in range(2 if cut < 1.0 else 1)]
+    if photograph is not None:
+        shots = [_shot_over(photograph, scene, rng, canvas) for _ in range(2 if cut < 1.0 else 1)]
+    else:
+        more = np.random.default_rng((scene.look, 2))
+        shots = [_shot(scene, rng, around, more, canvas) for _ in range(2 if cut < 1.0 else 1)]
     finish = _finish(scene, rng, canvas, shots[0](0.5 * cut))
     frames = []
     for place in range(num_frames) if places is None else places:
@@ -299,25 +331,45 @@ def _sampler(texture: Tensor, canvas: _Canvas) -> Callable[[Tensor], Tensor]:
 
 
 def _shot(
-    scene: Scene, rng: np.random.Generator, around: np.random.Generator, canvas: _Canvas
+    scene: Scene, rng: np.random.Generator, around: np.random.Generator, more: np.random.Generator, canvas: _Canvas
 ) -> Callable[[float], Tensor]:
     """A function from phase to frame (3, H, W): the background, what hides it, and the things in front.
 
-    The sky, darkness and silhouettes are drawn from `around`, a generator of their own. So everything else in a scene
-    is the same with and without them.
+    The sky, darkness and silhouettes are drawn from `around`, a generator of their own, and what only wider scenes have
+    from `more`. So everything else in a scene is the same with and without them.
     """
     under_sky, past_something = around.random(2) < (0.2, 0.12)
     has_horizon = scene.background not in ("sky", "space", "screen") and scene.camera not in ("up", "down", "hand")
     sky = _open_sky(around, canvas) if under_sky and has_horizon else None
-    painters = [_background(scene, rng, canvas, sky)]
+    painters = [_background(scene, rng, more, canvas, sky)]
     if sky is None and scene.background not in ("space", "screen") and around.random() < 0.2:
         painters.append(_darkness(around, canvas))
     painters += [_passer_by(rng, canvas) for _ in range(int(rng.integers(0, 4)))]
-    painters.append(_thing(scene, rng, canvas))
+    blur = more.uniform(0.01, 0.06) if canvas.wider and more.random() < 0.08 else 0.0
+    painters.append(_thing(scene, rng, canvas, blur))
     if rng.random() < 0.08 and scene.background != "screen":
         painters.append(_snow(rng, canvas))
     if past_something and scene.background != "screen":
         painters.append(_silhouette(around, canvas))
+    return _drawn_by(painters, canvas)
+
+
+def _shot_over(
+    photograph: Tensor, scene: Scene, rng: np.random.Generator, canvas: _Canvas
+) -> Callable[[float], Tensor]:
+    """A function from phase to frame (3, H, W): a photograph under a moving camera, and the things in front."""
+    painters = [_photographed(photograph, scene, rng, canvas)]
+    if rng.random() < 0.2:
+        painters.append(_passer_by(rng, canvas))
+    if scene.shape != NOTHING:
+        painters.append(_thing(scene, rng, canvas, rng.uniform(0.01, 0.06) if rng.random() < 0.1 else 0.0))
+    if rng.random() < 0.05:
+        painters.append(_snow(rng, canvas))
+    return _drawn_by(painters, canvas)
+
+
+def _drawn_by(painters: Sequence[Painter], canvas: _Canvas) -> Callable[[float], Tensor]:
+    """A function from phase to what the painters paint over each other, back to front."""
     blank = torch.zeros(3, *canvas.pixels.shape[:2])
 
     def draw(phase: float) -> Tensor:
@@ -329,14 +381,20 @@ def _shot(
     return draw
 
 
-def _background(scene: Scene, rng: np.random.Generator, canvas: _Canvas, sky: Overlay | None) -> Painter:
+def _background(
+    scene: Scene, rng: np.random.Generator, more: np.random.Generator, canvas: _Canvas, sky: Overlay | None
+) -> Painter:
     """Paints what moves with the camera: ground that may sway like water, sometimes nearer ground, and any `sky`."""
     travel = math.exp(rng.uniform(math.log(0.03), math.log(4.0)))  # units that a pan moves in the clip
+    if canvas.wider:
+        travel = _travel(more, canvas)
     look = _camera(scene.camera, travel, rng, canvas)
     texture = _background_texture(rng, scene.background, canvas.tile)
-    # A fast pan blurs: the shutter is open for half a frame at 30 frames per second.
-    axis = {"left": 2, "right": 2, "up": 1, "down": 1}.get(scene.camera)
-    way = 0.5 * travel / (30 * canvas.duration_seconds) * canvas.tile / _TILE_UNITS  # in pixels of the texture
+    if canvas.wider and (plain := _plain_picture(scene.background, more, canvas)):
+        return plain
+    # A fast pan blurs: the shutter is open for half a frame.
+    axis = _AXES.get(scene.camera)
+    way = 0.5 * travel / (canvas.frames_per_second * canvas.duration_seconds) * canvas.tile / _TILE_UNITS  # in pixels
     if axis is not None and way >= 1.5:
         texture = torch.from_numpy(ndimage.uniform_filter1d(texture.numpy(), round(way), axis=axis, mode="wrap"))
     if rng.random() < 0.15 and scene.background != "screen":  # out of focus, behind a sharp thing
@@ -359,15 +417,134 @@ def _background(scene: Scene, rng: np.random.Generator, canvas: _Canvas, sky: Ov
     return paint
 
 
+def _travel(rng: np.random.Generator, canvas: _Canvas) -> float:
+    """Units that a pan moves in the clip: at most 8, and at most 0.08 from one frame to the next."""
+    fastest = min(4.0, 8.0 / canvas.duration_seconds, 0.08 * canvas.frames_per_second)  # units per second
+    return math.exp(rng.uniform(math.log(0.01), math.log(fastest))) * canvas.duration_seconds
+
+
+def _plain_picture(background: str, rng: np.random.Generator, canvas: _Canvas) -> Painter | None:
+    """Paints a soft sky, an even wall or blackness, in some scenes with such a background; None in the others."""
+    if rng.random() >= {"sky": 0.35, "plain": 0.35, "space": 0.3}.get(background, 0.0):
+        return None
+    colours = choose(rng, _SKIES)
+    if background == "space":
+        colours = ((rng.uniform(0, 0.02),) * 3,) * 2
+    elif background == "plain":
+        wall = rng.uniform(0.25, 0.95) + rng.normal(0, 0.08, 3)
+        colours = (tuple(wall), tuple(wall * rng.uniform(0.7, 1.0)))
+    low, high = (torch.tensor(colour, dtype=torch.float32)[:, None, None] for colour in colours)
+    slant = torch.tensor([rng.normal(0, 0.3), -rng.uniform(0.4, 1.2)], dtype=torch.float32)
+    picture = torch.lerp(low, high, (0.5 + canvas.pixels @ slant).clamp(0, 1))
+    return lambda frame, phase: picture.clone()  # what is painted over it must not stay
+
+
+def _photographed(photograph: Tensor, scene: Scene, rng: np.random.Generator, canvas: _Canvas) -> Painter:
+    """Paints what a camera sees that moves over a photograph (3, H', W') uint8, which continues mirrored at its edges.
+
+    The frame never has more pixels than the part of the photograph that it shows. Some scenes have nearer ground that
+    moves faster, or a touch of shimmer.
+    """
+    size = torch.tensor(photograph.shape[:0:-1], dtype=torch.float32)  # (2,), x then y
+    frame_size = torch.tensor(canvas.pixels.shape[1::-1], dtype=torch.float32)
+    room = float((size / frame_size).min())  # at least 1
+    travel, stays_inside = _travel(rng, canvas), rng.random() < 0.8
+    if stays_inside and scene.camera in _AXES:
+        axis = _AXES[scene.camera]
+        travel = min(travel, max(0.02, (photograph.shape[axis] - canvas.pixels.shape[axis - 1]) / 1.3 / canvas.short))
+    look = _camera(scene.camera, travel, rng, canvas, most_growth=math.log(room))
+    scales = [float(look(phase)[1][0].norm()) for phase in (0.0, 1.0)]
+    way = torch.tensor(_DIRECTIONS.get(scene.camera, (0, 0))).abs() * travel  # (2,)
+    # Pixels of the photograph per unit: from as many as the frame has to what shows the whole of the camera's path.
+    finest = canvas.short / min(scales)
+    widest = float((size / (way + frame_size / canvas.short * max(scales))).min())
+    density = finest * math.exp(rng.random() * max(0.0, math.log(widest / finest)))
+    reach = size / density  # of the photograph, in units
+    spare = (reach - way - frame_size / canvas.short * max(scales)).clamp(min=0)
+    middle = spare * torch.from_numpy(rng.uniform(-0.5, 0.5, 2)).float() - look(0.5)[0]
+
+    # Levels of a pyramid, each shrunk by the square root of 2. The camera's zoom blends the two that fit.
+    shrink = max(1.0, density / finest / _DENSITY)
+    whole, levels = photograph[None].float() / 255, []
+    for step in range(1 + math.ceil(max(0.0, 2 * math.log2(max(scales) / min(scales))))):
+        sides = [max(2, round(side / shrink / 2 ** (step / 2))) for side in photograph.shape[1:]]
+        if sides == list(photograph.shape[1:]):
+            level = whole
+        else:
+            level = F.interpolate(whole, sides, mode="bicubic", antialias=True, align_corners=False).clamp_(0, 1)
+        levels.append(level)
+    # The shutter is open for up to half a frame.
+    blur = rng.uniform(0.1, 0.5) * travel / (canvas.frames_per_second * canvas.duration_seconds) * density / shrink
+    if scene.camera in _AXES and blur >= 1.5:
+        along = _AXES[scene.camera] + 1
+        levels = [torch.from_numpy(ndimage.uniform_filter1d(levels[0].numpy(), round(blur), axis=along))]
+
+    def sample(where: Tensor, scale: float) -> Tensor:
+        place = min(max(0.0, 2 * math.log2(scale / min(scales))), len(levels) - 1.0)
+        grid = (where / (reach / 2))[None]
+        near, share = levels[int(place)], place % 1
+        picture = F.grid_sample(near, grid, padding_mode="reflection", align_corners=False)[0]
+        if share < 0.01:
+            return picture
+        far = F.grid_sample(levels[int(place) + 1], grid, padding_mode="reflection", align_corners=False)[0]
+        return torch.lerp(picture, far, share)
+
+    bend = _ripple(rng, canvas) if rng.random() < 0.08 else None
+    nearer = _nearer_part(sample, reach, rng, canvas) if rng.random() < 0.3 else None
+
+    def paint(frame: Tensor, phase: float) -> Tensor:
+        centre, turn = look(phase)
+        world, centre, scale = canvas.pixels @ turn, centre + middle, float(turn[0].norm())
+        where = world + centre
+        frame = sample(torch.lerp(where, bend(where, phase), 0.1) if bend else where, scale)
+        return nearer(frame, world, centre) if nearer else frame
+
+    return paint
+
+
+def _nearer_part(
+    sample: Callable[[Tensor, float], Tensor], reach: Tensor, rng: np.random.Generator, canvas: _Canvas
+) -> Overlay:
+    """Paints the lower part of a photograph once more as nearer ground, which moves faster, below a soft ragged edge.
+
+    `reach` (2,) is the size of the photograph in units.
+    """
+    speed, level = rng.uniform(1.4, 2.4), rng.uniform(0.1, 0.4)
+    rough, soft = rng.uniform(0.01, 0.04), rng.uniform(0.004, 0.02)
+    line = _noise(rng, canvas.tile, rng.uniform(1.0, 1.8))[0]
+    ridge = torch.from_numpy(rough * (line - line.mean()) / line.std())
+    aside = float(rng.uniform(0.3, 0.7) * reach[0])
+
+    def paint(frame: Tensor, world: Tensor, centre: Tensor) -> Tensor:
+        top = int((canvas.pixels[:, 0, 1] < level - 3 * rough - soft).sum())
+        if top >= len(world):
+            return frame
+        near = world[top:] + centre * speed
+        place = (near[..., 0] / _TILE_UNITS * canvas.tile) % canvas.tile
+        left = place.long() % canvas.tile
+        edge = level + torch.lerp(ridge[left], ridge[(left + 1) % canvas.tile], place - place.floor())
+        alpha = ((canvas.pixels[top:, :, 1] - edge) / soft + 0.5).clamp(0, 1)
+        scale = float((world[0, 1] - world[0, 0]).norm()) * canvas.short
+        frame = frame.clone()
+        part = sample(near + torch.tensor([aside, 0.25 * float(reach[1])]), scale)
+        frame[:, top:] = torch.lerp(frame[:, top:], part, alpha)
+        return frame
+
+    return paint
+
+
 def _camera(
-    camera: str, travel: float, rng: np.random.Generator, canvas: _Canvas
+    camera: str, travel: float, rng: np.random.Generator, canvas: _Canvas, *, most_growth: float = math.inf
 ) -> Callable[[float], tuple[Tensor, Tensor]]:
-    """A function from phase to the camera's position (2,) and the rotation and zoom (2, 2) of its picture."""
+    """A function from phase to the camera's position (2,) and the rotation and zoom (2, 2) of its picture.
+
+    The picture grows or shrinks by at most a factor of exp(`most_growth`).
+    """
     direction = np.array(_DIRECTIONS.get(camera, (0, 0)))
     start = rng.uniform(0, 2, 2)
     sway = rng.uniform(0.01, 0.05) if camera == "hand" else rng.uniform(0, 0.004) * (rng.random() < 0.4)
     rates, offsets = rng.uniform(0.2, 1.5, 3) * canvas.duration_seconds, rng.random((3, 2))
-    growth = {"in": 1.0, "out": -1.0}.get(camera, 0.0) * rng.uniform(0.25, 1.0)
+    growth = {"in": 1.0, "out": -1.0}.get(camera, 0.0) * min(rng.uniform(0.25, 1.0), most_growth)
     size = rng.uniform(0.85, 1.3)
     roll = rng.normal(0, 0.4) if rng.random() < 0.15 else 0.0
 
@@ -515,12 +692,16 @@ def _thing_path(motion: str, rng: np.random.Generator) -> Callable[[float], tupl
     return path
 
 
-def _thing(scene: Scene, rng: np.random.Generator, canvas: _Canvas) -> Painter:
-    """Paints the thing that the caption names: textured, shaded and lit from one side."""
+def _thing(scene: Scene, rng: np.random.Generator, canvas: _Canvas, blur: float = 0.0) -> Painter:
+    """Paints the thing that the caption names: textured, shaded and lit from one side.
+
+    Out of focus, its edge is `blur` units wide and its texture does not show.
+    """
     path, size = _thing_path(scene.motion, rng), rng.uniform(0.16, 0.30)
     light = torch.from_numpy(rng.normal(0, 0.15, 2)).float()
     grain = torch.from_numpy(_noise(rng, canvas.tile, rng.uniform(0.7, 1.4)) * rng.uniform(0.02, 0.12))
-    sample = _sampler(grain[None], canvas)
+    sample = _sampler(grain[None] * (blur == 0), canvas)
+    steep = min(canvas.short, 1 / blur) if blur else canvas.short
     globe = scene.shape == "ball" and rng.random() < 0.5  # it turns about a vertical axis, not in the picture's plane
     colour = torch.tensor(COLOURS[scene.colour]) + torch.from_numpy(rng.normal(0, 0.03, 3)).float()
 
@@ -533,7 +714,9 @@ def _thing(scene: Scene, rng: np.random.Generator, canvas: _Canvas) -> Painter:
         turn = 0.0 if globe else angle
         x = offset[..., 0] * math.cos(turn) + offset[..., 1] * math.sin(turn)
         y = offset[..., 1] * math.cos(turn) - offset[..., 0] * math.sin(turn)
-        alpha = (0.5 - _shape_distance(scene.shape, x, y) * size * canvas.short).clamp(0, 1)
+        alpha = (0.5 - _shape_distance(scene.shape, x, y) * size * steep).clamp(0, 1)
+        if blur:
+            alpha = alpha * alpha * (3 - 2 * alpha)  # a lens has no sharp end of its blur
         across = torch.asin((x / (1 - y**2).clamp(min=0.05).sqrt()).clamp(-1, 1)) + angle if globe else x
         shade = 1 + offset @ light + sample(torch.stack([across, y], -1) * size)[0]
         if scene.shape == "ball":
@@ -605,6 +788,11 @@ def _finish(scene: Scene, rng: np.random.Generator, canvas: _Canvas, sample: Ten
     bar = int(canvas.pixels.shape[0] * rng.uniform(0.05, 0.13)) if rng.random() < 0.04 else 0
     if scene.background == "screen":
         sigma, grain = 0.0, 0.0
+    if scene.background == PHOTOGRAPH:  # it has its own light and lens: the camera changes it little
+        low, span = torch.tensor(0.0), torch.tensor(1.0)
+        black, white, saturation, curve = 0.1 * black, 1 - 0.15 * (1 - white), 0.7 + 0.4 * saturation, curve**0.4
+        light, tint = 1 + 0.15 * (light - 1), tint**0.5
+        sigma, grain = (sigma if sigma > 0.75 else 0.0), 0.6 * grain
 
     def finish(frame: Tensor, place: int) -> Tensor:
         if not drawn:
