@@ -16,7 +16,8 @@ from transformers import VJEPA2Model
 
 from scripts.demo_model.batches import held_out_clip
 from scripts.demo_model.network import HEAD_HIDDEN, normalised, save_text_encoder, save_video_encoder
-from scripts.demo_model.samples import CLIP
+from scripts.demo_model.photographs import TABLE, credits
+from scripts.demo_model.samples import CLIP, PHOTOGRAPHS
 from scripts.demo_model.training import Trainer
 from vjepa_demo.config import DEMO_LOOKS, DIMENSIONS, FREEZE_RATIO, SCORE_MAX, SCORE_MIN, ModelConfig
 from vjepa_demo.model.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
@@ -122,5 +123,7 @@ def recipe(trainer: Trainer) -> str:
         f"rate {settings.matrix_learning_rate:g}, AdamW for the rest, {settings.learning_rate:g}, cosine over "
         f"{settings.steps:,} steps; {trainer.seconds / 60:.0f} minutes."
     )
+    if (PHOTOGRAPHS / TABLE).exists():
+        run += f"\nPhotographs in the scenes, by {'; '.join(credits(PHOTOGRAPHS))}."
     basis = "The patch embedding is a fixed cosine basis; everything above it was trained."
     return run if before["recipe"] else f"{run} {basis}"

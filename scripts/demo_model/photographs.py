@@ -23,9 +23,13 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from email.parser import HeaderParser
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+import torch
 from PIL import Image, ImageOps
+from torch import Tensor
 
 from vjepa_demo.config import PROJECT_ROOT
 
@@ -163,6 +167,32 @@ def read_table(folder: Path) -> list[Photograph]:
     """The photographs of a folder that `collect` made, in the table's order."""
     with (folder / TABLE).open(encoding="utf-8", newline="") as file:
         return [Photograph(**{**row, "held_out": row["held_out"] == "True"}) for row in csv.DictReader(file)]
+
+
+@lru_cache
+def _sizes(folder: Path) -> list[tuple[Photograph, int, int]]:
+    """Each photograph of `folder` with its height and width; none where there is no table."""
+    found = []
+    for each in read_table(folder) if (folder / TABLE).exists() else ():
+        with Image.open(folder / each.file) as picture:
+            found.append((each, picture.height, picture.width))
+    return found
+
+
+def large_enough(folder: Path, size: tuple[int, int], *, held_out: bool = False) -> list[Path]:
+    """The photographs of `folder` that hold a frame of `size`, height and width: the held-out ones, or the others."""
+    return [
+        folder / each.file
+        for each, height, width in _sizes(folder)
+        if each.held_out == held_out and height >= size[0] and width >= size[1]
+    ]
+
+
+@lru_cache(maxsize=16)
+def photograph(path: Path) -> Tensor:
+    """The pixels (3, H, W) uint8 of a photograph."""
+    with Image.open(path) as picture:
+        return torch.from_numpy(np.asarray(picture.convert("RGB")).copy()).permute(2, 0, 1)
 
 
 def credits(folder: Path) -> list[str]:

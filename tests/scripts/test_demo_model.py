@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from torch.optim import _muon
 from transformers import VJEPA2Model
@@ -35,6 +36,7 @@ SETTINGS = {**TINY, "steps": 4, "warmup_steps": 1, "vocabulary_size": 800, "num_
 
 
 AUTOCAST = torch.autocast
+SEED = 7  # of a scene in colour, in which something moves
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -50,6 +52,7 @@ def small_and_on_one_thread() -> Iterator[None]:
     patch.setattr(
         _muon, "_zeropower_via_newtonschulz", lambda matrix, factors, _, eps: orthogonal(matrix, factors, 1, eps)
     )
+    patch.setattr(drawing, "PHOTOGRAPHS", Path("/nowhere"))
     patch.setattr(drawing, "SIZES", ((132, 160),))
     patch.setattr(drawing, "SKETCH_SIZES", ((48, 64),))
     patch.setattr(network, "vocabulary", lru_cache(network.vocabulary))
@@ -62,7 +65,7 @@ def small_and_on_one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def drawn() -> tuple:
     """A scene in which something moves, its variants and their views."""
-    return drawing.scene_views(3)
+    return drawing.scene_views(SEED)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +96,7 @@ def exported(trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_sample_drawn_again_is_the_same(drawn) -> None:
-    (scene, variants, views), (other, again, same) = drawn, drawing.scene_views(3)
+    (scene, variants, views), (other, again, same) = drawn, drawing.scene_views(SEED)
     assert np.array_equal(views, same)
     assert variants == again
     assert views.shape == (5, 44, 3, 128, 128)
@@ -106,6 +109,28 @@ def test_a_twin_shows_the_same_clip_otherwise_and_costs_the_same(drawn) -> None:
     assert (twin.degradations, twin.costs) == (variants[twin.twin_of].degradations, variants[twin.twin_of].costs)
     apart = [abs(views[4].astype(float) - each).mean() for each in views]
     assert 0 < apart[twin.twin_of] < 60
+
+
+def test_half_of_the_scenes_play_over_a_photograph_that_is_large_enough_and_not_held_out(tmp_path, monkeypatch) -> None:
+    table = ["file,package,version,author,licence,held_out"]
+    for number, (name, lines) in enumerate((("seen", 140), ("small", 100), ("held", 140))):
+        picture = np.full((lines, 170, 3), 40 * number + 10, np.uint8)
+        Image.fromarray(picture).save(tmp_path / f"{name}.png")
+        table.append(f"{name}.png,p,1,Ann,CC0-1.0,{name == 'held'}")
+    (tmp_path / "photographs.csv").write_text("\n".join(table), encoding="utf-8")
+    monkeypatch.setattr(drawing, "PHOTOGRAPHS", tmp_path)
+    for held_out, level in ((False, 10), (True, 90)):
+        drawn = [drawing.draw_background(np.random.default_rng(n), (132, 160), held_out=held_out) for n in range(40)]
+        pictures = [picture for scene, picture in drawn if scene.background == "photograph"]
+        assert 10 < len(pictures) < 30
+        assert {int(picture[0, 0, 0]) for picture in pictures} == {level}
+        assert all(picture is None for scene, picture in drawn if scene.background != "photograph")
+    scene = next(scene for scene, _ in drawn if scene.shape == "nothing")
+    seen = batching._seen(
+        scene, {}, [torch.zeros(8, 3, 4, 4, dtype=torch.uint8)], np.random.default_rng(0), False, False
+    )
+    assert seen["facts"][:4] == [-1, -1, -1, -1]
+    assert seen["facts"][4] >= 0, "the camera"
 
 
 def test_a_batch_is_the_same_whenever_it_is_drawn(samples: Path) -> None:
@@ -179,6 +204,7 @@ def test_frames_that_stand_still_do_so_in_disguise() -> None:
     views = [torch.randint(0, 256, (frames, 3, 128, 128), dtype=torch.uint8) for frames in drawing.VIEW_FRAMES]
     views[1][5], views[2][3], views[3][9] = views[1][4], views[2][2], views[3][8]
     _, dense, native, moving = batching.draw_disguise(np.random.default_rng(0))(views)
+    assert torch.equal(moving[9], moving[8])
     assert torch.equal(dense[5], dense[4])
     assert not torch.equal(dense[6], dense[4])
     assert torch.equal(native[3], native[2])
