@@ -37,8 +37,9 @@ class LoadClip(Protocol):
 
 @dataclass(frozen=True)
 class Inputs:
-    """What learns from B clips is given: `videos` (B) of pooled features (hidden,) or hidden states at the freeze line
-    (N, hidden), as they are cached, on the CPU; `prompts`; and `text` (B, text_dim), their features."""
+    """What learns from B clips is given: `videos` (B) of pooled features (video_dim,), (looks, video_dim) of several
+    looks, or of hidden states at the freeze line (N, hidden), as they are cached, on the CPU; `prompts`; and `text`
+    (B, text_dim), their features."""
 
     videos: Sequence[Tensor]
     prompts: Sequence[str]

@@ -32,6 +32,7 @@ from vjepa_demo.model.ridge import (
     distances,
     fit,
     head_inputs,
+    joined,
 )
 from vjepa_demo.model.vjepa import default_device, inference_dtype, on_scale, resolve_device
 from vjepa_demo.schema import (
@@ -140,7 +141,7 @@ class Learner:
             RecordError: if no dimension has ratings of `MIN_RATED_CLIPS` encoded clips.
         """
         rated = self._rated(rated)
-        as_it_was = on_scale(torch.from_numpy(self._inputs(rated).outputs))
+        as_it_was = on_scale(torch.from_numpy(joined(self._inputs(rated).outputs_of_looks)))
         after, before = (self._judged(each, rated) for each in (self._held_out_scores(rated), as_it_was))
         return Learned(len(rated), after, before, self._groups(rated)[1], dict(ceiling or {}))
 
@@ -167,7 +168,7 @@ class Learner:
         if unknown := [clip.name for clip in clips if not self.knows(clip)]:
             raise RecordError(f"{unknown[0]} was not read yet: encode the clips first")
         inputs, rated = self._inputs(clips), self._learnable(rated)
-        answers = inputs.outputs
+        answers = joined(inputs.outputs_of_looks)
         if rated:
             labels = label_tensor(rated).double().numpy()
             answers = fit(self._inputs(rated), labels, self._groups(rated)[0], seed=SEED)(inputs)
@@ -368,7 +369,8 @@ class Learner:
     def _inputs(self, clips: Sequence[VideoRecord]) -> HeadInputs:
         known = [self._known[clip.video, clip.prompt_key] for clip in clips]
         return HeadInputs(
-            np.concatenate([each.hidden for each in known]), np.concatenate([each.outputs for each in known])
+            np.concatenate([each.hidden_of_looks for each in known]),
+            np.concatenate([each.outputs_of_looks for each in known]),
         )
 
 
