@@ -137,6 +137,17 @@ def views_folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def looks_folder(tmp_path_factory) -> Path:
+    """The same, with two views and two looks."""
+    from small_models import write_checkpoint
+
+    from vjepa_demo.config import View
+
+    views = (View(), View(num_frames=4, window=4))
+    return write_checkpoint(tmp_path_factory.mktemp("checkpoints") / "looks", views, looks=2)
+
+
+@pytest.fixture(scope="session")
 def world() -> Path:
     """A real video: 480 x 270, 30 s, H.264."""
     import gradio.media

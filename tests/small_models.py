@@ -90,14 +90,14 @@ def write_video_encoder(folder: Path, cls: type = VJEPA2Model) -> Path:
     return folder
 
 
-def write_checkpoint(folder: Path, views: tuple[View, ...] = SEED_VIEWS) -> Path:
+def write_checkpoint(folder: Path, views: tuple[View, ...] = SEED_VIEWS, looks: int = 1) -> Path:
     """A checkpoint of this program that holds its own encoders, as assets/demo does."""
     encoders = write_video_encoder(folder / "video_encoder"), write_text_encoder(folder / "text_encoder")
     torch.manual_seed(2)
-    model = VJEPAModel(*map(str, encoders), device="cpu", head_hidden=8, views=views)
+    model = VJEPAModel(*map(str, encoders), device="cpu", head_hidden=8, views=views, looks=looks)
     with torch.no_grad():
         model.head.net[-1].bias.fill_(3.0)  # the middle of the scale: no score is cut to it
-    config = ModelConfig("./video_encoder", "./text_encoder", head_hidden=8, views=views)
+    config = ModelConfig("./video_encoder", "./text_encoder", head_hidden=8, views=views, looks=looks)
     save_checkpoint(model, folder, trained_on=TRAINED_ON, model_config=config)
     return folder
 

@@ -343,7 +343,7 @@ def acr_word(score: float) -> str:
 
 @dataclass(frozen=True)
 class View:
-    """One look at a video: which of its frames, and what of each becomes the encoder's `crop_size` square.
+    """A view of a video: which of its frames, and what of each becomes the encoder's `crop_size` square.
 
     Frames: `num_frames` of them (None: as many as the `ClipConfig` says) spread evenly over the whole clip; with a
     `window`, in pairs of neighbours spread over that many consecutive frames around its middle.
@@ -415,6 +415,10 @@ class ClipConfig:
     Each of `views` gives a square of `crop_size` pixels for each of its frames, scaled to 0..1 and normalised with
     `image_mean` and `image_std` per RGB channel. The default is one view of `num_frames` frames: the same steps, with
     the same constants, as transformers' `VJEPA2VideoProcessor`.
+
+    A look is all views once. With several, look k of n has its windows around (k + 0.5) / n of the clip; the frames of
+    a view of the whole clip lie as far into each of the equal parts that they stand for, so that the looks interleave;
+    and every second look is mirrored left-right.
     """
 
     num_frames: int = 64
@@ -422,6 +426,17 @@ class ClipConfig:
     image_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     image_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     views: tuple[View, ...] = SEED_VIEWS
+    looks: int = 1
+
+    @property
+    def places(self) -> tuple[float, ...]:
+        """Where each look is centred, as a share of the clip."""
+        return tuple((look + 0.5) / self.looks for look in range(self.looks))
+
+    @property
+    def all_views(self) -> tuple[tuple[View, float], ...]:
+        """The views of all looks, look after look, each with the place of its look."""
+        return tuple((view, place) for place in self.places for view in self.views)
 
     @property
     def resize_edge(self) -> int:
@@ -458,7 +473,8 @@ class ModelConfig:
 
     An encoder is a Hub id, or a folder in the Hub's layout; one that begins with `./` lies inside the checkpoint.
     `num_frames` None means as many as the video encoder was trained with. The pooled features of each of `views` stand
-    side by side, in this order, before the head.
+    side by side, in this order, before the head. The scores of a clip are the mean of those of its `looks` (see
+    `ClipConfig`).
     """
 
     video_encoder: str = "facebook/vjepa2-vitg-fpc64-384-ssv2"
@@ -470,6 +486,7 @@ class ModelConfig:
     video_encoder_revision: str | None = None
     text_encoder_revision: str | None = None
     views: tuple[View, ...] = SEED_VIEWS
+    looks: int = 1
 
     def __post_init__(self) -> None:
         """Raises ValueError for fields that no model can have: they may come from a file."""
@@ -486,6 +503,8 @@ class ModelConfig:
         """The fields as a checkpoint keeps them. What older versions of this program do not know is left out where it
         changes nothing, so that they read the checkpoint."""
         fields = asdict(self)
+        if self.looks == 1:
+            del fields["looks"]
         for view in fields["views"]:
             if not view["differences"]:
                 del view["differences"]

@@ -22,9 +22,11 @@ MAX_FRAMES = 1024
 MAX_WINDOW = 256  # consecutive frames
 MAX_VIEW_EDGE = 2160  # pixels of a view's shortest edge
 MAX_VIEWS = 8
+MAX_LOOKS = 4
 MIN_HEAD_SIZE = 6  # numbers of an attention head: two for each axis
-# What a clip may cost, over all views: twice the tokens and pixels of 64 frames at 384 x 384 (`vitg`), which has room
-# for all of `NAMED_VIEWS` together. Attention grows with the square of a view's tokens: each view has a limit too.
+# What a clip may cost, over all views of all looks: twice the tokens and pixels of 64 frames at 384 x 384 (`vitg`),
+# which has room for all of `NAMED_VIEWS` together. Attention grows with the square of a view's tokens: each view has a
+# limit too.
 MAX_VIEW_TOKENS = 64 // 2 * (384 // 16) ** 2
 MAX_CLIP_TOKENS = 2 * MAX_VIEW_TOKENS
 MAX_CLIP_PIXELS = 2 * 64 * 384**2
@@ -171,6 +173,7 @@ MODEL = {
     "num_frames": Range(int, 2, MAX_FRAMES, none=True),
     "video_encoder_revision": Range(str, 1, 200, none=True),
     "text_encoder_revision": Range(str, 1, 200, none=True),
+    "looks": Range(int, 1, MAX_LOOKS),
 }
 _DIMENSIONS = ("Traditional", "Alignment", "Aesthetic", "Temporal", "Overall")  # as `config.DIMENSIONS`
 _COUNT = Range(int, 0, 10**9)

@@ -27,7 +27,7 @@ from scripts.demo_model.samples import (
     degrade_views,
     draw,
 )
-from vjepa_demo.config import DEMO_VIEWS, DIMENSIONS
+from vjepa_demo.config import DEMO_VIEWS, DIMENSIONS, NEUTRAL_PROMPT
 from vjepa_demo.media.sampling import differences
 from vjepa_demo.procedural.clips import (
     ATTRIBUTES,
@@ -46,6 +46,7 @@ from vjepa_demo.procedural.scenes import Scene
 MIRRORED = {"left": "right", "right": "left"}
 REVERSED = {"left": "right", "right": "left", "up": "down", "down": "up", "in": "out", "out": "in"}
 MADE_NOW = 0.4  # chance of one more fault per dimension during training; views that cannot hold it stay as they are
+NEUTRAL_SHARE = 0.2  # of the captions that are `NEUTRAL_PROMPT`
 SKETCHED = ("Alignment", "Aesthetic")  # the dimensions that the full view alone can show
 
 
@@ -152,14 +153,15 @@ class Batches:
         Twins are mirrored, disguised and described each in its own way, others alike."""
         scene, variants, pixels = read_sample(self.folder, seed)
         kind, first = int(rng.integers(3)), draw_degradations(rng, MADE_NOW)
-        twin = len(variants) - 1
-        if kind == 0 and (of := variants[twin].twin_of) is not None:
-            chosen, second = [of, twin], first
+        of = variants[-1].twin_of
+        is_twin = kind == 0 and of is not None
+        if is_twin:
+            chosen, second = [of, len(variants) - 1], first
         elif kind == 1:
             chosen, second = [1, 2], at_other_severities(first, rng)
         else:
             chosen, second = list(rng.permutation(4)[:2]), draw_degradations(rng, MADE_NOW)
-        is_twin, samples = twin in chosen, []
+        samples = []
         mirror, backwards = rng.random(2) < 0.5
         disguise, made = draw_disguise(rng), int(rng.integers(2**31))
         for number, faults in zip(chosen, (first, second), strict=True):
@@ -187,7 +189,7 @@ def _by_view(pixels: np.ndarray) -> list[Tensor]:
 
 
 def draw_disguise(rng: np.random.Generator) -> Callable[[list[Tensor]], list[Tensor]]:
-    """A random function that changes what the dense and the native view show, but not the faults in them.
+    """A random function that changes what all views but the full one show, but not the faults in them.
 
     It rotates and flips them, changes their light, and half of the time puts the pieces of views in fragments in
     another order. So the model cannot recognise a clip by its details. The full view stays, because it must match the
@@ -229,13 +231,15 @@ def _seen(
     if backwards:
         views, scene = [view.flip(0) for view in views], _renamed(scene, REVERSED)
     told = mislead(facts_told(scene, rng), rng, num_wrong=draw_num_wrong(rng))
+    is_neutral = rng.random() < NEUTRAL_SHARE  # as the program asks where it does not know a word: it claims nothing
+    told = {} if is_neutral else told
     costs = costs_seen(costs, cost_of_light(views[0]))
     labels, facts = labels_for(scene, told, costs), facts_of(scene)
     known = {name: {value: index for index, value in enumerate(PHRASES[name])} for name in ATTRIBUTES}
     shown = zip(DEMO_VIEWS, views, strict=False)  # a sketch has only the first
     return {
         "views": [differences(frames) if view.differences else frames for view, frames in shown],
-        "caption": add_strange_words(caption_of(told, rng), rng),
+        "caption": NEUTRAL_PROMPT if is_neutral else add_strange_words(caption_of(told, rng), rng),
         "labels": [labels[name] for name in DIMENSIONS],
         "facts": [known[name].get(facts[name], -1) for name in ATTRIBUTES],
         "told": [known[name].get(told.get(name, ""), -1) for name in ATTRIBUTES],

@@ -9,11 +9,11 @@
     python -m scripts.demo_model --calibrate assets/demo
                                                        # draw fresh clips, write the intervals of the scores into it
 
-The same seed, settings, number of processes and start model give the same model, with the same Python, torch and
-FFmpeg. A run saves itself into its folder as it goes and resumes there. A resumed run may have more samples, and more
+The same seed, settings, number of processes, photographs and start model give the same model, with the same Python,
+torch and FFmpeg. A run saves itself into its folder as it goes and resumes there. A resumed run may have more samples, and more
 or fewer steps.
 Samples are drawn once, by this command or beforehand by `python -m scripts.demo_model.samples`, and stay on disk:
-scenes in four variants, and sketches. Delete their folder when the code that draws them changes. Captions, wrong
+scenes in five variants, and sketches. Delete their folder when the code that draws them changes. Captions, wrong
 statements, mirroring, reversed time and some more faults are drawn again each time.
 """
 
@@ -47,7 +47,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser = argparse.ArgumentParser("python -m scripts.demo_model", description=__doc__, formatter_class=WithDefaults)
     runs = PROJECT_ROOT / "runs"
     parser.add_argument("--run", type=Path, default=runs / "demo_views", help="folder of the run")
-    parser.add_argument("--samples", type=Path, default=runs / "demo_samples", help="folder of the samples")
+    parser.add_argument("--samples", type=Path, default=runs / "samples", help="folder of the samples")
     parser.add_argument("--out", type=Path, default=ASSETS / "demo", help="folder to export the model to")
     parser.add_argument("--processes", type=int, default=1, help="processes that share a batch, one thread each")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cuda or cpu")

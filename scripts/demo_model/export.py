@@ -61,7 +61,8 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(models: Sequence[VJEPAModel], samples: Path, num_clips: int) -> Evaluation:
-    """Score the first `num_clips` held-out clips with each model, clamped to 1..5 as the program shows scores."""
+    """Score the first `num_clips` held-out clips with each model, clamped to 1..5, all dimensions from the caption: the
+    program would use a neutral prompt where it has a strange word. A model may have fewer views than `CLIP`."""
     scores, labels, all_costs = [], [], []
     for number in range(num_clips):
         batch, costs = held_out_clip(samples, number)
@@ -92,7 +93,7 @@ def export(trainer: Trainer, folder: Path) -> TrainedOn:
         + 5 * min(settings.num_scenes, trainer.step * settings.scenes_per_batch)
         + settings.num_sketches
         - settings.seen_before,
-        description="moving shapes and textures with known faults, and clean sketches that only one view saw",
+        description="moving shapes, textures and photographs with known faults, and clean sketches that only one view saw",
         num_shared_prompts=None,
         known_words=tuple(sorted(caption_words())),
         recipe=recipe(trainer),

@@ -106,7 +106,7 @@ def parse_copyright(text: str) -> list[Terms]:
         if paragraph["Files"] and paragraph["License"]:
             holders = [_holder(line) for line in str(paragraph["Copyright"] or "").splitlines()]
             named = list(dict.fromkeys(holder for holder in holders if holder))
-            author = "; ".join(named[:3]) + (" and others" if len(named) > 3 else "")
+            author = "; ".join(named)
             licence = str(paragraph["License"]).strip().splitlines()[0]
             found.append(Terms(tuple(str(paragraph["Files"]).split()), author, licence))
     return found

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scripts.demo_model.photographs import FOLDER as PHOTOGRAPHS
-from scripts.demo_model.photographs import large_enough, photograph
+from scripts.demo_model.photographs import TABLE, large_enough, photograph
 from vjepa_demo.config import DEMO_VIEWS, PROJECT_ROOT, ClipConfig
 from vjepa_demo.media.sampling import view_frames, window_indices
 from vjepa_demo.procedural.clips import draw_scene, over_photograph
@@ -133,7 +133,11 @@ def scene_views(seed: int) -> tuple[Scene, list[Variant], np.ndarray]:
     if not is_held_out:
         number = int(rng.integers(len(clips)))
         variants.append(Variant(variants[number].degradations, variants[number].costs, twin_of=number))
-        views.append(_twin(clips[number], window, full, rng))
+        # Where frames are rearranged another window may show another fault.
+        is_trimmed = not any(DEGRADATIONS[kind].reorder for kind in variants[number].costs)
+        later = int(rng.integers(-min(TRIM, first), min(TRIM, num_frames - WINDOW - first) + 1)) * is_trimmed
+        part = slice(window.start + later, window.stop + later)
+        views.append(_twin(torch.cat([clips[number][part], clips[number][full]]), rng))
     return scene, variants, np.stack(views)
 
 
@@ -156,10 +160,9 @@ def views_of(window: Tensor, whole: Tensor) -> np.ndarray:
     return torch.cat([view_frames(part, view, CLIP) for part, view in parts]).numpy()
 
 
-def _twin(seen: Tensor, window: slice, full: slice, rng: np.random.Generator) -> np.ndarray:
-    """The views of the same clip, shown a little otherwise: nothing of it changes what a viewer thinks of it."""
-    later = int(rng.integers(-TRIM, TRIM + 1))
-    frames = torch.cat([seen[window.start + later : window.stop + later], seen[full]])
+def _twin(frames: Tensor, rng: np.random.Generator) -> np.ndarray:
+    """The views of a clip, shown a little otherwise: nothing of it changes what a viewer thinks of it. `frames` are those
+    of the window, then those of the whole clip."""
     height, width = frames.shape[2:]
     if rng.random() < 0.8:  # up to a tenth is cut off, anywhere
         rows, columns = (round(size * rng.uniform(0.9, 1.0)) // 2 * 2 for size in (height, width))
@@ -233,9 +236,7 @@ def _rearranged(views: list[Tensor], fault: Degradation, order: np.ndarray) -> t
     full, dense, native, moving = views
     rearranged, chosen = dense[torch.from_numpy(order)], torch.from_numpy(order)
     pieces = Footage(native, NATIVE_PLACES, WINDOW).at(order[NATIVE_PLACES])
-    # Views are shrunk to about half a clip's size, and a cost is measured at a clip's size: so enlarge them twice.
-    before, after = (frames.repeat_interleave(2, -1).repeat_interleave(2, -2) for frames in (dense, rearranged))
-    return [full, rearranged, pieces, moving[chosen]], cost_of(fault, before, after)
+    return [full, rearranged, pieces, moving[chosen]], cost_of(fault, dense, rearranged)
 
 
 def draw(folder: Path, seed: int) -> None:
@@ -266,12 +267,17 @@ def main() -> None:
     """Draw the samples of a range of seeds that are not drawn yet."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=WithDefaults)
-    samples = PROJECT_ROOT / "runs" / "demo_samples"
+    samples = PROJECT_ROOT / "runs" / "samples"
     parser.add_argument("--samples", type=Path, default=samples, help="folder of the samples")
     parser.add_argument("--first", type=int, default=0, help="first seed")
     parser.add_argument("--count", type=int, default=1000, help="number of seeds from there on")
     parser.add_argument("--step", type=int, default=1, help="draw every n-th seed, to share the work of n processes")
     options = parser.parse_args()
+    if not (PHOTOGRAPHS / TABLE).exists():
+        logger.warning(
+            "no photographs in %s, so no scene will have one: run python -m scripts.demo_model.photographs first",
+            PHOTOGRAPHS,
+        )
     torch.set_num_threads(1)
     begin = time.monotonic()
     for number, seed in enumerate(range(options.first, options.first + options.count, options.step), 1):

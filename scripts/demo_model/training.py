@@ -24,21 +24,19 @@ from vjepa_demo.model.vjepa import VJEPAModel
 KEEP_EVERY = 1500  # steps between the states that are kept for the learning curve
 MAY_CHANGE = {"steps", "num_scenes", "num_sketches", "num_held_out", "seen_before"}  # when a run is resumed
 TRADITIONAL = DIMENSIONS.index("Traditional")
-
-
-TWINS_COUNT = 4.0  # how much the difference of two twins counts beside that of two other variants
+TWIN_WEIGHT = 4.0  # of the difference of two twins beside that of two other variants
 
 
 def score_loss(scores: Tensor, labels: Tensor, twins: Tensor) -> Tensor:
     """Smooth-L1 (Alignment counts twice), 0.3 (1 - PLCC), and half the smooth-L1 of differences within a scene.
 
     `scores` and `labels` are (B, 5). Rows 2i and 2i + 1 show the same scene, so their difference comes from the faults.
-    Where they are twins, `twins` (B / 2,), nobody would see a difference: it counts `TWINS_COUNT` times.
+    Where they are twins, `twins` (B / 2,), nobody would see a difference: it counts `TWIN_WEIGHT` times.
     """
     weights = torch.tensor([2.0 if name == "Alignment" else 1.0 for name in DIMENSIONS], device=scores.device)
     near = (F.smooth_l1_loss(scores, labels, reduction="none") * weights).mean()
     differences = [values[0::2] - values[1::2] for values in (scores, labels)]
-    counts = 1 + (TWINS_COUNT - 1) * twins.float()
+    counts = 1 + (TWIN_WEIGHT - 1) * twins.float()
     apart = (F.smooth_l1_loss(*differences, reduction="none", beta=0.5) * weights * counts[:, None]).mean()
     centred = [values - values.mean(dim=0) for values in (scores, labels)]
     plcc = F.cosine_similarity(*centred, dim=0)
@@ -62,11 +60,11 @@ def of_another_scene(features: Tensor) -> Tensor:
 
 
 def with_views(trained: VJEPAModel, model: VJEPAModel) -> dict[str, Tensor]:
-    """The weights of `trained` for `model`, which may have more views at the end, that the head ignores at first."""
+    """The weights of `trained` for `model`, which may have more views at the end: the head gives them no weight."""
     state, wanted = trained.state_dict(), model.state_dict()
     seen = trained.video_dim
     for name, value in state.items():
-        if value.shape == wanted[name].shape or not name.startswith("head."):
+        if name not in wanted or value.shape == wanted[name].shape or not name.startswith("head.net."):
             continue
         wider = wanted[name].clone() if value.ndim == 1 else torch.zeros_like(wanted[name])
         wider[..., :seen], wider[..., model.video_dim :] = value[..., :seen], value[..., seen:]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from vjepa_demo.config import DEMO_VIEWS, ClipConfig, View
 from vjepa_demo.media.sampling import (
+    clip_views,
     differences,
     fragments,
     frame_times,
@@ -53,6 +55,34 @@ def test_a_video_shorter_than_the_window_repeats_its_ends():
 def test_a_short_clip_of_many_frames_a_second_is_no_stutter():
     assert window_indices(40, 120.0, 16, 16) == list(range(4, 36, 2))
     assert window_indices(30, 60.0, 16, 16) == list(range(7, 23))
+
+
+def test_windows_of_two_looks_lie_around_a_quarter_and_three_quarters():
+    assert window_indices(100, 30.0, 16, 16, place=0.25) == list(range(17, 33))
+    assert window_indices(100, 30.0, 16, 16, place=0.75) == list(range(67, 83))
+
+
+@pytest.mark.parametrize(("count", "first"), [(40, (2, 22)), (20, (0, 4)), (16, (0, 0))])
+def test_windows_of_a_short_clip_stay_inside_it(count, first):
+    windows = [window_indices(count, 30.0, 16, 16, place=place) for place in (0.25, 0.75)]
+    assert windows == [list(range(start, start + 16)) for start in first]
+    assert window_indices(3, 30.0, 8, 8, place=0.25) == window_indices(3, 30.0, 8, 8)
+
+
+def test_looks_at_the_whole_clip_interleave():
+    looks = [uniform_indices(96, 8, place=place) for place in (0.25, 0.75)]
+    assert looks == [list(range(3, 96, 12)), list(range(9, 96, 12))]
+    both = [time for place in (0.25, 0.75) for time in frame_times(0.0, 4.0, 4, place=place)]
+    assert sorted(both) == frame_times(0.0, 4.0, 8)
+
+
+def test_every_second_look_is_mirrored():
+    whole = View(num_frames=2, framing="squeeze")
+    config = ClipConfig(crop_size=32, views=(whole, replace(whole, window=2)), looks=3)
+    frames = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)  # so short that all looks coincide
+    views = clip_views(frames, 30.0, config)
+    assert [torch.equal(view, frames) for view in views] == [True, True, False, False, True, True]
+    assert torch.equal(views[2], frames.flip(-1))
 
 
 def test_a_view_of_the_whole_clip_counts_what_is_shown_at_its_times():

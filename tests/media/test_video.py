@@ -19,7 +19,7 @@ from torchcodec.decoders import VideoDecoder
 
 from vjepa_demo.config import DEMO_VIEWS, ClipConfig, View
 from vjepa_demo.media import video
-from vjepa_demo.media.sampling import differences, frame_times, view_frames, view_indices
+from vjepa_demo.media.sampling import clip_views, differences, frame_times, view_frames, view_indices
 from vjepa_demo.media.shown import Look, film, probe
 from vjepa_demo.media.video import clip_pixels, pixel_values, recode, write_video
 from vjepa_demo.media.video import decode_clip as load_clip  # in this very process
@@ -231,6 +231,57 @@ def test_all_views_are_decoded_in_one_pass_after_the_scan(folder, monkeypatch):
     )
     load_clip(folder / "pass.mp4", config)
     assert [sorted(settings) for settings in opened] == [[], ["transforms"]]
+
+
+LOOKING_TWICE = ClipConfig(
+    num_frames=16, crop_size=128, views=(*DEMO_VIEWS, replace(DEMO_VIEWS[1], differences=True)), looks=2
+)
+
+
+def all_views(clip) -> list[torch.Tensor]:
+    return [clip.frames, *clip.more_views]
+
+
+@pytest.mark.parametrize("count", [40, 12])
+def test_a_file_shows_each_look_what_its_frames_show(folder, monkeypatch, count):
+    pictures = torch.rand(count, 3, 9, 16).mul(255).to(torch.uint8).repeat_interleave(20, 2).repeat_interleave(20, 3)
+    path = folder / f"looks{count}.mp4"
+    write_video(path, pictures, frames_per_second=20, crf=1)
+    asked, original = [], video._decode_counted
+    monkeypatch.setattr(
+        video, "_decode_counted", lambda p, d, indices, shape: asked.append(indices) or original(p, d, indices, shape)
+    )
+    shown = all_views(load_clip(path, LOOKING_TWICE))
+    expected = clip_views(VideoDecoder(str(path))[:], 20.0, LOOKING_TWICE)
+    assert len(shown) == len(expected) == 8
+    for one, other in zip(shown, expected, strict=True):
+        assert (one.float() - other.float()).abs().mean() < 3
+    (indices,) = asked  # one pass, each frame once
+    assert len(set(indices)) == len(indices)
+
+
+def test_looks_without_a_window_are_decoded_as_those_beside_one(folder, plain):
+    whole, dense = View(num_frames=8, framing="squeeze"), View(num_frames=2, window=2)
+    alone = all_views(load_clip(plain, ClipConfig(crop_size=32, views=(whole,), looks=2)))
+    both = all_views(load_clip(plain, ClipConfig(crop_size=32, views=(whole, dense), looks=2)))
+    assert len(alone) == 2
+    for one, other in zip(alone, both[::2], strict=True):
+        assert (one.float() - other.float()).abs().mean() < 4
+    path = uneven(folder / "looks.mkv")  # found by times in a second pass
+    alone = load_clip(path, ClipConfig(crop_size=32, views=(whole,), looks=2))
+    both = load_clip(path, ClipConfig(crop_size=32, views=(whole, dense), looks=2))
+    assert torch.equal(alone.more_views[0], both.more_views[1])
+
+
+def test_a_rendered_file_shows_every_look(folder, plain):
+    ffmpeg("-i", plain, "-c", "copy", "-aspect", "32:9", folder / "wide.mp4")  # of oblong pixels
+    whole = View(num_frames=8, framing="squeeze")
+    for views in ((whole,), (whole, replace(whole, window=8))):
+        config = ClipConfig(crop_size=64, views=views, looks=2)
+        rendered, decoded = (all_views(load_clip(path, config)) for path in (folder / "wide.mp4", plain))
+        assert len(rendered) == 2 * len(views)
+        for one, other in zip(rendered, decoded, strict=True):
+            assert (one.float() - other.float()).abs().mean() < 4
 
 
 def test_frames_decoded_one_by_one_are_those_decoded_together(world, monkeypatch):

@@ -56,6 +56,14 @@ def test_save_then_load_scores_the_same(base_encoder, text_encoder, tmp_path):
     assert loaded.config == model.config
 
 
+def test_looks_come_back_and_one_look_is_not_written(looks_folder, checkpoint_folder):
+    assert load_checkpoint(read_checkpoint(looks_folder), device="cpu").clip_config.looks == 2
+    said = [json.loads((folder / "config.json").read_text())["model"] for folder in (looks_folder, checkpoint_folder)]
+    assert said[0]["looks"] == 2
+    assert "looks" not in said[1]
+    assert read_checkpoint(checkpoint_folder).model.looks == 1
+
+
 def test_what_it_was_trained_on_comes_back(checkpoint_folder):
     assert read_checkpoint(checkpoint_folder).trained_on == TRAINED_ON
 

@@ -34,7 +34,11 @@ def head() -> OptimizedMOSHead:
 
 def drawn(count: int, *, width: int = 12, seed: int = 0) -> HeadInputs:
     rng = np.random.default_rng(seed)
-    return HeadInputs(rng.normal(size=(count, width)), rng.normal(3, 0.5, size=(count, len(DIMENSIONS))))
+    return one_look(rng.normal(size=(count, width)), rng.normal(3, 0.5, size=(count, len(DIMENSIONS))))
+
+
+def one_look(hidden, outputs) -> HeadInputs:
+    return HeadInputs(hidden[:, None], outputs[:, None])
 
 
 def own_groups(count: int) -> list[str]:
@@ -75,14 +79,14 @@ def test_ridge_finds_what_the_labels_say_and_leaves_the_rest_as_it_was() -> None
 
 
 def test_alignment_is_learned_and_answered_from_a_hidden_layer_of_its_own() -> None:
-    inputs = replace(drawn(60), own_hidden=drawn(60, seed=2).hidden)
+    inputs = replace(drawn(60), own_hidden_of_looks=drawn(60, seed=2).hidden_of_looks)
     direction = np.linspace(-1, 1, 12)
     labels = inputs.outputs + (inputs.hidden @ direction)[:, None]
-    labels[:, 1] = inputs.outputs[:, 1] + inputs.own_hidden @ direction
+    labels[:, 1] = inputs.outputs[:, 1] + inputs.hidden_of(1) @ direction
     correction = fit(inputs, labels, own_groups(60))
-    fresh = replace(drawn(20, seed=1), own_hidden=drawn(20, seed=3).hidden)
+    fresh = replace(drawn(20, seed=1), own_hidden_of_looks=drawn(20, seed=3).hidden_of_looks)
     added = correction(fresh) - fresh.outputs
-    for column, hidden in enumerate((fresh.hidden, fresh.own_hidden, *[fresh.hidden] * 3)):
+    for column, hidden in enumerate((fresh.hidden, fresh.hidden_of(1), *[fresh.hidden] * 3)):
         assert np.corrcoef(added[:, column], hidden @ direction)[0, 1] > 0.98
     np.testing.assert_array_equal(correction(fresh[5:8]), correction(fresh)[5:8])
 
@@ -124,7 +128,7 @@ def test_too_few_labels_change_nothing(count: int) -> None:
 
 
 def test_clips_that_are_all_alike_shift_the_answers() -> None:
-    inputs = HeadInputs(np.ones((6, 3)), np.full((6, 5), 2.0))
+    inputs = one_look(np.ones((6, 3)), np.full((6, 5), 2.0))
     np.testing.assert_allclose(fit(inputs, np.full((6, 5), 4.0), ["one prompt"] * 6)(inputs), 4.0)
 
 
@@ -134,7 +138,7 @@ def test_no_head_is_judged_on_a_group_that_it_learned_from() -> None:
     rng = np.random.default_rng(3)
     of_group = rng.normal(size=20).repeat(4)
     hidden = np.eye(20).repeat(4, axis=0) * 5  # says which group it is
-    inputs = HeadInputs(hidden, rng.normal(scale=0.01, size=(80, 5)))
+    inputs = one_look(hidden, rng.normal(scale=0.01, size=(80, 5)))
     labels = np.tile(of_group[:, None], 5)
     held_out = cross_validated(inputs, labels, groups)
     seen = fit(inputs, labels, groups, seed=0)
@@ -166,10 +170,10 @@ def test_the_farthest_clip_is_known_by_its_distance_to_the_nearest() -> None:
 
 def test_heads_disagree_where_nothing_was_learned() -> None:
     rng = np.random.default_rng(5)
-    known = HeadInputs(np.c_[rng.normal(size=(40, 2)), np.zeros((40, 1))], np.full((40, 5), 3.0))
+    known = one_look(np.c_[rng.normal(size=(40, 2)), np.zeros((40, 1))], np.full((40, 5), 3.0))
     labels = 3 + known.hidden[:, :1] + rng.normal(scale=0.3, size=(40, 5))
     labels[:, 4] = NAN
-    candidates = HeadInputs(np.array([[0.0, 0.0, 0.0], [6.0, 6.0, 0.0]]), np.full((2, 5), 3.0))
+    candidates = one_look(np.array([[0.0, 0.0, 0.0], [6.0, 6.0, 0.0]]), np.full((2, 5), 3.0))
     unsure = disagreement(candidates, known, labels, own_groups(40))
     assert 0 < 2 * unsure[0] < unsure[1]
     np.testing.assert_array_equal(unsure, disagreement(candidates, known, labels, own_groups(40)))

@@ -20,7 +20,15 @@ from transformers import AutoTokenizer, BertModel, VJEPA2ForVideoClassification,
 
 from vjepa_demo.config import DIMENSIONS, ModelConfig, View
 from vjepa_demo.model import encoders
-from vjepa_demo.model.vjepa import OptimizedMOSHead, VJEPAModel, create_vjepa_model, inference_dtype, resolve_device
+from vjepa_demo.model.cost import clip_flops
+from vjepa_demo.model.vjepa import (
+    OptimizedMOSHead,
+    VJEPAModel,
+    create_vjepa_model,
+    inference_dtype,
+    on_scale,
+    resolve_device,
+)
 from vjepa_demo.schema import ModelError
 
 
@@ -436,7 +444,7 @@ def test_a_view_that_does_not_fit_the_encoder_is_refused_when_the_model_is_built
 def test_fewer_views_than_the_model_has_are_refused_with_what_it_takes(base_encoder, text_encoder, video):
     model = make(base_encoder, text_encoder, views=(View(), View(num_frames=2, framing="squeeze")))
     for given in (video, [video], [video, video]):
-        with pytest.raises(ValueError, match="this model looks 2 times, at 4, 2 frames"):
+        with pytest.raises(ValueError, match="this model sees 2 views of a clip, of 4, 2 frames"):
             model.encode_video(given)
 
 
@@ -455,6 +463,53 @@ def test_features_of_views_stand_side_by_side_before_the_head(base_encoder, text
     torch.testing.assert_close(features, torch.cat([alone.encode_video(view) for view in pixels], dim=1))
     torch.testing.assert_close(model.encode_tail(model.encode_prefix(pixels)), features)
     assert model(pixels, model.encode_text(["a", "b"])).shape == (2, len(DIMENSIONS))
+
+
+@pytest.fixture
+def looking_twice(base_encoder, text_encoder) -> VJEPAModel:
+    return make(base_encoder, text_encoder, views=(View(), View(num_frames=2, framing="squeeze")), looks=2)
+
+
+def test_features_of_looks_follow_one_another(base_encoder, text_encoder, looking_twice, video):
+    once = make(base_encoder, text_encoder, views=looking_twice.config.views)
+    first, second = [video, video[:, :, :2]], [video.flip(-1), video[:, :, 2:]]
+    features = looking_twice.encode_video([*first, *second])
+    assert features.shape == (2, 2, looking_twice.video_dim)
+    torch.testing.assert_close(features, torch.stack([once.encode_video(first), once.encode_video(second)], dim=1))
+    torch.testing.assert_close(looking_twice.encode_tail(looking_twice.encode_prefix([*first, *second])), features)
+    assert looking_twice.tokens_of_views == 2 * once.tokens_of_views
+    assert looking_twice.num_layer_runs == 2 * once.num_layer_runs
+    assert clip_flops(looking_twice) == 2 * clip_flops(once)
+    with pytest.raises(ValueError, match="this model sees 4 views of a clip, of 4, 2, 4, 2 frames"):
+        looking_twice.encode_video(first)
+
+
+def test_the_score_of_looks_is_the_mean_of_what_each_would_be_shown_with(looking_twice):
+    video, text = torch.randn(3, 2, looking_twice.video_dim), looking_twice.encode_text(["a", "b", "c"])
+    with torch.no_grad():
+        looking_twice.head.net[-1].weight *= 100
+        looking_twice.head.net[-1].bias += torch.tensor([4.9, 1.1, 3, 3, 3])  # some looks leave the scale
+        alone = [looking_twice.predict_with_features(video[:, look], text) for look in range(2)]
+        both = looking_twice.predict_with_features(video, text)
+        assert any((outputs > 5).any() and (outputs < 1).any() for outputs in alone)
+        torch.testing.assert_close(on_scale(both), (on_scale(alone[0]) + on_scale(alone[1])) / 2, atol=1e-4, rtol=0)
+        torch.testing.assert_close(looking_twice.predict_looks(video, text), torch.stack(alone, dim=1))
+
+
+def test_looks_beyond_the_scale_still_learn(looking_twice):
+    looking_twice.train()
+    video, text = torch.randn(3, 2, looking_twice.video_dim), looking_twice.encode_text(["a", "b", "c"])
+    with torch.no_grad():
+        looking_twice.head.net[-1].bias.fill_(-5)
+    looking_twice.predict_with_features(video, text).sum().backward()
+    assert looking_twice.head.net[1].weight.grad.abs().sum() > 0
+
+
+def test_looks_are_a_setting_of_the_seeds_configuration(base_encoder, text_encoder):
+    encoders = {"video_encoder": str(base_encoder), "text_encoder": str(text_encoder), "device": "cpu"}
+    assert create_vjepa_model({**encoders, "looks": 2}).clip_config.looks == 2
+    with pytest.raises(ModelError, match="looks is 5; a whole number from 1 to 4 was expected"):
+        create_vjepa_model({**encoders, "looks": 5})
 
 
 def test_one_view_in_a_list_is_that_view(model, video):

@@ -321,6 +321,23 @@ def test_prompts_that_stay_unknown_are_learned_judged_and_scored_alike(checkpoin
     np.testing.assert_array_equal(own.hidden(mixed[1]), own._inputs(mixed[1:2]).hidden)
 
 
+def test_a_model_of_two_looks_learns_and_scores_as_the_learned_head(looks_folder, clips, tmp_path) -> None:
+    shade = torch.linspace(0, 1, 40)[None, None, None, :] + torch.linspace(0, 1, 12)[:, None, None, None]
+    ramps = []
+    for place, clip in enumerate(clips):  # darker to the left, brighter from frame to frame: the looks differ
+        frames = (10 + (20 + 4 * (place * 7 % COUNT)) * shade).expand(-1, 3, 40, 40).to(torch.uint8).contiguous()
+        write_video(tmp_path / clip.name, frames, frames_per_second=8, crf=1)
+        ramps.append(replace(clip, video=tmp_path / clip.name))
+    learner = learner_of(looks_folder)
+    *_, last = learner.encode(ramps)
+    assert last.problems == ()
+    assert learner.agreement(ramps).after.dimensions["Temporal"].srocc.value > 0.8
+    learner.save(ramps, tmp_path / "mine", description="ramps")
+    scorer, expected = load_scorer(str(tmp_path / "mine"), device="cpu"), learner.scores(ramps, ramps)
+    for clip, scores in zip(ramps, expected, strict=True):
+        assert scorer.score(clip.video, clip.prompt).scores == pytest.approx(scores, abs=1e-3)
+
+
 def test_a_dimension_nobody_rated_stays_as_it_was(learner, checkpoint, clips, tmp_path) -> None:
     learner.save(clips, tmp_path / "mine", description="")
     base, mine = (load_scorer(str(folder), device="cpu") for folder in (checkpoint, tmp_path / "mine"))

@@ -17,9 +17,10 @@ from vjepa_demo import wording
 from vjepa_demo.config import DIMENSIONS, NEUTRAL_PROMPT
 from vjepa_demo.files import content_sha256
 from vjepa_demo.media.isolated import load_clip
-from vjepa_demo.media.video import pixel_values, write_video
+from vjepa_demo.media.video import clip_pixels, pixel_values, write_video
 from vjepa_demo.model.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from vjepa_demo.model.features import FeatureCache
+from vjepa_demo.model.vjepa import on_scale
 from vjepa_demo.schema import LayersReport, ModelError, RecordError, StoppedError, VideoError, VideoScores
 from vjepa_demo.tasks import score as scorer_module
 from vjepa_demo.tasks.score import STEPS, Scorer, default_model, find_checkpoint, get_scorer, load_scorer
@@ -256,6 +257,19 @@ def test_a_video_known_from_disk_is_neither_decoded_nor_encoded(checkpoint_folde
     assert (second.frame_seconds, second.duration_seconds) == (first.frame_seconds, first.duration_seconds)
     assert second.sha256 == first.sha256
     assert second.frames is None
+
+
+def test_a_model_of_two_looks_scores_their_mean_also_from_disk(looks_folder, world, tmp_path):
+    first = on_disk(looks_folder, tmp_path).score(world, "the world")
+    model = load_checkpoint(read_checkpoint(looks_folder), device="cpu")
+    clip = load_clip(world, model.clip_config)
+    with torch.no_grad():
+        features = model.encode_video(clip_pixels(clip, model.clip_config))  # (1, looks, video_dim)
+        answers = on_scale(model.predict_looks(features, model.encode_text(["the world"])))[0]
+    assert not torch.equal(answers[0], answers[1])
+    assert list(first.scores.values()) == pytest.approx(answers.mean(dim=0).tolist(), abs=1e-3)
+    assert len(first.more_frames) == 1, "the other view of the first look"
+    assert on_disk(looks_folder, tmp_path).score(world, "the world").scores == first.scores
 
 
 def test_what_several_views_saw_comes_back_from_disk_and_scores_are_the_same(views_folder, world, tmp_path):

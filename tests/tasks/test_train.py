@@ -107,6 +107,31 @@ def test_it_learns_what_the_labels_follow(checkpoint_folder, data, tmp_path, sco
     assert result.best_epoch <= result.epochs == 30
 
 
+def ramps(records, folder: Path) -> list[VideoRecord]:
+    """The same clips, but darker to the left and brighter from frame to frame: two looks see something else."""
+    shade = torch.linspace(0, 1, 40)[None, None, None, :] + torch.linspace(0, 1, 12)[:, None, None, None]
+    made = []
+    for place, record in enumerate(records):
+        frames = (10 + (20 + 5 * place) * shade).expand(-1, 3, 40, 40).to(torch.uint8).contiguous()
+        write_video(folder / record.name, frames, frames_per_second=8, crf=1)
+        made.append(replace(record, video=folder / record.name))
+    return made
+
+
+@pytest.mark.parametrize("scope", ["head", "top"])
+def test_a_model_of_two_looks_learns_and_predicts_what_the_result_says(scope, looks_folder, data, tmp_path):
+    own = replace(data, train=ramps(data.train, tmp_path), validation=ramps(data.validation, tmp_path))
+    config = replace(CONFIG, scope=scope, epochs=12, learning_rate=5e-3)
+    epochs, result = run(looks_folder, own, tmp_path / "mine", config)
+    assert epochs[-1].loss < 0.7 * epochs[0].loss
+    checkpoint = read_checkpoint(tmp_path / "mine")
+    assert checkpoint.model.looks == 2
+    scorer = Scorer("mine", load_checkpoint(checkpoint, device="cpu"), checkpoint.trained_on)
+    for record, prediction in zip(own.validation, result.predictions, strict=True):
+        scored = scorer.score(record.video, record.prompt)
+        assert list(scored.scores.values()) == pytest.approx(prediction, abs=0.02)
+
+
 @pytest.mark.parametrize("folder", ["checkpoint_folder", "views_folder"])
 @pytest.mark.parametrize("scope", ["head", "top"])
 def test_the_checkpoint_predicts_what_the_result_says(folder, scope, data, tmp_path, request):

@@ -68,15 +68,16 @@ def tune(folder: Path, records: list[VideoRecord], out: Path, **settings):
 
 
 def test_the_gpu_sees_frames_and_gives_the_scores_that_this_process_would(
-    spaces, checkpoint_folder, views_folder, records, monkeypatch
+    spaces, checkpoint_folder, views_folder, looks_folder, records, monkeypatch
 ):
-    here = [scorer_of(folder).score(records[0].video, "a cat") for folder in (checkpoint_folder, views_folder)]
+    folders = (checkpoint_folder, views_folder, looks_folder)
+    here = [scorer_of(folder).score(records[0].video, "a cat") for folder in folders]
     zero_gpu.place(str(checkpoint_folder), device="cpu")
-    scorers = [scorer_of(folder) for folder in (checkpoint_folder, views_folder)]  # the same encoder, seen three times
+    scorers = [scorer_of(folder) for folder in folders]  # the same encoder
     monkeypatch.setattr(VJEPAModel, "encode_video", not_here(VJEPAModel.encode_video))
     there = [scorer.score(records[0].video, "a cat") for scorer in scorers]
     assert [result.scores for result in there] == [result.scores for result in here]
-    assert [scorer.hardware for scorer in scorers] == ["ZeroGPU", "ZeroGPU"]
+    assert [scorer.hardware for scorer in scorers] == ["ZeroGPU"] * 3
     frames = FRAMES * 3 * CROP**2
     assert frames < spaces.sent[0] < frames + 2**12  # bytes; no weights
 

@@ -36,7 +36,7 @@ def load_clip(path: str | Path, config: ClipConfig, *, should_stop: Callable[[],
         return decode_clip(path, config)
     path = Path(path).absolute()
     edge = config.crop_size
-    counts = [view.num_frames or config.num_frames for view in config.views]
+    counts = [view.num_frames or config.num_frames for view, _ in config.all_views]
     views = [torch.empty(count * 3 * edge * edge, dtype=torch.uint8) for count in counts]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         answer = sandbox.run(

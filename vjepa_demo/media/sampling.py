@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from math import floor
 
 import torch
 import torch.nn.functional as F
@@ -15,40 +16,50 @@ WINDOW_FRAMES_PER_SECOND = 30.0  # a window of a faster video takes every second
 TIME_TOLERANCE_SECONDS = 1e-3  # between a frame's own times and the moment it was asked for
 
 
-def frame_times(begin_seconds: float, end_seconds: float, num_frames: int) -> list[float]:
-    """The centres of `num_frames` equal parts of [begin, end): uniform in time, never on a frame's edge.
+# Where a look is centred is its `place`, a share of the clip from 0 to 1: 0.5 where there is one look.
+
+
+def frame_times(begin_seconds: float, end_seconds: float, num_frames: int, *, place: float = 0.5) -> list[float]:
+    """The moments at `place` of `num_frames` equal parts of [begin, end), by default their centres: uniform in time,
+    never on a frame's edge.
 
     A video with fewer frames than `num_frames` gets its frames repeated, each about equally often.
     """
     step = (end_seconds - begin_seconds) / num_frames
-    return [begin_seconds + (index + 0.5) * step for index in range(num_frames)]
+    return [begin_seconds + (index + place) * step for index in range(num_frames)]
 
 
-def uniform_indices(num_source: int, num_frames: int) -> list[int]:
-    """Which of `num_source` frames lie at the centres of `num_frames` equal parts of them."""
-    return [int((index + 0.5) * num_source / num_frames) for index in range(num_frames)]
+def uniform_indices(num_source: int, num_frames: int, *, place: float = 0.5) -> list[int]:
+    """Which of `num_source` frames lie at `place` of `num_frames` equal parts of them, by default at their centres."""
+    return [int((index + place) * num_source / num_frames) for index in range(num_frames)]
 
 
-def window_indices(num_source: int, frames_per_second: float, window: int, num_frames: int) -> list[int]:
-    """`num_frames` of `num_source` frames, in pairs of neighbours spread over the `window` frames in the middle.
+def window_indices(
+    num_source: int, frames_per_second: float, window: int, num_frames: int, *, place: float = 0.5
+) -> list[int]:
+    """`num_frames` of `num_source` frames, in pairs of neighbours spread over the `window` frames around `place`, or as
+    near to that as they fit into the video.
 
     Frames are counted, not looked up by time: so a frame that comes twice comes twice in the video too. A video faster
     than 30 frames a second is thinned to every second frame, every third and so on, as far as it has enough frames.
     A video shorter than the window repeats its first and its last frame.
     """
     step = max(1, min(round(frames_per_second / WINDOW_FRAMES_PER_SECOND), num_source // window))
-    first = (num_source - window * step) // 2
+    spare = num_source - window * step  # frames outside the window; below 0 where the video is too short
+    first = spare // 2 if spare < 0 else min(max(floor(place * num_source - window * step / 2), 0), spare)
     pairs = [int((pair + 0.5) * window / (num_frames // 2)) - 1 for pair in range(num_frames // 2)]
     indices = [first + (start + neighbour) * step for start in pairs for neighbour in (0, 1)]
     return [min(max(index, 0), num_source - 1) for index in indices]
 
 
-def view_indices(view: View, num_source: int, frames_per_second: float, config: ClipConfig) -> list[int]:
-    """Which of a video's `num_source` frames `view` looks at."""
+def view_indices(
+    view: View, num_source: int, frames_per_second: float, config: ClipConfig, *, place: float = 0.5
+) -> list[int]:
+    """Which of a video's `num_source` frames `view` shows, in the look at `place`."""
     num_frames = view.num_frames or config.num_frames
     if view.window is None:
-        return uniform_indices(num_source, num_frames)
-    return window_indices(num_source, frames_per_second, view.window, num_frames)
+        return uniform_indices(num_source, num_frames, place=place)
+    return window_indices(num_source, frames_per_second, view.window, num_frames, place=place)
 
 
 def are_in_time(
@@ -57,7 +68,8 @@ def are_in_time(
     length: tuple[int, float, float],
     config: ClipConfig,
 ) -> bool:
-    """Whether the `indices` of each view, found by counting, are what it should show: no if the frame rate varies.
+    """Whether the `indices` of each of `config.all_views`, found by counting, are what it should show: no if the frame
+    rate varies.
 
     `spans` says from when until when each frame is shown; `length` is the number of the video's frames, and from when
     to when they last. A view of the whole clip shows each frame at its moment, give or take a quarter of a frame (a GIF
@@ -65,8 +77,8 @@ def are_in_time(
     """
     num_source, begin, end = length
     step = (end - begin) / num_source
-    for view, wanted in zip(config.views, indices, strict=True):
-        moments = frame_times(begin, end, len(wanted))
+    for (view, place), wanted in zip(config.all_views, indices, strict=True):
+        moments = frame_times(begin, end, len(wanted), place=place)
         for index, moment in zip(wanted, moments, strict=True):
             (first, last), early = spans[index], step / 4
             if view.window is not None:
@@ -77,7 +89,13 @@ def are_in_time(
 
 
 def timed_indices(
-    view: View, seconds: Sequence[float], end_seconds: float, constant_rate: float, config: ClipConfig
+    view: View,
+    seconds: Sequence[float],
+    end_seconds: float,
+    constant_rate: float,
+    config: ClipConfig,
+    *,
+    place: float = 0.5,
 ) -> list[int]:
     """As `view_indices`, of a video that begins to show its frames at `seconds`, which rise, at whatever rate.
 
@@ -86,10 +104,11 @@ def timed_indices(
     """
     begin = seconds[0]
     if view.window is None:
-        moments = frame_times(begin, end_seconds, view.num_frames or config.num_frames)
+        moments = frame_times(begin, end_seconds, view.num_frames or config.num_frames, place=place)
         moments = [moment + TIME_TOLERANCE_SECONDS for moment in moments]  # containers round: a frame due now is shown
     else:  # a frame of the copy shows what begins up to half a frame later
-        slots = view_indices(view, max(1, round((end_seconds - begin) * constant_rate)), constant_rate, config)
+        num_slots = max(1, round((end_seconds - begin) * constant_rate))
+        slots = view_indices(view, num_slots, constant_rate, config, place=place)
         moments = [begin + (slot + 0.5) / constant_rate - TIME_TOLERANCE_SECONDS for slot in slots]
     return [max(0, bisect_right(seconds, moment) - 1) for moment in moments]
 
@@ -152,3 +171,20 @@ def differences(frames: Tensor) -> Tensor:
     """
     changes = 128 + 2 * frames.short().diff(dim=0)  # (T - 1, C, H, W)
     return torch.cat([changes[:1], changes]).clamp(0, 255).to(torch.uint8)
+
+
+def looks_of(views: Sequence[Tensor], config: ClipConfig) -> list[Tensor]:
+    """The frames (T, 3, crop, crop) of `config.all_views`, in whose order `views` are, as a model sees them: those of
+    every second look mirrored."""
+    return [frames.flip(-1) if number // len(config.views) % 2 else frames for number, frames in enumerate(views)]
+
+
+def clip_views(frames: Tensor, frames_per_second: float, config: ClipConfig) -> list[Tensor]:
+    """What a model sees of the frames (T, 3, H, W) uint8 of a whole clip, decoded already: the frames (T, 3, crop,
+    crop) uint8 of each of `config.all_views`."""
+    shown = []
+    for view, place in config.all_views:
+        rows = view_indices(view, len(frames), frames_per_second, config, place=place)
+        pictures = view_frames(frames[rows], view, config)
+        shown.append(differences(pictures) if view.differences else pictures)
+    return looks_of(shown, config)

@@ -32,6 +32,7 @@ from vjepa_demo.media.sampling import (
     differences,
     fragments,
     frame_times,
+    looks_of,
     resized_shape,
     timed_indices,
     view_edge,
@@ -112,12 +113,8 @@ class _Stream:
         seconds = self.end_seconds - self.begin_seconds
         return self.num_frames / seconds if seconds > 0 else WINDOW_FRAMES_PER_SECOND
 
-    def times(self, view: View, config: ClipConfig) -> list[float]:
-        """The moments that a view of the whole clip shows."""
-        return frame_times(self.begin_seconds, self.end_seconds, view.num_frames or config.num_frames)
 
-
-_Look = tuple[Tensor, tuple[float, ...]]  # a view's frames (T, 3, crop, crop) uint8, and when each is shown
+_Shown = tuple[Tensor, tuple[float, ...]]  # a view's frames (T, 3, crop, crop) uint8, and when each is shown
 
 
 @dataclass(frozen=True)
@@ -125,7 +122,8 @@ class Clip:
     """The frames of a video that a model sees.
 
     `frames` (T, 3, crop, crop) uint8 RGB are those of the first view, `frame_seconds` (T,) when the video begins to
-    show each of them; `more_views` are the frames of the other views. The whole video lasts `duration_seconds`.
+    show each of them; `more_views` are the frames of the other views, and of all views of the other looks, in the order
+    of `ClipConfig.all_views`. The whole video lasts `duration_seconds`.
     `notes` say in whole sentences what of it could not be shown as a player does.
     """
 
@@ -221,10 +219,11 @@ def _load(path: Path, decoder: VideoDecoder, how: Look, config: ClipConfig) -> C
                 shown = replace(shown, end_seconds=end)
         return _load_film(shown, config)
     if any(view.window is not None for view in config.views):
-        looks = _look_together(path, decoder, stream, config)
+        views = _show_together(path, decoder, stream, config)
     else:
-        looks = [_look(path, stream, view, config) for view in config.views]
-    return _clip(looks, stream, how.notes)
+        of_views = [_show_view(path, stream, view, config) for view in config.views]
+        views = [of_view[look] for look in range(config.looks) for of_view in of_views]
+    return _clip(views, stream, config, how.notes)
 
 
 def _load_copy(path: Path, stream: str, num_frames: int, config: ClipConfig) -> Clip | None:
@@ -245,10 +244,12 @@ def _load_film(shown: Film, config: ClipConfig) -> Clip:
     check_limits(shown.path, num_frames=num_frames, seconds=end - begin, num_pixels=shown.height * shown.width)
     rate = num_frames / (end - begin) if end > begin else WINDOW_FRAMES_PER_SECOND
     are_together = any(view.window is not None for view in config.views)
-    indices = [view_indices(view, num_frames, rate, config) for view in config.views]
+    indices = [view_indices(view, num_frames, rate, config, place=place) for view, place in config.all_views]
     spans = dict(enumerate(pairwise((*shown.seconds, end))))
     if not are_together or not are_in_time(indices, spans, (num_frames, begin, end), config):
-        indices = [timed_indices(view, shown.seconds, end, shown.rate, config) for view in config.views]
+        indices = [
+            timed_indices(view, shown.seconds, end, shown.rate, config, place=place) for view, place in config.all_views
+        ]
     wanted = sorted(set().union(*indices))
     place = {index: position for position, index in enumerate(wanted)}  # in the copy
     places = [[place[index] for index in view] for view in indices]
@@ -269,27 +270,23 @@ def _load_film(shown: Film, config: ClipConfig) -> Clip:
                     view,
                     config,
                 )
-                for view, rows in zip(config.views, places, strict=True)
+                for (view, _), rows in zip(config.all_views, places, strict=True)
             ]
     times = [tuple(shown.seconds[index] for index in view) for view in indices]
     damaged = _damage_notes(shown.path, Damage(num_frames, max(0, num_frames - shown.num_damaged)))
-    return _clip(list(zip(frames, times, strict=True)), stream, (*shown.look.notes, *damaged))
+    return _clip(list(zip(frames, times, strict=True)), stream, config, (*shown.look.notes, *damaged))
 
 
-def _clip(looks: list[_Look], stream: _Stream, notes: tuple[str, ...]) -> Clip:
-    return Clip(
-        frames=looks[0][0],  # (T, 3, crop, crop) uint8
-        frame_seconds=looks[0][1],
-        duration_seconds=stream.end_seconds - stream.begin_seconds,
-        more_views=tuple(frames for frames, _ in looks[1:]),
-        notes=notes,
-    )
+def _clip(shown: list[_Shown], stream: _Stream, config: ClipConfig, notes: tuple[str, ...]) -> Clip:
+    first, *others = looks_of([frames for frames, _ in shown], config)  # (T, 3, crop, crop) uint8 each
+    return Clip(first, shown[0][1], stream.end_seconds - stream.begin_seconds, tuple(others), notes)
 
 
-def _look(path: Path, stream: _Stream, view: View, config: ClipConfig) -> _Look:
-    """What a view of the whole clip shows, resized and cropped inside FFmpeg."""
+def _show_view(path: Path, stream: _Stream, view: View, config: ClipConfig) -> list[_Shown]:
+    """What a view of the whole clip shows in each look, resized and cropped inside FFmpeg."""
+    begin, end, count = stream.begin_seconds, stream.end_seconds, view.num_frames or config.num_frames
     # The first frame is looked at too: a cut may have left pictures before it that nobody sees, but the scan counts.
-    times = [stream.begin_seconds, *stream.times(view, config)]
+    times = [begin, *(time for place in config.places for time in frame_times(begin, end, count, place=place))]
     decoder = open_video(path, transforms=_transforms(stream, view, config))
     try:
         batch = decoder.get_frames_played_at(times)
@@ -297,7 +294,11 @@ def _look(path: Path, stream: _Stream, view: View, config: ClipConfig) -> _Look:
         raise _SeekError(str(_unreadable(path, error))) from error
     if (batch.pts_seconds > torch.tensor(times, dtype=torch.float64) + TIME_TOLERANCE_SECONDS).any():
         raise _SeekError(f"{path.name} cannot be read as a video: {LOST}")  # a frame from after the moment asked for
-    return _framed(batch.data[1:], view, config), tuple(batch.pts_seconds[1:].tolist())
+    frames, seconds = _framed(batch.data[1:], view, config), batch.pts_seconds[1:].tolist()
+    return [
+        (frames[start : start + count], tuple(seconds[start : start + count]))
+        for start in range(0, config.looks * count, count)
+    ]
 
 
 def _transforms(stream: _Stream, view: View, config: ClipConfig) -> list[DecoderTransform]:
@@ -312,19 +313,24 @@ def _framed(frames: Tensor, view: View, config: ClipConfig) -> Tensor:
     return frames if view.framing != "fragments" else fragments(frames, config.crop_size, view.grid)
 
 
-def _look_together(path: Path, decoder: VideoDecoder, stream: _Stream, config: ClipConfig) -> list[_Look]:
-    """What all views show, decoded in one pass over the file by frame number, no larger than a view needs.
+def _show_together(path: Path, decoder: VideoDecoder, stream: _Stream, config: ClipConfig) -> list[_Shown]:
+    """What all views of all looks show, decoded in one pass over the file by frame number, no larger than a view needs.
 
     If the frame rate varies, frame numbers miss what is on the screen: a second pass finds the frames by their times.
     """
     shape = _common_shape(stream, config)
-    indices = [view_indices(view, stream.num_frames, stream.rate, config) for view in config.views]  # counted from 0
+    indices = [  # counted from 0
+        view_indices(view, stream.num_frames, stream.rate, config, place=place) for view, place in config.all_views
+    ]
     frames, spans = _decode_views(path, decoder, indices, shape, config)
     if not are_in_time(indices, spans, (stream.num_frames, stream.begin_seconds, stream.end_seconds), config):
         seconds, rate = frame_clock(path, decoder.metadata.stream_index)
         if len(seconds) != stream.num_frames:
             raise _SeekError(f"{path.name} cannot be read as a video: {LOST}")
-        indices = [timed_indices(view, seconds, stream.end_seconds, rate, config) for view in config.views]
+        indices = [
+            timed_indices(view, seconds, stream.end_seconds, rate, config, place=place)
+            for view, place in config.all_views
+        ]
         frames, spans = _decode_views(path, decoder, indices, shape, config)
     times = [tuple(spans[index][0] for index in view) for view in indices]
     return list(zip(frames, times, strict=True))
@@ -339,20 +345,22 @@ def _common_shape(stream: _Stream, config: ClipConfig) -> tuple[int, int]:
 def _decode_views(
     path: Path, decoder: VideoDecoder, indices: list[list[int]], shape: tuple[int, int], config: ClipConfig
 ) -> tuple[list[Tensor], dict[int, tuple[float, float]]]:
-    """The frames at the `indices` of each view, and from when until when each of them is shown."""
+    """The frames at the `indices` of each of `config.all_views`, and from when until when each of them is shown."""
     spans: dict[int, tuple[float, float]] = {}
-    frames: list[dict[int, Tensor]] = [{} for _ in config.views]  # of each view, by index
+    # What each view shows, in whichever look: the indices, and the frames by index.
+    needed = [set().union(*indices[number :: len(config.views)]) for number in range(len(config.views))]
+    frames: list[dict[int, Tensor]] = [{} for _ in config.views]
     # The first frame is looked at too: a cut may have left pictures before it that nobody sees, but the scan counts.
     for part, batch in _decode_counted(path, decoder, sorted({0}.union(*indices)), shape):
         begins, durations = batch.pts_seconds.tolist(), batch.duration_seconds.tolist()
         spans |= {index: (a, a + length) for index, a, length in zip(part, begins, durations, strict=True)}
-        for view, wanted, found in zip(config.views, indices, frames, strict=True):
+        for view, of_view, found in zip(config.views, needed, frames, strict=True):
             for row, index in enumerate(part):
-                if index in wanted:  # one at a time: several at once would be copied at full size first
+                if index in of_view:  # one at a time: several at once would be copied at full size first
                     found[index] = view_frames(batch.data[row : row + 1], view, config)[0]
-    shown = []  # of each view, (T, 3, crop, crop)
-    for view, wanted, found in zip(config.views, indices, frames, strict=True):
-        pictures = torch.stack([found[index] for index in wanted])
+    shown = []  # (T, 3, crop, crop) each
+    for number, ((view, _), wanted) in enumerate(zip(config.all_views, indices, strict=True)):
+        pictures = torch.stack([frames[number % len(config.views)][index] for index in wanted])
         shown.append(differences(pictures) if view.differences else pictures)
     return shown, spans
 
@@ -378,7 +386,8 @@ def _decode_counted(
 
 
 def clip_pixels(clip: Clip, config: ClipConfig, device: str | torch.device = "cpu") -> list[Tensor]:
-    """The normalised pixels (1, C, T, crop, crop) float32 of each view of a clip, for the model on `device`."""
+    """The normalised pixels (1, C, T, crop, crop) float32 of each view of each look of a clip, for the model on
+    `device`."""
     # The frames go there as bytes, a quarter of what floats would take.
     return [pixel_values(frames.to(device), config)[None] for frames in (clip.frames, *clip.more_views)]
 

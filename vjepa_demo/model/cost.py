@@ -27,7 +27,7 @@ def layer_flops(config: Any, num_tokens: int) -> float:
 
 
 def clip_flops(model: VJEPAModel) -> float:
-    """Floating point operations of the video encoder of `model` for one clip, all its views together."""
+    """Floating point operations of the video encoder of `model` for one clip, all views of all looks together."""
     config: Any = model.venc.config
     patch = config.in_chans * config.tubelet_size * config.patch_size**2
     return sum(

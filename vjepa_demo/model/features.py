@@ -90,8 +90,9 @@ class FeatureKey:
 class VideoFeatures:
     """What the encoder made of a clip, when each of its frames is shown, and the whole video's length.
 
-    `values` are pooled features (video_dim,) float32, or the hidden state (N, hidden) below the layer that the key
-    names. `frames` are those of each view, (T, H, W, 3) uint8; None if the features came from disk.
+    `values` are pooled features (video_dim,) float32, of several looks (looks, video_dim), or the hidden state (N,
+    hidden) below the layer that the key names. `frames` are those of each view of the first look, (T, H, W, 3) uint8;
+    None if the features came from disk.
     `notes` are those of the `Clip`.
     """
 

@@ -2,7 +2,8 @@
 
 The answer is `outputs + shift + hidden @ weights`, where `hidden` (N, h) is the first hidden layer of the trained head
 and `outputs` (N, 5) its own answer. Without labels it is the trained head; each label moves it, most where clips
-resemble the labelled one. `benchmarks/own_labels.py` compares it with training the whole head.
+resemble the labelled one. `benchmarks/own_labels.py` compares it with training the whole head. Of a model that looks
+at a clip several times, what is learned from is the mean of the looks, and the answer is the mean of their answers.
 
 **Ridge** (Hoerl and Kennard 1970) in its dual form: with K = X Xᵀ of the centred features, scaled so that its mean
 diagonal is 1, the coefficients are Xᵀ (K + strength I)⁻¹ r. So a strength means the same for every model and number of
@@ -21,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vjepa_demo.config import DIMENSIONS
+from vjepa_demo.config import DIMENSIONS, SCORE_MAX, SCORE_MIN
 from vjepa_demo.model.vjepa import OptimizedMOSHead
 
 Array = NDArray[np.float64]
@@ -36,26 +37,46 @@ MAX_REMEMBERED = 32  # sets of seen clips: a few for each of the raters who are 
 
 @dataclass(frozen=True)
 class HeadInputs:
-    """What a trained head makes of N clips: its first hidden layer (N, h) and its answers (N, D), not cut to 1..5.
+    """What a trained head makes of each of L looks at N clips: its first hidden layer (N, L, h) and its answers
+    (N, L, D), not cut to 1..5.
 
-    `own_hidden` (N, h) is the layer that Alignment is answered from, where the other dimensions are judged with another
-    prompt (see `schema.judging_prompt`).
+    `own_hidden_of_looks` (N, L, h) is the layer that Alignment is answered from, where the other dimensions are judged
+    with another prompt (see `schema.judging_prompt`).
     """
 
-    hidden: Array
-    outputs: Array
-    own_hidden: Array | None = None
+    hidden_of_looks: Array
+    outputs_of_looks: Array
+    own_hidden_of_looks: Array | None = None
+
+    @property
+    def hidden(self) -> Array:
+        """The first hidden layer (N, h), in the mean of the looks."""
+        mean: Array = self.hidden_of_looks.mean(axis=1)
+        return mean
+
+    @property
+    def outputs(self) -> Array:
+        """The answers (N, D) in the mean of the looks, none of them cut to 1..5."""
+        mean: Array = self.outputs_of_looks.mean(axis=1)
+        return mean
 
     def __getitem__(self, rows: Sequence[int] | NDArray[np.int64] | NDArray[np.bool_] | slice) -> HeadInputs:
-        own = None if self.own_hidden is None else self.own_hidden[rows]
-        return HeadInputs(self.hidden[rows], self.outputs[rows], own)
+        own = None if self.own_hidden_of_looks is None else self.own_hidden_of_looks[rows]
+        return HeadInputs(self.hidden_of_looks[rows], self.outputs_of_looks[rows], own)
+
+    def stands_apart(self, column: int) -> bool:
+        """Whether the dimension `column` is answered from a hidden layer of its own."""
+        return self.own_hidden_of_looks is not None and column == ALIGNMENT
 
     def hidden_of(self, column: int) -> Array:
-        """The hidden layer (N, h) that the dimension `column` is answered from."""
-        return self.own_hidden if self.own_hidden is not None and column == ALIGNMENT else self.hidden
+        """The hidden layer (N, h) that the dimension `column` is answered from, in the mean of the looks."""
+        if self.own_hidden_of_looks is None or column != ALIGNMENT:
+            return self.hidden
+        mean: Array = self.own_hidden_of_looks.mean(axis=1)
+        return mean
 
     def __len__(self) -> int:
-        return len(self.outputs)
+        return len(self.outputs_of_looks)
 
 
 @dataclass(frozen=True)
@@ -66,18 +87,29 @@ class Correction:
     shift: Array
 
     def __call__(self, inputs: HeadInputs) -> Array:
-        """The corrected answers (N, D), not cut to 1..5."""
-        added = inputs.hidden @ self.weights  # (N, D)
-        if inputs.own_hidden is not None:
-            added[:, ALIGNMENT] = inputs.own_hidden @ self.weights[:, ALIGNMENT]
-        return inputs.outputs + self.shift + added
+        """The corrected answers (N, D), `joined`."""
+        added = inputs.hidden_of_looks @ self.weights  # (N, L, D)
+        if inputs.own_hidden_of_looks is not None:
+            added[..., ALIGNMENT] = inputs.own_hidden_of_looks @ self.weights[:, ALIGNMENT]
+        return joined(inputs.outputs_of_looks + self.shift + added)
+
+
+def joined(of_looks: Array) -> Array:
+    """The answers (N, D) of a head that gives these (N, L, D) for L looks, as `VJEPAModel.predict_with_features` joins
+    them: of one look not cut to 1..5, of several the mean of what is."""
+    cut = of_looks if of_looks.shape[1] == 1 else of_looks.clip(SCORE_MIN, SCORE_MAX)
+    mean: Array = cut.mean(axis=1)
+    return mean
 
 
 @torch.no_grad()
 def head_inputs(head: OptimizedMOSHead, video: Tensor, text: Tensor) -> HeadInputs:
-    """What `head`, in evaluation mode, makes of video features (N, video_dim) and text features (N, text_dim)."""
-    hidden = head.net[:3](torch.cat([video, text], dim=-1).float())  # LayerNorm, Linear, GELU: (N, h)
-    answers = head.net[3:](hidden)  # (N, 5)
+    """What `head`, in evaluation mode, makes of video features (N, video_dim), of several looks (N, L, video_dim), and
+    text features (N, text_dim)."""
+    video = video if video.ndim == 3 else video[:, None]
+    text = text[:, None].expand(-1, video.shape[1], -1)  # (N, L, text_dim)
+    hidden = head.net[:3](torch.cat([video, text], dim=-1).float())  # LayerNorm, Linear, GELU: (N, L, h)
+    answers = head.net[3:](hidden)  # (N, L, 5)
     return HeadInputs(hidden.cpu().double().numpy(), answers.cpu().double().numpy())
 
 
@@ -122,7 +154,7 @@ def fit(
     `strengths` (D,) are indices into `STRENGTHS`, by default what `choose_strengths` makes of the other arguments. In
     the dimensions `level_only` all answers are shifted alike, so that their order stays.
     """
-    weights = np.zeros((inputs.hidden.shape[1], labels.shape[1]))
+    weights = np.zeros((inputs.hidden_of_looks.shape[-1], labels.shape[1]))
     shift = np.zeros(labels.shape[1])
     if strengths is None:
         strengths = choose_strengths(inputs, labels, groups, seed=seed)
@@ -147,7 +179,8 @@ def choose_strengths(inputs: HeadInputs, labels: Array, groups: Sequence[str], *
     """
     chosen = np.full(labels.shape[1], len(STRENGTHS) - 1)
     for rows, columns in _labelled(inputs, labels):
-        hidden, residuals = inputs.hidden_of(columns[0])[rows], (labels - inputs.outputs)[rows][:, columns]
+        known = inputs[rows]
+        hidden, residuals = known.hidden_of(columns[0]), (labels[rows] - known.outputs)[:, columns]
         own = [groups[row] for row in rows.tolist()]
         if len(set(own)) < 2:
             continue
@@ -171,7 +204,7 @@ def cross_validated(
         ValueError: if there is one group only.
     """
     folds = deal(groups, OUTER_FOLDS, seed=seed)
-    predictions = np.empty_like(inputs.outputs)
+    predictions = np.empty((len(inputs), labels.shape[1]))
     for fold in range(folds.max() + 1):
         held_out = folds == fold
         rest = np.flatnonzero(~held_out)
@@ -205,7 +238,7 @@ def _labelled(inputs: HeadInputs, labels: Array) -> Iterator[tuple[NDArray[np.in
     the same hidden layer, are solved at once."""
     columns_of: dict[tuple[bool, bytes], list[int]] = {}
     for column in range(labels.shape[1]):
-        key = (inputs.hidden_of(column) is inputs.hidden, (~np.isnan(labels[:, column])).tobytes())
+        key = (inputs.stands_apart(column), (~np.isnan(labels[:, column])).tobytes())
         columns_of.setdefault(key, []).append(column)
     for columns in columns_of.values():
         rows = np.flatnonzero(~np.isnan(labels[:, columns[0]]))

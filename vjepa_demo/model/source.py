@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -208,13 +209,14 @@ def read_clip_config(config: ModelConfig, encoder: Any) -> ClipConfig:
             problem = f"edge is {view.edge}; the encoder's {crop} pixels at least were expected"
         if problem:
             raise ModelError(f"a view does not fit the video encoder: {problem}")
-    _check_cost([view.num_frames or num_frames for view in config.views], encoder)
+    clip_config = ClipConfig(num_frames, encoder.crop_size, views=config.views, looks=config.looks)
+    _check_cost([view.num_frames or num_frames for view, _ in clip_config.all_views], encoder)
     settings, defaults = _read_processor(config.video_encoder, config.video_encoder_revision), ClipConfig()
     mean, std = (settings.get(name, getattr(defaults, name)) for name in ("image_mean", "image_std"))
     if not all(len(value) == encoder.in_chans for value in (mean, std)):
         raise ModelError(f"the processor of {config.video_encoder} has no mean and std for each colour: {mean}, {std}")
     colours = cast(Any, tuple(mean)), cast(Any, tuple(std))
-    return ClipConfig(num_frames, encoder.crop_size, *colours, views=config.views)
+    return replace(clip_config, image_mean=colours[0], image_std=colours[1])
 
 
 def _check_cost(frames_of_views: list[int], encoder: Any) -> None:
@@ -228,13 +230,13 @@ def _check_cost(frames_of_views: list[int], encoder: Any) -> None:
     pixels = sum(frames_of_views) * encoder.crop_size**2
     for what, got, most in (
         ("tokens in one view", max(tokens), MAX_VIEW_TOKENS),
-        ("tokens in all views", sum(tokens), MAX_CLIP_TOKENS),
-        ("pixels in all views", pixels, MAX_CLIP_PIXELS),
+        ("tokens in all views of all looks", sum(tokens), MAX_CLIP_TOKENS),
+        ("pixels in all views of all looks", pixels, MAX_CLIP_PIXELS),
     ):
         if got > most:
             raise ModelError(
                 f"num_frames of the views is {frames_of_views} at crop_size {encoder.crop_size}: that asks for {got:,} "
-                f"{what}; {most:,} at most were expected. Give it fewer frames or views"
+                f"{what}; {most:,} at most were expected. Give it fewer frames, views or looks"
             )
 
 

@@ -102,7 +102,8 @@ class VJEPAModel(nn.Module):
         freeze_ratio: share of the video encoder's layers, from the bottom, that never train.
         device: "cuda" on a machine without CUDA falls back to the CPU, with one logged line.
         dtype: of the matrix products. Norms, patch embedding, residual stream and head stay in float32.
-        settings: other fields of `ModelConfig`: `pooling`, `head_hidden`, `num_frames`, `views` and the revisions.
+        settings: other fields of `ModelConfig`: `pooling`, `head_hidden`, `num_frames`, `views`, `looks` and the
+            revisions.
 
     Raises:
         ModelError: if a checkpoint cannot be had, lacks weights, or lacks the pooler that was asked for.
@@ -241,8 +242,8 @@ class VJEPAModel(nn.Module):
     # ---- scoring -------------------------------------------------------------------------------------------------
 
     def forward(self, pixel_values_videos: Tensor | Sequence[Tensor], text_emb: Tensor) -> Tensor:
-        """Scores (B, 5) float32 from normalised pixels (B, C, T, H, W), a list of them for several views, and text
-        features (B, text_dim)."""
+        """Scores (B, 5) float32 from normalised pixels (B, C, T, H, W), a list of them for several views or looks, and
+        text features (B, text_dim)."""
         video_features = self.encode_tail(self.encode_prefix(pixel_values_videos))
         return self.predict_with_features(video_features, text_emb)
 
@@ -250,8 +251,10 @@ class VJEPAModel(nn.Module):
     def encode_video(
         self, pixel_values_videos: Tensor | Sequence[Tensor], *, before_layer: BeforeLayer | None = None
     ) -> Tensor:
-        """Pooled features (B, video_dim) float32 of normalised pixels (B, C, T, H, W), a list of them for several
-        views; no gradient.
+        """Pooled features (B, video_dim) float32 of normalised pixels (B, C, T, H, W); no gradient.
+
+        Several views are a list of pixels, several looks the views of one look after those of the other: then the
+        features are (B, looks, video_dim).
 
         `before_layer` is called before each of the `num_layer_runs`; what it raises ends the run.
         """
@@ -266,7 +269,8 @@ class VJEPAModel(nn.Module):
     def extract_features(
         self, pixel_values_videos: Tensor | Sequence[Tensor], prompts: Sequence[str]
     ) -> dict[str, Tensor]:
-        """`{"video_features": (B, video_dim), "text_features": (B, text_dim)}`: all that the head needs."""
+        """`{"video_features": (B, video_dim), "text_features": (B, text_dim)}`: all that the head needs. With several
+        looks the video's are (B, looks, video_dim)."""
         return {
             "video_features": self.encode_video(pixel_values_videos),
             "text_features": self.encode_text(prompts),
@@ -275,26 +279,42 @@ class VJEPAModel(nn.Module):
     def predict_with_features(
         self, video_features: Tensor, text_features: Tensor, alignment_text: Tensor | None = None
     ) -> Tensor:
-        """Scores (B, 5) float32 from features (B, video_dim) and (B, text_dim), in the order of `DIMENSIONS`.
+        """Scores (B, 5) float32 from features (B, video_dim) and (B, text_dim), in the order of `DIMENSIONS`; not cut
+        to the scale.
 
         Where `alignment_text` (B, text_dim) is given, Alignment is predicted from it and the others are not: see
         `schema.judging_prompt`.
+        Of several looks, features (B, looks, video_dim), it is the mean. In evaluation each look is cut to 1..5 first:
+        the mean is that of scores that could be shown. In training it is not, for what is cut has no gradient.
         """
+        if video_features.ndim == 2:
+            return self.predict_looks(video_features[:, None], text_features, alignment_text)[:, 0]
+        outputs = self.predict_looks(video_features, text_features, alignment_text)
+        return (outputs if self.training else outputs.clamp(SCORE_MIN, SCORE_MAX)).mean(dim=1)
+
+    def predict_looks(
+        self, video_features: Tensor, text_features: Tensor, alignment_text: Tensor | None = None
+    ) -> Tensor:
+        """What the head answers for each look (B, looks, 5) float32, not cut to the scale, from features (B, looks,
+        video_dim) and (B, text_dim); `alignment_text` is as for `predict_with_features`."""
+        scores = self._answers(video_features, text_features)
+        if alignment_text is None:
+            return scores
+        is_alignment = torch.tensor([name == "Alignment" for name in DIMENSIONS], device=self.device)
+        return torch.where(is_alignment, self._answers(video_features, alignment_text), scores)
+
+    def _answers(self, video_features: Tensor, text_features: Tensor) -> Tensor:
+        video = video_features.to(self.device).float()
+        text = text_features.to(self.device).float()[:, None].expand(-1, video.shape[1], -1)  # (B, looks, text_dim)
         with torch.autocast(self.device.type, enabled=False):
-            video = video_features.to(self.device).float()
-            scores = self.head(video, text_features.to(self.device).float())  # (B, 5)
-            if alignment_text is None:
-                return scores
-            own = self.head(video, alignment_text.to(self.device).float())  # (B, 5)
-            is_alignment = torch.tensor([name == "Alignment" for name in DIMENSIONS], device=self.device)
-            return torch.where(is_alignment, own, scores)
+            return self.head(video.flatten(0, 1), text.flatten(0, 1)).unflatten(0, video.shape[:2])
 
     # ---- the parts that scoring and training are made of -----------------------------------------------------------
 
     @property
     def num_layer_runs(self) -> int:
-        """How many times a layer runs for a clip: each layer once a view."""
-        return len(self.config.views) * len(self.venc.layer)
+        """How many times a layer runs for a clip: each layer once for each view of each look."""
+        return self.config.looks * len(self.config.views) * len(self.venc.layer)
 
     @property
     def num_frozen_layers(self) -> int:
@@ -338,15 +358,16 @@ class VJEPAModel(nn.Module):
     ) -> Tensor:
         """The hidden state at the freeze line (B, N, hidden) float32, a constant of the clip; no gradient.
 
-        The tokens of several views follow one another. `before_layer` is as for `encode_video`.
+        The tokens of several views, and of several looks, follow one another. `before_layer` is as for `encode_video`.
         """
         if isinstance(pixel_values_videos, Tensor):
             pixel_values_videos = [pixel_values_videos]
         expected = self._frames_of_views()
         if len(expected) > 1 and [pixels.shape[2] for pixels in pixel_values_videos if pixels.ndim == 5] != expected:
             raise ValueError(
-                f"this model looks {len(expected)} times, at {', '.join(map(str, expected))} frames: a list of as many "
-                f"tensors (B, C, T, H, W) was expected, got {[tuple(pixels.shape) for pixels in pixel_values_videos]}"
+                f"this model sees {len(expected)} views of a clip, of {', '.join(map(str, expected))} frames: a list "
+                "of as many tensors (B, C, T, H, W) was expected, got "
+                f"{[tuple(pixels.shape) for pixels in pixel_values_videos]}"
             )
         hidden = [self._view_prefix(pixels, before_layer) for pixels in pixel_values_videos]
         return hidden[0] if len(hidden) == 1 else torch.cat(hidden, dim=1)  # one view is not copied: it may be large
@@ -370,12 +391,15 @@ class VJEPAModel(nn.Module):
 
     def encode_tail(self, hidden: Tensor, *, before_layer: BeforeLayer | None = None) -> Tensor:
         """Pooled features (B, video_dim) float32, the views side by side, from the hidden state at the freeze line
-        (B, N, hidden)."""
-        if len(self.config.views) == 1:
+        (B, N, hidden); (B, looks, video_dim) with several looks."""
+        tokens = self.tokens_of_views
+        if len(tokens) == 1:
             return self.encode_view_tail(hidden, before_layer=before_layer)
-        parts = hidden.split(self.tokens_of_views, dim=1)
-        features = [self.encode_view_tail(part, before_layer=before_layer) for part in parts]
-        return torch.cat(features, dim=-1)  # (B, views * hidden)
+        parts = hidden.split(tokens, dim=1)
+        features = torch.cat([self.encode_view_tail(part, before_layer=before_layer) for part in parts], dim=-1)
+        if self.config.looks == 1:
+            return features  # (B, views * hidden)
+        return features.unflatten(-1, (self.config.looks, -1))  # (B, looks, views * hidden)
 
     def encode_view_tail(self, hidden: Tensor, *, before_layer: BeforeLayer | None = None) -> Tensor:
         """Pooled features (B, hidden) float32 of one view from its hidden state at the freeze line (B, N, hidden)."""
@@ -389,13 +413,13 @@ class VJEPAModel(nn.Module):
 
     @property
     def tokens_of_views(self) -> list[int]:
-        """How many tokens the encoder makes of each view of a clip."""
+        """How many tokens the encoder makes of each view of a clip, look after look."""
         config: Any = self.venc.config
         tokens_of_tubelet = (config.crop_size // config.patch_size) ** 2
         return [count // config.tubelet_size * tokens_of_tubelet for count in self._frames_of_views()]
 
     def _frames_of_views(self) -> list[int]:
-        return [view.num_frames or self.clip_config.num_frames for view in self.config.views]
+        return [view.num_frames or self.clip_config.num_frames for view, _ in self.clip_config.all_views]
 
     def embed_text(self, prompts: Sequence[str]) -> Tensor:
         """Text features (B, text_dim) float32 of unit length, with gradient: BGE's CLS token, L2-normalised.
@@ -517,10 +541,10 @@ def on_scale(outputs: Tensor) -> Tensor:
 
 def create_vjepa_model(config: Mapping[str, Any]) -> VJEPAModel:
     """A `VJEPAModel` from the seed's configuration keys `video_encoder`, `text_encoder`, `freeze_ratio` and `device`
-    (with its defaults), and optionally `pooling`, `dtype`, `head_hidden`, `num_frames` and `views`; other keys are
-    ignored."""
+    (with its defaults), and optionally `pooling`, `dtype`, `head_hidden`, `num_frames`, `views` and `looks`; other keys
+    are ignored."""
     names = {"video_encoder": "vjepa_model_id", "text_encoder": "text_model_id"}
-    optional = ("freeze_ratio", "device", "pooling", "dtype", "head_hidden", "num_frames", "views")
+    optional = ("freeze_ratio", "device", "pooling", "dtype", "head_hidden", "num_frames", "views", "looks")
     return VJEPAModel(**{names.get(key, key): config[key] for key in (*names, *optional) if key in config})
 
 

@@ -125,7 +125,7 @@ def to_bytes(video: Tensor) -> Tensor:
 # The change of brightness, as a share of full scale, that makes a fault two thirds visible: its mean over the picture,
 # or (Temporal) its root mean square, because a small thing that stutters before a still wall is seen at once.
 _SHOWS_AT = {"Temporal": 0.012, "Aesthetic": 0.012}
-_STEP_SHOWS_AT = 0.006  # the same of a step from frame to frame that is too small or too large, in a coarse picture
+_STEP_SHOWS_AT = 0.05  # the same of steps from frame to frame that are too small or too large, in a coarse picture
 _STEP_ROWS = 48
 
 
@@ -140,13 +140,16 @@ def cost_of(degradation: Degradation, before: Tensor, after: Tensor) -> float:
         was, became = (_values(_few(frames)) for frames in (before, after))
         burnt_out = float(((became > 0.985) * (became - was)).clamp(min=0).mean())
         return 0.95 * (1 - math.exp(-((burnt_out / 0.1) ** 0.8)))
-    if DEGRADATIONS[degradation.kind].reorder:
-        return (1 - math.exp(-unevenness(before, after) / _STEP_SHOWS_AT)) * (0.1 + 0.85 * severity)
+    if DEGRADATIONS[degradation.kind].reorder:  # severity is relative to a clip's length: only what shows counts
+        uneven = unevenness(before, after)
+        if degradation.kind == "shuffle":  # where all moves fast, steps in disorder are no larger
+            uneven = max(uneven, _rms(_coarse(before) - _coarse(after)))
+        return 0.95 * (1 - math.exp(-((uneven / _STEP_SHOWS_AT) ** 0.8)))
     if dimension == "Aesthetic":  # the same in every frame, but perhaps in colour alone
         changed = change(_few(before), _few(after))
     else:
         small, other = (F.avg_pool2d(brightness(frames), 4) for frames in (before, after))
-        changed = float((small - other).square().mean().sqrt())
+        changed = _rms(small - other)
     return (1 - math.exp(-changed / _SHOWS_AT[dimension])) * (0.08 + 0.87 * severity)
 
 
@@ -165,10 +168,17 @@ def unevenness(before: Tensor, after: Tensor) -> float:
 def _steps(frames: Tensor) -> Tensor:
     """The root mean square of the change from each frame (T, 3, H, W) to the next (T - 1,), in a coarse picture, so
     that a far step of a fine texture counts for more than a near one."""
-    height, width = frames.shape[2:]
-    scale = max(1, min(height, width) // _STEP_ROWS)
-    coarse = F.avg_pool2d(brightness(frames), scale)
+    coarse = _coarse(frames)
     return (coarse[1:] - coarse[:-1]).square().mean(dim=(1, 2, 3)).sqrt()
+
+
+def _coarse(frames: Tensor) -> Tensor:
+    """The brightness of frames (T, 3, H, W) in about `_STEP_ROWS` rows of square places."""
+    return F.avg_pool2d(brightness(frames), max(1, round(min(frames.shape[2:]) / _STEP_ROWS)))
+
+
+def _rms(values: Tensor) -> float:
+    return float(values.square().mean().sqrt())
 
 
 def costs_seen(costs: Mapping[str, float], light: float) -> dict[str, float]:
@@ -277,6 +287,8 @@ def _drop(footage: Footage, severity: float, rng: np.random.Generator) -> np.nda
     """Frames are lost at one or more places that a viewer watches closely, so the picture jumps ahead."""
     first, last = footage.window
     steps = np.ones(footage.num_frames, dtype=int)
+    if first == last:
+        return np.arange(footage.num_frames)
     many = max(1, round((last - first) * _between(severity, 0.04, 0.3)))
     places = rng.choice(
         np.arange(first + 1, max(first + 2, last)), size=min(many, max(1, last - first - 1)), replace=False
@@ -414,9 +426,9 @@ def _moved(video: Tensor, shifts: np.ndarray) -> Tensor:
 def _jitter(video: Tensor, severity: float, rng: np.random.Generator) -> Tensor:
     """Every frame displaced, at random or in a swing, by at least about one pixel at 720p."""
     reach = _between(severity, 0.0012, 0.05) * min(video.shape[2:])
-    shifts = (
-        rng.uniform(-1.7, 1.7, (len(video), 2)) * reach if rng.random() < 0.5 else rng.normal(0, reach, (len(video), 2))
-    )
+    shifts = rng.normal(0, reach, (len(video), 2))
+    if rng.random() < 0.5:
+        shifts = rng.uniform(-1.7, 1.7, (len(video), 2)) * reach
     if rng.random() < 0.25:
         turns = rng.uniform(0.6, 3.0, 2) * np.arange(len(video))[:, None] + rng.uniform(0, 6, 2)
         shifts = 1.4 * reach * np.sin(turns)

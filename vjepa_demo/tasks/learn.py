@@ -33,6 +33,7 @@ from vjepa_demo.model.ridge import (
     distances,
     fit,
     head_inputs,
+    joined,
 )
 from vjepa_demo.model.vjepa import default_device, inference_dtype, on_scale, resolve_device
 from vjepa_demo.schema import (
@@ -143,7 +144,7 @@ class Learner:
             RecordError: if no dimension has ratings of `MIN_RATED_CLIPS` encoded clips.
         """
         rated = self._rated(rated)
-        as_it_was = on_scale(torch.from_numpy(self._inputs(rated).outputs))
+        as_it_was = on_scale(torch.from_numpy(joined(self._inputs(rated).outputs_of_looks)))
         after, before = (self._judged(each, rated) for each in (self._held_out_scores(rated), as_it_was))
         return Learned(len(rated), after, before, self._groups(rated)[1], dict(ceiling or {}))
 
@@ -171,7 +172,7 @@ class Learner:
             raise RecordError(f"{unknown[0]} was not read yet: encode the clips first")
         rated = self._learnable(rated)
         inputs = self._inputs(clips, rated)
-        answers = inputs.outputs
+        answers = joined(inputs.outputs_of_looks)
         if rated:
             labels = label_tensor(rated).double().numpy()
             answers = fit(self._inputs(rated, rated), labels, self._groups(rated)[0], seed=SEED)(inputs)
@@ -379,15 +380,17 @@ class Learner:
         known_words = frozenset(self._known_words(rated))
         known = [self._known[clip.video, clip.prompt_key] for clip in clips]
         own = HeadInputs(
-            np.concatenate([each.hidden for each, _ in known]), np.concatenate([each.outputs for each, _ in known])
+            np.concatenate([each.hidden_of_looks for each, _ in known]),
+            np.concatenate([each.outputs_of_looks for each, _ in known]),
         )
         is_read = np.array([judging_prompt(clip.prompt, known_words) == clip.prompt for clip in clips])
         if is_read.all():
             return own
         judged = [(read if is_own else neutral) for (read, neutral), is_own in zip(known, is_read, strict=True)]
-        outputs = np.concatenate([each.outputs for each in judged])
-        outputs[:, ALIGNMENT] = own.outputs[:, ALIGNMENT]
-        return HeadInputs(np.concatenate([each.hidden for each in judged]), outputs, own.hidden)
+        outputs = np.concatenate([each.outputs_of_looks for each in judged])
+        outputs[..., ALIGNMENT] = own.outputs_of_looks[..., ALIGNMENT]
+        hidden = np.concatenate([each.hidden_of_looks for each in judged])
+        return HeadInputs(hidden, outputs, own.hidden_of_looks)
 
 
 def _flattered(after: Evaluation, name: str) -> str:

@@ -147,7 +147,7 @@ class Scorer:
         features = self._cache.get_or_compute(
             request.key,
             lambda: self._encode(decode(), watch, with_frames=with_frames),
-            decode=(lambda: _frames(decode())) if with_frames else None,
+            decode=(lambda: self._frames(decode())) if with_frames else None,
         )
         return self._result(request, features, watch)
 
@@ -260,11 +260,16 @@ class Scorer:
                 pooled = zero_gpu.encode(self._model, [clip])[0]  # (video_dim,)
             else:
                 before_layer = self._within_time(watch.before_layer(self._model, self.expected_seconds()))
-                pixels = clip_pixels(clip, self._model.clip_config, self._model.device)  # of each view, (1, C, T, H, W)
+                pixels = clip_pixels(clip, self._model.clip_config, self._model.device)  # (1, C, T, H, W) each
                 pooled = self._model.encode_video(pixels, before_layer=before_layer)[0].cpu()
         self._clip_seconds = watch.seconds["video"]
-        frames = _frames(clip) if with_frames else None
+        frames = self._frames(clip) if with_frames else None
         return VideoFeatures(pooled, clip.frame_seconds, clip.duration_seconds, frames, clip.notes)
+
+    def _frames(self, clip: Clip) -> tuple[np.ndarray, ...]:
+        """The frames (T, H, W, 3) uint8 of each view of the first look at `clip`."""
+        views = (clip.frames, *clip.more_views)[: len(self._model.clip_config.views)]
+        return tuple(view.permute(0, 2, 3, 1).contiguous().numpy() for view in views)
 
     def _within_time(self, before_layer: BeforeLayer) -> BeforeLayer:
         """`before_layer`, which ends the encoding once it takes too long: the size of a model that somebody made for
@@ -449,8 +454,3 @@ class _Watch:
             done += 1
 
         return before_layer
-
-
-def _frames(clip: Clip) -> tuple[np.ndarray, ...]:
-    """The frames (T, H, W, 3) uint8 of each view of `clip`."""
-    return tuple(view.permute(0, 2, 3, 1).contiguous().numpy() for view in (clip.frames, *clip.more_views))

@@ -268,7 +268,7 @@ class _Learner:
             return self._pool(videos)
 
     def _pool(self, videos: Sequence[Tensor]) -> Tensor:
-        """Pooled features (B, video_dim)."""
+        """Pooled features (B, video_dim), (B, looks, video_dim) of several looks."""
         video = torch.stack([each.to(self.model.device).float() for each in videos])
         return self.model.encode_tail(video) if self._top else video
 

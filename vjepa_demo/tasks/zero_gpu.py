@@ -78,8 +78,9 @@ class _Look:
 
 @dataclass(frozen=True)
 class _Answer:
-    """What a call sends back: pooled features (N, video_dim) float32, the seconds that encoding a clip took, and those
-    from the birth of the process until its first call began (None in later ones)."""
+    """What a call sends back: pooled features (N, video_dim) float32, of several looks (N, looks, video_dim), the
+    seconds that encoding a clip took, and those from the birth of the process until its first call began (None in
+    later ones)."""
 
     features: NDArray[np.float32]
     clip_seconds: float
@@ -190,14 +191,15 @@ def clips_at_once(model: VJEPAModel) -> int:
     if not is_elsewhere(model):
         return 1
     look = _Look.of(model)
-    frames = sum(view.num_frames or look.clip.num_frames for view in look.clip.views)
+    frames = sum(view.num_frames or look.clip.num_frames for view, _ in look.clip.all_views)
     in_bytes = SHARED_GPU_CALL_BYTES // (frames * 3 * look.clip.crop_size**2)
     in_time = (SHARED_GPU_CALL_SECONDS - _pace.start_seconds()) / _pace.clip_seconds(look)
     return max(1, min(in_bytes, int(in_time)))
 
 
 def encode(model: VJEPAModel, clips: Sequence[Clip]) -> Tensor:
-    """Pooled features (N, video_dim) float32, on the CPU, of N `clips` of a model that `is_elsewhere`, in one call.
+    """Pooled features (N, video_dim) float32, of several looks (N, looks, video_dim), on the CPU, of N `clips` of a
+    model that `is_elsewhere`, in one call.
 
     Raises:
         ModelError: if the GPU cannot be had now, or the call took longer than was declared.
@@ -243,7 +245,7 @@ def _in_a_new_process() -> None:
 
 
 def _encode(look: _Look, clips: list[list[NDArray[np.uint8]]]) -> _Answer | ModelError:
-    """The answer for `clips`, of each the frames (T, C, H, W) of its views.
+    """The answer for `clips`, of each the frames (T, C, H, W) of its views, look after look.
 
     An error that has to keep its words is returned: of what is raised, `spaces` tells the class alone. Nothing here
     takes a lock of this program, which another thread may have held when the process was forked.
