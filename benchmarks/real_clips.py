@@ -769,7 +769,7 @@ def run(options: argparse.Namespace) -> None:
 
     if set(chosen) & set(CLIP_PARTS):
         paths = [*options.files, *(videos_in(options.clips) if options.clips else [])]
-        title = f"{len(paths)} clips"
+        title = f"{options.clips.name if options.clips else 'given'}: {len(paths)} clips"
         if options.photographs:
             paths = [Path(get_image(name)) for name in PHOTOGRAPHS]
             title = f"pans over {len(paths)} photographs"
@@ -801,7 +801,9 @@ def run(options: argparse.Namespace) -> None:
         noted |= report_cost(options.model, prompt)
     if options.note:
         known = read_checkpoint(options.model).trained_on.measured  # read again: another run may have added to it
-        note_measured(options.model, known | noted)
+        titles = {name.partition(", ")[0] for name in noted}  # rows of the same clips are written anew
+        kept = {name: value for name, value in known.items() if name.partition(", ")[0] not in titles}
+        note_measured(options.model, kept | noted)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

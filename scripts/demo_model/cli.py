@@ -10,7 +10,8 @@
                                                        # draw fresh clips, write the intervals of the scores into it
 
 The same seed, settings, number of processes, photographs and start model give the same model, with the same Python,
-torch and FFmpeg. A run saves itself into its folder as it goes and resumes there. A resumed run may have more samples, and more
+torch and FFmpeg.
+A run saves itself into its folder as it goes and resumes there. A resumed run may have more samples, and more
 or fewer steps.
 Samples are drawn once, by this command or beforehand by `python -m scripts.demo_model.samples`, and stay on disk:
 scenes in five variants, and sketches. Delete their folder when the code that draws them changes. Captions, wrong

@@ -93,7 +93,7 @@ def export(trainer: Trainer, folder: Path) -> TrainedOn:
         + 5 * min(settings.num_scenes, trainer.step * settings.scenes_per_batch)
         + settings.num_sketches
         - settings.seen_before,
-        description="moving shapes, textures and photographs with known faults, and clean sketches that only one view saw",
+        description="drawn scenes and photographs with known faults, and clean sketches that only one view saw",
         num_shared_prompts=None,
         known_words=tuple(sorted(caption_words())),
         recipe=recipe(trainer),

@@ -57,6 +57,7 @@ SIZES = ((360, 640), (396, 704), (360, 480), (384, 384), (640, 360), (320, 568),
          (240, 320), (480, 270), (720, 1280), (256, 256), (256, 256), (320, 512), (160, 288), (480, 720))  # fmt: skip
 SKETCH_SIZES = ((180, 320), (192, 256), (208, 208), (256, 192))
 CHANCE_OF_PHOTOGRAPH, CHANCE_OF_THING = 0.5, 0.7  # the thing that a caption names, before a photograph
+ROOM = 1.3  # of a photograph's sides beside the frame's: room for a zoom
 SKETCH_SEED = 100_000_000  # the seeds of sketches start here
 HELD_OUT_SEED = 1_000_000_000  # seeds from here on are never trained on
 # Faults that can be added to stored views: they change each pixel by itself, or the order of a few frames.
@@ -146,7 +147,8 @@ def draw_background(
 ) -> tuple[Scene, Tensor | None]:
     """A scene for frames of `size`, and half of the time the photograph (3, H, W) uint8 that it plays over: one that is
     large enough, if there is any."""
-    scene, known = draw_scene(rng), large_enough(PHOTOGRAPHS, size, held_out=held_out)
+    room = round(ROOM * size[0]), round(ROOM * size[1])
+    scene, known = draw_scene(rng), large_enough(PHOTOGRAPHS, room, held_out=held_out)
     wanted, with_thing, number = rng.random() < CHANCE_OF_PHOTOGRAPH, rng.random() < CHANCE_OF_THING, rng.random()
     if not (wanted and known):
         return scene, None
@@ -161,8 +163,8 @@ def views_of(window: Tensor, whole: Tensor) -> np.ndarray:
 
 
 def _twin(frames: Tensor, rng: np.random.Generator) -> np.ndarray:
-    """The views of a clip, shown a little otherwise: nothing of it changes what a viewer thinks of it. `frames` are those
-    of the window, then those of the whole clip."""
+    """The views of a clip, shown a little otherwise: a viewer would think the same of it. `frames` are those of the
+    window, then those of the whole clip."""
     height, width = frames.shape[2:]
     if rng.random() < 0.8:  # up to a tenth is cut off, anywhere
         rows, columns = (round(size * rng.uniform(0.9, 1.0)) // 2 * 2 for size in (height, width))

@@ -32,6 +32,7 @@ from vjepa_demo.procedural.faults import (
     Footage,
     brightness,
     change,
+    cost_of,
     cost_of_light,
     costs_seen,
     degrade,
@@ -254,23 +255,40 @@ def test_frames_are_lost_within_the_part_that_is_watched(seed: int) -> None:
 
 def test_a_clip_can_freeze_at_its_beginning_at_its_end_or_between_and_become_a_slide_show() -> None:
     clip = Footage(torch.zeros(96, 3, 1, 1), np.arange(96), 96)
-    firsts, holds = set(), []
+    firsts, lasts, holds = set(), set(), []
     for seed in range(30):
         order = DEGRADATIONS["freeze"].reorder(clip, 0.6, np.random.default_rng(seed))
-        firsts.add(int(np.flatnonzero(np.diff(order) == 0)[0]))
+        still = np.flatnonzero(np.diff(order) == 0)
+        firsts.add(int(still[0]))
+        lasts.add(int(still[-1]) + 1)
         order = DEGRADATIONS["stutter"].reorder(clip, 1.0, np.random.default_rng(seed))
         holds.append(max(np.unique(order, return_counts=True)[1]))
     assert 0 in firsts
+    assert 95 in lasts
     assert len(firsts) > 4
     assert max(holds) >= 48
 
 
-def test_enlarging_costs_about_what_a_blur_of_the_same_severity_costs() -> None:
+def test_enlarging_is_about_as_coarse_as_a_blur_of_the_same_severity() -> None:
     clean = render_scene(MOVING, num_frames=4, duration_seconds=2.0, height=240, width=320)
     for severity in (0.4, 0.8):
-        assert with_fault("scaling", severity, clean)[1] == pytest.approx(
-            with_fault("blur", severity, clean)[1], rel=0.3
-        )
+        enlarged, blurred = (distortion(clean, with_fault(kind, severity, clean)[0]) for kind in ("scaling", "blur"))
+        assert enlarged == pytest.approx(blurred, rel=0.35)
+
+
+def test_a_hold_costs_the_same_in_a_short_clip_and_in_a_long_one() -> None:
+    held = clean_frames().clone()
+    held[3:9] = held[3]
+    costs = [cost_of(Degradation("freeze", severity), clean_frames(), held) for severity in (0.2, 0.9)]
+    assert costs[0] == costs[1] > 0.1
+
+
+def test_a_clip_of_one_frame_loses_none() -> None:
+    one = footage(clean_frames()[:1])
+    for kind in REARRANGED:
+        frames, costs = degrade(one, [Degradation(kind, 0.9)], np.random.default_rng(0))
+        assert torch.equal(frames, one.frames)
+        assert costs == {kind: 0}
 
 
 def test_a_blur_costs_less_where_there_is_less_to_blur() -> None:

@@ -23,10 +23,11 @@ from scripts.demo_model import batches as batching
 from scripts.demo_model import cli, network, training
 from scripts.demo_model import samples as drawing
 from scripts.demo_model.batches import Batches, Settings
-from scripts.demo_model.export import export
+from scripts.demo_model.export import evaluate, export
 from scripts.demo_model.training import Trainer
 from vjepa_demo.config import DIMENSIONS
 from vjepa_demo.model.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
+from vjepa_demo.model.vjepa import VJEPAModel
 from vjepa_demo.procedural.clips import PHRASES, caption_words
 from vjepa_demo.procedural.faults import Degradation, distortion
 from vjepa_demo.procedural.scenes import Scene
@@ -107,14 +108,73 @@ def test_a_sample_drawn_again_is_the_same(drawn) -> None:
 def test_a_twin_shows_the_same_clip_otherwise_and_costs_the_same(drawn) -> None:
     _, (*variants, twin), views = drawn
     assert (twin.degradations, twin.costs) == (variants[twin.twin_of].degradations, variants[twin.twin_of].costs)
-    apart = [abs(views[4].astype(float) - each).mean() for each in views]
-    assert 0 < apart[twin.twin_of] < 60
+    shown = views[4].reshape(44, -1).mean(axis=1)  # how bright each frame is
+    apart = [abs(shown - each.reshape(44, -1).mean(axis=1)).mean() for each in views[:4]]
+    assert int(np.argmin(apart)) == twin.twin_of
+    assert not np.array_equal(views[4], views[twin.twin_of])
+
+
+def test_a_twin_does_not_stand_still_at_the_ends_of_a_clip(monkeypatch) -> None:
+    monkeypatch.setattr(drawing, "RATES", (8,))
+    monkeypatch.setattr(drawing, "draw_faults", lambda rng: [()] * 4)
+    for seed in range(20, 26):
+        scene, _, views = drawing.scene_views(seed)
+        own, twins = (abs(np.diff(views[row][8:24].astype(int), axis=0)).reshape(15, -1).any(axis=1) for row in (0, 4))
+        assert twins.sum() >= own.sum() - 2, (scene, "a still scene is still in both")
+
+
+def test_a_difference_between_twins_counts_more() -> None:
+    scores, labels = torch.full((4, 5), 3.0), torch.full((4, 5), 3.0)
+    scores[0], labels[1] = 4.0, 2.0
+    twins = [torch.tensor(which) for which in ([False, False], [False, True], [True, False])]
+    none, other, both = (float(training.score_loss(scores, labels, each)) for each in twins)
+    assert none == other
+    apart = both - none
+    assert apart == pytest.approx((training.TWIN_WEIGHT - 1) * 0.5 * 0.0, abs=1e-6), "scores and labels differ alike"
+    labels[1] = 3.0
+    none, both = (float(training.score_loss(scores, labels, each)) for each in (twins[0], twins[2]))
+    assert both - none == pytest.approx((training.TWIN_WEIGHT - 1) * 0.5 * 0.75 * 6 / 10, abs=1e-6)
+
+
+def test_twins_are_one_clip_with_one_fault_and_labels_of_its_own(samples: Path) -> None:
+    batches = Batches(Settings(**SETTINGS), samples)
+    drawn = [batches._two_variants(0, np.random.default_rng(seed)) for seed in range(12)]
+    assert 1 <= sum(is_twin for _, is_twin in drawn) <= 8
+    for (one, other), is_twin in drawn:
+        if is_twin:
+            assert one["losses"] == pytest.approx(other["losses"], abs=0.2)
+            assert [bool(cost) for cost in one["losses"]] == [bool(cost) for cost in other["losses"]]
+
+
+def test_some_captions_are_the_neutral_prompt_which_is_true_of_every_clip() -> None:
+    scene, frames = Scene("red", "ball", "grass", "left", "in", look=1), torch.zeros(8, 3, 4, 4, dtype=torch.uint8)
+    seen = [batching._seen(scene, {}, [frames], np.random.default_rng(n), False, False) for n in range(60)]
+    neutral = [each for each in seen if each["caption"] == "a video"]
+    assert 4 <= len(neutral) <= 24
+    for each in neutral:
+        assert each["labels"][DIMENSIONS.index("Alignment")] == 5
+        assert set(each["told"]) == {-1}
+
+
+def test_a_model_with_fewer_views_starts_a_run_and_scores_as_before(trained, tmp_path: Path) -> None:
+    folder = trained.folder
+    before = network.build_model(folder, seed=1, device="cpu")
+    fewer = VJEPAModel(str(folder / "video_encoder"), str(folder / "text_encoder"), 0.0, "cpu", head_hidden=512,
+                       views=drawing.CLIP.views[:3])  # fmt: skip
+    weights = training.with_views(fewer, before)
+    before.load_state_dict(weights)
+    linear = before.head.net[1].weight
+    assert not linear[:, fewer.video_dim : before.video_dim].any()
+    assert torch.equal(linear[:, : fewer.video_dim], fewer.head.net[1].weight[:, : fewer.video_dim])
+    assert torch.equal(linear[:, before.video_dim :], fewer.head.net[1].weight[:, fewer.video_dim :])
+    evaluation = evaluate([fewer.eval(), before.eval()], trained.samples, 2)
+    assert evaluation.scores.shape == (2, 2, 5)
 
 
 def test_half_of_the_scenes_play_over_a_photograph_that_is_large_enough_and_not_held_out(tmp_path, monkeypatch) -> None:
     table = ["file,package,version,author,licence,held_out"]
-    for number, (name, lines) in enumerate((("seen", 140), ("small", 100), ("held", 140))):
-        picture = np.full((lines, 170, 3), 40 * number + 10, np.uint8)
+    for number, (name, lines) in enumerate((("seen", 180), ("small", 140), ("held", 180))):
+        picture = np.full((lines, 220, 3), 40 * number + 10, np.uint8)
         Image.fromarray(picture).save(tmp_path / f"{name}.png")
         table.append(f"{name}.png,p,1,Ann,CC0-1.0,{name == 'held'}")
     (tmp_path / "photographs.csv").write_text("\n".join(table), encoding="utf-8")

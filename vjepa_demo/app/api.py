@@ -247,6 +247,7 @@ class _Endpoints:
             last {"done", "total", "errors", "model", "trained_on", "beats_baseline", "caution", "notes"
             "all": {"num_scored", "num_errors", "means", "standard_errors"}, "generators": the same of each
             "evaluation": metrics or null, "num_doubtful": {dimension: in how many rows its score means nothing}
+            "num_unknown": in how many rows all but Alignment used a neutral prompt
             "scores": a CSV file, there for a day or until the client leaves}
             or an error if nothing can be scored at all
         """

@@ -137,6 +137,7 @@ BATCHED = an_object(
     generators=a_list(schema_of(GroupScores)),
     evaluation=EVALUATION,
     num_doubtful=described(an_object(), "dimension: in how many rows its score means nothing"),
+    num_unknown=described(NUMBER, "rows whose prompt has unknown words: all but Alignment used a neutral prompt"),
     scores=DOWNLOAD,
 )
 EVALUATED = an_object(

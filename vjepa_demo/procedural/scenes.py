@@ -335,8 +335,8 @@ def _shot(
 ) -> Callable[[float], Tensor]:
     """A function from phase to frame (3, H, W): the background, what hides it, and the things in front.
 
-    The sky, darkness and silhouettes are drawn from `around`, a generator of their own, and what only wider scenes have
-    from `more`. So everything else in a scene is the same with and without them.
+    The sky, darkness and silhouettes are drawn from `around`, a generator of their own. So everything else in a scene
+    is the same with and without them. What only wider scenes have is drawn from `more`.
     """
     under_sky, past_something = around.random(2) < (0.2, 0.12)
     has_horizon = scene.background not in ("sky", "space", "screen") and scene.camera not in ("up", "down", "hand")
@@ -390,7 +390,7 @@ def _background(
         travel = _travel(more, canvas)
     look = _camera(scene.camera, travel, rng, canvas)
     texture = _background_texture(rng, scene.background, canvas.tile)
-    if canvas.wider and (plain := _plain_picture(scene.background, more, canvas)):
+    if canvas.wider and (plain := _plain_picture(scene, more, canvas)):
         return plain
     # A fast pan blurs: the shutter is open for half a frame.
     axis = _AXES.get(scene.camera)
@@ -423,11 +423,13 @@ def _travel(rng: np.random.Generator, canvas: _Canvas) -> float:
     return math.exp(rng.uniform(math.log(0.01), math.log(fastest))) * canvas.duration_seconds
 
 
-def _plain_picture(background: str, rng: np.random.Generator, canvas: _Canvas) -> Painter | None:
-    """Paints a soft sky, an even wall or blackness, in some scenes with such a background; None in the others."""
-    if rng.random() >= {"sky": 0.35, "plain": 0.35, "space": 0.3}.get(background, 0.0):
+def _plain_picture(scene: Scene, rng: np.random.Generator, canvas: _Canvas) -> Painter | None:
+    """Paints a soft sky by day, an even wall or blackness, in many scenes with such a background and a still camera,
+    whose motion nobody would see; None in the others."""
+    background = scene.background
+    if scene.camera != "still" or rng.random() >= {"sky": 0.7, "plain": 0.7, "space": 0.5}.get(background, 0.0):
         return None
-    colours = choose(rng, _SKIES)
+    colours = choose(rng, _SKIES[:3])
     if background == "space":
         colours = ((rng.uniform(0, 0.02),) * 3,) * 2
     elif background == "plain":

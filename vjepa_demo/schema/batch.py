@@ -113,4 +113,5 @@ class BatchSummary:
             "generators": [asdict(group) for group in self.generators],
             "evaluation": None if self.evaluation is None else self.evaluation.to_dict(),
             "num_doubtful": dict(self.num_doubtful),
+            "num_unknown": self.num_unknown,
         }

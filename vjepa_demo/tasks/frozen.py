@@ -38,9 +38,9 @@ class LoadClip(Protocol):
 @dataclass(frozen=True)
 class Inputs:
     """What learns from B clips is given: `videos` (B) of pooled features (video_dim,), (looks, video_dim) of several
-    looks, or of hidden states at the freeze line (N, hidden), as they are cached, on the CPU; `prompts`, which Alignment
-    is judged with; `text` (B, text_dim), their features; and `judging_prompts` and `judging_text`, the same for the
-    other dimensions."""
+    looks, or of hidden states at the freeze line (N, hidden), as they are cached, on the CPU; `prompts`, which
+    Alignment is judged with; `text` (B, text_dim), their features; and `judging_prompts` and `judging_text`, the same
+    for the other dimensions."""
 
     videos: Sequence[Tensor]
     prompts: Sequence[str]
