@@ -31,6 +31,7 @@ import pytest
 
 if TYPE_CHECKING:  # what is heavy is imported later, see `pytest_configure`
     from hub_server import HubServer
+    from pages import PageHere
     from playwright.sync_api import Browser, BrowserContext, Page
 
     from vjepa_demo.app.session import Session
@@ -295,6 +296,25 @@ def served() -> Iterator[str]:
 
     with serving() as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def started_here() -> Iterator[PageHere]:
+    """See `page_here`, which a test takes instead."""
+    from fakes import FakeScorer
+    from pages import PageHere, page_of
+
+    here = PageHere("", lambda _: FakeScorer())
+    with page_of(lambda name: here.scorer(name)) as here.address:
+        yield here
+
+
+@pytest.fixture
+def page_here(started_here) -> Iterator[PageHere]:
+    """The page that this process serves to all the tests that want their own scorer; unset, it is a `FakeScorer`."""
+    scorer = started_here.scorer
+    yield started_here
+    started_here.scorer = scorer
 
 
 @pytest.fixture

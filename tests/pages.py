@@ -6,7 +6,6 @@ import os
 import secrets
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -93,6 +92,14 @@ def page_of(scorer: Callable[[str], Any]) -> Iterator[str]:
         app.close(verbose=False)
 
 
+@dataclass
+class PageHere:
+    """A page served by this process. A test sets `scorer`, which gives the scorer of a model's name."""
+
+    address: str
+    scorer: Callable[[str], Any]
+
+
 def upload(page: Page, path: Path) -> None:
     page.set_input_files("#video input[type=file]", path)
 
@@ -122,14 +129,13 @@ class LateAnswer:
         self._asked += is_meant
         if is_meant and self._asked == 2:  # others may come while this one is fetched
             self._held.append((route, route.fetch()))
+            self._page.evaluate("window.isAnswerHeld = true")
         else:
             route.continue_()
 
     def wait(self) -> None:
-        given_up = time.monotonic() + PATIENCE_SECONDS
-        while not self._held:
-            assert time.monotonic() < given_up, "the page did not ask twice"
-            self._page.evaluate("0")  # lets Playwright call `_hold`
+        """The page has asked twice."""
+        self._page.wait_for_function("window.isAnswerHeld")  # and meanwhile Playwright calls `_hold`
 
     def arrive(self) -> None:
         """The page has the answer, and asks again."""

@@ -313,4 +313,8 @@ def _read_again(environment: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1] == "start":  # for a launcher that starts Python itself: `processes.py start PROGRAM ARGUMENTS`
+        with start(*sys.argv[2:], stderr=2) as started:
+            print(started.communicate(), end="")
+        sys.exit(started.wait())
     _serve(Path(sys.argv[1]), int(sys.argv[2]))

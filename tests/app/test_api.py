@@ -574,12 +574,11 @@ class Encoding(FakeScorer):
 
 
 @pytest.mark.parametrize("leave", ["cancel", "close"])
-def test_a_call_that_nobody_waits_for_stops_encoding(monkeypatch, leave):
-    monkeypatch.setenv(*next(iter(QUICK_HEARTBEAT.items())))
+def test_a_call_that_nobody_waits_for_stops_encoding(scorers, leave):
+    made, address = scorers
     scorer = Encoding()
-    blocks = build_app(lambda _: scorer)
-    launch(blocks, server_name="127.0.0.1", server_port=free_port())
-    client = Client(blocks.local_url, verbose=False)
+    made.append(scorer)
+    client = Client(address, verbose=False)
     job = client.submit(video=handle_file(EXAMPLES[0]), prompt="x", api_name="/score")
     assert scorer.begun.wait(300)
     while not (told := job.status().progress_data):
@@ -589,7 +588,7 @@ def test_a_call_that_nobody_waits_for_stops_encoding(monkeypatch, leave):
     job.cancel() if leave == "cancel" else client.close()
     assert scorer.ended.wait(300)
     client.close()
-    blocks.close(verbose=False)
+    made.pop()
 
 
 # ---- the manual ------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 from fakes import RESULT
 from gradio.blocks import Block
-from pages import PATIENCE_SECONDS, LateAnswer, fill_in, page_of, wait_for_scores
+from pages import PATIENCE_SECONDS, LateAnswer, fill_in, wait_for_scores
 from playwright.sync_api import Page, expect
 
 from vjepa_demo.app import batch_html as batch_render
@@ -109,15 +109,23 @@ def shown_means(page: Page) -> dict[str, str]:
     return {tile.get_attribute("data-dimension"): tile.locator("b").inner_text() for tile in tiles}
 
 
+def emptied(page: Page, address: str) -> Page:
+    if not page.url.startswith(address):
+        open_tab(page, address)
+    for field in ("#batch-videos", "#batch-table"):
+        if page.locator(f"{field} button[aria-label='Clear']").count():
+            page.click(f"{field} button[aria-label='Clear']")
+    page.fill("#batch-prompt textarea", "")
+    page.locator("#batch-prompt textarea").blur()
+    page.evaluate("document.querySelectorAll('.toast-close').forEach((each) => each.click())")
+    expect(page.locator(".toast-body")).to_have_count(0)
+    return page
+
+
 @pytest.fixture
 def page_with_demo(kept_page, served) -> Page:
     """The tab with empty fields, and perhaps the scores of another test below them."""
-    if not kept_page.url.startswith(served):
-        open_tab(kept_page, served)
-    for field in ("#batch-videos", "#batch-table"):
-        if kept_page.locator(f"{field} button[aria-label='Clear']").count():
-            kept_page.click(f"{field} button[aria-label='Clear']")
-    return kept_page
+    return emptied(kept_page, served)
 
 
 def test_broken_rows_have_their_error_while_the_others_are_scored_and_ranked(page_with_demo, own_table, tmp_path):
@@ -264,25 +272,25 @@ class HeldBack:
             yield VideoError("no") if prompt == "broken" else self.score(video, prompt)
 
 
-@pytest.fixture(scope="module")
-def scorers() -> Iterator[tuple[list[HeldBack], str]]:
-    """What scores on a page is the last of these; and its address."""
-    made = [HeldBack()]
-    with page_of(lambda name: made[-1]) as address:
-        yield made, address
+@pytest.fixture
+def held_back(page_here) -> Iterator[tuple[HeldBack, str]]:
+    page_here.scorer = scorer = HeldBack()
+    yield scorer, page_here.address
+    scorer.let(1000)
 
 
 @pytest.fixture
-def held_back(scorers) -> Iterator[tuple[HeldBack, str]]:
-    made, address = scorers
-    made.append(HeldBack())
-    yield made[-1], address
-    made[-1].let(1000)
+def page_with_held_back(kept_page, held_back) -> Page:
+    """The tab with empty fields, and perhaps the scores of another test below them."""
+    page = emptied(kept_page, held_back[1])
+    expect(page.locator("#batch-start")).to_be_disabled()
+    return page
 
 
-def test_stop_keeps_what_is_done_whatever_is_added_and_resume_does_the_rest_once(page, held_back, tmp_path):
-    scorer, address = held_back
-    open_tab(page, address)
+def test_stop_keeps_what_is_done_whatever_is_added_and_resume_does_the_rest_once(
+    page_with_held_back, held_back, tmp_path
+):
+    page, (scorer, _) = page_with_held_back, held_back
     add(page, *CLIPS, prompt="a cat")
     start(page)
     scorer.let(2)
@@ -323,9 +331,8 @@ def test_stop_keeps_what_is_done_whatever_is_added_and_resume_does_the_rest_once
     assert shown_rows(page) == written_rows(csv)
 
 
-def test_a_single_score_does_not_wait_for_batches(page, new_page, held_back):
-    scorer, address = held_back
-    open_tab(page, address)
+def test_a_single_score_does_not_wait_for_batches(page_with_held_back, new_page, held_back):
+    page, (scorer, address) = page_with_held_back, held_back
     add(page, *CLIPS, prompt="first")
     start(page)
     scorer.let(1)
@@ -348,10 +355,9 @@ def test_a_single_score_does_not_wait_for_batches(page, new_page, held_back):
     wait_until_done(other, "Done: 2 of 2 rows scored")
 
 
-def test_what_is_typed_last_is_known_to_the_hint_and_scored(page, held_back):
-    scorer, address = held_back
+def test_what_is_typed_last_is_known_to_the_hint_and_scored(page_with_held_back, held_back):
+    page, (scorer, _) = page_with_held_back, held_back
     scorer.let(1)
-    open_tab(page, address)
     add(page, CLIPS[0], prompt="a cat")
     start(page)
     wait_until_done(page, "Done: 1 of 1 row scored")
@@ -398,10 +404,10 @@ def table_of(path: Path, *columns: str) -> Path:
     return path
 
 
-def test_the_fields_keep_their_height_while_a_batch_runs_and_the_page_its_width(page, held_back):
-    scorer, address = held_back
-    page.goto(address)
-    page.get_by_role("tab", name="Batch").wait_for()
+def test_the_fields_keep_their_height_while_a_batch_runs_and_the_page_its_width(page_with_held_back, held_back):
+    page, (scorer, _) = page_with_held_back, held_back
+    page.get_by_role("tab", name="Score", exact=True).click()
+    expect(page.locator("#score-button")).to_be_visible()
     width = page.evaluate(WIDTH)
     page.get_by_role("tab", name="Batch").click()
     stands(page)

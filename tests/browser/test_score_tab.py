@@ -11,22 +11,47 @@ from pathlib import Path
 import gradio.media
 import pytest
 from fakes import FakeScorer
-from pages import DEMO, PATIENCE_SECONDS, PROMPT, LateAnswer, fill_in, page_of, upload, wait_for_scores
-from playwright.sync_api import expect
+from pages import DEMO, PATIENCE_SECONDS, PROMPT, LateAnswer, fill_in, upload, wait_for_scores
+from playwright.sync_api import Page, expect
 
-from vjepa_demo.config import DIMENSIONS
+from vjepa_demo.config import ASSETS, DIMENSIONS
 from vjepa_demo.schema import LayersReport, StoppedError
 
+CLIP = ASSETS / "examples" / "clean.mp4"  # short: Chromium plays it while a test goes on
 READ_RADAR = "() => Array.from(document.querySelector('#radar .js-plotly-plot').data[0].r)"
 
 
-def test_upload_prompt_button_radar_equals_the_command_line(page, served, world, run):
+def emptied(page: Page, address: str) -> Page:
+    """The tab at `address` without a clip, a prompt or a message, and perhaps with the scores of another test below."""
+    if not page.url.startswith(address):
+        page.goto(address)
+    if page.locator("#video button[aria-label='Clear']").count():
+        page.locator("#video button[aria-label='Clear']").first.click()
+    page.fill("#prompt textarea", "")
+    page.evaluate("document.querySelectorAll('.toast-close').forEach((each) => each.click())")
+    expect(page.locator(".toast-body")).to_have_count(0)
+    expect(page.locator("#hint")).to_have_text("Add a video and type its prompt.")
+    return page
+
+
+def score(page: Page, clip: Path, prompt: str) -> None:
+    fill_in(page, clip, prompt)
+    page.click("#score-button")
+    expect(page.locator("#heading .what")).to_have_text(f"{clip.name} · “{prompt}”")
+    expect(page.locator("#score-button")).to_be_enabled()
+    wait_for_scores(page)
+
+
+@pytest.fixture
+def page_with_demo(kept_page, served) -> Page:
+    return emptied(kept_page, served)
+
+
+def test_upload_prompt_button_radar_equals_the_command_line(page_with_demo, world, run):
+    page = page_with_demo
     done = run("score", world, "--prompt", PROMPT, "--model", "demo", "--json")
     by_command = json.loads(done.stdout)[0]["scores"]
-    page.goto(served)
-    fill_in(page, world, PROMPT)
-    page.click("#score-button")
-    wait_for_scores(page)
+    score(page, world, PROMPT)
     values = list(by_command.values())
     assert page.evaluate(READ_RADAR) == pytest.approx([*values, values[0]], abs=0)
     drawn = page.locator("#radar .angularaxistick text").all_text_contents()
@@ -50,45 +75,35 @@ def test_upload_prompt_button_radar_equals_the_command_line(page, served, world,
     expect(page.locator("#score-button")).to_be_enabled()
 
 
-def test_an_example_is_scored_with_one_click(page, served):
-    page.goto(served)
-    page.locator("#examples tbody tr").first.click()
-    wait_for_scores(page)
-    assert page.input_value("#prompt textarea").strip()
-
-
-def test_what_browsers_do_not_play_is_shown_as_a_small_copy_and_scored_itself(page, served, run):
+def test_what_browsers_do_not_play_is_shown_as_a_small_copy_and_scored_itself(page_with_demo, run):
+    page = page_with_demo
     clip = Path(gradio.media.get_video("b.avi"))
     done = run("score", clip, "--prompt", PROMPT, "--model", "demo", "--json")
-    page.goto(served)
-    fill_in(page, clip, PROMPT)
+    upload(page, clip)
     expect(page.locator("#player")).to_contain_text("Your own file is scored.")
     page.wait_for_function("() => document.querySelector('#player video')?.videoWidth > 0")
+    page.fill("#prompt textarea", PROMPT)
+    expect(page.locator("#score-button")).to_be_enabled()
     page.click("#score-button")
+    expect(page.locator("#heading .what")).to_have_text(f"b.avi · “{PROMPT}”")
     wait_for_scores(page)
-    assert page.locator("#heading .what").inner_text() == f"b.avi · “{PROMPT}”"
     shown = page.locator("#score-table .value").all_text_contents()
     assert shown == [f"{score:.2f}" for score in json.loads(done.stdout)[0]["scores"].values()]
-    page.locator("#history [data-action=show]").click()
+    page.locator("#history [data-action=show]").first.click()
     expect(page.locator("#player")).to_contain_text("Your own file is scored.")
 
 
-def test_a_second_prompt_does_not_encode_the_video_again(page, served, world):
-    page.goto(served)
+def test_a_second_prompt_does_not_encode_the_video_again(page_with_demo):
+    page = page_with_demo
     for prompt in ("one", "two"):
-        fill_in(page, world, prompt)
-        page.click("#score-button")
-        expect(page.locator("#heading")).to_contain_text(f"“{prompt}”")
-        expect(page.locator("#score-button")).to_be_enabled()
+        score(page, CLIP, prompt)
         page.locator("#video button[aria-label='Clear']").first.click()
     expect(page.locator("#about-scores")).to_contain_text("video remembered")
 
 
-def test_a_file_that_is_no_video_is_explained_and_no_old_score_stays(page, served, world, tmp_path):
-    page.goto(served)
-    fill_in(page, world, PROMPT)
-    page.click("#score-button")
-    wait_for_scores(page)
+def test_a_file_that_is_no_video_is_explained_and_no_old_score_stays(page_with_demo, world, tmp_path):
+    page = page_with_demo
+    score(page, CLIP, PROMPT)
     page.locator("#video button[aria-label='Clear']").first.click()
     half = tmp_path / "half <i>.mp4"
     half.write_bytes(world.read_bytes()[:400_000])
@@ -99,25 +114,25 @@ def test_a_file_that_is_no_video_is_explained_and_no_old_score_stays(page, serve
     expect(page.locator("#empty")).to_contain_text("half i.mp4 is cut off")
     expect(page.locator("#results")).to_be_hidden()
     expect(page.locator("#score-button")).to_be_enabled()
-    expect(page.locator("#history")).to_contain_text(world.name)
+    expect(page.locator("#history")).to_contain_text(CLIP.name)
     expect(page.get_by_text("Error", exact=True).locator("visible=true")).to_have_count(0)  # Gradio's mark, anywhere
 
 
-def test_a_model_without_a_trained_head_says_why(page, served, world):
-    page.goto(served)
-    fill_in(page, world, PROMPT)
+def test_a_model_without_a_trained_head_says_why(page_with_demo):
+    page = page_with_demo
+    fill_in(page, CLIP, PROMPT)
     page.click("#model input")
     page.get_by_role("option", name="vitg").click()
     expect(page.locator("#hint")).to_contain_text("no trained head exists for it here. Train its first head: ")
     expect(page.locator("#score-button")).to_be_disabled()
+    page.click("#model input")
+    page.get_by_role("option", name="demo").click()
+    expect(page.locator("#score-button")).to_be_enabled()
 
 
-def test_what_is_typed_does_not_become_html(page, served, world):
-    page.goto(served)
-    fill_in(page, world, "<img src=x onerror=\"document.title='owned'\">")
-    page.click("#score-button")
-    wait_for_scores(page)
-    expect(page.locator("#heading")).to_contain_text("<img src=x")
+def test_what_is_typed_does_not_become_html(page_with_demo):
+    page = page_with_demo
+    score(page, CLIP, "<img src=x onerror=\"document.title='owned'\">")
     assert page.locator("#heading img").count() == 0
     assert page.title() != "owned"
 
@@ -143,40 +158,35 @@ class HeldBack:
         return FakeScorer().score(video, prompt, on_step=on_step)
 
 
-@pytest.fixture(scope="module")
-def scorers() -> Iterator[tuple[list[HeldBack], str]]:
-    """What loads and scores on a page is the last of these; and its address."""
-    made = [HeldBack()]
-    made[0].may_load.set()
-    with page_of(lambda name: made[-1](name)) as address:
-        yield made, address
+@pytest.fixture
+def held_back(page_here) -> Iterator[HeldBack]:
+    page_here.scorer = scorer = HeldBack()
+    yield scorer
+    scorer.may_load.set()
+    scorer.may_score.set()
 
 
 @pytest.fixture
-def held_back(scorers) -> Iterator[tuple[HeldBack, str]]:
-    made, address = scorers
-    made.append(HeldBack())
-    yield made[-1], address
-    made[-1].may_load.set()
-    made[-1].may_score.set()
+def page_with_held_back(kept_page, page_here, held_back) -> Page:
+    """The model is loaded."""
+    held_back.may_load.set()
+    return emptied(kept_page, page_here.address)
 
 
-def test_the_page_is_there_before_the_model(page, held_back):
-    scorer, address = held_back
-    page.goto(address)
+def test_the_page_is_there_before_the_model(kept_page, page_here, held_back):
+    page, scorer = kept_page, held_back
+    page.goto(page_here.address)
     expect(page.get_by_role("button", name="Score")).to_be_visible()
     expect(page.locator("#model-state")).to_have_text("demo · loading")
     scorer.may_load.set()
     expect(page.locator("#model-state")).to_have_text("demo · CPU test · ready")
 
 
-def test_the_button_is_off_while_it_runs_and_progress_is_shown(page, held_back, world):
-    scorer, address = held_back
-    scorer.may_load.set()
-    page.goto(address)
+def test_the_button_is_off_while_it_runs_and_progress_is_shown(page_with_held_back, held_back):
+    page, scorer = page_with_held_back, held_back
     expect(page.locator("#score-button")).to_be_disabled()
     expect(page.locator("#hint")).to_have_text("Add a video and type its prompt.")
-    upload(page, world)
+    upload(page, CLIP)
     expect(page.locator("#hint")).to_have_text("Type the prompt that the video was made from.")
     page.fill("#prompt textarea", "a cat")
     expect(page.locator("#score-button")).to_be_enabled()
@@ -192,24 +202,25 @@ def test_the_button_is_off_while_it_runs_and_progress_is_shown(page, held_back, 
     expect(page.locator("#score-button")).to_be_enabled()
 
 
-def test_the_button_is_off_while_an_example_is_scored(page, held_back):
-    scorer, address = held_back
-    scorer.may_load.set()
-    page.goto(address)
+def test_an_example_is_scored_with_one_click_and_the_button_is_off_meanwhile(page_with_held_back, held_back):
+    page, scorer = page_with_held_back, held_back
     page.locator("#examples tbody tr").first.click()
     expect(page.get_by_text("Encoding the video").first).to_be_visible()
     expect(page.locator("#score-button")).to_be_disabled()
     scorer.may_score.set()
-    wait_for_scores(page)
     expect(page.locator("#score-button")).to_be_enabled()
+    wait_for_scores(page)
+    prompt = page.input_value("#prompt textarea")
+    assert prompt.strip()
+    expect(page.locator("#history")).to_contain_text(prompt)
 
 
-def test_an_older_answer_that_comes_last_does_not_switch_the_button_off(page, held_back, world):
-    scorer, address = held_back
+def test_an_older_answer_that_comes_last_does_not_switch_the_button_off(page, page_here, held_back):
+    scorer = held_back
     scorer.may_load.set()
-    page.goto(address)
+    page.goto(page_here.address)
     late = LateAnswer(page, lambda data: data[1:2] == [""])
-    upload(page, world)
+    upload(page, CLIP)
     late.wait()  # "Type the prompt"
     page.fill("#prompt textarea", "a cat")
     expect(page.locator("#score-button")).to_be_enabled()
@@ -218,11 +229,13 @@ def test_an_older_answer_that_comes_last_does_not_switch_the_button_off(page, he
     expect(page.locator("#hint")).to_have_text("")
 
 
-def test_an_answer_given_while_it_ran_that_comes_after_the_end_does_not_switch_the_button_off(page, held_back, world):
-    scorer, address = held_back
+def test_an_answer_given_while_it_ran_that_comes_after_the_end_does_not_switch_the_button_off(
+    page, page_here, held_back
+):
+    scorer = held_back
     scorer.may_load.set()
-    page.goto(address)
-    fill_in(page, world, "a cat")
+    page.goto(page_here.address)
+    fill_in(page, CLIP, "a cat")
     page.click("#score-button")
     expect(page.get_by_text("Encoding the video").first).to_be_visible()
     late = LateAnswer(page, lambda data: data[1:2] == ["a dog"])
@@ -259,25 +272,25 @@ class Slow(FakeScorer):
         raise StoppedError("stopped")
 
 
-def test_stop_ends_the_score_and_what_was_shown_before_stays(page, world):
-    scorer = Slow(num_quick=1)
-    with page_of(lambda _: scorer) as address:
-        page.goto(address)
-        fill_in(page, world, "a cat")
-        page.click("#score-button")
-        wait_for_scores(page)
-        expect(page.locator("#score-stop")).to_be_hidden()
-        page.fill("#prompt textarea", "a dog")
-        page.click("#score-button")
-        expect(page.get_by_text("Encoding the video: about 18 s left").first).to_be_visible()
-        assert not scorer.ended.is_set()
-        page.click("#score-stop")
-        expect(page.locator("#score-button")).to_be_enabled()
-        assert scorer.ended.is_set()
-        expect(page.locator("#score-stop")).to_be_hidden()
-        expect(page.locator("#hint")).to_have_text("")
-        wait_for_scores(page)
-        expect(page.locator("#heading .what")).to_contain_text("a cat")
-        scorer.num_quick = 1
-        page.click("#score-button")
-        expect(page.locator("#heading .what")).to_contain_text("a dog")
+def test_stop_ends_the_score_and_what_was_shown_before_stays(kept_page, page_here):
+    page, scorer = emptied(kept_page, page_here.address), Slow(num_quick=1)
+    page_here.scorer = lambda _: scorer
+    fill_in(page, CLIP, "a horse")
+    page.click("#score-button")
+    expect(page.locator("#heading .what")).to_contain_text("a horse")
+    wait_for_scores(page)
+    expect(page.locator("#score-stop")).to_be_hidden()
+    page.fill("#prompt textarea", "a dog")
+    page.click("#score-button")
+    expect(page.get_by_text("Encoding the video: about 18 s left").first).to_be_visible()
+    assert not scorer.ended.is_set()
+    page.click("#score-stop")
+    expect(page.locator("#score-button")).to_be_enabled()
+    assert scorer.ended.is_set()
+    expect(page.locator("#score-stop")).to_be_hidden()
+    expect(page.locator("#hint")).to_have_text("")
+    wait_for_scores(page)
+    expect(page.locator("#heading .what")).to_contain_text("a horse")
+    scorer.num_quick = 1
+    page.click("#score-button")
+    expect(page.locator("#heading .what")).to_contain_text("a dog")

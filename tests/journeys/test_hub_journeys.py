@@ -6,7 +6,6 @@ import json
 import logging
 import shutil
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import gradio as gr
@@ -296,15 +295,26 @@ def test_the_page_takes_names_of_the_hub_and_no_folders(hub, account, session, c
 
 
 @pytest.fixture
-def served() -> Iterator[str]:
+def served(page_here) -> str:
     """The page in this process, where the Hub is; its presets answer like `FakeScorer`."""
-    with page_of(lambda _: FakeScorer()) as address:
-        yield address
+    return page_here.address
 
 
 def open_tab(page: Page, address: str) -> None:
     page.goto(address)
     page.get_by_role("tab", name="Fine-tune").click()
+
+
+@pytest.fixture
+def tab(kept_page, served) -> Page:
+    """The Fine-tune tab of one visitor of several tests, with the panel for checkpoints open."""
+    if not kept_page.url.startswith(served):
+        open_tab(kept_page, served)
+        kept_page.click("#use-checkpoint > button")
+    kept_page.get_by_role("tab", name="Fine-tune").click()
+    kept_page.evaluate("document.querySelectorAll('.toast-close').forEach((each) => each.click())")
+    expect(kept_page.locator(".toast-body")).to_have_count(0)
+    return kept_page
 
 
 def test_an_uploaded_checkpoint_scores_for_its_visitor_alone(
@@ -334,11 +344,10 @@ def test_an_uploaded_checkpoint_scores_for_its_visitor_alone(
     expect(other.get_by_role("option")).to_have_count(3)
 
 
-def test_a_zip_that_is_no_checkpoint_and_a_name_that_is_none_are_explained(hub, page, served, tmp_path):
+def test_a_zip_that_is_no_checkpoint_and_a_name_that_is_none_are_explained(hub, tab, tmp_path):
+    page = tab
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
         archive.writestr("a.jpg", b"")
-    open_tab(page, served)
-    page.click("#use-checkpoint > button")
     page.set_input_files("#checkpoint-zip input[type=file]", tmp_path / "photos.zip")
     expect(page.locator(".toast-body").first).to_contain_text("photos.zip is not a checkpoint: it has no config.json")
     page.fill("#checkpoint-name textarea", "you/nothing")
@@ -346,9 +355,9 @@ def test_a_zip_that_is_no_checkpoint_and_a_name_that_is_none_are_explained(hub, 
     expect(page.locator(".toast-body").last).to_contain_text("you/nothing: no such model repository")
 
 
-def test_from_a_data_set_on_the_hub_to_a_checkpoint_on_the_hub(hub, page, served, clips):
+def test_from_a_data_set_on_the_hub_to_a_checkpoint_on_the_hub(hub, tab, clips):
+    page = tab
     hub.repos["datasets/you/clips"] = Repo(dict(clips))
-    open_tab(page, served)
     expect(page.locator("#push")).to_be_hidden()
     page.fill("#hub-dataset textarea", "you/clips")
     page.click("#hub-load")
@@ -368,13 +377,12 @@ def test_from_a_data_set_on_the_hub_to_a_checkpoint_on_the_hub(hub, page, served
     assert find_checkpoint("you/scores", token="hf_you").trained_on.description == "you/clips"
 
 
-def test_a_public_checkpoint_of_the_hub_is_chosen_by_its_name(hub, page, served, checkpoint_folder):
+def test_a_public_checkpoint_of_the_hub_is_chosen_by_its_name(hub, tab, checkpoint_folder):
+    page = tab
     push_checkpoint(checkpoint_folder, "you/scores", token="hf_you", private=False)
-    open_tab(page, served)
-    page.click("#use-checkpoint > button")
     page.fill("#checkpoint-name textarea", "you/scores")
     page.click("#checkpoint-button")
-    expect(page.locator("#score-button")).to_be_visible(timeout=30_000)
+    expect(page.locator("#score-button")).to_be_visible()
     assert page.input_value("#model input") == "you/scores"
 
 

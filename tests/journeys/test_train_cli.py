@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from itertools import count
@@ -24,7 +23,6 @@ from vjepa_demo.model.checkpoint import read_checkpoint
 from vjepa_demo.schema import VideoRecord
 from vjepa_demo.tasks import train as train_module
 
-ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
 
@@ -178,9 +176,8 @@ def test_two_processes_train_one_model_and_judge_all_of_the_validation_set(datas
     program = tmp_path / "program.py"
     program.write_text(SAYS_ITS_WEIGHTS)
     # Without GPUs, accelerate launch starts one process however many it is asked for; this is what it starts with GPUs.
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", str(program)]
-    environment = ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run([*launch, *map(str, arguments)], capture_output=True, text=True, cwd=ROOT, env=environment)
+    launch = ("-m", "torch.distributed.run", "--nproc_per_node", 2, "--no-python", sys.executable)
+    done = processes.run(*launch, processes.__file__, "start", program, *arguments, environment=ENVIRONMENT)
     assert done.returncode == 0, done.stderr[-2000:]
     assert len(epochs(done.stdout)) == 3  # one voice
     weights = [(tmp_path / f"weights{rank}").read_text() for rank in (0, 1)]  # each process says its own
