@@ -88,7 +88,7 @@ def test_alignment_is_learned_and_answered_from_a_hidden_layer_of_its_own() -> N
     added = correction(fresh) - fresh.outputs
     for column, hidden in enumerate((fresh.hidden, fresh.hidden_of(1), *[fresh.hidden] * 3)):
         assert np.corrcoef(added[:, column], hidden @ direction)[0, 1] > 0.98
-    np.testing.assert_array_equal(correction(fresh[5:8]), correction(fresh)[5:8])
+    np.testing.assert_allclose(correction(fresh[5:8]), correction(fresh)[5:8])
 
 
 def test_ridge_is_the_solution_of_its_equations() -> None:
