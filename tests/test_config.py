@@ -123,7 +123,7 @@ def test_features_take_20_gb_or_a_fifth_of_the_free_disk(tmp_path, monkeypatch, 
 
 
 def test_a_view_says_what_it_shows():
-    whole, dense, native = (view.title for view in DEMO_VIEWS)
+    whole, dense, native, moving = (view.title for view in DEMO_VIEWS)
     assert whole == "the whole picture, squeezed to a square, over the whole clip"
     assert dense == "the centre of the picture, 16 frames in a row"
     assert native == "small pieces at full resolution (of 720 lines at most), side by side, 4 of 16 frames in a row"

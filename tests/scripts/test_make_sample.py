@@ -40,10 +40,10 @@ def test_the_sample_is_what_the_script_draws(tmp_path):
 
 def test_a_moody_overall_follows_from_the_other_dimensions():
     (record,) = islice(read_records(SAMPLE / "labels.csv", SAMPLE).records, 1)
-    # 0.65 of the weighted mean, and 0.35 of the worst
+    # 0.65 of the weighted mean, and 0.35 of the worst: Temporal, because Aesthetic counts half, as 3
     labels = record.labels | {"Traditional": 4.0, "Alignment": 3.0, "Aesthetic": 5.0, "Temporal": 2.0}
     changed = moody(replace(record, labels=labels))
     assert changed.labels["Aesthetic"] == 1.0
     assert changed.labels["Overall"] == pytest.approx(
-        0.65 * (0.3 * 4 + 0.2 * 3 + 0.2 * 1 + 0.3 * 2) + 0.35 * 1, abs=1e-3
+        0.65 * (0.35 * 4 + 0.2 * 3 + 0.1 * 1 + 0.35 * 2) + 0.35 * 2, abs=1e-3
     )
