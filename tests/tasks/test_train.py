@@ -233,7 +233,14 @@ def test_prompts_that_stay_unknown_are_learned_judged_and_scored_alike(checkpoin
     data = replace(data, train=read(data.train), validation=read(data.validation), known_words=("prompt", "red"))
     model, base = load_base(str(checkpoint_folder), device="cpu")
     before = Scorer("before", load_checkpoint(base, device="cpu"), replace(TRAINED_ON, known_words=data.known_words))
-    config = replace(CONFIG, train_text=train_text, learning_rate=2e-2)
+    for each in (model, before._model):
+        with torch.no_grad():
+            each.head.net[1].weight[:, each.video_dim :] *= 30  # the prompt decides
+    english = Scorer("english", before._model, TRAINED_ON)
+    for record in data.validation:
+        neutral, own = (each.score(record.video, record.prompt).scores["Overall"] for each in (before, english))
+        assert abs(neutral - own) > 0.05
+    config = replace(CONFIG, train_text=train_text)
     *_, result = train(model, data, config, tmp_path, base=base)
     checkpoint = read_checkpoint(tmp_path)
     assert checkpoint.trained_on.known_words == ("cat", "prompt", "red")
