@@ -447,7 +447,7 @@ def write_version(path: Path, frames: Tensor, rate: float) -> None:
 def measure_all(
     paths: Sequence[Path], *, processes: int, model: str, prompt: str, kinds: Sequence[str], same: Sequence[str]
 ) -> list[Measured]:
-    """`measure` for each of `paths`, in `processes` processes of one torch thread each; one is this process."""
+    """`measure` for each of `paths`, in `processes` processes of one torch thread each; in this one where it is 1."""
     job = partial(measure, model=model, prompt=prompt, kinds=kinds, same=same)
     if min(processes, len(paths)) == 1:
         return _logged(paths, map(job, paths))

@@ -376,7 +376,8 @@ class Learner:
         return known_words_after(self._base.trained_on.known_words, (clip.prompt for clip in rated))
 
     def _inputs(self, clips: Sequence[VideoRecord], rated: Sequence[VideoRecord] = ()) -> HeadInputs:
-        """What the head makes of `clips`, with the prompts that a model which learned from `rated` judges them with."""
+        """What the head makes of `clips`, with the prompts that a model which learned from `rated` judges them with. In
+        cross-validation too: the words of a held-out fold count as known, as they do once the model is saved."""
         known_words = frozenset(self._known_words(rated))
         known = [self._known[clip.video, clip.prompt_key] for clip in clips]
         own = HeadInputs(
