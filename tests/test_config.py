@@ -127,6 +127,7 @@ def test_a_view_says_what_it_shows():
     assert whole == "the whole picture, squeezed to a square, over the whole clip"
     assert dense == "the centre of the picture, 16 frames in a row"
     assert native == "small pieces at full resolution (of 720 lines at most), side by side, 4 of 16 frames in a row"
+    assert moving.startswith("frame differences: small pieces")
 
 
 def test_views_are_chosen_by_name():
