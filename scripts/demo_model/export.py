@@ -64,17 +64,24 @@ def evaluate(models: Sequence[VJEPAModel], samples: Path, num_clips: int) -> Eva
     """Score the first `num_clips` held-out clips with each model, clamped to 1..5, all dimensions from the caption: the
     program would use a neutral prompt where it has a strange word. A model may have fewer views than `CLIP`."""
     scores, labels, all_costs = [], [], []
+    seeing = [_looking_once(model) for model in models]
     for number in range(num_clips):
         batch, costs = held_out_clip(samples, number)
         predicted = []
-        for model in models:
-            video = model.encode_video([normalised(view, model.device) for view in batch.views])
+        for model in seeing:
+            views = [view for view, each in zip(batch.views, CLIP.views, strict=True) if each in model.config.views]
+            video = model.encode_video([normalised(view, model.device) for view in views])
             answer = model.predict_with_features(video, model.encode_text(batch.captions))[0].cpu()
             predicted.append(answer.clamp(SCORE_MIN, SCORE_MAX))
         scores.append(torch.stack(predicted).numpy())
         labels.append(batch.labels[0].tolist())
         all_costs.append(costs)
     return Evaluation(np.stack(scores, axis=1), np.array(labels), all_costs)
+
+
+def _looking_once(model: VJEPAModel) -> VJEPAModel:
+    """`model`, which looks at a clip once: of a held-out clip only one look was drawn."""
+    return model.looking_as(replace(model.config, looks=1), replace(model.clip_config, looks=1))
 
 
 def export(trainer: Trainer, folder: Path) -> TrainedOn:
