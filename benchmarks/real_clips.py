@@ -769,7 +769,7 @@ def run(options: argparse.Namespace) -> None:
 
     if set(chosen) & set(CLIP_PARTS):
         paths = [*options.files, *(videos_in(options.clips) if options.clips else [])]
-        title = f"{options.clips.name if options.clips else 'given'}: {len(paths)} clips"
+        title = f"{options.clips.name}: {len(paths)} clips" if options.clips else f"{len(paths)} clips"
         if options.photographs:
             paths = [Path(get_image(name)) for name in PHOTOGRAPHS]
             title = f"pans over {len(paths)} photographs"

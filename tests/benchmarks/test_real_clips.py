@@ -271,9 +271,9 @@ def test_an_unknown_part_is_refused(capsys) -> None:
     assert "fish: expected some of clean, kinds" in capsys.readouterr().err
 
 
-def test_what_is_noted_is_added_to_what_the_card_says(folder: Path, monkeypatch) -> None:
+def test_what_is_noted_takes_the_place_of_what_the_card_said_of_the_same_clips(folder: Path, monkeypatch) -> None:
     noted: dict[str, str] = {}
-    known = {"2 real clips, old": "1", "1 clips, clean: mean Traditional": "9"}
+    known = {"2 real clips, old": "1", "1 clips, clean: mean Traditional": "9", "1 clips, of an older version": "3"}
     clean = bench.Measured("red", np.full(5, 4.0), {}, {})
     monkeypatch.setattr(bench, "measure_all", lambda *_, **__: [clean])
     monkeypatch.setattr(bench, "read_checkpoint", lambda _: SimpleNamespace(trained_on=SimpleNamespace(measured=known)))
