@@ -210,9 +210,9 @@ def test_written_videos_come_back_as_they_were(folder):
 def test_a_file_shows_each_view_what_its_frames_show(folder):
     pictures = torch.rand(40, 3, 9, 16).mul(255).to(torch.uint8).repeat_interleave(20, 2).repeat_interleave(20, 3)
     write_video(folder / "views.mp4", pictures, frames_per_second=20, crf=1)
-    config = ClipConfig(num_frames=16, crop_size=128, views=DEMO_VIEWS)
+    config = ClipConfig(num_frames=16, crop_size=128, views=DEMO_VIEWS[:3])
     clip, raw = load_clip(folder / "views.mp4", config), VideoDecoder(str(folder / "views.mp4"))[:]
-    for view, shown in zip(DEMO_VIEWS, (clip.frames, *clip.more_views), strict=True):
+    for view, shown in zip(DEMO_VIEWS[:3], (clip.frames, *clip.more_views), strict=True):
         expected = view_frames(raw[view_indices(view, 40, 20.0, config)], view, config)
         assert shown.shape == expected.shape
         assert (shown.float() - expected.float()).abs().mean() < 1.5
@@ -234,7 +234,7 @@ def test_all_views_are_decoded_in_one_pass_after_the_scan(folder, monkeypatch):
 
 
 LOOKING_TWICE = ClipConfig(
-    num_frames=16, crop_size=128, views=(*DEMO_VIEWS, replace(DEMO_VIEWS[1], differences=True)), looks=2
+    num_frames=16, crop_size=128, views=(*DEMO_VIEWS[:3], replace(DEMO_VIEWS[1], differences=True)), looks=2
 )
 
 
@@ -326,7 +326,7 @@ def test_a_view_of_differences_shows_those_of_the_frames_beside_it(world):
 @pytest.mark.parametrize("name", ["world.mp4", "a.mp4", "b.avi"])
 def test_real_videos_have_every_view(name):
     clip = load_clip(gradio.media.get_video(name), ClipConfig(num_frames=16, crop_size=128, views=DEMO_VIEWS))
-    assert [view.shape for view in clip.more_views] == [(16, 3, 128, 128), (4, 3, 128, 128)]
+    assert [view.shape for view in clip.more_views] == [(frames, 3, 128, 128) for frames in (16, 4, 16)]
 
 
 @pytest.mark.parametrize("codec", ["libx264", "libx265", "libvpx-vp9", "mjpeg"])
