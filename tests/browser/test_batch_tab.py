@@ -355,8 +355,9 @@ def test_a_single_score_does_not_wait_for_batches(page_with_held_back, new_page,
     wait_until_done(other, "Done: 2 of 2 rows scored")
 
 
-def test_what_is_typed_last_is_known_to_the_hint_and_scored(page_with_held_back, held_back):
-    page, (scorer, _) = page_with_held_back, held_back
+def test_what_is_typed_last_is_known_to_the_hint_and_scored(page, held_back):
+    scorer, address = held_back  # a page of its own: no late request of another test may be taken for this one's
+    open_tab(page, address)
     scorer.let(1)
     add(page, CLIPS[0], prompt="a cat")
     start(page)
