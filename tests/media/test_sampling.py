@@ -5,18 +5,23 @@ from itertools import pairwise
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from vjepa_demo.config import DEMO_VIEWS, ClipConfig, View
 from vjepa_demo.media.sampling import (
+    Timeline,
     clip_views,
     differences,
     fragments,
     frame_times,
     resized_shape,
+    surroundings,
+    thumbnail,
     uniform_indices,
     view_frames,
     view_indices,
     window_indices,
+    window_region,
 )
 
 
@@ -87,6 +92,122 @@ def test_every_second_look_is_mirrored():
 
 def test_a_view_of_the_whole_clip_counts_what_is_shown_at_its_times():
     assert view_indices(View(), 12, 24.0, ClipConfig(num_frames=6, crop_size=56)) == [1, 3, 5, 7, 9, 11]
+
+
+# ---- windows of own frames and of one shot ---------------------------------------------------------------------------
+
+DENSE = ClipConfig(num_frames=16, crop_size=32, views=(View(num_frames=16, window=16),))
+
+
+def moving(count: int, *, seed: int = 0, low: int = 0) -> torch.Tensor:
+    """Frames (T, 3, 32, 32) float32 of a texture that moves on by about the same each time; from `low` levels up."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(1, 3, 4, 5 + count // 4, generator=generator) * 100 + low
+    strip = F.interpolate(coarse, scale_factor=8, mode="bilinear")[0]
+    return torch.stack([strip[:, :, 2 * place : 2 * place + 32] for place in range(count)])
+
+
+def window_of(frames: torch.Tensor, rate: float, *, place: float = 0.5) -> list[int]:
+    """The window of a clip of these frames."""
+    line = Timeline(len(frames), rate)
+    config = replace(DENSE, looks=1)
+    region = window_region(len(frames), rate, config, place=place)
+    found = surroundings(region, frames[region.start : region.stop], len(frames), rate)
+    window = found.window(config.views[0], config, place=place)
+    if place == 0.5:
+        assert line.settled(config, {index: frames[index] for index in line.around(config)}) == [window]
+    return window
+
+
+def rerated(count: int, share: float) -> torch.Tensor:
+    """The own frame, of `count`, that each frame shows of a clip re-rated so that `share` of its frames are new."""
+    return (torch.arange(int(count / share)) * share + 1e-6).long()
+
+
+@pytest.mark.parametrize("place", [0.5, 0.25])
+@pytest.mark.parametrize(
+    ("own_rate", "share"),
+    [(24.0, 4 / 5), (30.0, 1 / 2), (25.0, 5 / 6), (8.0, 4 / 5), (24.0, 2 / 5), (25.0, 25 * 1001 / 30000)],
+)
+@pytest.mark.parametrize("count", [60, 119, 150])
+def test_a_re_rated_clip_has_the_window_of_the_original(own_rate, share, count, place):
+    frames, shows = moving(count), rerated(count, share)
+    window = window_of(frames[shows], own_rate / share, place=place)
+    expected = window_indices(int(shows[-1]) + 1, own_rate, 16, 16, place=place)
+    assert [int(shows[frame]) for frame in window] == expected
+    assert window == sorted(set(window))
+
+
+@pytest.mark.parametrize("hold", [2, 3, 4, 6, 12])
+@pytest.mark.parametrize("rate", [8.0, 24.0, 30.0])
+def test_a_stutter_stays(hold, rate):
+    frames = moving(120)[torch.arange(120) // hold * hold]
+    assert window_of(frames, rate) == window_indices(120, rate, 16, 16)
+
+
+@pytest.mark.parametrize("share", [4 / 5, 2 / 3, 2 / 5])
+def test_frames_that_were_lost_leave_a_leap_and_stay(share):
+    shows = rerated(120, share)
+    began = torch.tensor([shows.tolist().index(own) for own in shows.tolist()])  # what was shown when the hold began
+    frames = moving(len(shows))[began]
+    assert window_of(frames, 60.0) == window_indices(len(shows), 60.0, 16, 16)
+
+
+def test_repeats_without_a_rhythm_stay():
+    generator = torch.Generator().manual_seed(1)
+    shows = torch.rand(150, generator=generator).ge(0.3).long().cumsum(0)
+    assert window_of(moving(151)[shows], 30.0) == window_indices(150, 30.0, 16, 16)
+
+
+def test_a_still_clip_and_one_of_a_few_frames_are_left_alone():
+    still = moving(1).expand(100, -1, -1, -1)
+    assert window_of(still, 30.0) == window_indices(100, 30.0, 16, 16)
+    for count in (1, 2, 5):
+        assert window_of(moving(count), 30.0) == window_indices(count, 30.0, 16, 16)
+
+
+@pytest.mark.parametrize("cut", [44, 49, 51, 57])
+def test_a_window_lies_in_the_shot_that_has_most_of_it(cut):
+    frames = torch.cat([moving(cut), moving(100 - cut, seed=1, low=150)])
+    start = cut if cut <= 50 else cut - 16
+    assert window_of(frames, 30.0) == list(range(start, start + 16))
+    assert window_of(frames[rerated(100, 4 / 5)], 30.0) == [
+        int(torch.nonzero(rerated(100, 4 / 5) == own)[0]) for own in range(start, start + 16)
+    ]
+
+
+def test_a_window_stays_where_no_shot_is_long_enough():
+    parts = [moving(10, seed=seed, low=150 * (seed % 2)) for seed in range(10)]
+    assert window_of(torch.cat(parts), 30.0) == window_indices(100, 30.0, 16, 16)
+    halves = torch.cat([moving(10), moving(10, low=150)])
+    assert window_of(halves, 30.0) == window_indices(20, 30.0, 16, 16)
+
+
+def test_jumps_shuffles_flicker_and_slides_of_one_scene_are_no_cuts():
+    frames, generator = moving(160), torch.Generator().manual_seed(2)
+    versions = {
+        "jump": frames[torch.cat([torch.arange(50), torch.arange(110, 160)])],
+        "shuffle": frames[torch.randperm(100, generator=generator)],
+        "flicker": frames[:100] * torch.rand(100, 1, 1, 1, generator=generator).add(0.7),
+        "slides": frames[torch.arange(100) // 25 * 25],
+    }
+    for name, version in versions.items():
+        assert window_of(version, 30.0) == window_indices(100, 30.0, 16, 16), name
+
+
+def test_thumbnails_are_small_and_show_the_whole_frame():
+    frames = torch.zeros(2, 3, 720, 1280, dtype=torch.uint8)
+    frames[1, ..., 640:] = 200
+    small = thumbnail(frames)
+    assert small.shape == (2, 3, 32, 56)
+    assert small[1, ..., :27].max() == 0
+    assert small[1, ..., 29:].min() == 200
+    assert thumbnail(frames[..., :8, :20]).shape == (2, 3, 8, 20)
+
+
+def test_frames_that_stay_for_longer_take_more_slots():
+    line = Timeline.timed([0.0, 0.1, 0.2, 0.5, 0.6], 0.7, 10.0)
+    assert [line.frame(slot) for slot in range(line.num_slots)] == [0, 1, 2, 2, 2, 3, 4]
 
 
 @pytest.mark.parametrize(("height", "width"), [(96, 130), (130, 96), (128, 128), (720, 1280), (1080, 800)])

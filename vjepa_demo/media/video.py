@@ -28,16 +28,16 @@ from vjepa_demo.media.heard import listening
 from vjepa_demo.media.sampling import (
     TIME_TOLERANCE_SECONDS,
     WINDOW_FRAMES_PER_SECOND,
+    Timeline,
     are_in_time,
     differences,
     fragments,
     frame_times,
     looks_of,
     resized_shape,
-    timed_indices,
+    thumbnail,
     view_edge,
     view_frames,
-    view_indices,
     view_shape,
 )
 from vjepa_demo.media.shown import (
@@ -244,15 +244,12 @@ def _load_film(shown: Film, config: ClipConfig) -> Clip:
     check_limits(shown.path, num_frames=num_frames, seconds=end - begin, num_pixels=shown.height * shown.width)
     rate = num_frames / (end - begin) if end > begin else WINDOW_FRAMES_PER_SECOND
     are_together = any(view.window is not None for view in config.views)
-    indices = [view_indices(view, num_frames, rate, config, place=place) for view, place in config.all_views]
-    spans = dict(enumerate(pairwise((*shown.seconds, end))))
-    if not are_together or not are_in_time(indices, spans, (num_frames, begin, end), config):
-        indices = [
-            timed_indices(view, shown.seconds, end, shown.rate, config, place=place) for view, place in config.all_views
-        ]
-    wanted = sorted(set().union(*indices))
-    place = {index: position for position, index in enumerate(wanted)}  # in the copy
-    places = [[place[index] for index in view] for view in indices]
+    line, spans = Timeline(num_frames, rate), dict(enumerate(pairwise((*shown.seconds, end))))
+    if not are_together or not are_in_time(line.indices(config), spans, (num_frames, begin, end), config):
+        line = Timeline.timed(shown.seconds, end, shown.rate)
+    indices, around = line.indices(config), line.around(config)
+    wanted = sorted(around.union(*indices))
+    order = {index: position for position, index in enumerate(wanted)}  # in the copy
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy.mkv"
         shown.write(wanted, copy)
@@ -262,15 +259,23 @@ def _load_film(shown: Film, config: ClipConfig) -> Clip:
             raise VideoError(f"{shown.path.name} cannot be read as a video: {LOST}")
         stream = _Stream(num_frames, height, width, begin, end)
         if are_together:
-            frames, _ = _decode_views(copy, decoder, places, _common_shape(stream, config), config)
+            shape, places = _common_shape(stream, config), [[order[index] for index in view] for view in indices]
+            seen = _decode_views(copy, decoder, places, {order[index] for index in around}, shape, config)
+            thumbnails = {wanted[place]: each for place, each in seen.thumbnails.items()}
+            if indices != (settled := line.settled(config, thumbnails)):
+                indices, places = settled, [[order[index] for index in view] for view in settled]
+                seen = _decode_views(copy, decoder, places, set(), shape, config)
+            frames = seen.frames
         else:
             frames = [
                 _framed(
-                    open_video(copy, transforms=_transforms(stream, view, config)).get_frames_at(rows).data,
+                    open_video(copy, transforms=_transforms(stream, view, config))
+                    .get_frames_at([order[index] for index in of_view])
+                    .data,
                     view,
                     config,
                 )
-                for (view, _), rows in zip(config.all_views, places, strict=True)
+                for (view, _), of_view in zip(config.all_views, indices, strict=True)
             ]
     times = [tuple(shown.seconds[index] for index in view) for view in indices]
     damaged = _damage_notes(shown.path, Damage(num_frames, max(0, num_frames - shown.num_damaged)))
@@ -317,23 +322,23 @@ def _show_together(path: Path, decoder: VideoDecoder, stream: _Stream, config: C
     """What all views of all looks show, decoded in one pass over the file by frame number, no larger than a view needs.
 
     If the frame rate varies, frame numbers miss what is on the screen: a second pass finds the frames by their times.
+    If the frames around a window say that it belongs elsewhere, another pass finds those.
     """
-    shape = _common_shape(stream, config)
-    indices = [  # counted from 0
-        view_indices(view, stream.num_frames, stream.rate, config, place=place) for view, place in config.all_views
-    ]
-    frames, spans = _decode_views(path, decoder, indices, shape, config)
-    if not are_in_time(indices, spans, (stream.num_frames, stream.begin_seconds, stream.end_seconds), config):
+    shape, line = _common_shape(stream, config), Timeline(stream.num_frames, stream.rate)
+    indices = line.indices(config)
+    seen = _decode_views(path, decoder, indices, line.around(config), shape, config)
+    if not are_in_time(indices, seen.spans, (stream.num_frames, stream.begin_seconds, stream.end_seconds), config):
         seconds, rate = frame_clock(path, decoder.metadata.stream_index)
         if len(seconds) != stream.num_frames:
             raise _SeekError(f"{path.name} cannot be read as a video: {LOST}")
-        indices = [
-            timed_indices(view, seconds, stream.end_seconds, rate, config, place=place)
-            for view, place in config.all_views
-        ]
-        frames, spans = _decode_views(path, decoder, indices, shape, config)
-    times = [tuple(spans[index][0] for index in view) for view in indices]
-    return list(zip(frames, times, strict=True))
+        line = Timeline.timed(seconds, stream.end_seconds, rate)
+        indices = line.indices(config)
+        seen = _decode_views(path, decoder, indices, line.around(config), shape, config)
+    if indices != (settled := line.settled(config, seen.thumbnails)):
+        indices = settled
+        seen = _decode_views(path, decoder, indices, set(), shape, config)
+    times = [tuple(seen.spans[index][0] for index in view) for view in indices]
+    return list(zip(seen.frames, times, strict=True))
 
 
 def _common_shape(stream: _Stream, config: ClipConfig) -> tuple[int, int]:
@@ -342,18 +347,37 @@ def _common_shape(stream: _Stream, config: ClipConfig) -> tuple[int, int]:
     return resized_shape(stream.height, stream.width, min(edge, stream.height, stream.width))
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """The frames (T, 3, crop, crop) uint8 of each of `config.all_views`; by number, from when until when each frame
+    that was decoded is shown, and the thumbnails of those that were asked for."""
+
+    frames: list[Tensor]
+    spans: dict[int, tuple[float, float]]
+    thumbnails: dict[int, Tensor]
+
+
 def _decode_views(
-    path: Path, decoder: VideoDecoder, indices: list[list[int]], shape: tuple[int, int], config: ClipConfig
-) -> tuple[list[Tensor], dict[int, tuple[float, float]]]:
-    """The frames at the `indices` of each of `config.all_views`, and from when until when each of them is shown."""
+    path: Path,
+    decoder: VideoDecoder,
+    indices: list[list[int]],
+    around: set[int],
+    shape: tuple[int, int],
+    config: ClipConfig,
+) -> _Seen:
+    """What is seen of the frames at the `indices` of each of `config.all_views`, with thumbnails of those `around`."""
     spans: dict[int, tuple[float, float]] = {}
+    thumbnails: dict[int, Tensor] = {}
     # What each view shows, in whichever look: the indices, and the frames by index.
     needed = [set().union(*indices[number :: len(config.views)]) for number in range(len(config.views))]
     frames: list[dict[int, Tensor]] = [{} for _ in config.views]
     # The first frame is looked at too: a cut may have left pictures before it that nobody sees, but the scan counts.
-    for part, batch in _decode_counted(path, decoder, sorted({0}.union(*indices)), shape):
+    for part, batch in _decode_counted(path, decoder, sorted(around.union([0], *indices)), shape):
         begins, durations = batch.pts_seconds.tolist(), batch.duration_seconds.tolist()
         spans |= {index: (a, a + length) for index, a, length in zip(part, begins, durations, strict=True)}
+        for row, index in enumerate(part):
+            if index in around:
+                thumbnails[index] = thumbnail(batch.data[row : row + 1])[0]
         for view, of_view, found in zip(config.views, needed, frames, strict=True):
             for row, index in enumerate(part):
                 if index in of_view:  # one at a time: several at once would be copied at full size first
@@ -362,7 +386,7 @@ def _decode_views(
     for number, ((view, _), wanted) in enumerate(zip(config.all_views, indices, strict=True)):
         pictures = torch.stack([frames[number % len(config.views)][index] for index in wanted])
         shown.append(differences(pictures) if view.differences else pictures)
-    return shown, spans
+    return _Seen(shown, spans, thumbnails)
 
 
 def _decode_counted(

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FEATURES_VERSION = 4  # one more whenever the same video and weights give other features: decoding, resizing, encoding
+FEATURES_VERSION = 5  # one more whenever the same video and weights give other features: decoding, resizing, encoding
 SUFFIX = ".features"
 LOCK_FILE, TOTAL_FILE = ".lock", ".total"
 LOCK_SECONDS = 30.0
